@@ -1,0 +1,186 @@
+"""Whisper models: loaded from a base or built from nothing, and run on a clip's own context.
+
+Transformers' encoder takes 30 s or nothing. `encode` runs the same layers on as many frames as there
+are: at 3,000 frames the result is the stock encoder's, at 300 it costs a tenth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr import Refused
+from asr.settings import Model, Settings
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+MAX_TOKENS = 444  # a decoder of 448 positions, less the prompt
+WHISPER_WIDTH = 384  # of the smallest published Whisper, tiny
+BASE_LIMIT = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usually tried where a profile says "auto"."""
+
+    learning_rates: tuple[float, ...]
+    limit: float  # a learning rate above it is refused
+    optimizer: str
+
+
+def usual(model: Model) -> Usual:
+    """The learning rates and optimiser for the model's size and past.
+
+    A published Whisper keeps what it knows at 1e-5; a small base, such as the sample's release, has
+    little to lose; from nothing a step must be large. Raises `Refused` where the base cannot be read.
+    """
+    if model.base is None:
+        return Usual((2e-3, 4e-3), 1e-1, "muon")
+    width = base_config(model.base).d_model
+    if width < WHISPER_WIDTH:
+        return Usual((5e-4, 1e-3), 1e-2, "muon")
+    return Usual((1e-5, 2e-5), BASE_LIMIT, "adamw")
+
+
+def base_config(base: str) -> Any:
+    """The base's configuration alone. Raises `Refused` where it is no Whisper, or is not there."""
+    from transformers import WhisperConfig
+
+    try:
+        config = WhisperConfig.get_config_dict(base)[0]
+        if config.get("model_type") != "whisper":
+            raise ValueError(f"it is a {config.get('model_type') or 'folder without a model'}, not a Whisper")
+        return WhisperConfig.from_dict(config)
+    except (OSError, ValueError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise Refused(f"[model] base: {base} is neither a model's folder nor to be had from the Hub: {why}") from None
+
+
+def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """The model that training starts from, with its processor: the base, or new weights and a tokenizer of `texts`."""
+    if settings.model.base:
+        model, processor = load(settings.model.base)
+    else:
+        processor = new_processor(texts, settings.model.vocabulary)
+        model = new_model(settings.model, processor)
+    speak(model, processor, settings.corpus.language)
+    return model, processor
+
+
+def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """A model in float32 and its processor, from a folder or the Hub."""
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    return model, WhisperProcessor.from_pretrained(base)
+
+
+def speak(model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str) -> None:
+    """Set language and task for good: in the tokenizer's prompt and in what `generate` does unasked."""
+    tokenizer = processor.tokenizer
+    if tokenizer.convert_tokens_to_ids(f"<|{language}|>") == tokenizer.unk_token_id:
+        raise Refused(f"[corpus] language: Whisper has no language {language}")
+    tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
+    generation = model.generation_config
+    generation.language, generation.task, generation.forced_decoder_ids = language, "transcribe", None
+
+
+def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
+    """Whisper's processor with a byte-level BPE of `vocabulary` tokens learnt from the texts.
+
+    All of Whisper's special tokens stand behind it, in their order: 99 languages, tasks, 1,501 timestamps.
+    """
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    import json
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator((" " + text for text in texts), vocab_size=vocabulary, min_frequency=2, show_progress=False)
+    learnt = json.loads(bpe.to_str())["model"]
+    tokenizer = WhisperTokenizer(vocab=learnt["vocab"], merges=[tuple(merge) for merge in learnt["merges"]])
+    specials = ["<|endoftext|>", "<|startoftranscript|>"]
+    specials += [f"<|{code}|>" for code in list(LANGUAGES)[:99]]
+    specials += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
+    tokenizer.add_special_tokens({"extra_special_tokens": specials})
+    tokenizer.add_tokens([f"<|{at * 0.02:.2f}|>" for at in range(1501)])
+    return WhisperProcessor(WhisperFeatureExtractor(), tokenizer)
+
+
+def new_model(shape: Model, processor: WhisperProcessor) -> WhisperForConditionalGeneration:
+    """A Whisper of that shape with random weights (torch's seed decides which)."""
+    from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    tokenizer = processor.tokenizer
+    ids = tokenizer.convert_tokens_to_ids
+    end, start = ids("<|endoftext|>"), ids("<|startoftranscript|>")
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=processor.feature_extractor.feature_size,
+        d_model=shape.width,
+        encoder_layers=shape.encoder_layers,
+        decoder_layers=shape.decoder_layers,
+        encoder_attention_heads=shape.heads,
+        decoder_attention_heads=shape.heads,
+        encoder_ffn_dim=4 * shape.width,
+        decoder_ffn_dim=4 * shape.width,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=start,
+        max_length=448,
+        is_multilingual=True,
+        lang_to_id={f"<|{code}|>": ids(f"<|{code}|>") for code in list(LANGUAGES)[:99]},
+        task_to_id={task: ids(f"<|{task}|>") for task in ("translate", "transcribe")},
+        no_timestamps_token_id=ids("<|notimestamps|>"),
+        prev_sot_token_id=ids("<|startofprev|>"),
+        max_initial_timestamp_index=50,
+        suppress_tokens=[],
+        begin_suppress_tokens=[end],
+        return_timestamps=False,
+    )
+    return model
+
+
+def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> torch.Tensor:
+    """(batch, context, width) states of (batch, mel, frames) log-mels, for any frames up to 3,000; context = frames / 2."""
+    from torch.nn import functional
+
+    encoder = model.model.encoder
+    states = functional.gelu(encoder.conv1(features))
+    states = functional.gelu(encoder.conv2(states)).permute(0, 2, 1)
+    states = states + encoder.embed_positions.weight[: states.shape[1]]
+    states = functional.dropout(states, p=encoder.dropout, training=encoder.training)
+    for layer in encoder.layers:
+        states = layer(states, None)
+    return encoder.layer_norm(states)
+
+
+def transcribe(model: WhisperForConditionalGeneration, processor: WhisperProcessor, features: torch.Tensor) -> list[str]:
+    """Greedy transcripts of (batch, mel, frames) log-mels, at the batch's own context."""
+    import torch
+    from transformers.modeling_outputs import BaseModelOutput
+
+    with torch.inference_mode():
+        states = encode(model, features.to(model.device))
+        tokens = model.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            max_new_tokens=min(MAX_TOKENS, states.shape[1] // 2 + 16),  # 25 tokens a second: beyond any speech
+            num_beams=1,
+            do_sample=False,
+        )
+    return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]

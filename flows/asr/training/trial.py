@@ -1,0 +1,220 @@
+"""One trial: fine-tune a Whisper with one set of hyperparameters, tell how it goes, score it on validation."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
+
+from asr.scoring import rates
+from asr.settings import Settings
+from asr.training import models, optimizers
+from asr.training.batches import IGNORED, Clips, Collate, Examples, LengthBuckets, by_length, evenly, pad
+from asr.training.search import Trial
+
+REPORTS = 12  # lines of progress a trial prints
+CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """How the trial stood at one evaluation."""
+
+    step: int
+    loss: float
+    validation_wer: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to: its row of the leaderboard, and its curve."""
+
+    trial: Trial
+    validation_wer: float
+    steps: int
+    seconds: float
+    stopped: str
+    curve: tuple[Point, ...]
+
+    def row(self) -> dict[str, Any]:
+        return {
+            "trial": self.trial.number,
+            "learning_rate": self.trial.learning_rate,
+            "weight_decay": self.trial.weight_decay,
+            "validation_wer": self.validation_wer,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "stopped": self.stopped,
+        }
+
+
+class Learner(nn.Module):
+    """A Whisper with its loss. From nothing, a CTC head on the encoder helps the first steps find the alignment
+    (joint CTC-attention, arXiv:1609.06773); the head is not part of the released model."""
+
+    def __init__(self, whisper: WhisperForConditionalGeneration, ctc_weight: float, first_special: int) -> None:
+        super().__init__()
+        self.whisper, self.ctc_weight, self.blank = whisper, ctc_weight, first_special
+        self.aligner = nn.Linear(whisper.config.d_model, first_special + 1) if ctc_weight else None
+
+    def forward(self, input_features: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end."""
+        whisper, padding = self.whisper, self.whisper.config.pad_token_id
+        states = models.encode(whisper, input_features)
+        heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
+        decoded = whisper.model.decoder(input_ids=heard, encoder_hidden_states=states, use_cache=False).last_hidden_state
+        expected = labels[:, 1:]
+        counted = expected != IGNORED  # the vocabulary is wide: score only the places that count
+        loss = functional.cross_entropy(whisper.proj_out(decoded[counted]).float(), expected[counted])
+        if self.aligner is not None:
+            loss = (1 - self.ctc_weight) * loss + self.ctc_weight * self._alignment_loss(states, labels)
+        return {"loss": loss}
+
+    def _alignment_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        assert self.aligner is not None
+        words = (labels >= 0) & (labels < self.blank)
+        scores = functional.log_softmax(self.aligner(states).float(), -1).transpose(0, 1)
+        frames = torch.full((len(labels),), len(scores), device=labels.device)
+        return functional.ctc_loss(scores, labels[words], frames, words.sum(1), blank=self.blank, zero_infinity=True)
+
+
+class _Engine(Trainer):
+    """transformers' Trainer on batches of our own making."""
+
+    def __init__(self, loader: DataLoader, **more: Any) -> None:
+        super().__init__(**more)
+        self.loader = loader
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self.loader
+
+
+class _Watch(TrainerCallback):
+    """Evaluates and reports as training goes; a report is one whole line, so that branches may print at once."""
+
+    def __init__(self, settings: Settings, evaluate: Callable[[], float], say: Callable[[str], None]) -> None:
+        training = settings.training
+        self.steps, self.evaluate, self.say = training.steps, evaluate, say
+        self.evaluations = {round(training.steps * part / training.evaluations) for part in range(1, training.evaluations + 1)}
+        self.curve: list[Point] = []
+        self.loss, self.began, self.evaluating = float("nan"), time.monotonic(), 0.0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        self.loss = float(logs["loss"])
+        self._line(state.global_step, f"loss {self.loss:6.3f}")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step in self.evaluations:
+            began = time.monotonic()
+            self.curve.append(Point(state.global_step, self.loss, self.evaluate()))
+            self.evaluating += time.monotonic() - began
+            self._line(state.global_step, f"validation WER {self.curve[-1].validation_wer:.1f} %")
+
+    def _line(self, step: int, what: str) -> None:
+        spent = time.monotonic() - self.began
+        left = (spent - self.evaluating) / step * (self.steps - step)
+        left += self.evaluating / max(1, len(self.curve)) * (len(self.evaluations) - len(self.curve))
+        self.say(f"step {step:{len(str(self.steps))}d}/{self.steps}  {what:24s}  {clock(left)} left")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes.
+
+    >>> clock(75), clock(7500)
+    ('1:15 min', '2:05 h')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def run(
+    trial: Trial, settings: Settings, train: Clips, validation: Clips,
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, say: Callable[[str], None] = print,
+) -> Outcome:  # fmt: skip
+    """Train `model` in place and score it on validation. The same trial ends the same, bit by bit, on the same CPU."""
+    training, began = settings.training, time.monotonic()
+    first_special = processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    learner = Learner(model, 0.0 if settings.model.base else settings.model.ctc_weight, first_special)
+    optimizer = models.usual(settings.model).optimizer if training.optimizer == "auto" else training.optimizer
+    loader = DataLoader(
+        Examples(train, training),  # type: ignore[arg-type]
+        batch_sampler=LengthBuckets(train.seconds, training.batch_size, training.steps, training.seed),  # type: ignore[arg-type]
+        collate_fn=Collate(training),
+    )
+    chosen = evenly(len(validation), training.validation_clips)
+    watch = _Watch(settings, lambda: validation_wer(model, processor, validation, chosen), say)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = _Engine(
+            loader=loader,
+            model=learner,
+            args=_arguments(folder, settings),
+            optimizers=(optimizers.build(learner, optimizer, trial.learning_rate, trial.weight_decay), None),
+            callbacks=[watch],
+        )
+        engine.remove_callback(transformers.PrinterCallback)
+        engine.train()
+    model.eval()
+    return Outcome(
+        trial=trial,
+        validation_wer=watch.curve[-1].validation_wer,
+        steps=engine.state.global_step,
+        seconds=time.monotonic() - began,
+        stopped="finished",
+        curve=tuple(watch.curve),
+    )
+
+
+def _arguments(folder: str, settings: Settings) -> TrainingArguments:
+    training = settings.training
+    on_gpu = torch.cuda.is_available()
+    wide = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return TrainingArguments(
+        output_dir=folder,
+        max_steps=training.steps,
+        per_device_train_batch_size=training.batch_size,
+        lr_scheduler_type="linear",
+        warmup_steps=round(training.warmup * training.steps),
+        max_grad_norm=CLIP_NORM,
+        logging_steps=max(1, training.steps // REPORTS),
+        logging_first_step=True,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        seed=training.seed,
+        data_seed=training.seed,
+        bf16=wide,
+        fp16=on_gpu and not wide,
+    )
+
+
+def validation_wer(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int]
+) -> float:
+    """Percent, greedy, at each batch's own context, on the chosen clips."""
+    heard = transcripts(model, processor, clips, chosen)
+    return rates.wer(rates.errors([clips.texts[clip] for clip in chosen], heard))
+
+
+def transcripts(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int]
+) -> list[str]:
+    """What the model hears in the chosen clips, in their order."""
+    was_training, heard = model.training, dict[int, str]()
+    model.eval()
+    for batch in by_length(clips, chosen):
+        texts = models.transcribe(model, processor, pad([clips.features(clip) for clip in batch]))
+        heard.update(zip(batch, texts, strict=True))
+    model.train(was_training)
+    return [heard[clip] for clip in chosen]
