@@ -7,3 +7,16 @@ Every wing takes the frozen `settings`; none but `store` and `compute` knows Met
 
 class Refused(Exception):
     """A user's mistake: one line that names what is wrong and where. Never shown as a traceback."""
+
+
+__version__ = "0.1.0"
+
+
+def code_version() -> str:
+    """The version, and a hash of the flow's own sources: what ran, whether or not it was committed."""
+    import hashlib
+    from pathlib import Path
+
+    flows = Path(__file__).parents[1]
+    sources = b"".join(path.read_bytes() for path in (*sorted(flows.glob("*.py")), *sorted(flows.glob("asr/**/*.py"))))
+    return f"{__version__}+{hashlib.sha256(sources).hexdigest()[:8]}"

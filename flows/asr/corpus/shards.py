@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from asr import Refused
 from asr.corpus.clips import Clip, Rejected, judge
 from asr.corpus.sources import SPLITS, Row
 from asr.settings import Corpus
@@ -108,11 +110,22 @@ def summary(shards: Sequence[Shard]) -> dict[str, object]:
     }
 
 
+def check(shards: Sequence[Shard]) -> None:
+    """Raises `Refused` where a split is left without a clip."""
+    for split in SPLITS:
+        if not sum(shard.clips[split] for shard in shards):
+            reasons = Counter(one.reason for shard in shards for one in shard.rejected).most_common(3)
+            told = ", ".join(f"{count} {reason}" for reason, count in reasons)
+            raise Refused(f"[corpus] no clip of {split} is fit to use; set aside: {told}")
+
+
 def rejects(shards: Sequence[Shard]) -> pd.DataFrame:
     """The run's `rejected` artifact: clip, reason."""
     import pandas as pd
 
-    return pd.DataFrame([(one.clip, one.reason) for shard in shards for one in shard.rejected], columns=["clip", "reason"])
+    return pd.DataFrame(
+        [(one.clip, one.reason) for shard in shards for one in shard.rejected], columns=["clip", "reason"]
+    )
 
 
 def read(paths: Sequence[Path], split: str) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +45,11 @@ def rows(corpus: Corpus) -> list[Row]:
     if parts:
         found = [row for split in parts for row in _read(folder, folder / split, split)]
     else:
-        found = [row for row in _read(folder, folder, None)]
+        found = _read(folder, folder, None)
     counts = Counter(row.split for row in found)
     for split in SPLITS:
         if not counts[split]:
-            raise Refused(f"[corpus] path: {folder} has no clip for {split}" if found else f"[corpus] path: no clip is listed in {folder}")
+            raise Refused(f"[corpus] path: {folder} lists no clip for {split}")
     twice = [clip for clip, times in Counter(row.clip for row in found).items() if times > 1]
     if twice:
         raise Refused(f"[corpus] path: {folder} lists {twice[0]} more than once")
@@ -60,7 +61,11 @@ def rows(corpus: Corpus) -> list[Row]:
 def _read(root: Path, folder: Path, split: str | None) -> list[Row]:
     import pandas as pd
 
-    readers = {"metadata.csv": _csv, "metadata.jsonl": _jsonl, "metadata.parquet": pd.read_parquet}
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        "metadata.csv": lambda file: pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
+        "metadata.jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
+        "metadata.parquet": pd.read_parquet,
+    }
     path = next((folder / name for name in readers if (folder / name).is_file()), None)
     if path is None:
         raise Refused(f"[corpus] path: {folder} holds none of {', '.join(readers)}")
@@ -72,7 +77,8 @@ def _read(root: Path, folder: Path, split: str | None) -> list[Row]:
         raise Refused(f"[corpus] path: {path} cannot be read: {str(error).splitlines()[0]}") from None
     text = next((column for column in TEXTS if column in table), None)
     if "file_name" not in table or text is None:
-        raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {', '.join(map(str, table))}")
+        has = ", ".join(map(str, table))
+        raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
     speakers = table["speaker_id"] if "speaker_id" in table else [None] * len(table)
     found = []
     for name, words, who in zip(table["file_name"], table[text], speakers, strict=True):
@@ -81,20 +87,9 @@ def _read(root: Path, folder: Path, split: str | None) -> list[Row]:
             raise Refused(f"[corpus] path: {path} names {name}, outside the corpus")
         clip = audio.relative_to(root).as_posix()
         speaker = None if who is None or pd.isna(who) else str(who)
-        found.append(Row(clip, audio, "" if pd.isna(words) else str(words), speaker, split or _carve(speaker or clip)))
+        words_ = "" if pd.isna(words) else str(words)
+        found.append(Row(clip, audio, words_, speaker, split or _carve(speaker or clip)))
     return found
-
-
-def _csv(path: Path):  # type: ignore[no-untyped-def]
-    import pandas as pd
-
-    return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-
-
-def _jsonl(path: Path):  # type: ignore[no-untyped-def]
-    import pandas as pd
-
-    return pd.read_json(path, lines=True, dtype=False)
 
 
 def _carve(who: str) -> str:

@@ -61,7 +61,7 @@ def _errors(said: str, heard: str) -> Errors:
 
 
 def wer(clips: Sequence[Errors]) -> float:
-    """Percent of the reference's words that are wrong; over 100 where more was heard than said, NaN where nothing was said."""
+    """Percent of the words said that are wrong: over 100 where much more was heard, NaN where nothing was said."""
     words = sum(clip.words for clip in clips)
     return 100 * sum(clip.word_errors for clip in clips) / words if words else float("nan")
 
@@ -86,10 +86,12 @@ def metric() -> evaluate.Metric:
             return evaluate.MetricInfo(
                 description="WER and CER in percent on text normalised as Whisper's basic normaliser does.",
                 citation="",
-                features=datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")}),
+                features=datasets.Features(
+                    {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+                ),
             )
 
-        def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:  # type: ignore[override]
+        def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
             clips = errors(references, predictions)
             return {"wer": wer(clips), "cer": cer(clips)}
 

@@ -195,5 +195,3 @@ def evenly(count: int, most: int) -> list[int]:
     [0, 2, 5, 7]
     """
     return [at * count // most for at in range(most)] if most < count else list(range(count))
-
-

@@ -46,6 +46,12 @@ def usual(model: Model) -> Usual:
     return Usual((1e-5, 2e-5), BASE_LIMIT, "adamw")
 
 
+def optimizer(settings: Settings) -> str:
+    """muon or adamw."""
+    asked = settings.training.optimizer
+    return usual(settings.model).optimizer if asked == "auto" else asked
+
+
 def base_config(base: str) -> Any:
     """The base's configuration alone. Raises `Refused` where it is no Whisper, or is not there."""
     from transformers import WhisperConfig
@@ -80,13 +86,20 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     return model, WhisperProcessor.from_pretrained(base)
 
 
+def save(folder: Path, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> Path:
+    """Write both to `folder` in Hugging Face's format."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def speak(model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str) -> None:
     """Set language and task for good: in the tokenizer's prompt and in what `generate` does unasked."""
     tokenizer = processor.tokenizer
     if tokenizer.convert_tokens_to_ids(f"<|{language}|>") == tokenizer.unk_token_id:
         raise Refused(f"[corpus] language: Whisper has no language {language}")
     tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
-    generation = model.generation_config
+    generation: Any = model.generation_config
     generation.language, generation.task, generation.forced_decoder_ids = language, "transcribe", None
 
 
@@ -95,11 +108,11 @@ def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
 
     All of Whisper's special tokens stand behind it, in their order: 99 languages, tasks, 1,501 timestamps.
     """
+    import json
+
     from tokenizers import ByteLevelBPETokenizer
     from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    import json
 
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator((" " + text for text in texts), vocab_size=vocabulary, min_frequency=2, show_progress=False)
@@ -107,7 +120,14 @@ def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
     tokenizer = WhisperTokenizer(vocab=learnt["vocab"], merges=[tuple(merge) for merge in learnt["merges"]])
     specials = ["<|endoftext|>", "<|startoftranscript|>"]
     specials += [f"<|{code}|>" for code in list(LANGUAGES)[:99]]
-    specials += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
+    specials += [
+        "<|translate|>",
+        "<|transcribe|>",
+        "<|startoflm|>",
+        "<|startofprev|>",
+        "<|nospeech|>",
+        "<|notimestamps|>",
+    ]
     tokenizer.add_special_tokens({"extra_special_tokens": specials})
     tokenizer.add_tokens([f"<|{at * 0.02:.2f}|>" for at in range(1501)])
     return WhisperProcessor(WhisperFeatureExtractor(), tokenizer)
@@ -157,7 +177,7 @@ def new_model(shape: Model, processor: WhisperProcessor) -> WhisperForConditiona
 
 
 def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> torch.Tensor:
-    """(batch, context, width) states of (batch, mel, frames) log-mels, for any frames up to 3,000; context = frames / 2."""
+    """(batch, frames / 2, width) states of (batch, mel, frames) log-mels, for any frames up to 3,000."""
     from torch.nn import functional
 
     encoder = model.model.encoder
@@ -170,7 +190,9 @@ def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> to
     return encoder.layer_norm(states)
 
 
-def transcribe(model: WhisperForConditionalGeneration, processor: WhisperProcessor, features: torch.Tensor) -> list[str]:
+def transcribe(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, features: torch.Tensor
+) -> list[str]:
     """Greedy transcripts of (batch, mel, frames) log-mels, at the batch's own context."""
     import torch
     from transformers.modeling_outputs import BaseModelOutput

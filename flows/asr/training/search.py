@@ -1,14 +1,19 @@
-"""From a search space to trials."""
+"""From a search space to trials, and from their outcomes to a winner."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from asr import Refused
-from asr.settings import Search
-from asr.training.models import Usual
+from asr.settings import Settings
+from asr.training import models
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -18,22 +23,60 @@ class Trial:
     number: int
     learning_rate: float
     weight_decay: float
-    threads: int  # of torch; fixed before the split, so that a resumed trial repeats itself
 
 
-def trials(search: Search, usual: Usual, threads: int) -> list[Trial]:
-    """The grid of learning rates and weight decays, or `search.trials` points of it drawn by its seed, in grid order.
+@dataclass(frozen=True)
+class Point:
+    """How a trial stood at one evaluation."""
 
-    Raises `Refused` for a learning rate beyond what the base can take.
+    step: int
+    loss: float
+    validation_wer: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to, and its curve."""
+
+    trial: Trial
+    validation_wer: float  # percent
+    steps: int
+    seconds: float
+    stopped: str  # why it ended: finished
+    curve: tuple[Point, ...]
+
+
+def trials(settings: Settings) -> list[Trial]:
+    """The grid of learning rates and weight decays, or `trials` points of it drawn by the seed, in grid order.
+
+    Raises `Refused` for a base that cannot be had, or a learning rate beyond what it can take.
     """
+    search, usual = settings.search, models.usual(settings.model)
     rates = usual.learning_rates if search.learning_rate == "auto" else search.learning_rate
     for rate in rates:
         if rate > usual.limit:
             raise Refused(
-                f"[search] learning_rate: {rate:g} is for training from nothing; "
-                f"this base would forget what it knows: at most {usual.limit:g}"
+                f"[search] learning_rate: {rate:g} is fit only for training from nothing; "
+                f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
             )
-    grid = list(itertools.product(sorted(rates), sorted(search.weight_decay)))
+    grid = list(itertools.product(sorted(set(rates)), sorted(set(search.weight_decay))))
     if search.trials < len(grid):
         grid = sorted(random.Random(search.seed).sample(grid, search.trials))
-    return [Trial(number, rate, decay, threads) for number, (rate, decay) in enumerate(grid)]
+    return [Trial(number, rate, decay) for number, (rate, decay) in enumerate(grid)]
+
+
+def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """One row a trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number."""
+    import pandas as pd
+
+    rows = [
+        {
+            **{"trial" if name == "number" else name: value for name, value in asdict(one.trial).items()},
+            "validation_wer": one.validation_wer,
+            "steps": one.steps,
+            "seconds": one.seconds,
+            "stopped": one.stopped,
+        }
+        for one in outcomes
+    ]
+    return pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,63 +15,35 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
+from asr.corpus.shards import read
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models, optimizers
 from asr.training.batches import IGNORED, Clips, Collate, Examples, LengthBuckets, by_length, evenly, pad
-from asr.training.search import Trial
+from asr.training.search import Outcome, Point, Trial
 
 REPORTS = 12  # lines of progress a trial prints
 CLIP_NORM = 1.0
-
-
-@dataclass(frozen=True)
-class Point:
-    """How the trial stood at one evaluation."""
-
-    step: int
-    loss: float
-    validation_wer: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a trial came to: its row of the leaderboard, and its curve."""
-
-    trial: Trial
-    validation_wer: float
-    steps: int
-    seconds: float
-    stopped: str
-    curve: tuple[Point, ...]
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "trial": self.trial.number,
-            "learning_rate": self.trial.learning_rate,
-            "weight_decay": self.trial.weight_decay,
-            "validation_wer": self.validation_wer,
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "stopped": self.stopped,
-        }
 
 
 class Learner(nn.Module):
     """A Whisper with its loss. From nothing, a CTC head on the encoder helps the first steps find the alignment
     (joint CTC-attention, arXiv:1609.06773); the head is not part of the released model."""
 
-    def __init__(self, whisper: WhisperForConditionalGeneration, ctc_weight: float, first_special: int) -> None:
+    def __init__(self, whisper: WhisperForConditionalGeneration, settings: Settings) -> None:
         super().__init__()
-        self.whisper, self.ctc_weight, self.blank = whisper, ctc_weight, first_special
-        self.aligner = nn.Linear(whisper.config.d_model, first_special + 1) if ctc_weight else None
+        self.whisper, self.ctc_weight = whisper, 0.0 if settings.model.base else settings.model.ctc_weight
+        self.blank: int = whisper.generation_config.eos_token_id  # the first special token: words stand below it
+        self.aligner = nn.Linear(whisper.config.d_model, self.blank + 1) if self.ctc_weight else None
 
     def forward(self, input_features: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end."""
-        whisper, padding = self.whisper, self.whisper.config.pad_token_id
+        whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
         states = models.encode(whisper, input_features)
         heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
-        decoded = whisper.model.decoder(input_ids=heard, encoder_hidden_states=states, use_cache=False).last_hidden_state
+        decoded = whisper.model.decoder(
+            input_ids=heard, encoder_hidden_states=states, use_cache=False
+        ).last_hidden_state
         expected = labels[:, 1:]
         counted = expected != IGNORED  # the vocabulary is wide: score only the places that count
         loss = functional.cross_entropy(whisper.proj_out(decoded[counted]).float(), expected[counted])
@@ -104,7 +76,9 @@ class _Watch(TrainerCallback):
     def __init__(self, settings: Settings, evaluate: Callable[[], float], say: Callable[[str], None]) -> None:
         training = settings.training
         self.steps, self.evaluate, self.say = training.steps, evaluate, say
-        self.evaluations = {round(training.steps * part / training.evaluations) for part in range(1, training.evaluations + 1)}
+        self.evaluations = {
+            round(training.steps * part / training.evaluations) for part in range(1, training.evaluations + 1)
+        }
         self.curve: list[Point] = []
         self.loss, self.began, self.evaluating = float("nan"), time.monotonic(), 0.0
 
@@ -138,34 +112,35 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def run(
-    trial: Trial, settings: Settings, train: Clips, validation: Clips,
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, say: Callable[[str], None] = print,
-) -> Outcome:  # fmt: skip
-    """Train `model` in place and score it on validation. The same trial ends the same, bit by bit, on the same CPU."""
+def fine_tune(
+    trial: Trial, settings: Settings, shards: Sequence[Path], say: Callable[[str], None] = print
+) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:
+    """Train with one set of hyperparameters and score on validation.
+
+    The same trial on the same shards ends the same, bit by bit, on the same CPU with the same number of threads.
+    """
     training, began = settings.training, time.monotonic()
-    first_special = processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    learner = Learner(model, 0.0 if settings.model.base else settings.model.ctc_weight, first_special)
-    optimizer = models.usual(settings.model).optimizer if training.optimizer == "auto" else training.optimizer
-    loader = DataLoader(
+    speech = {split: read(shards, split) for split in ("train", "validation")}
+    torch.manual_seed(training.seed)
+    model, processor = models.prepare(settings, speech["train"]["text"])
+    train, validation = Clips(speech["train"], processor), Clips(speech["validation"], processor)
+    learner = Learner(model, settings)
+    optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
+    loader: DataLoader = DataLoader(
         Examples(train, training),  # type: ignore[arg-type]
-        batch_sampler=LengthBuckets(train.seconds, training.batch_size, training.steps, training.seed),  # type: ignore[arg-type]
+        batch_sampler=LengthBuckets(train.seconds, training.batch_size, training.steps, training.seed),
         collate_fn=Collate(training),
     )
     chosen = evenly(len(validation), training.validation_clips)
-    watch = _Watch(settings, lambda: validation_wer(model, processor, validation, chosen), say)
+    watch = _Watch(settings, lambda: wer(model, processor, validation, chosen), say)
     with tempfile.TemporaryDirectory() as folder:
         engine = _Engine(
-            loader=loader,
-            model=learner,
-            args=_arguments(folder, settings),
-            optimizers=(optimizers.build(learner, optimizer, trial.learning_rate, trial.weight_decay), None),
-            callbacks=[watch],
+            loader, model=learner, args=_arguments(folder, settings), optimizers=(optimizer, None), callbacks=[watch]
         )
         engine.remove_callback(transformers.PrinterCallback)
         engine.train()
     model.eval()
-    return Outcome(
+    outcome = Outcome(
         trial=trial,
         validation_wer=watch.curve[-1].validation_wer,
         steps=engine.state.global_step,
@@ -173,6 +148,7 @@ def run(
         stopped="finished",
         curve=tuple(watch.curve),
     )
+    return outcome, model, processor
 
 
 def _arguments(folder: str, settings: Settings) -> TrainingArguments:
@@ -199,10 +175,10 @@ def _arguments(folder: str, settings: Settings) -> TrainingArguments:
     )
 
 
-def validation_wer(
+def wer(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int]
 ) -> float:
-    """Percent, greedy, at each batch's own context, on the chosen clips."""
+    """Percent of words wrong in the chosen clips, heard greedily at each batch's own context."""
     heard = transcripts(model, processor, clips, chosen)
     return rates.wer(rates.errors([clips.texts[clip] for clip in chosen], heard))
 

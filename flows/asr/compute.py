@@ -1,0 +1,51 @@
+"""Where steps run, and how branches share a machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FEWEST_WORKERS = 4  # so that the three default trials run side by side on two cores, each on one thread
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers() -> int:
+    """Branches at once, unless METAFLOW_RUN_MAX_WORKERS says otherwise."""
+    return int(os.environ.get("METAFLOW_RUN_MAX_WORKERS", max(FEWEST_WORKERS, cores())))
+
+
+def at_once(trials: int) -> int:
+    """Trials that run side by side."""
+    return min(trials, workers())
+
+
+def threads(trials: int) -> int:
+    """Torch threads for each of so many trials. Branches that outnumber the cores' threads slow each other tenfold."""
+    return max(1, cores() // at_once(trials))
+
+
+def use(count: int) -> None:
+    """Compute with `count` threads from here on. Call it before numpy or torch is first used."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(count)
+    import torch
+
+    torch.set_num_threads(count)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Say how to go on where a run was interrupted or failed."""
+    try:
+        yield
+    except BaseException as end:
+        started = {"run", "resume"} & set(sys.argv)
+        failed = not isinstance(end, SystemExit) or end.code == 1  # a refused profile leaves with its line for a code
+        if started and failed:
+            print(f"\nTo go on from the steps that are finished:  python {sys.argv[0]} resume", file=sys.stderr)
+        raise

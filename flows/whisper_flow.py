@@ -1,0 +1,187 @@
+"""Speech in, a served Whisper out: preprocess, fine-tune in branches, pick the best on validation, score, release.
+
+python flows/whisper_flow.py run
+python flows/whisper_flow.py --config profile flows/profiles/NAME.toml run
+python flows/whisper_flow.py resume
+"""
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from asr import Refused, compute, settings
+
+if not any(os.environ.get(name, "root") != "root" for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")):
+    os.environ["METAFLOW_USER"] = "whisper"  # Metaflow asks for a name other than root; a bare container has none
+os.environ.setdefault("METAFLOW_RUN_MAX_WORKERS", str(compute.workers()))
+os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MAX_WORKERS"])
+
+for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+    os.environ.setdefault(quiet, "1")  # a log takes lines, not bars; and generate() warns at every batch
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+from metaflow import Config, FlowSpec, JSONType, Parameter, current, step
+from metaflow.exception import MetaflowException
+
+
+class BadInput(MetaflowException):
+    headline = "Bad input"
+
+
+@contextmanager
+def plainly():
+    """A user's mistake ends a step in one line, without a traceback."""
+    try:
+        yield
+    except Refused as mistake:
+        raise BadInput(str(mistake)) from None
+
+
+def profile(text):
+    """A profile's text as plain, checked values with absolute paths; a bad one ends the command in one line."""
+    try:
+        return settings.load(text).model_dump(mode="json")
+    except Refused as mistake:
+        raise SystemExit(str(mistake)) from None
+
+
+def captured_space(context):
+    from asr.release import engine
+
+    return engine.capture()
+
+
+class WhisperFlow(FlowSpec):
+    """From recordings to a served Whisper model, honestly scored."""
+
+    profile = Config("profile", default=str(Path(__file__).parent / "profiles" / "sample.toml"), parser=profile)
+    space = Parameter("space", type=JSONType, default=captured_space, help="the Space's files, captured at launch")
+
+    @property
+    def settings(self):
+        return settings.Settings.model_validate(self.profile.to_dict())
+
+    @step
+    def start(self):
+        """Find the speech, and what the profile asks of it."""
+        from asr import code_version
+        from asr.corpus import shards, sources
+
+        with plainly():
+            self.rows = shards.plan(sources.rows(self.settings.corpus), self.settings.corpus)
+        self.code_version = code_version()
+        self.next(self.preprocess, foreach="rows")
+
+    @step
+    def preprocess(self):
+        """Judge each clip of a shard, and pack those that are fit."""
+        from asr.corpus import shards
+        from asr.store import Store
+
+        blob, clips, rejected = shards.pack(self.input, self.settings.corpus)
+        self.shard = shards.describe(Store(self).put(blob), len(blob), clips, rejected)
+        print(f"{len(clips)} clips kept, {len(rejected)} rejected")
+        self.next(self.collect)
+
+    @step
+    def collect(self, inputs):
+        """Join the shards' records; their audio stays where it is."""
+        from asr.corpus import shards
+
+        self.shards = [branch.shard for branch in inputs]
+        self.corpus, self.rejected = shards.summary(self.shards), shards.rejects(self.shards)
+        self.merge_artifacts(inputs, include=["code_version"])
+        with plainly():
+            shards.check(self.shards)
+        self.next(self.search)
+
+    @step
+    def search(self):
+        """Decide on the trials, and say what they will take."""
+        from asr.training import plan, search
+
+        with plainly():
+            self.trials = search.trials(self.settings)
+            self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
+            cost = plan.plan(self.settings, self.trials, self.shards, self.at_once, self.threads, compute.cores())
+        print(cost.text)
+        self.next(self.train, foreach="trials")
+
+    @step
+    def train(self):
+        """Fine-tune with one set of hyperparameters."""
+        compute.use(self.threads)
+        from asr.store import Store
+        from asr.training import models, trial
+
+        store, number = Store(self), self.input.number
+        with tempfile.TemporaryDirectory() as scratch:
+            shards = store.fetch([shard.key for shard in self.shards], Path(scratch, "shards"))
+            self.outcome, model, processor = trial.fine_tune(
+                self.input, self.settings, shards, lambda line: print(f"trial {number}  {line}", flush=True)
+            )
+            self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
+        self.next(self.select)
+
+    @step
+    def select(self, inputs):
+        """The lowest validation WER wins; the test set plays no part."""
+        from asr.training import search
+
+        self.leaderboard = search.leaderboard([branch.outcome for branch in inputs])
+        self.winner = self.leaderboard.iloc[0].to_dict()
+        self.curves = {branch.outcome.trial.number: branch.outcome.curve for branch in inputs}
+        self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
+        self.merge_artifacts(inputs, include=["code_version", "corpus", "rejected", "shards"])
+        self.next(self.evaluate)
+
+    @step
+    def evaluate(self):
+        """Make the winner a release, and score that very folder once on test, beside the float model."""
+        compute.use(compute.cores())
+        from asr.release import candidate
+        from asr.store import Store
+
+        store = Store(self)
+        with tempfile.TemporaryDirectory() as scratch:
+            shards = store.fetch([shard.key for shard in self.shards], Path(scratch, "shards"))
+            winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"))
+            facts = candidate.facts(self.settings, current.run_id, self.code_version, self.corpus, self.leaderboard)
+            ready = Path(scratch, "release")
+            self.scores, self.report = candidate.make(ready, self.settings, winner, shards, self.space, facts)
+            self.release_key = store.put_folder(ready)
+        self.next(self.push)
+
+    @step
+    def push(self):
+        """Publish that very folder; the newest release moves only past the gate."""
+        from asr.release import folder, gate
+        from asr.store import Store
+
+        faults = gate.faults(self.report, self.settings.release)
+        with tempfile.TemporaryDirectory() as scratch, plainly():
+            ready = Store(self).fetch_folder(self.release_key, Path(scratch))
+            name = f"{self.settings.name}-{current.run_id}"
+            path = folder.publish(ready, self.settings.release.folder, name, newest=not faults)
+        self.latest = not faults
+        self.release = {
+            "path": str(path), "repo_id": None, "revision": None, "pushed": False,
+            "why": "; ".join(faults) or "no Hub repo is configured",
+        }  # fmt: skip
+        self.next(self.end)
+
+    @step
+    def end(self):
+        """Say what came of it."""
+        from asr.release import story
+
+        print(story.tell(self.leaderboard, self.report, self.release, self.latest))
+
+
+if __name__ == "__main__":
+    with compute.resumable():
+        WhisperFlow()
