@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asr import Refused, compute, settings
+from asr import Refused, compute, settings, story
 
 if not any(os.environ.get(name, "root") != "root" for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")):
     os.environ["METAFLOW_USER"] = "whisper"  # Metaflow asks for a name other than root; a bare container has none
@@ -164,7 +164,7 @@ class WhisperFlow(FlowSpec):
 
         faults = gate.faults(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch, plainly():
-            ready = Store(self).fetch_folder(self.release_key, Path(scratch))
+            ready = Store(self).fetch_folder(self.release_key, Path(scratch, "release"))
             name = f"{self.settings.name}-{current.run_id}"
             path = folder.publish(ready, self.settings.release.folder, name, newest=not faults)
         self.latest = not faults
@@ -177,11 +177,9 @@ class WhisperFlow(FlowSpec):
     @step
     def end(self):
         """Say what came of it."""
-        from asr.release import story
-
-        print(story.tell(self.leaderboard, self.report, self.release, self.latest))
+        print(story.ending(self.leaderboard, self.report, self.release, self.latest))
 
 
 if __name__ == "__main__":
-    with compute.resumable():
+    with story.resumable():
         WhisperFlow()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 FEWEST_WORKERS = 4  # so that the three default trials run side by side on two cores, each on one thread
 
@@ -36,16 +33,3 @@ def use(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Say how to go on where a run was interrupted or failed."""
-    try:
-        yield
-    except BaseException as end:
-        started = {"run", "resume"} & set(sys.argv)
-        failed = not isinstance(end, SystemExit) or end.code == 1  # a refused profile leaves with its line for a code
-        if started and failed:
-            print(f"\nTo go on from the steps that are finished:  python {sys.argv[0]} resume", file=sys.stderr)
-        raise

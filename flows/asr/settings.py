@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from asr import Refused
 
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, lt=1)]
-Decay = Annotated[float, Field(ge=0, le=1)]
-Auto = Literal["auto"]
+# Strict, so that "900" or true is not taken for a number.
+Whole = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Real = Annotated[float, Field(ge=0, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Rate = Annotated[float, Field(gt=0, lt=1, strict=True)]
 
 
 class Table(BaseModel):
@@ -33,8 +34,8 @@ class Corpus(Table):
     source: Literal["sample", "folder"] = "sample"
     path: Path | None = None  # the audiofolder, for source = "folder"
     language: str = Field("sv", pattern="^[a-z]{2,3}$")  # Whisper's code for it
-    min_seconds: float = Field(0.3, ge=0.1)
-    max_seconds: float = Field(30.0, gt=0, le=30)  # Whisper hears no more at once
+    min_seconds: Real = Field(0.3, ge=0.1)
+    max_seconds: Real = Field(30.0, gt=0, le=30)  # Whisper hears no more at once
     shard_clips: Positive = 500
     limit_clips: Positive | None = None  # the first so many of each split, to try a profile out
 
@@ -56,7 +57,7 @@ class Model(Table):
     heads: Positive = 4
     encoder_layers: Positive = 2
     decoder_layers: Positive = 2
-    vocabulary: int = Field(400, ge=257)  # byte-level BPE tokens, learnt from the training texts
+    vocabulary: Positive = Field(400, ge=257)  # byte-level BPE tokens, learnt from the training texts
     ctc_weight: Share = 0.5  # of the loss: an alignment head on the encoder, dropped after training
 
     @model_validator(mode="after")
@@ -73,28 +74,29 @@ class Training(Table):
     batch_size: Positive = 8
     optimizer: Literal["auto", "muon", "adamw"] = "auto"  # auto: muon from nothing, adamw on a base
     warmup: Share = 0.1  # of the steps
-    frequency_masks: int = Field(1, ge=0)  # SpecAugment: bands of up to MASK_BINS mel bins silenced
-    time_masks: int = Field(0, ge=0)  # and stretches of up to MASK_FRAMES frames
+    quiet_seconds: Real = Field(0.5, le=5)  # at most, added before and after a clip in half of the draws
+    frequency_masks: Whole = 1  # SpecAugment: bands of up to MASK_BINS mel bins silenced
+    time_masks: Whole = 0  # and stretches of up to MASK_FRAMES frames
     long_share: Share = 0.1  # of the steps, the last ones: some batches at long context
     evaluations: Positive = 3  # of the validation clips, evenly over the steps
     validation_clips: Positive = 200  # at most; the same ones in every trial
-    seed: int = Field(0, ge=0)
+    seed: Whole = 0
 
 
 class Search(Table):
     """Which hyperparameters are tried: the grid, or `trials` points of it drawn by `seed`."""
 
     trials: Positive = 3
-    learning_rate: Auto | Annotated[tuple[Rate, ...], Field(min_length=1)] = "auto"
-    weight_decay: Annotated[tuple[Decay, ...], Field(min_length=1)] = (0.01, 0.1)
-    seed: int = Field(0, ge=0)
+    learning_rate: Literal["auto"] | Annotated[tuple[Rate, ...], Field(min_length=1)] = "auto"
+    weight_decay: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.01, 0.1)
+    seed: Whole = 0
 
 
 class Release(Table):
     """Where the winner goes."""
 
     folder: Path = Path("released")
-    max_served_gap: float = Field(2.0, ge=0)  # WER points the served model may lose on the float one
+    max_served_gap: Real = 2.0  # WER points the served model may lose on the float one
 
 
 class Settings(Table):
@@ -118,7 +120,7 @@ def load(text: str, folder: Path | None = None) -> Settings:
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
-        raise Refused("profile: " + _one_line(error.errors()[0])) from None
+        raise Refused("profile: " + _one_line(error.errors())) from None
     return _absolute(settings, folder or Path.cwd())
 
 
@@ -133,8 +135,9 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"corpus": corpus, "model": model, "release": release})
 
 
-def _one_line(error: Any) -> str:
-    """A pydantic error in the profile's own terms: `[training] steps: ... (got -3)`."""
+def _one_line(errors: list[Any]) -> str:
+    """pydantic's first complaint in the profile's own terms: `[training] steps: ... (got -3)`."""
+    error = [one for one in errors if one["loc"][:2] == errors[0]["loc"][:2]][-1]  # of a union, the longer form's
     where = [str(part) for part in error["loc"] if not re.match("tuple|literal|constrained", str(part))]
     table: type[BaseModel] = Settings
     if where and where[0] in Settings.model_fields and len(where) > 1:
@@ -145,4 +148,4 @@ def _one_line(error: Any) -> str:
         return f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else "")
     if error["type"] == "value_error":
         return f"[{key}] {error['ctx']['error']}"
-    return f"{key}: {error['msg']} (got {error['input']!r})"
+    return f"{key}: {error['msg'].replace('tuple', 'list')} (got {error['input']!r})".replace("\n", " ")

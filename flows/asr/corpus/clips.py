@@ -6,7 +6,6 @@ Audio is float32 mono at 16 kHz everywhere after this module.
 from __future__ import annotations
 
 import io
-import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +59,9 @@ def _decode_av(path: Path) -> np.ndarray:
             frames += resampler.resample(None)
     except (av.FFmpegError, IndexError) as error:
         raise ValueError(f"no readable audio: {error}") from None
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames] or [np.zeros(0, np.float32)])
+    if not frames:
+        raise ValueError("no readable audio: not one frame")
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
 
 
 def encode(sound: np.ndarray) -> bytes:
@@ -73,7 +74,7 @@ def encode(sound: np.ndarray) -> bytes:
 def judge(row: Row, corpus: Corpus) -> Clip | Rejected:
     """The clip, fit to use, or the reason why it is not. Never raises for a bad clip."""
     text = " ".join(row.text.split())
-    if not text.strip(string.punctuation + string.whitespace):
+    if not any(letter.isalnum() for letter in text):
         return Rejected(row.clip, "empty text")
     if not row.audio.is_file():
         return Rejected(row.clip, "missing file")

@@ -129,9 +129,10 @@ def rejects(shards: Sequence[Shard]) -> pd.DataFrame:
 
 
 def read(paths: Sequence[Path], split: str) -> Dataset:
-    """One split of the shards as a `datasets.Dataset`, mapped from disk: a row is decoded when it is asked for."""
+    """One split of the shards as a `datasets.Dataset`, mapped from disk: a row is read when it is asked for."""
     import datasets
 
-    everything = datasets.Dataset.from_parquet([str(path) for path in paths], keep_in_memory=False)
+    filled = [str(path) for path in paths if pq.read_metadata(path).num_rows]  # every clip of a shard may be rejected
+    everything = datasets.Dataset.from_parquet(filled, cache_dir=str(paths[0].parent / "arrow"))
     chosen = [at for at, name in enumerate(everything["split"]) if name == split]
     return everything.select(chosen)

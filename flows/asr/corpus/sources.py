@@ -8,6 +8,7 @@ either one below each of `train/`, `validation/` and `test/`, or a single one at
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,8 +63,10 @@ def _read(root: Path, folder: Path, split: str | None) -> list[Row]:
     import pandas as pd
 
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        "metadata.csv": lambda file: pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig"),
-        "metadata.jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),
+        "metadata.csv": lambda file: pd.read_csv(
+            file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        ),
+        "metadata.jsonl": lambda file: pd.read_json(file, lines=True, dtype=False, encoding="utf-8-sig"),
         "metadata.parquet": pd.read_parquet,
     }
     path = next((folder / name for name in readers if (folder / name).is_file()), None)
@@ -82,11 +85,11 @@ def _read(root: Path, folder: Path, split: str | None) -> list[Row]:
     speakers = table["speaker_id"] if "speaker_id" in table else [None] * len(table)
     found = []
     for name, words, who in zip(table["file_name"], table[text], speakers, strict=True):
-        audio = folder / str(name)
-        if not audio.resolve().is_relative_to(root.resolve()):
-            raise Refused(f"[corpus] path: {path} names {name}, outside the corpus")
+        audio = Path(os.path.normpath(folder / str(name)))
+        if not (audio.is_relative_to(folder) and audio.resolve().is_relative_to(root.resolve())):
+            raise Refused(f"[corpus] path: {path} names {name}, outside its folder")
         clip = audio.relative_to(root).as_posix()
-        speaker = None if who is None or pd.isna(who) else str(who)
+        speaker = None if who is None or pd.isna(who) else str(who).strip() or None
         words_ = "" if pd.isna(words) else str(words)
         found.append(Row(clip, audio, words_, speaker, split or _carve(speaker or clip)))
     return found

@@ -33,7 +33,9 @@ def build(folder: Path, model: WhisperForConditionalGeneration, processor: Whisp
 
 def describe(folder: Path, record: dict[str, Any]) -> None:
     """Write the release's record and its model card."""
-    write_record(folder, record)
+    base = record["base"]
+    here = base is not None and Path(base).is_absolute()  # a path of this machine is nobody else's business
+    write_record(folder, {**record, "base": Path(base).name if here else base})
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
 
@@ -90,8 +92,8 @@ print(pipeline("automatic-speech-recognition", model="FOLDER_OR_ID")("speech.wav
 ```
 
 Trained in {record["steps"]} steps with learning rate {record["learning_rate"]:g} and weight decay
-{record["weight_decay"]:g}, the best of {record["trials"]} trials on validation. The corpus holds {record["hours"]:.2f} hours
-(fingerprint `{record["fingerprint"]}`). Made by {record["program"]}.
+{record["weight_decay"]:g}, the best of {record["trials"]} trials on validation. The corpus holds
+{record["hours"]:.2f} hours (fingerprint `{record["fingerprint"]}`). Made by {record["program"]}.
 """
 
 

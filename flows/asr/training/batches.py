@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 100
 WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
 BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sorted by length
+RANGE = 2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
+LOWEST = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
 MASK_BINS, MASK_FRAMES = 16, 20
 LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
 CACHE_BYTES = 1 << 30  # of log-mels kept in memory; the rest is computed again each time it is drawn
@@ -117,8 +119,31 @@ class Examples:
 
     def __getitem__(self, draw: Draw) -> tuple[Draw, np.ndarray, list[int]]:
         random = np.random.default_rng([self.training.seed, 1, draw.number])
-        features = mask(self.clips.features(draw.clip), self.training.frequency_masks, self.training.time_masks, random)
+        features = quiet_edges(self.clips.features(draw.clip), self.training.quiet_seconds, random)
+        features = mask(features, self.training.frequency_masks, self.training.time_masks, random)
         return draw, features, self.clips.tokens(draw.clip)
+
+
+def quiet_edges(features: np.ndarray, most: float, random: np.random.Generator) -> np.ndarray:
+    """(mel, frames) log-mels with up to `most` seconds of quiet added before and after, in half of the draws.
+
+    A microphone is on before and after the words; a corpus cut to the words does not show that. The quiet is
+    flat noise somewhere between a dead line and a noisy room, a factor of 10^8 to 10^4 below the loudest bin.
+    """
+    before, after = (int(random.integers(0, int(most * FRAMES_PER_SECOND) + 1)) for _ in range(2))
+    room = WINDOW_FRAMES - features.shape[1]
+    before, after = min(before, room), min(after, room - min(before, room))
+    if random.random() < 0.5 or not before + after:
+        return features
+    silence = floor(features)
+    quiet = silence + random.uniform(0, RANGE / 2) + 0.1 * random.standard_normal((len(features), before + after))
+    quiet = np.maximum(quiet, silence).astype(np.float32)
+    return np.concatenate([quiet[:, :before], features, quiet[:, before:]], axis=1)
+
+
+def floor(features: np.ndarray) -> float:
+    """What digital silence is in a clip's log-mels."""
+    return max(float(features.max()) - RANGE, LOWEST)
 
 
 def mask(features: np.ndarray, frequency_masks: int, time_masks: int, random: np.random.Generator) -> np.ndarray:
@@ -167,8 +192,7 @@ class Collate:
 def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
     """(batch, mel, longest) of (mel, frames) log-mels, at least `frames` long.
 
-    What is added is what digital silence looks like after a clip: the floor, 8 below the clip's loudest bin
-    (in Whisper's scale, 2), as the feature extractor makes it when it pads.
+    What is added is what digital silence looks like beside a clip, as the feature extractor makes it when it pads.
     """
     import torch
 
@@ -177,7 +201,7 @@ def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
     batch = np.empty((len(features), features[0].shape[0], longest), np.float32)
     for place, one in enumerate(features):
         batch[place, :, : one.shape[1]] = one
-        batch[place, :, one.shape[1] :] = one.max() - 2.0
+        batch[place, :, one.shape[1] :] = floor(one)
     return torch.from_numpy(batch)
 
 

@@ -42,7 +42,7 @@ def usual(model: Model) -> Usual:
         return Usual((2e-3, 4e-3), 1e-1, "muon")
     width = base_config(model.base).d_model
     if width < WHISPER_WIDTH:
-        return Usual((5e-4, 1e-3), 1e-2, "muon")
+        return Usual((1e-3, 2e-3), 1e-2, "muon")
     return Usual((1e-5, 2e-5), BASE_LIMIT, "adamw")
 
 
@@ -78,12 +78,15 @@ def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditi
 
 
 def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """A model in float32 and its processor, from a folder or the Hub."""
+    """A model in float32 and its processor, from a folder or the Hub. Raises `Refused` where a part is missing."""
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-    return model, WhisperProcessor.from_pretrained(base)
+    try:
+        model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+        return model, WhisperProcessor.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise Refused(f"[model] base: {base} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
 
 
 def save(folder: Path, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> Path:

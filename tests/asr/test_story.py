@@ -1,0 +1,61 @@
+"""What a run says at its end."""
+
+import sys
+
+import pandas as pd
+import pytest
+from asr import story
+
+REPORT = {
+    "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker", "served_wer": 8.4,
+    "baseline_wer": None, "clips": 216, "speakers": 20,
+}  # fmt: skip
+BOARD = pd.DataFrame([{"trial": 1, "validation_wer": 7.123, "steps": 900, "seconds": 61.2, "stopped": "finished"}])
+
+
+def tell(latest=True, path="/elsewhere/released/sample-1", **more):
+    return story.ending(BOARD, {**REPORT, **more}, {"path": path, "why": "it is worse"}, latest)
+
+
+def test_the_end_tells_the_leaderboard_the_score_the_release_and_how_to_hear_it():
+    told = tell()
+    for part in ("7.12", "8.24 %", "6.90 to 9.80", "/elsewhere/released/sample-1", "python space/app.py"):
+        assert part in told
+    assert "held back" not in told
+
+
+def test_a_release_held_back_says_why_and_how_to_hear_that_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = tell(latest=False, path=str(tmp_path / "released" / "sample-1"))
+    assert "it is worse" in told
+    assert "MODEL_ID=released/sample-1 " in told
+    assert told.endswith("space/app.py")
+
+
+@pytest.mark.parametrize(("unit", "warned"), [("clip", True), ("speaker", False)])
+def test_an_interval_by_clip_says_that_it_does_not_speak_for_new_speakers(unit, warned):
+    assert ("not speak for new speakers" in tell(test_wer_ci_unit=unit)) == warned
+
+
+def test_a_base_is_told_where_there_was_one():
+    assert "13.20 %" in tell(baseline_wer=13.2)
+    assert "base" not in tell()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(1), RuntimeError("full disk")])
+def test_an_interrupted_or_failed_run_says_how_to_go_on(monkeypatch, capsys, end):
+    monkeypatch.setattr(sys, "argv", ["flows/whisper_flow.py", "run"])
+    with pytest.raises(type(end)), story.resumable():
+        raise end
+    assert "python flows/whisper_flow.py resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [(["run"], SystemExit(0)), (["run"], SystemExit("profile: name: ...")), (["show"], SystemExit(1))],
+)
+def test_where_nothing_can_be_resumed_nothing_is_said_of_it(monkeypatch, capsys, arguments, end):
+    monkeypatch.setattr(sys, "argv", ["flows/whisper_flow.py", *arguments])
+    with pytest.raises(SystemExit), story.resumable():
+        raise end
+    assert capsys.readouterr().err == ""

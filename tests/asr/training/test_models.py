@@ -1,0 +1,201 @@
+"""A Whisper built or loaded: what it shares with the published ones, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from asr.settings import Settings
+from asr.training import models, search
+
+pytestmark = pytest.mark.usefixtures("offline")
+
+SWEDISH = "Åsa åt sju ägg i Örebro, é och allt – för 5 kronor."
+
+
+@pytest.fixture(scope="module")
+def heard(whisper):
+    """The log-mels of a second of noise, padded to 30 s as a stock Whisper is fed."""
+    noise = np.random.default_rng(0).normal(size=16_000).astype(np.float32) / 10
+    return whisper[1].feature_extractor(noise, sampling_rate=16_000, return_tensors="pt").input_features
+
+
+def test_at_30_seconds_the_trimmed_encoder_is_the_stock_one(whisper, heard):
+    model, _ = whisper
+    with torch.inference_mode():
+        ours, stock = models.encode(model, heard), model.model.encoder(heard).last_hidden_state
+    torch.testing.assert_close(ours, stock, rtol=0, atol=1e-6)
+
+
+def test_the_encoder_hears_any_shorter_context(whisper, heard):
+    with torch.inference_mode():
+        assert models.encode(whisper[0], heard[..., :300]).shape == (1, 150, 32)
+
+
+def test_special_tokens_stand_in_whispers_order(whisper):
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    tokenizer = whisper[1].tokenizer
+    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    specials = tokenizer.convert_ids_to_tokens(range(end, len(tokenizer)))
+    assert specials[:2] == ["<|endoftext|>", "<|startoftranscript|>"]
+    assert specials[2:101] == [f"<|{code}|>" for code in list(LANGUAGES)[:99]]
+    assert (specials[2], specials[100]) == ("<|en|>", "<|su|>")
+    assert " ".join(specials[101:107]) == (
+        "<|translate|> <|transcribe|> <|startoflm|> <|startofprev|> <|nospeech|> <|notimestamps|>"
+    )
+    assert len(specials[107:]) == 1_501
+    assert (specials[107], specials[108], specials[-1]) == ("<|0.00|>", "<|0.02|>", "<|30.00|>")
+
+
+def test_words_have_the_ids_below_the_special_tokens(whisper):
+    tokenizer = whisper[1].tokenizer
+    end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    assert max(tokenizer(SWEDISH, add_special_tokens=False).input_ids) < end <= 300
+
+
+@pytest.mark.parametrize("text", [SWEDISH, " hej", "日本", "🙂", "A\u030a"])
+def test_any_text_comes_back_from_its_tokens_as_it_was(whisper, text):
+    tokenizer = whisper[1].tokenizer
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+
+
+@pytest.mark.parametrize("vocabulary", [257, 400])
+def test_the_vocabulary_is_no_larger_than_asked(vocabulary):
+    processor = models.new_processor(["Klockan är halv åtta nu.", "Klockan är kvart i åtta."] * 20, vocabulary)
+    assert processor.tokenizer.convert_tokens_to_ids("<|endoftext|>") <= vocabulary
+
+
+def test_the_seed_decides_the_weights(tiny):
+    built = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        built.append(models.prepare(tiny, ["hej på dig"])[0].proj_out.weight)
+    assert torch.equal(built[0], built[1])
+    assert not torch.equal(built[0], built[2])
+
+
+def test_a_saved_model_is_the_same_and_keeps_its_language(whisper, base, heard):
+    model, processor = models.load(base)
+    for name, weight in whisper[0].state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight), name
+    assert processor.tokenizer(SWEDISH).input_ids == whisper[1].tokenizer(SWEDISH).input_ids
+    assert (model.generation_config.language, model.generation_config.task) == ("sv", "transcribe")
+    assert processor.tokenizer.language in ("sv", "swedish")
+
+
+def test_a_base_may_be_taught_another_language(base):
+    model, processor = models.load(base)
+    models.speak(model, processor, "en")
+    assert model.generation_config.language == "en"
+    assert processor.tokenizer.convert_ids_to_tokens(processor.tokenizer("hi").input_ids)[1] == "<|en|>"
+
+
+PROMPT = ["<|startoftranscript|>", "<|sv|>", "<|transcribe|>", "<|notimestamps|>"]
+
+
+def prompts(model):
+    """A list that fills with the tokens the decoder is given, call by call."""
+    given = []
+    model.model.decoder.register_forward_pre_hook(
+        lambda decoder, places, names: given.append(names["input_ids"][0].tolist()), with_kwargs=True
+    )
+    return given
+
+
+def test_a_saved_model_generates_swedish_when_asked(base, heard):
+    model, processor = models.load(base)
+    asked = prompts(model)
+    tokens = model.generate(heard, language="sv", task="transcribe", max_new_tokens=5)
+    assert processor.tokenizer.convert_ids_to_tokens(asked[0]) == PROMPT
+    assert len(processor.batch_decode(tokens, skip_special_tokens=True)) == 1
+    with pytest.raises(ValueError, match="language"):
+        model.generate(heard, language="klingon", task="transcribe", max_new_tokens=5)
+
+
+def test_unasked_a_saved_model_does_what_it_was_trained_for(base, heard):
+    model, processor = models.load(base)
+    asked = prompts(model)
+    model.generate(heard, max_new_tokens=5)
+    assert processor.tokenizer.convert_ids_to_tokens(asked[0]) == PROMPT
+
+
+def test_the_asr_pipeline_takes_a_saved_folder(base, tone):
+    from transformers import pipeline
+
+    listen = pipeline("automatic-speech-recognition", model=str(base), device="cpu")
+    told = listen({"raw": tone(1), "sampling_rate": 16_000}, generate_kwargs={"max_new_tokens": 5, "num_beams": 1})
+    assert isinstance(told["text"], str)
+
+
+def test_transcripts_are_plain_text_for_each_clip_of_a_batch(whisper, heard):
+    texts = models.transcribe(*whisper, heard[..., :100].repeat(3, 1, 1))
+    assert len(texts) == 3
+    assert len(set(texts)) == 1
+    assert "<|" not in texts[0]
+
+
+def test_a_language_that_whisper_does_not_know_is_refused(whisper, refusal):
+    line = refusal(models.prepare, Settings.model_validate({"corpus": {"language": "xx"}}), ["hej"])
+    assert "[corpus] language" in line
+    assert "xx" in line
+
+
+def of(base, **search):
+    return Settings.model_validate({"model": {"base": str(base)}, "search": search})
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A folder with the configuration of a Whisper of tiny's width."""
+    from transformers import WhisperConfig
+
+    WhisperConfig(d_model=384).save_pretrained(tmp_path / "whisper")
+    return tmp_path / "whisper"
+
+
+@pytest.mark.parametrize(
+    "config", [None, "", "{", json.dumps({"model_type": "bert", "hidden_size": 8}), json.dumps({"a": 1})]
+)
+def test_a_base_folder_that_is_no_whisper_is_refused(tmp_path, refusal, config):
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    line = refusal(models.usual, of(tmp_path).model)
+    assert "[model] base" in line
+    assert str(tmp_path) in line
+
+
+@pytest.mark.parametrize("base", ["nowhere/at-all", "./nowhere", "a b c", ""])
+def test_a_base_that_is_not_there_is_refused(refusal, monkeypatch, tmp_path, base):
+    monkeypatch.chdir(tmp_path)
+    assert f"[model] base: {base}" in refusal(models.usual, of(base).model)
+
+
+def test_a_whisper_config_without_its_weights_is_refused_too(published, refusal):
+    line = refusal(models.prepare, of(published), ["hej"])
+    assert "[model] base" in line
+
+
+@pytest.mark.parametrize("rate", [2e-3, 2e-4])
+def test_a_learning_rate_fit_for_training_from_nothing_is_refused_on_a_published_base(published, refusal, rate):
+    line = refusal(search.trials, of(published, learning_rate=[1e-5, rate]))
+    assert "[search] learning_rate" in line
+    assert f"{rate:g}" in line
+    assert str(published) in line
+
+
+def test_the_usual_learning_rates_fit_what_is_trained(published, base):
+    nothing, own = models.usual(Settings().model), models.usual(of(base).model)
+    whisper = models.usual(of(published).model)
+    assert (
+        max(whisper.learning_rates) < min(own.learning_rates) < max(own.learning_rates) <= min(nothing.learning_rates)
+    )
+    assert whisper.optimizer == "adamw"
+    for usual in (nothing, own, whisper):
+        assert max(usual.learning_rates) <= usual.limit
+
+
+def test_an_optimizer_that_is_asked_for_is_used(published):
+    asked = Settings.model_validate({"model": {"base": str(published)}, "training": {"optimizer": "muon"}})
+    assert models.optimizer(asked) == "muon"
+    assert models.optimizer(of(published)) == "adamw"

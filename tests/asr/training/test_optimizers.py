@@ -1,0 +1,112 @@
+"""Several optimisers that step as one."""
+
+import copy
+
+import pytest
+import torch
+from asr.training import optimizers
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(9, 8)
+        self.layers = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.norm = nn.LayerNorm(8)
+        self.inner = nn.ModuleDict({"encoder": nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(8, 8)])})})
+
+    def forward(self, words):
+        states = self.embed(words)
+        for layer in (*self.layers, *self.inner["encoder"]["layers"]):
+            states = states + layer(states).tanh()
+        return self.norm(states)
+
+
+def learn(network, optimizer, steps, schedule=None):
+    for step in range(steps):
+        torch.manual_seed(step)
+        loss = (network(torch.randint(0, 9, (4,))) - 1).square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if schedule:
+            schedule.step()
+    return [weight.detach().clone() for weight in network.parameters()]
+
+
+def rates(optimizer):
+    """The learning rate of every group that steps."""
+    return {group["lr"] for part in getattr(optimizer, "parts", (optimizer,)) for group in part.param_groups}
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+@pytest.mark.parametrize("reload_first", [True, False])
+def test_one_schedule_drives_every_group_after_accelerate_loads_the_state(name, reload_first):
+    optimizer = optimizers.build(Network(), name, 0.1, 0.01)
+    if reload_first:
+        optimizer.load_state_dict(optimizer.state_dict())
+    schedule = LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    if not reload_first:
+        optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.step()
+    schedule.step()
+    assert rates(optimizer) == {0.05}
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_training_goes_on_from_a_saved_state_as_if_it_had_never_stopped(name):
+    network = Network()
+    optimizer = optimizers.build(network, name, 0.05, 0.1)
+    learn(network, optimizer, 5)
+    weights, state = copy.deepcopy(network.state_dict()), copy.deepcopy(optimizer.state_dict())
+    expected = learn(network, optimizer, 5)
+
+    again = Network()
+    again.load_state_dict(weights)
+    resumed = optimizers.build(again, name, 0.05, 0.1)
+    resumed.load_state_dict(state)
+    assert all(torch.equal(one, other) for one, other in zip(learn(again, resumed, 5), expected, strict=True))
+
+
+def test_a_saved_state_goes_through_a_file(tmp_path):
+    network = Network()
+    optimizer = optimizers.build(network, "muon", 0.05, 0.1)
+    learn(network, optimizer, 2)
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    optimizers.build(Network(), "muon", 0.05, 0.1).load_state_dict(torch.load(tmp_path / "optimizer.pt"))
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_every_weight_learns_and_stands_in_one_group(name):
+    network = Network()
+    before = [weight.detach().clone() for weight in network.parameters()]
+    optimizer = optimizers.build(network, name, 0.05, 0.1)
+    grouped = [id(weight) for group in optimizer.param_groups for weight in group["params"]]
+    assert sorted(grouped) == sorted(id(weight) for weight in network.parameters())
+    after = learn(network, optimizer, 1)
+    assert not any(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_a_frozen_weight_stays():
+    network = Network()
+    network.embed.requires_grad_(False)
+    before = network.embed.weight.clone()
+    learn(network, optimizers.build(network, "muon", 0.05, 0.1), 3)
+    assert torch.equal(network.embed.weight, before)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_norms_and_biases_do_not_decay(name):
+    network = Network()
+    decayed = {
+        id(weight)
+        for group in optimizers.build(network, name, 0.05, 0.1).param_groups
+        if group["weight_decay"]
+        for weight in group["params"]
+    }
+    assert {where for where, weight in network.named_parameters() if id(weight) not in decayed} == {
+        "layers.0.bias", "layers.1.bias", "norm.weight", "norm.bias", "inner.encoder.layers.0.bias",
+    }  # fmt: skip

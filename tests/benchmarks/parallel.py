@@ -1,0 +1,74 @@
+"""Three trials side by side against the same three one after another, on the same cores.
+
+    python tests/benchmarks/parallel.py [STEPS] [ROUNDS]
+
+Each trial is a process of its own, as in the flow. Side by side each has `compute.threads(3)` torch threads; one after
+another each has all cores, its best setting. The two ways take turns; the table shows medians of whole wall time, the
+processes' start included.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FLOWS = Path(__file__).parents[2] / "flows"
+sys.path.insert(0, str(FLOWS))
+
+from asr import compute, settings  # noqa: E402
+from asr.corpus import shards, sources  # noqa: E402
+
+TRIALS = 3
+TRIAL = """
+import sys
+sys.path.insert(0, {flows!r})
+from asr import compute, settings
+compute.use({threads})
+from asr.training import search, trial
+from pathlib import Path
+profile = settings.load("[training]\\nsteps = {steps}\\nevaluations = 1\\n")
+one = search.trials(profile)[{number}]
+trial.fine_tune(one, profile, sorted(Path({folder!r}).glob("*.parquet")), lambda line: None)
+"""
+
+
+def start(number: int, threads: int, steps: int, folder: Path) -> subprocess.Popen[bytes]:
+    code = TRIAL.format(flows=str(FLOWS), threads=threads, steps=steps, number=number, folder=str(folder))
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def finish(*trials: subprocess.Popen[bytes]) -> None:
+    if any(trial.wait() for trial in trials):
+        sys.exit("a trial failed")
+
+
+def main(steps: int, rounds: int) -> None:
+    times: dict[str, list[float]] = {"side by side": [], "one after another": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, corpus = Path(scratch), settings.Settings().corpus
+        for number, rows in enumerate(shards.plan(sources.rows(corpus), corpus)):
+            (folder / f"{number:03d}.parquet").write_bytes(shards.pack(rows, corpus)[0])
+        for _ in range(rounds):
+            began = time.perf_counter()
+            finish(*(start(number, compute.threads(TRIALS), steps, folder) for number in range(TRIALS)))
+            times["side by side"].append(time.perf_counter() - began)
+            began = time.perf_counter()
+            for number in range(TRIALS):
+                finish(start(number, compute.threads(1), steps, folder))
+            times["one after another"].append(time.perf_counter() - began)
+    medians = {way: statistics.median(seconds) for way, seconds in times.items()}
+    print(f"{TRIALS} trials of {steps} steps, {compute.cores()} cores, median of {rounds} rounds")
+    for way, seconds in medians.items():
+        print(f"{way:20s} {seconds:7.1f} s")
+    ratio = medians["side by side"] / medians["one after another"]
+    print(json.dumps({"parallel_ratio": round(ratio, 3), "steps": steps, "rounds": rounds, "cores": compute.cores()}))
+
+
+if __name__ == "__main__":
+    given = dict(zip(("steps", "rounds"), map(int, sys.argv[1:]), strict=False))
+    main(**{"steps": 150, "rounds": 3, **given})

@@ -1,0 +1,103 @@
+"""A user's mistake is answered by one clear line, without a traceback, and nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+
+SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
+
+
+def refused(flow, folder: Path, profile: str) -> str:
+    """All that the command prints for a profile that cannot work."""
+    (folder / "bad.toml").write_text(profile, encoding="utf-8")
+    ended = flow("--config", "profile", "bad.toml", "run", cwd=folder)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode != 0
+    assert "Traceback" not in said, said
+    return said
+
+
+def test_a_typo_in_a_profile_is_refused_before_any_work(flow, tmp_path):
+    said = refused(flow, tmp_path, "[training]\nstep = 5\n")
+    assert "[training] step: unknown key; did you mean steps?" in said
+    assert not (tmp_path / ".metaflow" / "WhisperFlow").exists()
+
+
+def test_a_missing_folder_is_named(flow, tmp_path):
+    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "nowhere"\n')
+    assert f"[corpus] path: there is no folder {tmp_path / 'nowhere'}" in said
+
+
+def test_an_empty_corpus_is_named(flow, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metadata.csv").write_text("file_name,transcription\n")
+    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
+    assert "[corpus] path:" in said
+    assert "no clip" in said
+
+
+def test_a_base_that_is_nowhere_is_named(flow, tmp_path):
+    said = refused(flow, tmp_path, '[model]\nbase = "released/never"\n')
+    assert "[model] base: released/never" in said
+
+
+def test_a_learning_rate_for_training_from_nothing_is_refused_on_a_pretrained_base(flow, tmp_path):
+    from transformers import WhisperConfig
+
+    WhisperConfig().save_pretrained(tmp_path / "pretrained")  # the geometry of whisper-tiny
+    said = refused(flow, tmp_path, '[model]\nbase = "pretrained"\n[search]\nlearning_rate = [1e-3]\n')
+    assert "[search] learning_rate: 0.001 is fit only for training from nothing" in said
+
+
+@pytest.fixture
+def half_bad(tmp_path) -> Path:
+    """A corpus of the user's own in which some clips are of no use."""
+    corpus = tmp_path / "mine"
+    for split, count in (("train", 8), ("validation", 3), ("test", 3)):
+        (corpus / split).mkdir(parents=True)
+        lines = ["file_name,transcription,speaker_id"]
+        for clip in sorted((SAMPLE / split).glob("*.ogg"))[:count]:
+            shutil.copy(clip, corpus / split)
+            lines.append(f"{clip.name},Hej på dig,{split}")
+        (corpus / split / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with (corpus / "train" / "metadata.csv").open("a", encoding="utf-8") as table:
+        table.write("noise.ogg,Inte ljud,x\nempty.wav,Tom,x\ngone.wav,Borta,x\n")
+        table.write(f"../train/{clip.name.replace('test', 'train')}x,,x\n")
+    (corpus / "train" / "noise.ogg").write_text("this is no audio")
+    soundfile.write(corpus / "train" / "empty.wav", [], 16_000)
+    return corpus
+
+
+def test_bad_clips_are_set_aside_with_their_reason_and_counted(half_bad):
+    from asr.corpus import shards, sources
+    from asr.settings import Corpus
+
+    corpus = Corpus(source="folder", path=half_bad)
+    rows = sources.rows(corpus)
+    _, clips, rejected = shards.pack(rows, corpus)
+    assert len(rows) == len(clips) + len(rejected) == 18
+    reasons = {one.clip: one.reason for one in rejected}
+    assert reasons["train/noise.ogg"] == "unreadable audio"
+    assert reasons["train/empty.wav"] == "too short"
+    assert reasons["train/gone.wav"] == "missing file"
+    assert sorted(reasons.values()).count("empty text") == 1
+
+
+def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
+    corpus = tmp_path / "mine"
+    for split in ("train", "validation", "test"):
+        (corpus / split).mkdir(parents=True)
+        (corpus / split / "clip.wav").write_text("this is no audio")
+        (corpus / split / "metadata.csv").write_text("file_name,text\nclip.wav,Hej\n")
+    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
+    assert "[corpus] no clip of train is fit to use; set aside: 3 unreadable audio" in said
+
+
+def test_help_and_show_work_from_any_folder(flow, tmp_path):
+    for command in ("--help", "show"):
+        ended = flow(command, cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,121 @@
+"""What a finished run holds, and what its release can do."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from metaflow import Run
+
+SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
+
+
+@pytest.fixture(scope="session")
+def held(tiny_run):
+    """The artifacts of the end step, read through the Metaflow Client as other tools do."""
+    return Run(tiny_run.run.pathspec)["end"].task.data
+
+
+@pytest.fixture(scope="session")
+def release(held) -> Path:
+    return Path(held.release["path"])
+
+
+def test_nothing_vanishes_between_found_and_kept(held):
+    corpus = held.corpus
+    assert corpus["found"] == corpus["kept"] + corpus["rejected"] == 72
+    assert len(held.rejected) == corpus["rejected"]
+    assert list(held.rejected.columns) == ["clip", "reason"]
+    assert corpus["hours"] > 0
+    assert len(corpus["fingerprint"]) == 16
+
+
+def test_the_winner_has_the_lowest_validation_wer(held):
+    board = held.leaderboard
+    assert list(board["trial"].sort_values()) == [0, 1]
+    assert board["validation_wer"].is_monotonic_increasing
+    assert {"learning_rate", "weight_decay", "steps", "seconds", "stopped"} <= set(board.columns)
+    assert held.winner == board.iloc[0].to_dict()
+    assert set(board["steps"]) == {12}
+    assert set(board["stopped"]) == {"finished"}
+
+
+def test_the_report_sums_the_scores_up(held):
+    report, scores = held.report, held.scores
+    assert report["clips"] == len(scores) == 24
+    assert report["test_wer"] == pytest.approx(100 * scores["word_errors"].sum() / scores["words"].sum())
+    low, high = report["test_wer_ci"]
+    assert low <= report["test_wer"] <= high
+    assert report["test_wer_ci_unit"] == "clip"
+    assert report["baseline_wer"] is None
+    assert report["served_wer"] >= 0
+    assert report["test_cer"] >= 0
+
+
+def test_a_run_says_which_code_made_it(held):
+    assert held.code_version.startswith("0.1.0+")
+
+
+def test_the_release_stands_where_the_run_was_launched_and_latest_points_to_it(held, release, place, tiny_run):
+    assert release == place / "released" / f"tiny-{tiny_run.run.id}"
+    assert (place / "released" / "latest").resolve() == release
+    assert held.release["pushed"] is False
+    assert held.release["why"]
+    record = json.loads((release / "release.json").read_text(encoding="utf-8"))
+    assert record["test_wer"] == held.report["test_wer"]
+    assert record["language"] == "sv"
+
+
+def test_the_release_works_in_transformers_without_a_network(release):
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor, pipeline
+
+    processor = WhisperProcessor.from_pretrained(release)
+    model = WhisperForConditionalGeneration.from_pretrained(release)
+    sound, rate = soundfile.read(next((SAMPLE / "test").glob("*.ogg")), dtype="float32")
+    features = processor(sound, sampling_rate=rate, return_tensors="pt").input_features
+    with torch.inference_mode():
+        tokens = model.generate(features, language="sv", task="transcribe", max_new_tokens=8)
+    assert tokens.shape[0] == 1
+    swedish = "Åsa köper sju ägg på lördag."
+    assert processor.tokenizer.decode(processor.tokenizer(swedish).input_ids, skip_special_tokens=True) == swedish
+    heard = pipeline("automatic-speech-recognition", model=str(release))(sound, generate_kwargs={"max_new_tokens": 8})
+    assert isinstance(heard["text"], str)
+
+
+def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, release):
+    from asr.release import engine
+
+    transcriber = engine.load(held.space).Transcriber(release)
+    first = held.scores.iloc[0]
+    sound = soundfile.read(SAMPLE / first["clip"], dtype="float32")[0]
+    # The run served the clip from 16-bit FLAC in a batch.
+    flac = io.BytesIO()
+    soundfile.write(flac, np.clip(sound, -1, 1), 16_000, format="FLAC", subtype="PCM_16")
+    flac.seek(0)
+    assert transcriber.transcribe_batch([soundfile.read(flac, dtype="float32")[0]]) == [first["served"]]
+
+
+def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
+    log = "".join(task.stdout for task in Run(tiny_run.run.pathspec)["train"])
+    for number in (0, 1):
+        assert f"trial {number}  step" in log
+    assert "validation WER" in log
+    assert "min left" in log
+
+
+def test_the_plan_is_told_before_training(tiny_run):
+    plan = Run(tiny_run.run.pathspec)["search"].task.stdout
+    for word in ("train     24 clips", "rejected  0", "trials    2 of 12 steps", "time      about", "disk"):
+        assert word in plan
+
+
+def test_the_end_says_where_the_release_is_and_how_to_hear_it(tiny_run, release):
+    story = Run(tiny_run.run.pathspec)["end"].task.stdout
+    assert str(release) in story
+    assert "python space/app.py" in story
+    assert "95 % interval" in story

@@ -1,0 +1,80 @@
+"""A release of random weights, and sounds to feed it."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+HERE = Path(__file__).parent
+TOP = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(TOP / "space"), str(TOP / "flows")]
+
+RATE = 16_000
+TEXTS = [
+    "Klockan är kvart över åtta.",
+    "I morgon blir det blåsigt och kallt i Göteborg.",
+    "Jag köper sju äpplen och två böcker på lördag.",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory):
+    """A release folder as the flow writes it, of a model that was never trained: it makes words, not sense."""
+    import torch
+    from asr.settings import Settings
+    from asr.training import models
+    from ctranslate2.converters import TransformersConverter
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("release")
+    model, processor = models.prepare(Settings(), TEXTS)
+    # Untrained, it would as soon say a timestamp as a word, and the page has nothing to show.
+    words = processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    model.generation_config.suppress_tokens = list(range(words, len(processor.tokenizer)))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    processor.feature_extractor.save_pretrained(folder)
+    converter = TransformersConverter(str(folder), copy_files=["tokenizer.json", "preprocessor_config.json"])
+    converter.convert(str(folder / "ct2-int8"), quantization="int8")
+    release = {
+        "name": "tiny",
+        "run_id": "1763",
+        "language": "sv",
+        "test_wer": 8.24,
+        "test_wer_ci": [6.9, 9.8],
+        "test_wer_ci_unit": "speaker",
+        "baseline_wer": None,
+        "served_wer": 8.3,
+        "clips": 216,
+        "created": "2026-11-22T18:20:00",
+        "program": "whisper_flow",
+    }
+    (folder / "release.json").write_text(json.dumps(release), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech():
+    """Sounds of (samples,) float32 at 16 kHz: a dozen spoken sentences of the sample, about 2 to 4 s each."""
+    clips = sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[:12]
+    return [soundfile.read(clip, dtype="float32")[0] for clip in clips]
+
+
+@pytest.fixture(scope="session")
+def clip(speech, tmp_path_factory):
+    """A spoken sentence as a WAV file of 48 kHz, which is also what Chromium's fake microphone takes."""
+    import soxr
+
+    file = tmp_path_factory.mktemp("sounds") / "sentence.wav"
+    soundfile.write(file, soxr.resample(speech[0], RATE, 48_000), 48_000, subtype="PCM_16")
+    return file
+
+
+@pytest.fixture(scope="session")
+def silent_clip(tmp_path_factory):
+    file = tmp_path_factory.mktemp("sounds") / "silence.wav"
+    soundfile.write(file, np.zeros(RATE, np.float32), RATE)
+    return file

@@ -1,0 +1,255 @@
+"""What the engine promises, at the edges. Whether the words are right is for a trained model to show."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import transcriber as engine
+from transcriber import Transcriber, listen, locate
+
+RATE = 16_000
+FILE = Path(engine.__file__)
+
+
+@pytest.fixture(scope="module")
+def transcriber(tiny_release):
+    return Transcriber(tiny_release, threads=1)
+
+
+@pytest.fixture
+def release(tiny_release, tmp_path):
+    """A copy to break."""
+    return Path(shutil.copytree(tiny_release, tmp_path / "release"))
+
+
+class Decoder:
+    """Stands in for the model: says the given tokens whatever it hears, and notes how it was asked."""
+
+    def __init__(self, tokens):
+        self.tokens, self.asked = tokens, []
+
+    def generate(self, features, prompts, **options):
+        self.asked.append(SimpleNamespace(shape=features.shape, prompts=prompts, **options))
+        return [SimpleNamespace(sequences_ids=[self.tokens])] * len(prompts)
+
+
+@pytest.fixture
+def says(transcriber, monkeypatch):
+    def say(text):
+        decoder = Decoder(transcriber._tokenizer.encode(text, add_special_tokens=False).ids)
+        monkeypatch.setattr(transcriber, "_model", decoder)
+        return decoder
+
+    return say
+
+
+def test_a_short_sound_is_one_segment_with_its_times(transcriber, speech):
+    heard = transcriber.transcribe(speech[0])
+    (segment,) = heard.segments
+    assert heard.text == segment.text != ""
+    assert (segment.start, segment.end) == (0, heard.seconds) == (0, round(len(speech[0]) / RATE, 2))
+    assert heard.language == "sv"
+
+
+def test_the_text_has_no_special_token_no_timestamp_and_every_letter(transcriber, speech, says):
+    says("<|0.00|> Åtta ägg på ön.<|2.40|><|endoftext|>")
+    assert transcriber.transcribe(speech[0]).text == "Åtta ägg på ön."
+
+
+def test_the_model_is_prompted_in_its_language_on_the_clips_own_frames(transcriber, speech, says):
+    decoder = says("ja")
+    transcriber.transcribe(speech[0])
+    (asked,) = decoder.asked
+    prompt = ["<|startoftranscript|>", "<|sv|>", "<|transcribe|>", "<|notimestamps|>"]
+    assert [transcriber._tokenizer.id_to_token(token) for token in asked.prompts[0]] == prompt
+    frames = len(speech[0]) // 160
+    assert asked.shape == [1, 80, frames + frames % 2]
+    assert asked.beam_size == 1
+    assert asked.max_length <= 448
+
+
+def test_thirty_seconds_are_one_window(transcriber, says):
+    decoder = says("ja")
+    noise = np.random.default_rng(0).normal(0, 0.1, 30 * RATE).astype(np.float32)
+    assert len(transcriber.transcribe(noise).segments) == 1
+    assert decoder.asked[0].shape == [1, 80, 3000]
+    assert decoder.asked[0].max_length == 448
+
+
+def test_a_long_sound_is_cut_at_its_pauses(transcriber, speech, says):
+    says("ja")
+    pause = np.zeros(RATE, np.float32)
+    sound = np.concatenate([part for sentence in speech for part in (sentence, pause)])
+    heard = transcriber.transcribe(sound)
+    assert len(heard.segments) == len(speech)
+    begins = np.cumsum([0] + [len(sentence) + len(pause) for sentence in speech])[:-1] / RATE
+    for segment, begin, sentence in zip(heard.segments, begins, speech, strict=True):
+        assert segment.start == pytest.approx(begin, abs=0.5)
+        assert segment.end == pytest.approx(begin + len(sentence) / RATE, abs=0.8)
+    assert heard.text == " ".join(["ja"] * len(speech))
+
+
+def test_a_long_sound_without_pauses_is_cut_all_the_same(transcriber, speech, says):
+    says("ja")
+    loud = [sentence[np.abs(sentence) > 0.02] for sentence in speech]  # no pause is left in them
+    sound = np.tile(np.concatenate(loud), 5)[: 70 * RATE]
+    assert len(sound) > 40 * RATE
+    segments = transcriber.transcribe(sound).segments
+    assert len(segments) >= 2
+    assert all(segment.end - segment.start <= 30.01 for segment in segments)
+    assert all(one.end <= other.start for one, other in pairwise(segments))
+
+
+def test_a_batch_gives_each_its_own_text_in_the_given_order(transcriber, speech):
+    half, whole = RATE // 2, RATE
+    sounds = [speech[0][:whole], speech[1][: 2 * whole], np.zeros(whole, np.float32), speech[2][:whole]]
+    sounds.append(speech[3][half : half + whole])
+    assert transcriber.transcribe_batch(sounds) == [transcriber.transcribe(sound).text for sound in sounds]
+    assert len(set(transcriber.transcribe_batch(sounds))) > 1
+    assert transcriber.transcribe_batch([]) == []
+
+
+def test_a_batch_pads_no_clip_by_more_than_a_tenth():
+    lengths = np.random.default_rng(0).integers(RATE, 30 * RATE, 200).tolist()
+    batches = list(engine._batches(lengths))
+    assert sorted(clip for batch in batches for clip in batch) == list(range(200))
+    for batch in batches:
+        assert len(batch) <= engine.BATCH
+        assert min(lengths[clip] for clip in batch) >= 0.9 * max(lengths[clip] for clip in batch)
+
+
+@pytest.mark.parametrize("samples", [1, 160, 799])
+def test_a_click_is_no_error(transcriber, samples):
+    assert transcriber.transcribe(np.full(samples, 0.5, np.float32)).seconds == round(samples / RATE, 2)
+
+
+@pytest.mark.parametrize("seconds", [1, 31])
+def test_silence_has_no_words(transcriber, seconds):
+    heard = transcriber.transcribe(np.zeros(seconds * RATE, np.float32))
+    assert (heard.text, heard.segments, heard.seconds) == ("", (), seconds)
+
+
+@pytest.mark.parametrize("sound", [np.zeros(0, np.float32), np.zeros((RATE, 2), np.float32)])
+def test_an_array_that_is_no_sound_is_refused(transcriber, sound):
+    with pytest.raises(ValueError, match="mono and not empty"):
+        transcriber.transcribe(sound)
+
+
+def test_a_file_of_any_rate_and_channels_is_heard_as_it_is(speech, tmp_path):
+    stereo = np.stack([speech[0], speech[0]], axis=1)
+    soundfile.write(tmp_path / "stereo åäö.flac", stereo, RATE)
+    assert np.abs(listen(tmp_path / "stereo åäö.flac") - speech[0]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nothing.wav", b"", "no readable audio"),
+        ("text.wav", b"This is no sound. " * 99, "no readable audio"),
+        ("text.txt", b"This is no sound. " * 99, "no readable audio"),
+        ("cut.wav", b"RIFF\xff\xff\xff\x7fWAVEfmt ", "no readable audio"),
+        ("missing.wav", None, "no such file"),
+    ],
+)
+def test_a_file_without_audio_is_refused_in_one_line(transcriber, tmp_path, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as refused:
+        transcriber.transcribe_file(tmp_path / name)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_empty_recording_and_a_silent_one_say_so(transcriber, silent_clip, tmp_path):
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.float32), RATE)
+    with pytest.raises(ValueError, match=r"recording is empty|no readable audio"):
+        transcriber.transcribe_file(tmp_path / "empty.wav")
+    with pytest.raises(ValueError, match="recording is silent"):
+        transcriber.transcribe_file(silent_clip)
+
+
+@pytest.mark.parametrize("file", ["release.json", "tokenizer.json", "preprocessor_config.json", "ct2-int8/model.bin"])
+@pytest.mark.parametrize("broken", [None, "{ no json"])
+def test_an_unfinished_release_is_refused_by_the_name_of_the_file(release, file, broken):
+    (release / file).unlink()
+    if broken:
+        (release / file).write_text(broken)
+    with pytest.raises(ValueError, match=re.escape(str(release))) as refused:
+        Transcriber(release)
+    assert broken or file in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_language_is_all_that_a_release_must_tell(release):
+    (release / "release.json").write_text('{"language": "sv"}')
+    assert Transcriber(release).language == "sv"
+    (release / "release.json").write_text('{"name": "tiny"}')
+    with pytest.raises(ValueError, match=r"release\.json names no language"):
+        Transcriber(release)
+    (release / "release.json").write_text('{"language": "xx"}')
+    with pytest.raises(ValueError, match=r"has no <\|xx\|>"):
+        Transcriber(release)
+
+
+def test_the_source_alone_can_be_loaded_elsewhere(tiny_release, tmp_path, speech, transcriber):
+    copy = tmp_path / "captured.py"
+    copy.write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("captured", copy)
+    captured = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(captured)
+    assert captured.Transcriber(tiny_release).transcribe(speech[0]).text == transcriber.transcribe(speech[0]).text
+
+
+def test_it_needs_neither_gradio_nor_the_flow():
+    check = "import sys, transcriber; print({'gradio', 'asr', 'metaflow'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", check], cwd=FILE.parent, capture_output=True, text=True)
+    assert run.stdout.strip() == "set()", run.stderr
+
+
+def test_the_newest_release_here_is_found_before_the_one_beside_the_program(monkeypatch, tmp_path):
+    monkeypatch.delenv("MODEL_ID", raising=False)
+    (tmp_path / "released" / "sample-7").mkdir(parents=True)
+    (tmp_path / "released" / "latest").symlink_to("sample-7")
+    monkeypatch.chdir(tmp_path)
+    assert locate() == tmp_path / "released" / "sample-7"
+
+
+def test_a_hub_model_is_had_at_its_revision(monkeypatch, tmp_path):
+    asked = []
+    fake = lambda model, **options: asked.append((model, options["revision"])) or str(tmp_path)  # noqa: E731
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
+    monkeypatch.setenv("MODEL_ID", "someone/whisper-sv")
+    monkeypatch.setenv("MODEL_REVISION", "abc123")
+    assert locate() == tmp_path
+    assert asked == [("someone/whisper-sv", "abc123")]
+
+
+def test_a_model_that_cannot_be_had_is_told_in_one_line(monkeypatch):
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    def offline(*_, **__):
+        raise OfflineModeIsEnabled("cannot reach it:\noffline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    monkeypatch.setenv("MODEL_ID", "nobody/no-model")
+    with pytest.raises(
+        ValueError, match=r"^MODEL_ID=nobody/no-model is neither a folder nor a model on the Hub: [^\n]*$"
+    ):
+        locate()
+
+
+def test_the_command_prints_a_text_a_file_and_fails_on_a_bad_one(tiny_release, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MODEL_ID", str(tiny_release))
+    assert engine.main([str(clip)]) == 0
+    alone = capsys.readouterr().out
+    assert engine.main([str(tmp_path / "missing.wav"), str(clip)]) == 1
+    both = capsys.readouterr()
+    assert both.out == f"{clip}: {alone}"
+    assert both.err == f"{tmp_path / 'missing.wav'}: there is no such file\n"
