@@ -56,7 +56,7 @@ class Model(Table):
     width: Positive = 128
     heads: Positive = 4
     encoder_layers: Positive = 2
-    decoder_layers: Positive = 2
+    decoder_layers: Positive = 1
     vocabulary: Positive = Field(400, ge=257)  # byte-level BPE tokens, learnt from the training texts
     ctc_weight: Share = 0.5  # of the loss: an alignment head on the encoder, dropped after training
 

@@ -110,7 +110,7 @@ def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
 
 def test_the_plan_is_told_before_training(tiny_run):
     plan = Run(tiny_run.run.pathspec)["search"].task.stdout
-    for word in ("train     24 clips", "rejected  0", "trials    2 of 12 steps", "time      about", "disk"):
+    for word in ("train      24 clips", "rejected   0", "trials     2 of 12 steps", "time       about", "disk"):
         assert word in plan
 
 

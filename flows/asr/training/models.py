@@ -39,7 +39,7 @@ def usual(model: Model) -> Usual:
     little to lose; from nothing a step must be large. Raises `Refused` where the base cannot be read.
     """
     if model.base is None:
-        return Usual((2e-3, 4e-3), 1e-1, "muon")
+        return Usual((3e-3, 4e-3), 1e-1, "muon")
     width = base_config(model.base).d_model
     if width < WHISPER_WIDTH:
         return Usual((1e-3, 2e-3), 1e-2, "muon")

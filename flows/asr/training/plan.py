@@ -23,7 +23,7 @@ from asr.training.search import Trial
 from asr.training.trial import Learner, clock
 
 PROBE_STEPS = 5  # after one to warm up
-EVALUATING = 0.1  # of the training time, as seen on the sample
+BESIDE = 0.35  # of the steps' time: evaluations, making batches, and what branches cost each other; seen on the sample
 STARTING = 12.0  # seconds until a trial's first step: imports, shards
 TOKENS_PER_SECOND = 7  # of speech; only the probe's time depends on it
 
@@ -52,17 +52,17 @@ def plan(
     long = training.long_share * LONG_ODDS * (WINDOW_FRAMES / (mean * FRAMES_PER_SECOND) - 1)
     step = _seconds_a_step(model, settings, threads, mean)
     crowding = max(1.0, at_once * threads / cores)
-    a_trial = STARTING + training.steps * step * (1 + long) * (1 + EVALUATING) * crowding
+    a_trial = STARTING + training.steps * step * (1 + long) * (1 + BESIDE) * crowding
     seconds = a_trial * -(-len(trials) // at_once)
     # A running trial holds the shards twice, as Parquet and as Arrow to map; every trial leaves its float32 weights.
     disk = at_once * 2 * sum(shard.size for shard in shards) + (len(trials) + 2) * 4 * parameters
     check_disk(disk)
     return Plan(seconds, disk, "\n".join([
         *_corpus(shards),
-        f"trials    {len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}",
-        f"model     {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
-        f"time      about {clock(seconds)}, from {step * 1000:.0f} ms a step measured here",
-        f"disk      {disk / 1e9:.1f} GB",
+        f"trials     {len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}",
+        f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
+        f"time       about {clock(seconds)}, from {step * 1000:.0f} ms a step measured here",
+        f"disk       {disk / 1e9:.1f} GB",
     ]))  # fmt: skip
 
 
@@ -70,10 +70,10 @@ def _corpus(shards: Sequence[Shard]) -> list[str]:
     lines = []
     for split in ("train", "validation", "test"):
         clips, seconds = sum(one.clips[split] for one in shards), sum(one.seconds[split] for one in shards)
-        lines.append(f"{split:10s}{clips} clips, {seconds / 3600:.2f} h")
+        lines.append(f"{split:11s}{clips} clips, {seconds / 3600:.2f} h")
     rejected = Counter(one.reason for shard in shards for one in shard.rejected)
     told = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
-    return [*lines, f"rejected  {rejected.total()}{': ' if told else ''}{told}"]
+    return [*lines, f"rejected   {rejected.total()}{': ' if told else ''}{told}"]
 
 
 def _seconds_a_step(

@@ -16,7 +16,7 @@ def test_the_plan_tells_clips_trials_steps_time_and_disk(record, tiny, one_threa
     cost = plan.plan(tiny, trials, [record], at_once=3, threads=1, cores=2)
     assert cost.seconds > 0
     assert cost.disk > record.size
-    for told in ("16 clips", "rejected  0", "3 of 24 steps, 3 at once", "time ", " ms a step", "disk "):
+    for told in ("16 clips", "rejected   0", "3 of 24 steps, 3 at once", "time ", " ms a step", "disk "):
         assert told in cost.text
 
 
