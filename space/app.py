@@ -125,7 +125,7 @@ def about(release: dict[str, Any]) -> str:
             f'</i><u style="left:{rate * scale:.1f}%"></u></div>'
             f'<div class="ends" aria-hidden="true"><span>0</span><span>{full:.0f} %</span></div>'
         )
-        others = "speakers" if release.get("test_wer_ci_unit") == "speaker" else "clips"
+        others = "speakers" if release.get("test_wer_ci_unit") == "speaker" else "clips of the same voices"
         meaning += f" With other {others} it would most likely be {low:.1f} to {high:.1f}\u00a0% (95\u00a0% interval)."
     if release.get("baseline_wer") is not None:
         meaning += f" Before training it was {release['baseline_wer']:.1f}\u00a0%."

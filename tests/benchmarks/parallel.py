@@ -10,6 +10,7 @@ processes' start included.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,11 @@ from asr import compute, settings  # noqa: E402
 from asr.corpus import shards, sources  # noqa: E402
 
 TRIALS = 3
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
 TRIAL = """
 import sys
 sys.path.insert(0, {flows!r})
@@ -39,7 +45,7 @@ trial.fine_tune(one, profile, sorted(Path({folder!r}).glob("*.parquet")), lambda
 
 def start(number: int, threads: int, steps: int, folder: Path) -> subprocess.Popen[bytes]:
     code = TRIAL.format(flows=str(FLOWS), threads=threads, steps=steps, number=number, folder=str(folder))
-    return subprocess.Popen([sys.executable, "-c", code])
+    return subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **QUIET})
 
 
 def finish(*trials: subprocess.Popen[bytes]) -> None:
