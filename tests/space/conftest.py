@@ -24,13 +24,13 @@ TEXTS = [
 def tiny_release(tmp_path_factory):
     """A release folder as the flow writes it, of a model that was never trained: it makes words, not sense."""
     import torch
-    from asr.settings import Settings
+    from asr.settings import Model, Settings
     from asr.training import models
     from ctranslate2.converters import TransformersConverter
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("release")
-    model, processor = models.prepare(Settings(), TEXTS)
+    model, processor = models.prepare(Settings(model=Model(decoder_layers=2)), TEXTS)
     # Untrained, it would as soon say a timestamp as a word, and the page has nothing to show.
     words = processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
     model.generation_config.suppress_tokens = list(range(words, len(processor.tokenizer)))

@@ -27,6 +27,7 @@ BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sort
 RANGE = 2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
 LOWEST = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
 MASK_BINS, MASK_FRAMES = 16, 20
+TAIL_FRAMES = 30  # of silence after the longest clip that a model is to transcribe, as the serving engine leaves it
 LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
 CACHE_BYTES = 1 << 30  # of log-mels kept in memory; the rest is computed again each time it is drawn
 IGNORED = -100  # torch's label for a place that does not count

@@ -19,7 +19,18 @@ from asr.corpus.shards import read
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models, optimizers
-from asr.training.batches import IGNORED, Clips, Collate, Examples, LengthBuckets, by_length, evenly, pad
+from asr.training.batches import (
+    IGNORED,
+    TAIL_FRAMES,
+    WINDOW_FRAMES,
+    Clips,
+    Collate,
+    Examples,
+    LengthBuckets,
+    by_length,
+    evenly,
+    pad,
+)
 from asr.training.search import Outcome, Point, Trial
 
 REPORTS = 12  # lines of progress a trial prints
@@ -190,7 +201,9 @@ def transcripts(
     was_training, heard = model.training, dict[int, str]()
     model.eval()
     for batch in by_length(clips, chosen):
-        texts = models.transcribe(model, processor, pad([clips.features(clip) for clip in batch]))
+        longest = max(clips.features(clip).shape[1] for clip in batch)
+        features = pad([clips.features(clip) for clip in batch], min(WINDOW_FRAMES, longest + TAIL_FRAMES))
+        texts = models.transcribe(model, processor, features)
         heard.update(zip(batch, texts, strict=True))
     model.train(was_training)
     return [heard[clip] for clip in chosen]
