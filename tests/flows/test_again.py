@@ -27,12 +27,11 @@ def run_of(ended: subprocess.CompletedProcess[str]) -> Run:
 @pytest.fixture(scope="module")
 def failed(place, tiny_run, flow):
     """The tiny run once more, where a file stands in the way of its push."""
-    released, aside = place / "released", place / "aside"
-    released.rename(aside)
-    released.write_text("in the way")
-    ended = flow("--config", "profile", "tiny.toml", "run", cwd=place)
-    released.unlink()
-    aside.rename(released)
+    profile = (place / "tiny.toml").read_text(encoding="utf-8")
+    (place / "again.toml").write_text(profile.replace("[release]", '[release]\nfolder = "again"'), encoding="utf-8")
+    (place / "again").write_text("in the way")
+    ended = flow("--config", "profile", "again.toml", "run", cwd=place)
+    (place / "again").unlink()
     return ended, run_of(ended)
 
 
@@ -64,7 +63,7 @@ def test_resume_finishes_without_redoing_what_is_finished(failed, place, flow):
             assert task.origin_pathspec, f"{task} was run again"
     assert run["push"].task.origin_pathspec is None
     assert len(list(run["train"])) == TRAIN
-    assert Path(run["end"].task.data.release["path"]).name == f"tiny-{run.id}"
+    assert Path(run["end"].task.data.release["path"]) == place / "again" / f"tiny-{run.id}"
 
 
 def test_ctrl_c_leaves_the_resume_command(place, tiny_run, flow_file):

@@ -116,6 +116,6 @@ def test_the_plan_is_told_before_training(tiny_run):
 
 def test_the_end_says_where_the_release_is_and_how_to_hear_it(tiny_run, release):
     story = Run(tiny_run.run.pathspec)["end"].task.stdout
-    assert str(release) in story
-    assert "python space/app.py" in story
+    assert f"released/{release.name}" in story
+    assert "space/app.py" in story
     assert "95 % interval" in story
