@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch  # noqa: F401  before Metaflow's Runner, whose own typing_extensions patches typing so that it fails
 from metaflow import Runner, namespace
 
 FLOW = Path(__file__).parents[2] / "flows" / "whisper_flow.py"
