@@ -94,7 +94,7 @@ assert isinstance(heard["text"], str)
 
 
 def test_the_release_works_in_transformers_without_a_network(release):
-    """In a process of its own, as a user's script is: Metaflow's Runner patches typing, and torch cannot load after it."""
+    """In a process of its own: Metaflow's Runner patches typing, and torch cannot load after it."""
     clip = next((SAMPLE / "test").glob("*.ogg"))
     command = [sys.executable, "-c", STOCK, str(release), str(clip)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
