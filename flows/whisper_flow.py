@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from asr import Refused, compute, settings, story
 
-if not any(os.environ.get(name, "root") != "root" for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")):
+names = (os.environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
+if all(name in (None, "", "root") for name in names):
     os.environ["METAFLOW_USER"] = "whisper"  # Metaflow asks for a name other than root; a bare container has none
 os.environ.setdefault("METAFLOW_RUN_MAX_WORKERS", str(compute.workers()))
 os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MAX_WORKERS"])
