@@ -71,8 +71,10 @@ class WhisperFlow(FlowSpec):
         """Find the speech, and what the profile asks of it."""
         from asr import code_version
         from asr.corpus import shards, sources
+        from asr.training import search
 
         with plainly():
+            search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
             self.rows = shards.plan(sources.rows(self.settings.corpus), self.settings.corpus)
         self.code_version = code_version()
         self.next(self.preprocess, foreach="rows")

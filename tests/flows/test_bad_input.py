@@ -43,6 +43,7 @@ def test_an_empty_corpus_is_named(flow, tmp_path):
 def test_a_base_that_is_nowhere_is_named(flow, tmp_path):
     said = refused(flow, tmp_path, '[model]\nbase = "released/never"\n')
     assert "[model] base: released/never" in said
+    assert "preprocess" not in said
 
 
 def test_a_learning_rate_for_training_from_nothing_is_refused_on_a_pretrained_base(flow, tmp_path):
@@ -50,6 +51,7 @@ def test_a_learning_rate_for_training_from_nothing_is_refused_on_a_pretrained_ba
     (tmp_path / "pretrained" / "config.json").write_text('{"model_type": "whisper", "d_model": 384}')
     said = refused(flow, tmp_path, '[model]\nbase = "pretrained"\n[search]\nlearning_rate = [1e-3]\n')
     assert "[search] learning_rate: 0.001 is fit only for training from nothing" in said
+    assert "preprocess" not in said
 
 
 @pytest.fixture
