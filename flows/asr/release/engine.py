@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,5 @@ def load(space: dict[str, str]) -> Any:
         spec = importlib.util.spec_from_file_location("transcriber", path)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
-        sys.modules["transcriber"] = module  # dataclasses look their module up by name
         spec.loader.exec_module(module)
     return module

@@ -34,8 +34,7 @@ def build(folder: Path, model: WhisperForConditionalGeneration, processor: Whisp
 def describe(folder: Path, record: dict[str, Any]) -> None:
     """Write the release's record and its model card."""
     base = record["base"]
-    here = base is not None and Path(base).is_absolute()  # a path of this machine is nobody else's business
-    write_record(folder, {**record, "base": Path(base).name if here else base})
+    write_record(folder, {**record, "base": Path(base).name if _is_local(base) else base})
     (folder / "README.md").write_text(card(record), encoding="utf-8")
 
 
@@ -62,7 +61,7 @@ def card(record: dict[str, Any]) -> str:
         library_name="transformers",
         pipeline_tag="automatic-speech-recognition",
         tags=["whisper", "whisper-flow"],
-        base_model=None if record["base"] is None or Path(record["base"]).is_absolute() else record["base"],
+        base_model=None if _is_local(record["base"]) else record["base"],
         model_name=record["name"],
         eval_results=[result],
     )
@@ -95,6 +94,11 @@ Trained in {record["steps"]} steps with learning rate {record["learning_rate"]:g
 {record["weight_decay"]:g}, the best of {record["trials"]} trials on validation. The corpus holds
 {record["hours"]:.2f} hours (fingerprint `{record["fingerprint"]}`). Made by {record["program"]}.
 """
+
+
+def _is_local(base: str | None) -> bool:
+    """Whether the base is a folder: its path on this machine is nobody else's business."""
+    return base is not None and Path(base).is_absolute()
 
 
 def _speaks_for(record: dict[str, Any]) -> str:

@@ -201,9 +201,9 @@ def transcripts(
     was_training, heard = model.training, dict[int, str]()
     model.eval()
     for batch in by_length(clips, chosen):
-        longest = max(clips.features(clip).shape[1] for clip in batch)
-        features = pad([clips.features(clip) for clip in batch], min(WINDOW_FRAMES, longest + TAIL_FRAMES))
-        texts = models.transcribe(model, processor, features)
+        features = [clips.features(clip) for clip in batch]
+        longest = max(one.shape[1] for one in features)
+        texts = models.transcribe(model, processor, pad(features, min(WINDOW_FRAMES, longest + TAIL_FRAMES)))
         heard.update(zip(batch, texts, strict=True))
     model.train(was_training)
     return [heard[clip] for clip in chosen]
