@@ -20,12 +20,15 @@ if all(name in (None, "", "root") for name in names):
     os.environ["METAFLOW_USER"] = "whisper"  # Metaflow asks for a name other than root; a bare container has none
 os.environ.setdefault("METAFLOW_RUN_MAX_WORKERS", str(compute.workers()))
 os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MAX_WORKERS"])
+for command in ("RUN", "RESUME"):
+    os.environ.setdefault(f"METAFLOW_{command}_MAX_NUM_SPLITS", "10000")  # parts of a corpus; Metaflow's own is 100
 
 for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
     os.environ.setdefault(quiet, "1")  # a log takes lines, not bars; and generate() warns at every batch
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from metaflow import Config, FlowSpec, JSONType, Parameter, current, step
+from asr import charts
+from metaflow import Config, FlowSpec, JSONType, Parameter, card, current, step
 from metaflow.exception import MetaflowException
 
 
@@ -70,36 +73,46 @@ class WhisperFlow(FlowSpec):
     def start(self):
         """Find the speech, and what the profile asks of it."""
         from asr import code_version
-        from asr.corpus import shards, sources
+        from asr.corpus import sources
+        from asr.store import Store
         from asr.training import search
 
         with plainly():
             search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
-            self.rows = shards.plan(sources.rows(self.settings.corpus), self.settings.corpus)
+            parts = sources.parts(self.settings.corpus)
+        self.parts = [Store.of(self).put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version = code_version()
-        self.next(self.preprocess, foreach="rows")
+        self.next(self.preprocess, foreach="parts")
 
+    @card(type=charts.PAGE)
     @step
     def preprocess(self):
-        """Judge each clip of a shard, and pack those that are fit."""
-        from asr.corpus import shards
+        """Judge each clip of a part, and pack those that are fit into shards."""
+        from asr.corpus import joining, shards
         from asr.store import Store
 
-        blob, clips, rejected = shards.pack(self.input, self.settings.corpus)
-        self.shard = shards.describe(Store(self).put(blob), len(blob), clips, rejected)
-        print(f"{len(clips)} clips kept, {len(rejected)} rejected")
+        store = Store.of(self)
+        with plainly():
+            self.packed, self.examples = shards.make(store.get_object(self.input), self.settings, store)
+        print(self.packed)
+        current.card.append(charts.shard(joining.table(self.packed.shards), self.packed.rejects, self.examples))
         self.next(self.collect)
 
+    @card(type=charts.PAGE)
     @step
     def collect(self, inputs):
-        """Join the shards' records; their audio stays where it is."""
-        from asr.corpus import shards
+        """Join the parts' records; their audio stays where it is."""
+        from asr.corpus import joining
 
-        self.shards = [branch.shard for branch in inputs]
-        self.corpus, self.rejected = shards.summary(self.shards), shards.rejects(self.shards)
+        packed = [branch.packed for branch in inputs]
+        joined = joining.join(packed, self.settings.corpus)
+        self.shards, self.rejected, self.corpus = joined.shards, joined.rejected, joined.summary
         self.merge_artifacts(inputs, include=["code_version"])
         with plainly():
-            shards.check(self.shards)
+            joining.check(joined, self.settings.corpus)
+        heard = [clip for at in joining.first(packed) for clip in inputs[at].examples]
+        clips = joining.table(self.shards)
+        current.card.append(charts.corpus(clips, self.rejected, self.corpus, joined.taken_over, heard))
         self.next(self.search)
 
     @step
@@ -110,7 +123,9 @@ class WhisperFlow(FlowSpec):
         with plainly():
             self.trials = search.trials(self.settings)
             self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
-            cost = plan.plan(self.settings, self.trials, self.shards, self.at_once, self.threads, compute.cores())
+            cost = plan.plan(
+                self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
+            )
         print(cost.text)
         self.next(self.train, foreach="trials")
 
@@ -118,14 +133,15 @@ class WhisperFlow(FlowSpec):
     def train(self):
         """Fine-tune with one set of hyperparameters."""
         compute.use(self.threads)
+        from asr.corpus import shards
         from asr.store import Store
         from asr.training import models, trial
 
-        store, number = Store(self), self.input.number
+        store, number = Store.of(self), self.input.number
         with tempfile.TemporaryDirectory() as scratch:
-            shards = store.fetch([shard.key for shard in self.shards], Path(scratch, "shards"))
+            speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
             self.outcome, model, processor = trial.fine_tune(
-                self.input, self.settings, shards, lambda line: print(f"trial {number}  {line}", flush=True)
+                self.input, self.settings, speech, lambda line: print(f"trial {number}  {line}", flush=True)
             )
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
@@ -146,16 +162,17 @@ class WhisperFlow(FlowSpec):
     def evaluate(self):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
         compute.use(compute.cores())
+        from asr.corpus import shards
         from asr.release import candidate
         from asr.store import Store
 
-        store = Store(self)
+        store = Store.of(self)
         with tempfile.TemporaryDirectory() as scratch:
-            shards = store.fetch([shard.key for shard in self.shards], Path(scratch, "shards"))
+            speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"))
             facts = candidate.facts(self.settings, current.run_id, self.code_version, self.corpus, self.leaderboard)
             ready = Path(scratch, "release")
-            self.scores, self.report = candidate.make(ready, self.settings, winner, shards, self.space, facts)
+            self.scores, self.report = candidate.make(ready, self.settings, winner, speech, self.space, facts)
             self.release_key = store.put_folder(ready)
         self.next(self.push)
 
@@ -167,7 +184,7 @@ class WhisperFlow(FlowSpec):
 
         faults = gate.faults(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch, plainly():
-            ready = Store(self).fetch_folder(self.release_key, Path(scratch, "release"))
+            ready = Store.of(self).fetch_folder(self.release_key, Path(scratch, "release"))
             name = f"{self.settings.name}-{current.run_id}"
             path = folder.publish(ready, self.settings.release.folder, name, newest=not faults)
         self.latest = not faults

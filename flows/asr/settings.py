@@ -9,10 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+import unicodedata
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from asr import Refused
 
@@ -21,31 +23,118 @@ Whole = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Real = Annotated[float, Field(ge=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Yes = Annotated[bool, Field(strict=True)]
 Rate = Annotated[float, Field(gt=0, lt=1, strict=True)]
+Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Name = Annotated[str, AfterValidator(lambda name: unicodedata.normalize("NFC", name.strip()))]
+
+Writing = Literal["unicode", "quotes", "dashes", "abbreviations", "numbers", "lower", "unpunctuated"]
 
 
 class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Corpus(Table):
-    """Where speech comes from, and which clips are fit to use."""
+class Splits(Table):
+    """What a source calls its splits."""
 
-    source: Literal["sample", "folder"] = "sample"
-    path: Path | None = None  # the audiofolder, for source = "folder"
-    language: str = Field("sv", pattern="^[a-z]{2,3}$")  # Whisper's code for it
-    min_seconds: Real = Field(0.3, ge=0.1)
-    max_seconds: Real = Field(30.0, gt=0, le=30)  # Whisper hears no more at once
-    shard_clips: Positive = 500
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+
+
+class Columns(Table):
+    """What a data set of the Hub calls its columns; those left out are found by their usual names."""
+
+    audio: str | None = None
+    text: str | None = None
+    speaker: str | None = None
+    clip: str | None = None  # a clip's own name
+
+
+class Source(Table):
+    """One place that speech comes from; KEYS says which of its keys go with which kind."""
+
+    KEYS: ClassVar[dict[str, set[str]]] = {
+        "sample": set(),
+        "folder": {"path"},
+        "common_voice": {"path", "id", "splits"},
+        "hub": {"id", "config", "revision", "splits", "columns"},
+    }
+
+    source: Literal["sample", "folder", "common_voice", "hub"] = "sample"
+    name: str | None = Field(None, pattern=r"^[^/\s]+$")  # in every report; None: by its id or kind
+    weight: Real = 1.0  # times an epoch that each of its training clips is drawn
     limit_clips: Positive | None = None  # the first so many of each split, to try a profile out
+    limit_hours: Annotated[float, Field(gt=0, strict=True)] | None = None  # at most so many of each split
+    path: Place | None = None  # a folder here or in a bucket (gs://); of common_voice, or its .tar.gz
+    id: Place | None = None  # on the Hub, or a folder of Parquet; of common_voice, Mozilla Data Collective's
+    config: str | None = None
+    revision: str | None = None
+    splits: Splits = Splits()
+    columns: Columns = Columns()
 
     @model_validator(mode="after")
-    def _path_and_seconds(self) -> Corpus:
-        if (self.source == "folder") != (self.path is not None):
-            raise ValueError('path goes with source = "folder", and only with it')
+    def _keys_go_with_the_kind(self) -> Source:
+        given = {key for key in Source.KEYS["hub"] | {"path"} if getattr(self, key) != Source.model_fields[key].default}
+        for key in sorted(given - Source.KEYS[self.source]):
+            kinds = " or ".join(f'"{kind}"' for kind, keys in Source.KEYS.items() if key in keys)
+            raise ValueError(f"{key} goes with source = {kinds}, and only with it")
+        needed = {"folder": ("path",), "common_voice": ("path", "id"), "hub": ("id",)}.get(self.source, ())
+        if needed and len(given & set(needed)) != 1:
+            raise ValueError(f'source = "{self.source}" needs {" or ".join(needed)}')
+        return self
+
+    @property
+    def called(self) -> str:
+        """The source's name in reports. A folder's place is no part of it: it may move."""
+        known = self.id if self.id and not Path(self.id).is_absolute() else self.source
+        return self.name or re.sub(r"[^\w.-]+", "-", known)
+
+
+class Corpus(Source):
+    """Where speech comes from, and which clips are fit to use; the others are set aside, each with its reason."""
+
+    sources: tuple[Source, ...] = ()  # several places, in the stead of one
+    language: str = Field("sv", pattern="^[a-z]{2,3}$")  # Whisper's code for it
+    min_seconds: Annotated[float, Field(ge=0.1, strict=True)] = 0.3
+    max_seconds: Real = Field(30.0, gt=0, le=30)  # Whisper hears no more at once
+    min_peak: Share = 0.001  # of full scale: a clip that stays below it is silent
+    max_clipped: Share = 0.01  # of the samples: a clip with more of them at full scale was recorded too loud
+    max_words_per_second: Annotated[float, Field(gt=0, strict=True)] = 8.0  # nobody speaks faster
+    max_foreign_letters: Whole = 0  # see [text] alphabet
+    duplicates_may_stay: Yes = False  # the same sound twice in a split; never in two
+    speakers_may_cross: Yes = False  # from split to split; the report then says how many do
+    exclude: tuple[Name, ...] | str = ()  # speakers and clips to leave out for good, or a file with one a line
+    shard_clips: Positive = 500
+
+    @model_validator(mode="after")
+    def _sources_and_seconds(self) -> Corpus:
+        if self.sources:
+            alone = sorted(key for key, field in Source.model_fields.items() if getattr(self, key) != field.default)
+            if alone:
+                raise ValueError(f"{alone[0]} stands beside a list of sources; it goes into each of them")
+            twice = [name for name, times in Counter(one.called for one in self.sources).items() if times > 1]
+            if twice:
+                raise ValueError(f"two sources are called {twice[0]}; give one a name of its own")
         if self.min_seconds >= self.max_seconds:
             raise ValueError(f"min_seconds {self.min_seconds} is not below max_seconds {self.max_seconds}")
         return self
+
+    @property
+    def mixed(self) -> tuple[Source, ...]:
+        """Every source: those listed, or the one that stands here."""
+        return self.sources or (self,)
+
+
+class Text(Table):
+    """What the model should write, and what counts as the same word."""
+
+    # Done to the transcripts that a model learns from:
+    writing: tuple[Writing, ...] = ("unicode", "quotes", "dashes")
+    # Done to both texts before they are compared. basic: Whisper's own basic normaliser, as published figures use
+    scoring: Literal["basic", "lenient", "verbatim"] = "basic"
+    alphabet: str | None = None  # the letters a transcript may hold; None: those of the language
 
 
 class Model(Table):
@@ -102,6 +191,7 @@ class Release(Table):
 class Settings(Table):
     name: str = Field("sample", pattern=r"^[a-z0-9][a-z0-9._-]*$")  # part of file names
     corpus: Corpus = Corpus()
+    text: Text = Text()
     model: Model = Model()
     training: Training = Training()
     search: Search = Search()
@@ -125,27 +215,61 @@ def load(text: str, folder: Path | None = None) -> Settings:
 
 
 def _absolute(settings: Settings, folder: Path) -> Settings:
-    """Remote steps and later commands run elsewhere: paths are made absolute where the run is launched."""
+    """Remote steps and later commands run elsewhere: paths are made absolute, and the list of those
+    to leave out is read, where the run is launched."""
+
+    def here(path: str) -> str:
+        return path if path.startswith("gs://") else str((folder / Path(path).expanduser()).resolve())
+
+    def if_folder(name: str) -> str:
+        return here(name) if (folder / Path(name).expanduser()).is_dir() else name
+
+    def placed(source: Source) -> dict[str, str | None]:
+        name = if_folder(source.id) if source.id and source.source == "hub" else source.id
+        return {"path": source.path and here(source.path), "id": name}
+
     corpus, model, release = settings.corpus, settings.model, settings.release
-    if corpus.path:
-        corpus = corpus.model_copy(update={"path": (folder / corpus.path.expanduser()).resolve()})
-    if model.base and (base := folder / Path(model.base).expanduser()).is_dir():
-        model = model.model_copy(update={"base": str(base.resolve())})
-    release = release.model_copy(update={"folder": (folder / release.folder.expanduser()).resolve()})
+    corpus = corpus.model_copy(update={
+        **placed(corpus),
+        "sources": tuple(one.model_copy(update=placed(one)) for one in corpus.sources),
+        "exclude": _listed(here(corpus.exclude)) if isinstance(corpus.exclude, str) else corpus.exclude,
+    })  # fmt: skip
+    if model.base:
+        model = model.model_copy(update={"base": if_folder(model.base)})
+    release = release.model_copy(update={"folder": Path(here(str(release.folder)))})
     return settings.model_copy(update={"corpus": corpus, "model": model, "release": release})
+
+
+def _listed(file: str) -> tuple[str, ...]:
+    """The lines of a text file, without empty ones and `#` comments."""
+    try:
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"profile: [corpus] exclude: {file} cannot be read: {error}") from None
+    names = (unicodedata.normalize("NFC", line.strip()) for line in lines)
+    return tuple(name for name in names if name and not name.startswith("#"))
 
 
 def _one_line(errors: list[Any]) -> str:
     """pydantic's first complaint in the profile's own terms: `[training] steps: ... (got -3)`."""
     error = [one for one in errors if one["loc"][:2] == errors[0]["loc"][:2]][-1]  # of a union, the longer form's
-    where = [str(part) for part in error["loc"] if not re.match("tuple|literal|constrained", str(part))]
-    table: type[BaseModel] = Settings
-    if where and where[0] in Settings.model_fields and len(where) > 1:
-        table = Settings.model_fields[where[0]].annotation  # type: ignore[assignment]
-    key = f"[{where[0]}] {'.'.join(where[1:])}".strip() if table is not Settings else ".".join(where)
+    where = [part for part in error["loc"] if not re.match("tuple|literal|constrained|str$", str(part))]
+    key = str(where[0]) if where else ""
+    if where and where[0] in Settings.model_fields and (len(where) > 1 or error["type"] == "value_error"):
+        key = " ".join([f"[{where[0]}]", ".".join(map(str, where[1:]))]).strip()
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(where[-1], table.model_fields, n=1)
+        close = difflib.get_close_matches(str(where[-1]), _fields(where[:-1]), n=1)
         return f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else "")
     if error["type"] == "value_error":
-        return f"[{key}] {error['ctx']['error']}"
+        return f"{key}{'' if key.endswith(']') else ':'} {error['ctx']['error']}"
     return f"{key}: {error['msg'].replace('tuple', 'list')} (got {error['input']!r})".replace("\n", " ")
+
+
+def _fields(where: list[Any]) -> list[str]:
+    """The keys that the table at this place of the profile knows."""
+    table: Any = Settings
+    for part in where:
+        if isinstance(part, str):
+            annotation = table.model_fields[part].annotation
+            table = next(iter(get_args(annotation)), annotation)
+    return list(table.model_fields)

@@ -7,6 +7,7 @@ keeps bytes as they are (200 MB in 0.65 s). A blob's key is its hash: the same c
 from __future__ import annotations
 
 import io
+import pickle
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,23 +15,63 @@ from typing import Any
 
 
 class Store:
-    """The content store of a running step's flow."""
+    """A content store, and a few objects kept by name."""
 
-    def __init__(self, flow: Any) -> None:
+    def __init__(self, blobs: Any) -> None:
+        self._blobs, self._files, self._folder = blobs, blobs._storage_impl, blobs._prefix
+
+    @classmethod
+    def of(cls, flow: Any) -> Store:
+        """The store of a running step's flow."""
         # Metaflow offers flows no public way to it; task and flow datastores both hold it.
-        self._blobs = flow._datastore._ca_store
+        return cls(flow._datastore._ca_store)
+
+    @classmethod
+    def at(cls, folder: Path) -> Store:
+        """A store of its own in a folder, for a notebook or a benchmark."""
+        from metaflow.datastore.content_addressed_store import ContentAddressedStore
+        from metaflow.plugins.datastores.local_storage import LocalStorage
+
+        return cls(ContentAddressedStore("data", LocalStorage(str(folder))))
 
     def put(self, blob: bytes) -> str:
         """Keep the blob; its key."""
         return str(self._blobs.save_blobs([blob], raw=True)[0].key)
 
-    def fetch(self, keys: Iterable[str], folder: Path) -> list[Path]:
-        """The blobs as files of the folder, in the keys' order, one in memory at a time."""
-        wanted = list(keys)
+    def fetch(self, keys: Iterable[str], folder: Path) -> Path:
+        """The folder, with the blobs as files named by their keys; one is in memory at a time."""
         folder.mkdir(parents=True, exist_ok=True)
-        for key, blob in self._blobs.load_blobs(wanted):
+        for key, blob in self._blobs.load_blobs(list(keys)):
             (folder / key).write_bytes(blob)
-        return [folder / key for key in wanted]
+        return folder
+
+    def has(self, key: str) -> bool:
+        """Whether the blob is there."""
+        return bool(self._files.is_file([self._files.path_join(self._folder, key[:2], key)])[0])
+
+    def put_object(self, value: Any) -> str:
+        """Keep a Python object, which only this program will read; its key."""
+        return self.put(pickle.dumps(value))
+
+    def get_object(self, key: str) -> Any:
+        ((_, blob),) = self._blobs.load_blobs([key])
+        return pickle.loads(blob)
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep an object under a name that later runs know too."""
+        self._files.save_bytes([(self._named(name), io.BytesIO(pickle.dumps(value)))], overwrite=True)
+
+    def recall(self, name: str) -> Any:
+        """The object that some run kept under this name; None where there is none, or it was cut short."""
+        with self._files.load_bytes([self._named(name)]) as loaded:
+            for _, path, _ in loaded:
+                try:
+                    return pickle.loads(Path(path).read_bytes()) if path else None
+                except Exception:  # what is cut short, or was kept by other libraries, fails in all sorts of ways
+                    return None
+
+    def _named(self, name: str) -> str:
+        return str(self._files.path_join(self._folder, "named", name))
 
     def put_folder(self, folder: Path) -> str:
         """Keep a folder's files as one blob that depends on names and contents alone; its key."""

@@ -24,11 +24,17 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
         "",
         f"test WER      {report['test_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {speaks})",
         f"as served     {report['served_wer']:.2f} %",
+        f"as written    {report['orthographic_wer']:.2f} % (capitals and punctuation count)",
     ]
     if report["baseline_wer"] is not None:
         lines.append(f"the base had  {report['baseline_wer']:.2f} %")
     speakers = f" of {report['speakers']} speakers" if report["speakers"] else ""
-    lines += [f"on            {report['clips']} clips{speakers}", "", f"release       {short(release['path'])}"]
+    lines.append(f"on            {report['clips']} clips{speakers}")
+    if len(report["wer_by_source"]) > 1:
+        lines += [f"  of {name:11s}{wer:.2f} %" for name, wer in report["wer_by_source"].items()]
+    if crossing := report["speakers_crossing"]:
+        lines.append(f"crossing      {crossing} speakers stand in several splits; new ones may fare worse")
+    lines += ["", f"release       {short(release['path'])}"]
     if not latest:
         lines.append(f"held back     {release['why']}")
     chosen = "" if latest else f"MODEL_ID={short(release['path'])} "

@@ -1,13 +1,17 @@
 """Small corpora, small settings and a small model, for the tests of every wing."""
 
+import itertools
 import json
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from asr import Refused
-from asr.corpus import shards, sources
-from asr.settings import Corpus, Settings
+from asr.corpus import joining, shards, sources
+from asr.corpus.shards import Speech
+from asr.settings import Settings
+from asr.store import Store
 
 RATE = 16_000
 TEXTS = ["Klockan är halv åtta.", "Åsa köper ägg på lördag.", "I Örebro är det sju grader i natt."]
@@ -22,6 +26,33 @@ def tone():
         return np.repeat(wave[:, None], channels, axis=1).squeeze().astype(np.float32)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def encoded():
+    """A function that writes (samples,) float32 with FFmpeg: the file's suffix tells the container."""
+
+    def write(path, sound, rate, codec, layout="mono", film=False):
+        with av.open(str(path), "w") as file:
+            pictures = file.add_stream("mpeg4", rate=5) if film else None
+            stream = file.add_stream(codec, rate=rate, layout=layout)
+            context = stream.codec_context
+            if pictures:
+                pictures.width = pictures.height = 32
+                pictures.pix_fmt = "yuv420p"
+                black = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+                for piece in [black] * (5 * len(sound) // rate) + [None]:
+                    file.mux(pictures.encode(piece))
+            context.is_open or context.open()
+            resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size)
+            channels = np.repeat(sound[None], av.AudioLayout(layout).nb_channels, axis=0)
+            frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            for piece in (*resampler.resample(frame), *resampler.resample(None), None):
+                file.mux(stream.encode(piece))
+        return path
+
+    return write
 
 
 @pytest.fixture
@@ -41,20 +72,25 @@ def refusal():
 
 @pytest.fixture
 def audiofolder(tmp_path, tone):
-    """A function from {folder: rows of metadata} to the settings of a corpus with a second of sound a clip."""
+    """A function from {folder: rows of metadata} to the settings of a corpus with a second of sound a clip.
 
-    def make(parts, metadata="metadata.csv", encoding="utf-8", **more):
+    No two clips sound the same. What stands in `more` goes to [corpus].
+    """
+    pitch = itertools.count(200, 7)
+
+    def make(parts, metadata="metadata.csv", encoding="utf-8", place="corpus", **more):
         import pandas as pd
 
+        root = tmp_path / place
         for part, rows in parts.items():
-            folder = tmp_path / "corpus" / part
+            folder = root / part
             folder.mkdir(parents=True, exist_ok=True)
             table = pd.DataFrame(rows)
             for name in table.get("file_name", ()):
                 sound = folder / name
-                if sound.resolve().is_relative_to(tmp_path / "corpus") and not sound.exists():
+                if sound.resolve().is_relative_to(root) and not sound.exists():
                     sound.parent.mkdir(parents=True, exist_ok=True)
-                    soundfile.write(sound, tone(), RATE, format="FLAC")
+                    soundfile.write(sound, tone(hertz=next(pitch)), RATE, format="FLAC")
             if metadata.endswith("csv"):
                 table.to_csv(folder / metadata, index=False, encoding=encoding)
             elif metadata.endswith("parquet"):
@@ -62,17 +98,47 @@ def audiofolder(tmp_path, tone):
             else:
                 lines = [json.dumps(row, ensure_ascii=False) for row in rows]
                 (folder / metadata).write_text("\n".join(lines), encoding=encoding)
-        return Corpus(source="folder", path=tmp_path / "corpus", **more)
+        return Settings.model_validate({"corpus": {"source": "folder", "path": str(root), **more}})
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A datastore of its own."""
+    return Store.at(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def preprocess():
+    """A function that does what `start`, `preprocess` and `collect` do: what each part came to, and the whole."""
+
+    def make(settings, store):
+        packed = [shards.make(part, settings, store)[0] for part in sources.parts(settings.corpus)]
+        return packed, joining.join(packed, settings.corpus)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def heard():
+    """A function from shards to their clips as pandas reads them, by name."""
+    import pandas as pd
+
+    def make(joined, store, folder):
+        store.fetch([shard.key for shard in joined.shards], folder)
+        tables = [pd.read_parquet(folder / shard.key) for shard in joined.shards]
+        return pd.concat(tables).set_index("clip") if tables else pd.DataFrame()
 
     return make
 
 
 @pytest.fixture(scope="session")
 def tiny():
-    """Settings of a model that trains in seconds, on four dozen clips of the sample."""
+    """Settings of a model that trains in seconds, on four dozen clips of the sample in six shards."""
     return Settings.model_validate(
         {
-            "corpus": {"limit_clips": 16},
+            "corpus": {"limit_clips": 16, "shard_clips": 10},
             "model": {"width": 32, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "vocabulary": 300},
             "training": {"steps": 24, "batch_size": 4, "evaluations": 3, "validation_clips": 4},
         }
@@ -80,21 +146,20 @@ def tiny():
 
 
 @pytest.fixture(scope="session")
-def packed(tiny):
-    """The Parquet of the tiny corpus, its clips and its rejects."""
-    return shards.pack(sources.rows(tiny.corpus), tiny.corpus)
+def tiny_store(tmp_path_factory):
+    return Store.at(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture
-def shard(packed, tmp_path, monkeypatch):
-    """The Parquet of the tiny corpus as a file; what `datasets` keeps of it goes when the test does."""
-    import datasets
+@pytest.fixture(scope="session")
+def joined(tiny, tiny_store, preprocess):
+    """The tiny corpus, packed and joined."""
+    return preprocess(tiny, tiny_store)[1]
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    path = tmp_path / "shards" / "tiny.parquet"
-    path.parent.mkdir()
-    path.write_bytes(packed[0])
-    return path
+
+@pytest.fixture(scope="session")
+def speech(joined, tiny_store, tmp_path_factory):
+    """The same as training and release read it."""
+    return Speech(joined.shards, tmp_path_factory.mktemp("speech"), tiny_store.fetch)
 
 
 @pytest.fixture(scope="session")

@@ -36,11 +36,42 @@ WRONG = {
     "[search]\nweight_decay = []": ("[search] weight_decay",),
     "[model]\nwidth = 100\nheads = 3": ("[model]", "width 100", "heads"),
     "[model]\nvocabulary = 256": ("[model] vocabulary", "256"),
-    '[corpus]\nsource = "folder"': ("[corpus]", "path"),
-    '[corpus]\npath = "here"': ("[corpus]", "path", "source"),
+    '[corpus]\nsource = "folder"': ('[corpus] source = "folder" needs path',),
+    '[corpus]\nsource = "folder"\npath = ""': ("[corpus] path", "''"),
+    '[corpus]\nsource = "folder"\npath = "a\\u0000b"': ("[corpus] path",),
+    '[corpus]\nsource = "hub"': ('[corpus] source = "hub" needs id',),
+    '[corpus]\nsource = "common_voice"': ("[corpus]", "needs path or id"),
+    '[corpus]\nsource = "common_voice"\npath = "a"\nid = "b"': ("[corpus]", "needs path or id"),
+    '[corpus]\nsource = "youtube"': ("[corpus] source", "common_voice", "'youtube'"),
+    '[corpus]\npath = "here"': ("[corpus] path", 'source = "folder" or "common_voice"'),
+    '[corpus]\ncolumns = {text = "words"}': ("[corpus] columns", 'source = "hub"'),
+    '[corpus]\nsource = "hub"\nid = "a/b"\ncolumns = {txt = "words"}': ("[corpus] columns.txt:", "did you mean text?"),
+    '[corpus]\nsource = "hub"\nid = "a/b"\nsplits = {trian = "a"}': ("[corpus] splits.trian:", "did you mean train?"),
+    '[corpus]\nname = "two words"': ("[corpus] name", "'two words'"),
+    "[corpus]\nweight = -1": ("[corpus] weight", "-1"),
+    "[corpus]\nweight = inf": ("[corpus] weight", "inf"),
+    "[corpus]\nlimit_clips = 0": ("[corpus] limit_clips", "0"),
+    "[corpus]\nlimit_hours = 0": ("[corpus] limit_hours", "0"),
+    "[corpus]\nweight = 2.0\n[[corpus.sources]]": ("[corpus] weight stands beside a list of sources",),
+    "[[corpus.sources]]\n[[corpus.sources]]": ("[corpus] two sources are called sample", "name"),
+    '[[corpus.sources]]\n[[corpus.sources]]\npth = "a"': ("[corpus] sources.1.pth:", "did you mean path?"),
+    '[[corpus.sources]]\nsource = "folder"': ("[corpus] sources.0", "needs path"),
+    '[corpus]\nsources = "sample"': ("[corpus] sources", "'sample'"),
+    '[corpus]\nexclude = "nowhere.txt"': ("[corpus] exclude", "nowhere.txt cannot be read"),
+    "[corpus]\nexclude = [17]": ("[corpus] exclude", "17"),
+    "[corpus]\nmin_peak = 2": ("[corpus] min_peak", "2"),
+    "[corpus]\nmax_clipped = -0.1": ("[corpus] max_clipped", "-0.1"),
+    "[corpus]\nmax_words_per_second = 0": ("[corpus] max_words_per_second", "0"),
+    "[corpus]\nmax_foreign_letters = 0.5": ("[corpus] max_foreign_letters", "0.5"),
+    "[corpus]\nspeakers_may_cross = 1": ("[corpus] speakers_may_cross", "1"),
+    "[corpus]\nshard_clips = 0": ("[corpus] shard_clips", "0"),
+    "[corpus]\nmin_seconds = 0.05": ("[corpus] min_seconds", "0.05"),
     "[corpus]\nmin_seconds = 5\nmax_seconds = 2": ("[corpus]", "min_seconds", "max_seconds"),
     "[corpus]\nmax_seconds = 31": ("[corpus] max_seconds", "31"),
     '[corpus]\nlanguage = "Swedish"': ("[corpus] language", "Swedish"),
+    '[text]\nwriting = ["uncode"]': ("[text] writing.0", "'unicode'", "'uncode'"),
+    '[text]\nwriting = "lower"': ("[text] writing", "list", "'lower'"),
+    '[text]\nscoring = "strict"': ("[text] scoring", "'lenient'", "'strict'"),
     'name = "../elsewhere"': ("name", "../elsewhere"),
     'name = ""': ("name",),
     "[training\nsteps = 3": ("not TOML", "line 1"),
@@ -60,7 +91,8 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
         if isinstance(values, dict)
         for key in values.keys() - given[table].keys()
     }
-    assert left_out == {"corpus.path", "corpus.limit_clips", "model.base"}
+    of_other_sources = "name path id config revision splits columns sources limit_clips limit_hours".split()
+    assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base"}
 
 
 @pytest.mark.parametrize(("profile", "named"), WRONG.items(), ids=WRONG)
@@ -78,16 +110,58 @@ def test_a_profile_gives_only_what_differs():
 
 
 def test_a_profile_holds_swedish_letters():
-    assert settings.load('[corpus]\nsource = "folder"\npath = "/tal/åäö"').corpus.path == Path("/tal/åäö")
+    assert settings.load('[corpus]\nsource = "folder"\npath = "/tal/åäö"').corpus.path == "/tal/åäö"
 
 
 def test_relative_paths_mean_the_folder_the_command_is_run_in(tmp_path):
     (tmp_path / "old").mkdir()
     profile = '[corpus]\nsource = "folder"\npath = "speech"\n[model]\nbase = "old"\n[release]\nfolder = "new"'
     given = settings.load(profile, tmp_path)
-    assert given.corpus.path == tmp_path / "speech"
+    assert given.corpus.path == str(tmp_path / "speech")
     assert given.model.base == str(tmp_path / "old")
     assert given.release.folder == tmp_path / "new"
+
+
+def test_of_several_sources_each_has_its_path_and_its_name(tmp_path):
+    (tmp_path / "parquet").mkdir()
+    given = settings.load(
+        """
+        [[corpus.sources]]
+        [[corpus.sources]]
+        source = "folder"
+        path = "mina inspelningar"
+        [[corpus.sources]]
+        source = "common_voice"
+        path = "~/cv.tar.gz"
+        name = "cv"
+        weight = 0.5
+        [[corpus.sources]]
+        source = "hub"
+        id = "google/fleurs"
+        [[corpus.sources]]
+        source = "hub"
+        id = "parquet"
+        [[corpus.sources]]
+        source = "folder"
+        path = "gs://bucket/speech/"
+        name = "bucket"
+        """,
+        tmp_path,
+    ).corpus.mixed
+    names = ["sample", "folder", "cv", "google-fleurs", "hub", "bucket"]  # and nothing of the folders of this machine
+    assert [one.called for one in given] == names
+    assert [one.weight for one in given] == [1, 1, 0.5, 1, 1, 1]
+    assert given[1].path == str(tmp_path / "mina inspelningar")
+    assert given[2].path == str(Path.home() / "cv.tar.gz")
+    assert [one.id for one in given[3:5]] == ["google/fleurs", str(tmp_path / "parquet")]
+    assert given[5].path == "gs://bucket/speech/"
+
+
+def test_those_to_leave_out_may_stand_in_a_file_with_one_a_line(tmp_path):
+    """macOS writes å in two letters, and Notepad a mark before the first line."""
+    (tmp_path / "out.txt").write_text("# withdrew in May\nA\u030asa\n\n  clips/7.mp3 \n", encoding="utf-8-sig")
+    assert settings.load('[corpus]\nexclude = "out.txt"', tmp_path).corpus.exclude == ("Åsa", "clips/7.mp3")
+    assert settings.load('[corpus]\nexclude = ["A\u030asa"]', tmp_path).corpus.exclude == ("Åsa",)
 
 
 def test_without_a_folder_they_mean_the_current_one(tmp_path, monkeypatch):
@@ -99,7 +173,7 @@ def test_absolute_paths_and_the_home_folder_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     profile = '[corpus]\nsource = "folder"\npath = "~/speech"\n[release]\nfolder = "/srv/released"'
     given = settings.load(profile, tmp_path / "elsewhere")
-    assert given.corpus.path == tmp_path / "home" / "speech"
+    assert given.corpus.path == str(tmp_path / "home" / "speech")
     assert given.release.folder == Path("/srv/released")
 
 
@@ -123,5 +197,6 @@ def test_settings_are_frozen():
 
 
 def test_settings_survive_the_journey_through_json():
-    given = settings.load('name = "a"\n[corpus]\nsource = "folder"\npath = "b"\n[search]\nlearning_rate = [0.1, 0.2]')
+    corpus = '[corpus]\nexclude = ["Åsa"]\n[[corpus.sources]]\nsource = "folder"\npath = "b"'
+    given = settings.load(f'name = "a"\n{corpus}\n[search]\nlearning_rate = [0.1, 0.2]')
     assert Settings.model_validate(given.model_dump(mode="json")) == given

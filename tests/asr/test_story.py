@@ -8,6 +8,7 @@ from asr import story
 
 REPORT = {
     "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker", "served_wer": 8.4,
+    "orthographic_wer": 11.5, "wer_by_source": {"sample": 8.236}, "speakers_crossing": 0,
     "baseline_wer": None, "clips": 216, "speakers": 20,
 }  # fmt: skip
 BOARD = pd.DataFrame([{"trial": 1, "validation_wer": 7.123, "steps": 900, "seconds": 61.2, "stopped": "finished"}])
@@ -59,3 +60,19 @@ def test_where_nothing_can_be_resumed_nothing_is_said_of_it(monkeypatch, capsys,
     with pytest.raises(SystemExit), story.resumable():
         raise end
     assert capsys.readouterr().err == ""
+
+
+def test_sources_are_told_where_there_are_several():
+    assert "sample" not in tell().replace("sample-1", "")
+    told = tell(wer_by_source={"recordings": 7.5, "parliament": 12.25})
+    assert "recordings 7.50 %" in told
+    assert "parliament 12.25 %" in told
+
+
+def test_speakers_in_several_splits_are_told():
+    assert "crossing" not in tell()
+    assert "4 speakers stand in several splits" in tell(speakers_crossing=4)
+
+
+def test_the_wer_with_capitals_and_punctuation_is_told():
+    assert "11.50 % (capitals and punctuation count)" in tell()

@@ -5,19 +5,28 @@ Audio is float32 mono at 16 kHz everywhere after this module.
 
 from __future__ import annotations
 
+import hashlib
 import io
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from asr.corpus import text
 from asr.corpus.sources import Row
-from asr.settings import Corpus
+from asr.corpus.transcripts import Segment
+from asr.settings import Corpus, Settings
 
 RATE = 16_000
-SILENCE = 1e-3  # peak, of 1.0: -60 dB
+RATES = range(1_000, 1_000_001)  # Hz; at what only a damaged header tells, soxr takes any time and memory
+BLOCK = 1 << 18  # frames decoded at once: a file that lies about its length costs no more than this
+FULL_SCALE = 0.99  # what reaches this was cut off there; codecs and resampling smooth the corners a little
+SLACK = 0.5  # seconds that a transcript's last words may run beyond the recording
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,13 @@ class Clip:
 
     clip: str
     split: str
+    source: str
     text: str
     speaker: str | None
     seconds: float
     flac: bytes  # 16 bit, mono, 16 kHz
+    sound: str  # a hash of the samples: the same sound has the same
+    segments: tuple[Segment, ...] = ()  # with times, where they are known
 
 
 @dataclass(frozen=True)
@@ -38,57 +50,203 @@ class Rejected:
     reason: str
 
 
-def decode(path: Path) -> np.ndarray:
-    """(samples,) float32 mono at 16 kHz. Raises ValueError where the file holds no readable audio."""
+def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]:
+    """Each row's clip, fit to use, or the reason why it is not. Never raises for a bad clip."""
+    left_out = set(settings.corpus.exclude)
+
+    def looked_at() -> Iterator[tuple[Row, str | None]]:
+        for row in (_written(row, settings) for row in rows):
+            reason = unfit(row, settings, left_out)
+            # Without its audio, for many of the unfit may wait for the next that is heard.
+            yield (replace(row, audio=None) if reason else row), reason
+
+    every, hopeful = itertools.tee(looked_at())
+    sounds = heard((row for row, reason in hopeful if reason is None), settings.corpus.max_seconds)
+    for row, reason in every:
+        yield Rejected(row.clip, reason) if reason else _clip(row, next(sounds), settings.corpus)
+
+
+def _written(row: Row, settings: Settings) -> Row:
+    """The row with its words as the model should write them."""
+
+    def written(words: str) -> str:
+        return text.written(words, settings.text.writing, settings.corpus.language)
+
+    return replace(
+        row,
+        text=written(row.text),
+        segments=tuple(replace(one, text=written(one.text)) for one in row.segments),
+    )
+
+
+def unfit(row: Row, settings: Settings, left_out: set[str]) -> str | None:
+    """What speaks against a clip before it is heard."""
+    if left_out and row.names & left_out:
+        return "excluded"
+    if row.problem:
+        return row.problem
+    if text.wordless(row.text):
+        return "empty text"
+    if text.foreign(row.text, settings.corpus.language, settings.text.alphabet) > settings.corpus.max_foreign_letters:
+        return "foreign letters"
+    return None
+
+
+def _clip(row: Row, sound: np.ndarray | str, corpus: Corpus) -> Clip | Rejected:
+    if isinstance(sound, str):
+        return Rejected(row.clip, sound)
+    if reason := unsound(sound, row.text, corpus):
+        return Rejected(row.clip, reason)
+    samples = pcm(sound)
+    return Clip(
+        clip=row.clip,
+        split=row.split,
+        source=row.source,
+        text=row.text,
+        speaker=row.speaker,
+        seconds=round(len(sound) / RATE, 3),
+        flac=encode(samples),
+        sound=hashlib.sha256(samples.tobytes()).hexdigest()[:16],
+        segments=row.segments,
+    )
+
+
+def unsound(sound: np.ndarray, words: str, corpus: Corpus) -> str | None:
+    """What speaks against (samples,) float32 at 16 kHz in which `words` are said."""
+    seconds = len(sound) / RATE
+    if not seconds:
+        return "empty audio"
+    if not np.isfinite(sound).all():
+        return "samples that are no numbers"
+    if seconds < corpus.min_seconds:
+        return "too short"
+    if seconds > corpus.max_seconds:
+        return "too long"
+    loudness = np.abs(sound)
+    if loudness.max() < corpus.min_peak:
+        return "silent"
+    if (loudness >= FULL_SCALE).mean() > corpus.max_clipped:
+        return "clipped"
+    if text.words(words) > corpus.max_words_per_second * seconds:
+        return "more words than can be said"
+    return None
+
+
+def heard(rows: Iterable[Row], longest: float) -> Iterator[np.ndarray | str]:
+    """The sound of each row, or the reason why there is none. A recording cut into many rows is decoded once."""
+    for (audio, cut), found in itertools.groupby(rows, key=lambda row: (row.audio, row.end is not None)):
+        group = list(found)
+        told = 0
+        try:
+            if audio is None or (isinstance(audio, Path) and not audio.is_file()):
+                raise FileNotFoundError
+            assert not isinstance(audio, str)  # what is elsewhere was brought here
+            spans = [(row.start, row.end or 0.0) for row in group]
+            sounds = windows(audio, spans, longest) if cut else (decode(audio, longest) for _ in group)
+            for row, sound in zip(group, sounds, strict=True):
+                short = len(sound) / RATE < min((row.end or 0.0) - row.start, longest) - SLACK or not len(sound)
+                yield "times beyond the recording" if cut and short else sound
+                told += 1
+        except FileNotFoundError:
+            yield from itertools.repeat("missing file", len(group) - told)
+        except Exception:  # decoders raise all sorts of things for hostile bytes, and a bad clip must not end a run
+            yield from itertools.repeat("unreadable audio", len(group) - told)
+
+
+def decode(audio: Path | bytes, longest: float = math.inf) -> np.ndarray:
+    """(samples,) float32 mono at 16 kHz; of more than `longest` seconds only a little more than those.
+
+    Any container and codec that libsndfile or FFmpeg knows. Raises ValueError, OSError or the
+    decoder's own error where there is no readable audio.
+    """
+    rate, blocks = _opened(audio)
+    found, frames = [np.zeros(0, np.float32)], 0
+    for block in blocks:
+        found.append(block)
+        frames += len(block)
+        if frames > (longest + 1) * rate:
+            break
+    sound = np.concatenate(found)[: None if math.isinf(longest) else int((longest + 1) * rate)]
+    return sound if rate == RATE or not len(sound) else soxr.resample(sound, rate, RATE)
+
+
+def windows(
+    audio: Path | bytes, spans: Sequence[tuple[float, float]], longest: float = math.inf
+) -> Iterator[np.ndarray]:
+    """The sound of each span (start, end; seconds, by start) of a recording, decoded once and never held whole.
+
+    (samples,) float32 mono at 16 kHz each; what lies beyond the recording's end is left out, and of more than
+    `longest` seconds there are only a little more than those.
+    """
+    sounds = _resampled(*_opened(audio))
+    held, at = np.zeros(0, np.float32), 0  # samples in hand, and where the first of them stands
+    for start, end in spans:
+        first, last = round(start * RATE), round(min(end, start + longest + 1) * RATE)
+        while at + len(held) < last and (more := next(sounds, None)) is not None:
+            past = min(max(0, first - at), len(held))
+            held, at = np.concatenate([held[past:], more]), at + past
+        yield held[max(0, first - at) : max(0, last - at)]
+
+
+def _resampled(rate: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    stream = soxr.ResampleStream(rate, RATE, 1, dtype="float32")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _opened(audio: Path | bytes) -> tuple[int, Iterator[np.ndarray]]:
+    """The native sample rate, and the sound in blocks of (samples,) float32 mono."""
     try:
-        sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
-        return _decode_av(path)
-    mono = sound.mean(axis=1)
-    return mono if rate == RATE else soxr.resample(mono, rate, RATE)
+        file = soundfile.SoundFile(io.BytesIO(audio) if isinstance(audio, bytes) else audio)
+    except (soundfile.LibsndfileError, TypeError):  # of what is called .raw it wants to be told the rate
+        return _opened_av(audio)
+
+    def blocks() -> Iterator[np.ndarray]:
+        with file:
+            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+                yield block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+
+    return _possible(file.samplerate), blocks()
 
 
-def _decode_av(path: Path) -> np.ndarray:
+def _opened_av(audio: Path | bytes) -> tuple[int, Iterator[np.ndarray]]:
     """What libsndfile does not know (m4a, webm, video) FFmpeg does; PyAV bundles it."""
     import av
 
-    try:
-        with av.open(str(path)) as container:
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-            frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
-            frames += resampler.resample(None)
-    except (av.FFmpegError, IndexError) as error:
-        raise ValueError(f"no readable audio: {error}") from None
-    if not frames:
-        raise ValueError("no readable audio: not one frame")
-    return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+    file = io.BytesIO(audio) if isinstance(audio, bytes) else audio.open("rb")
+    # A playlist is audio to FFmpeg, too, and may name any file of this machine and any address: it opens nothing more.
+    container = av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="ignore")
+    rate = _possible(container.streams.audio[0].rate)
+
+    def blocks() -> Iterator[np.ndarray]:
+        with file, container:
+            planes = av.AudioResampler(format="fltp", rate=rate)  # it has a mono, too, in which stereo gets louder
+            waiting, frames = list[np.ndarray](), 0
+            for frame in itertools.chain(container.decode(audio=0), [None]):
+                for out in planes.resample(frame):
+                    waiting.append(out.to_ndarray().mean(axis=0))
+                    frames += out.samples
+                if frames >= BLOCK or (waiting and frame is None):
+                    yield np.concatenate(waiting)
+                    waiting, frames = [], 0
+
+    return rate, blocks()
 
 
-def encode(sound: np.ndarray) -> bytes:
-    """FLAC of (samples,) float32 at 16 kHz: lossless from 16 bits, half the size of WAV."""
+def _possible(rate: int) -> int:
+    if rate not in RATES:
+        raise ValueError(f"{rate} Hz is no sample rate of sound")
+    return rate
+
+
+def pcm(sound: np.ndarray) -> np.ndarray:
+    """(samples,) int16 of (samples,) float32. What came from 16 bits comes back to the same ones."""
+    return np.clip(np.rint(sound * 32_768), -32_768, 32_767).astype("<i2")
+
+
+def encode(samples: np.ndarray) -> bytes:
+    """FLAC of (samples,) int16 at 16 kHz: lossless, half the size of WAV, and free of whatever tags a file had."""
     file = io.BytesIO()
-    soundfile.write(file, sound, RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, samples, RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
-
-
-def judge(row: Row, corpus: Corpus) -> Clip | Rejected:
-    """The clip, fit to use, or the reason why it is not. Never raises for a bad clip."""
-    text = " ".join(row.text.split())
-    if not any(letter.isalnum() for letter in text):
-        return Rejected(row.clip, "empty text")
-    if not row.audio.is_file():
-        return Rejected(row.clip, "missing file")
-    try:
-        sound = decode(row.audio)
-    except (ValueError, OSError):
-        return Rejected(row.clip, "unreadable audio")
-    seconds = len(sound) / RATE
-    if not np.isfinite(sound).all():
-        return Rejected(row.clip, "samples that are no numbers")
-    if seconds < corpus.min_seconds:
-        return Rejected(row.clip, "too short")
-    if seconds > corpus.max_seconds:
-        return Rejected(row.clip, "too long")
-    if np.abs(sound).max() < SILENCE:
-        return Rejected(row.clip, "silent")
-    return Clip(row.clip, row.split, text, row.speaker, round(seconds, 3), encode(np.clip(sound, -1, 1)))

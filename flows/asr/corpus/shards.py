@@ -1,41 +1,55 @@
 """Clips packed as FLAC in Parquet: what `preprocess` writes and training reads.
 
-The columns are those of a Hugging Face audio data set, so that `datasets` and pandas read a shard as
-it is: `clip, split, text, speaker, seconds` and `audio` (a struct of `bytes` and `path`).
+The columns are those of a Hugging Face audio data set, so that `datasets` and pandas read a shard as it is:
+`clip, split, source, text, speaker, seconds`, `segments` (start, end, text; seconds from the clip's start;
+null where no times are known) and `audio` (a struct of `bytes` and `path`). A shard holds one split. Its
+Parquet metadata carry a `fingerprint` of all that.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from asr import Refused
-from asr.corpus.clips import Clip, Rejected, judge
-from asr.corpus.sources import SPLITS, Row
-from asr.settings import Corpus
+from asr.corpus import sources, text
+from asr.corpus.clips import Clip, Rejected, judged
+from asr.corpus.rows import Row
+from asr.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset
 
+    from asr.store import Store
+
+SEGMENT = pa.struct([("start", pa.float64()), ("end", pa.float64()), ("text", pa.string())])
 SCHEMA = pa.schema(
     [
         ("clip", pa.string()),
         ("split", pa.string()),
+        ("source", pa.string()),
         ("text", pa.string()),
         ("speaker", pa.string()),
         ("seconds", pa.float64()),
+        ("segments", pa.list_(SEGMENT)),
         ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
     ]
 )
+GROUP = 100  # clips a row group: what a reader takes into memory at once
+MOST_BYTES = 128 << 20  # of a shard, which a task holds in memory
+EXAMPLES, EXAMPLE_SECONDS = 2, 10.0  # clips of each split that a part's card plays, of two speakers; and the longest
+REPORT_SECONDS = 20.0
+MAKERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")  # libraries whose version can change a shard's bytes
 
 
 @dataclass(frozen=True)
@@ -43,96 +57,188 @@ class Shard:
     """What is known of a shard without opening it."""
 
     key: str  # of its Parquet in the datastore; the hash of its content
-    clips: dict[str, int]  # kept, by split
-    seconds: dict[str, float]  # likewise
-    texts: tuple[str, ...]  # of the training clips
-    rejected: tuple[Rejected, ...]
+    split: str
     size: int  # bytes
+    clips: pd.DataFrame  # by their place in the Parquet: clip, source, speaker, seconds, words, text, sound
+
+    @property
+    def seconds(self) -> float:
+        return float(self.clips["seconds"].sum())
 
 
-def plan(rows: Sequence[Row], corpus: Corpus) -> list[list[Row]]:
-    """The rows in shards of `shard_clips`, every one of them in one shard."""
-    size = corpus.shard_clips
-    return [list(rows[at : at + size]) for at in range(0, len(rows), size)]
+@dataclass(frozen=True)
+class Packed:
+    """What a part came to: every row of it is a clip in a shard, or was rejected."""
+
+    shards: tuple[Shard, ...]
+    rejected: tuple[Rejected, ...]
+    taken_over: bool = False  # from an earlier run
+
+    @property
+    def rejects(self) -> pd.DataFrame:
+        """clip, reason"""
+        import pandas as pd
+
+        return pd.DataFrame([(one.clip, one.reason) for one in self.rejected], columns=["clip", "reason"])
+
+    def __str__(self) -> str:
+        kept, hours = sum(len(shard.clips) for shard in self.shards), sum(one.seconds for one in self.shards) / 3600
+        told = f"{kept} clips kept ({hours:.2f} h), {len(self.rejected)} set aside"
+        return f"{told}; unchanged since an earlier run, not made again" if self.taken_over else told
 
 
-def pack(rows: Iterable[Row], corpus: Corpus) -> tuple[bytes, list[Clip], list[Rejected]]:
-    """The Parquet of the rows that are fit, those clips, and the rejects."""
-    judged = [judge(row, corpus) for row in rows]
-    clips = [one for one in judged if isinstance(one, Clip)]
-    table = pa.Table.from_pylist(
-        [
-            {
-                "clip": one.clip,
-                "split": one.split,
-                "text": one.text,
-                "speaker": one.speaker,
-                "seconds": one.seconds,
-                "audio": {"bytes": one.flac, "path": one.clip},
-            }
-            for one in clips
-        ],
-        schema=SCHEMA,
-    )
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="none", row_group_size=100)  # FLAC does not shrink further
-    return file.getvalue(), clips, [one for one in judged if isinstance(one, Rejected)]
+class _Writer:
+    """A shard in the making."""
+
+    def __init__(self, split: str) -> None:
+        self.split, self.file = split, io.BytesIO()
+        # FLAC does not shrink further.
+        self.parquet = pq.ParquetWriter(self.file, SCHEMA, compression="none", store_schema=False)
+        self.waiting: list[Clip] = []
+        self.records: list[dict[str, Any]] = []
+        self.fingerprint = hashlib.sha256()
+
+    def add(self, clip: Clip) -> None:
+        self.fingerprint.update(repr(dataclasses.replace(clip, flac=b"")).encode("utf-8", "backslashreplace"))
+        self.records.append({
+            "clip": clip.clip, "source": clip.source, "speaker": clip.speaker, "seconds": clip.seconds,
+            "words": text.words(clip.text), "text": clip.text, "sound": clip.sound,
+        })  # fmt: skip
+        self.waiting.append(clip)
+        if len(self.waiting) == GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        table = pa.Table.from_pylist([_columns(clip) for clip in self.waiting], schema=SCHEMA)
+        self.parquet.write_table(table, row_group_size=GROUP)
+        self.waiting = []
+
+    def close(self, put: Callable[[bytes], str]) -> Shard:
+        import pandas as pd
+
+        if self.waiting:
+            self.flush()
+        self.parquet.add_key_value_metadata({"fingerprint": self.fingerprint.hexdigest()[:16]})
+        self.parquet.close()
+        blob = self.file.getvalue()
+        return Shard(put(blob), self.split, len(blob), pd.DataFrame(self.records))
 
 
-def describe(key: str, size: int, clips: Sequence[Clip], rejected: Sequence[Rejected]) -> Shard:
-    """The shard's record, which `collect` joins in the audio's stead."""
-    return Shard(
-        key=key,
-        clips={split: sum(clip.split == split for clip in clips) for split in SPLITS},
-        seconds={split: sum(clip.seconds for clip in clips if clip.split == split) for split in SPLITS},
-        texts=tuple(clip.text for clip in clips if clip.split == "train"),
-        rejected=tuple(rejected),
-        size=size,
-    )
-
-
-def fingerprint(shards: Iterable[Shard]) -> str:
-    """16 hex digits that change when any clip, text or split does."""
-    return hashlib.sha256("".join(shard.key for shard in shards).encode()).hexdigest()[:16]
-
-
-def summary(shards: Sequence[Shard]) -> dict[str, object]:
-    """The run's `corpus` artifact: found, kept, rejected, hours, fingerprint; found = kept + rejected."""
-    kept = {split: sum(shard.clips[split] for shard in shards) for split in SPLITS}
-    rejected = sum(len(shard.rejected) for shard in shards)
+def _columns(clip: Clip) -> dict[str, Any]:
     return {
-        "found": sum(kept.values()) + rejected,
-        "kept": sum(kept.values()),
-        "rejected": rejected,
-        "hours": sum(sum(shard.seconds.values()) for shard in shards) / 3600,
-        "clips": kept,
-        "fingerprint": fingerprint(shards),
+        "clip": clip.clip,
+        "split": clip.split,
+        "source": clip.source,
+        "text": clip.text,
+        "speaker": clip.speaker,
+        "seconds": clip.seconds,
+        "segments": [{"start": one.start, "end": one.end, "text": one.text} for one in clip.segments] or None,
+        "audio": {"bytes": clip.flac, "path": clip.clip},
     }
 
 
-def check(shards: Sequence[Shard]) -> None:
-    """Raises `Refused` where a split is left without a clip."""
-    for split in SPLITS:
-        if not sum(shard.clips[split] for shard in shards):
-            reasons = Counter(one.reason for shard in shards for one in shard.rejected).most_common(3)
-            told = ", ".join(f"{count} {reason}" for reason, count in reasons)
-            raise Refused(f"[corpus] no clip of {split} is fit to use; set aside: {told}")
+def pack(
+    rows: Iterable[Row],
+    settings: Settings,
+    put: Callable[[bytes], str],
+    most_seconds: float | None = None,
+    say: Callable[[str], None] = print,
+) -> tuple[Packed, list[Clip]]:
+    """Judge the rows and pack those that are fit into shards, which `put` keeps; and a few clips to listen to.
+
+    Stops at `most_seconds` of speech kept. Holds one shard a split in memory.
+    """
+    making: dict[str, _Writer] = {}
+    made, rejected, examples = list[Shard](), list[Rejected](), list[Clip]()
+    seconds, reported, kept = 0.0, time.monotonic(), 0
+    for one in judged(rows, settings):
+        if isinstance(one, Rejected):
+            rejected.append(one)
+            continue
+        writer = making.get(one.split) or making.setdefault(one.split, _Writer(one.split))
+        writer.add(one)
+        seconds, kept = seconds + one.seconds, kept + 1
+        examples += [one] if _to_hear(one, examples) else []
+        if len(writer.records) == settings.corpus.shard_clips or writer.file.tell() > MOST_BYTES:
+            made.append(making.pop(one.split).close(put))
+        if time.monotonic() > reported + REPORT_SECONDS:
+            say(f"{kept} clips kept ({seconds / 3600:.2f} h) so far, {len(rejected)} set aside")
+            reported = time.monotonic()
+        if most_seconds and seconds >= most_seconds:
+            break
+    made += [writer.close(put) for writer in making.values()]
+    return Packed(tuple(made), tuple(rejected)), examples
 
 
-def rejects(shards: Sequence[Shard]) -> pd.DataFrame:
-    """The run's `rejected` artifact: clip, reason."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        [(one.clip, one.reason) for shard in shards for one in shard.rejected], columns=["clip", "reason"]
-    )
+def _to_hear(clip: Clip, chosen: Sequence[Clip]) -> bool:
+    """Whether a clip is one to listen to beside those chosen already."""
+    same = [one.speaker for one in chosen if one.split == clip.split]
+    return len(same) < EXAMPLES and clip.seconds <= EXAMPLE_SECONDS and (clip.speaker or "") not in same
 
 
-def read(paths: Sequence[Path], split: str) -> Dataset:
-    """One split of the shards as a `datasets.Dataset`, mapped from disk: a row is read when it is asked for."""
-    import datasets
+def make(part: sources.Part, settings: Settings, store: Store) -> tuple[Packed, list[Clip]]:
+    """The part packed, or what an earlier run made of the same one; and a few clips to listen to."""
+    name = recipe(part, settings)
+    if (known := store.recall(name)) and all(store.has(shard.key) for shard in known[0].shards):
+        return dataclasses.replace(known[0], taken_over=True), known[1]
+    made = pack(sources.read(part), settings, store.put, part.most_seconds)
+    store.remember(name, made)
+    return made
 
-    filled = [str(path) for path in paths if pq.read_metadata(path).num_rows]  # every clip of a shard may be rejected
-    everything = datasets.Dataset.from_parquet(filled, cache_dir=str(paths[0].parent / "arrow"))
-    chosen = [at for at, name in enumerate(everything["split"]) if name == split]
-    return everything.select(chosen)
+
+def recipe(part: sources.Part, settings: Settings) -> str:
+    """A hash of all that a part's shards are made of: content, text, settings, code and libraries."""
+    corpus = settings.corpus
+    keys = {key for key in type(corpus).model_fields if key.startswith(("min_", "max_"))}
+    judging = corpus.model_dump(include=keys | {"language", "shard_clips"})
+    writing = settings.text.model_dump(include={"writing", "alphabet"})
+    left_out = set(corpus.exclude)
+    hashes: dict[Path, str] = {}
+    told = hashlib.sha256(repr((_code(), judging, writing)).encode())
+    for row in part.rows:
+        if isinstance(row.audio, Path) and row.audio not in hashes:
+            hashes[row.audio] = _hash(row.audio)
+        content = hashes[row.audio] if isinstance(row.audio, Path) else row.version
+        row = dataclasses.replace(row, audio=None, version=content)
+        told.update(repr((row, bool(row.names & left_out))).encode("utf-8", "backslashreplace"))
+    if part.stretch:
+        told.update(repr((part.stretch, part.source, part.prefix, sorted(left_out))).encode())
+    told.update(repr(part.most_seconds).encode())
+    return told.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "missing"
+
+
+def _code() -> str:
+    """A hash of this wing's sources and the versions of the libraries that it makes shards with."""
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    return hashlib.sha256(code).hexdigest() + repr([version(name) for name in MAKERS])
+
+
+@dataclass(frozen=True)
+class Speech:
+    """The clips of a corpus, by split."""
+
+    shards: Sequence[Shard]
+    folder: Path  # where the shards' files are put, named by their keys
+    fetch: Callable[[Iterable[str], Path], Path]  # brings them there
+
+    def split(self, name: str) -> Dataset:
+        """One split as a `datasets.Dataset`, mapped from disk: a row is read when it is asked for."""
+        import datasets
+
+        chosen = [shard for shard in self.shards if shard.split == name and len(shard.clips)]
+        self.fetch([shard.key for shard in chosen], self.folder)
+        files = [self.folder / shard.key for shard in chosen]
+        everything = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(self.folder / "arrow"))
+        kept, at = list[int](), 0
+        for shard, file in zip(chosen, files, strict=True):
+            kept += (shard.clips.index + at).tolist()
+            at += pq.read_metadata(file).num_rows
+        return everything if len(kept) == at else everything.select(kept)

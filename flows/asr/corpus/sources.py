@@ -1,104 +1,89 @@
-"""Where speech comes from: every source becomes rows of (audio, text, speaker, split).
+"""Where speech comes from: every source becomes parts, and a part is what one `preprocess` task reads.
 
-The layout is the Hugging Face audiofolder's: a `metadata.csv`, `.jsonl` or `.parquet` beside the
-audio with `file_name` and `transcription` (or `sentence`, `text`) and optionally `speaker_id`;
-either one below each of `train/`, `validation/` and `test/`, or a single one at the top.
+What can be listed (folders, Common Voice) is listed once and cut into parts of `shard_clips` rows of one split;
+a data set of the Hub is read file by file as a stream, so that it is nowhere whole.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asr import Refused
-from asr.settings import Corpus
+from asr.corpus import common_voice, files, folder, hub
+from asr.corpus.rows import SPLITS, Row
+from asr.settings import Corpus, Source
 
 SAMPLE = Path(__file__).parents[2] / "sample"
-SPLITS = ("train", "validation", "test")
-TEXTS = ("transcription", "sentence", "text")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One clip before it is looked at."""
+class Part:
+    """Rows that were listed, or a stretch of a stream that holds them."""
 
-    clip: str  # unique: its path inside the corpus
-    audio: Path
-    text: str
-    speaker: str | None
-    split: str
+    source: str  # its name
+    rows: tuple[Row, ...] = ()
+    stretch: hub.Stretch | None = None
+    prefix: str = ""  # before the names of a stretch's clips and speakers
+    most_seconds: float | None = None  # of speech to keep
 
 
-def rows(corpus: Corpus) -> list[Row]:
-    """Every row of the corpus, in the order of its metadata.
+def parts(corpus: Corpus) -> list[Part]:
+    """The whole corpus in parts.
 
-    Raises `Refused` where the folder, its metadata or a column is missing, or a split is empty.
+    Raises `Refused` where a source is not there or not what it should be, or a split is empty.
     """
-    folder = SAMPLE if corpus.source == "sample" else corpus.path
-    assert folder is not None  # the profile was checked
-    if not folder.is_dir():
-        raise Refused(f"[corpus] path: there is no folder {folder}")
-    parts = [split for split in SPLITS if (folder / split).is_dir()]
-    if parts:
-        found = [row for split in parts for row in _read(folder, folder / split, split)]
-    else:
-        found = _read(folder, folder, None)
-    counts = Counter(row.split for row in found)
+    several = len(corpus.mixed) > 1
+    found = [part for source in corpus.mixed for part in _parts(source, corpus, f"{source.called}/" if several else "")]
     for split in SPLITS:
-        if not counts[split]:
-            raise Refused(f"[corpus] path: {folder} lists no clip for {split}")
-    twice = [clip for clip, times in Counter(row.clip for row in found).items() if times > 1]
-    if twice:
-        raise Refused(f"[corpus] path: {folder} lists {twice[0]} more than once")
-    if corpus.limit_clips:
-        found = [row for split in SPLITS for row in [r for r in found if r.split == split][: corpus.limit_clips]]
+        if not any(part.stretch.may_hold(split) if part.stretch else part.rows[0].split == split for part in found):
+            names = ", ".join(source.path or source.called for source in corpus.mixed)
+            raise Refused(f"[corpus] path: {names} lists no clip for {split}")
     return found
 
 
-def _read(root: Path, folder: Path, split: str | None) -> list[Row]:
-    import pandas as pd
-
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        "metadata.csv": lambda file: pd.read_csv(
-            file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        ),
-        "metadata.jsonl": lambda file: pd.read_json(file, lines=True, dtype=False, encoding="utf-8-sig"),
-        "metadata.parquet": pd.read_parquet,
-    }
-    path = next((folder / name for name in readers if (folder / name).is_file()), None)
-    if path is None:
-        raise Refused(f"[corpus] path: {folder} holds none of {', '.join(readers)}")
-    try:
-        table = readers[path.name](path)
-    except pd.errors.EmptyDataError:
-        raise Refused(f"[corpus] path: {path} is empty") from None
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's parsers raise these
-        raise Refused(f"[corpus] path: {path} cannot be read: {str(error).splitlines()[0]}") from None
-    text = next((column for column in TEXTS if column in table), None)
-    if "file_name" not in table or text is None:
-        has = ", ".join(map(str, table))
-        raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
-    speakers = table["speaker_id"] if "speaker_id" in table else [None] * len(table)
-    found = []
-    for name, words, who in zip(table["file_name"], table[text], speakers, strict=True):
-        audio = Path(os.path.normpath(folder / str(name)))
-        if not (audio.is_relative_to(folder) and audio.resolve().is_relative_to(root.resolve())):
-            raise Refused(f"[corpus] path: {path} names {name}, outside its folder")
-        clip = audio.relative_to(root).as_posix()
-        speaker = None if who is None or pd.isna(who) else str(who).strip() or None
-        words_ = "" if pd.isna(words) else str(words)
-        found.append(Row(clip, audio, words_, speaker, split or _carve(speaker or clip)))
-    return found
+def _parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]:
+    where = source.path
+    if source.source == "hub":
+        place = hub.place(source)
+        stretches = hub.stretches(source, place, corpus.shard_clips)
+        yield from (Part(source.called, (), stretch, prefix, stretch.most_seconds) for stretch in stretches)
+        if stretches:
+            return
+        where = place.root  # no Parquet: an audiofolder
+    if source.source == "common_voice":
+        listed = common_voice.rows(source, corpus.language)
+    else:
+        listed = folder.rows(where or SAMPLE, corpus.max_seconds)
+    named = list(_named(_once(listed), source.called, prefix))
+    for split in SPLITS:
+        rows = [row for row in named if row.split == split][: source.limit_clips]
+        for at in range(0, len(rows), corpus.shard_clips):
+            part = tuple(rows[at : at + corpus.shard_clips])
+            most = source.limit_hours and source.limit_hours * 3600 * len(part) / len(rows)
+            yield Part(source.called, part, most_seconds=most)
 
 
-def _carve(who: str) -> str:
-    """A split for a corpus that has none: a tenth of the speakers each for validation and test, by hash.
+def _once(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows, those marked whose name was there before."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        seen[row.clip] += 1
+        yield row if seen[row.clip] == 1 or row.problem else replace(row, audio=None, problem="listed twice")
 
-    A speaker stands whole on one side, and stays there as the corpus grows.
-    """
-    part = int.from_bytes(hashlib.sha256(who.encode()).digest()[:4], "big") % 10
-    return {0: "validation", 1: "test"}.get(part, "train")
+
+def _named(rows: Iterable[Row], source: str, prefix: str) -> Iterator[Row]:
+    """The rows with their source; where there are several, its name keeps their clips and speakers apart."""
+    for row in rows:
+        speaker = row.speaker and prefix + unicodedata.normalize("NFC", row.speaker)  # macOS writes å in two letters
+        yield replace(row, source=source, clip=prefix + row.clip, speaker=speaker)
+
+
+def read(part: Part) -> Iterator[Row]:
+    """The part's rows, with audio that is within reach."""
+    if part.stretch:
+        return _named(hub.rows(part.stretch), part.source, part.prefix)
+    return files.fetched(part.rows)

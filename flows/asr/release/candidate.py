@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from asr.corpus.shards import read
+import pandas as pd
+
+from asr.corpus.shards import Speech
 from asr.release import engine, folder
 from asr.scoring import report
 from asr.settings import Settings
 from asr.training import models, trial
 from asr.training.batches import Clips
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def facts(
@@ -29,9 +27,11 @@ def facts(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "program": f"whisper-flow {code_version}",
         "language": settings.corpus.language,
+        "scoring": settings.text.scoring,
         "base": settings.model.base,
         "hours": corpus["hours"],
         "fingerprint": corpus["fingerprint"],
+        "speakers_crossing": corpus["speakers_crossing"],
         "trials": len(leaderboard),
         "learning_rate": float(winner["learning_rate"]),
         "weight_decay": float(winner["weight_decay"]),
@@ -40,13 +40,13 @@ def facts(
 
 
 def make(
-    ready: Path, settings: Settings, winner: Path, shards: Sequence[Path], space: dict[str, str], about: dict[str, Any]
+    ready: Path, settings: Settings, winner: Path, corpus: Speech, space: dict[str, str], about: dict[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Build the release in `ready` from the winner's folder; its scores, and the report on them.
 
     What it tells `about` itself goes into its record and card.
     """
-    speech, language = read(shards, "test"), settings.corpus.language
+    speech, language = corpus.split("test"), settings.corpus.language
     everything = range(len(speech))
     baseline = None
     if settings.model.base:
@@ -60,7 +60,8 @@ def make(
     folder.write_record(ready, {"language": language})
     transcriber = engine.load(space).Transcriber(ready)
     served = transcriber.transcribe_batch([test.sound(clip) for clip in everything])
-    scores = report.scores(speech["clip"], speech["speaker"], speech["seconds"], test.texts, heard, served, baseline)
-    told = report.report(scores)
+    said = pd.DataFrame({name: speech[name][:] for name in ("clip", "source", "speaker", "seconds")})
+    scores = report.scores(said.assign(reference=test.texts), heard, served, baseline, settings)
+    told = {**report.report(scores), "speakers_crossing": about["speakers_crossing"]}
     folder.describe(ready, {**about, **told})
     return scores, told

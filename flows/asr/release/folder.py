@@ -81,8 +81,8 @@ A Whisper for `{record["language"]}`, made by whisper-flow in run {record["run_i
 | as served: CTranslate2 int8 | {record["served_wer"]:.1f} % |
 | before training | {"from nothing: no base" if baseline is None else f"{baseline:.1f} %"} |
 
-CER {record["test_cer"]:.1f} %. Text is compared as Whisper's basic normaliser leaves it: lower case, no punctuation.
-{_speaks_for(record)}
+CER {record["test_cer"]:.1f} %; WER with capitals and punctuation {record["orthographic_wer"]:.1f} %.
+{_compared(record)} {_speaks_for(record)}
 
 ```python
 from transformers import pipeline
@@ -101,7 +101,16 @@ def _is_local(base: str | None) -> bool:
     return base is not None and Path(base).is_absolute()
 
 
+def _compared(record: dict[str, Any]) -> str:
+    rule = record["scoring"]
+    if rule == "basic":
+        return "Text is compared as Whisper's basic normaliser leaves it: lower case, no punctuation."
+    return f"Text is compared by whisper-flow's rule `{rule}`, so no figure compares with those published elsewhere."
+
+
 def _speaks_for(record: dict[str, Any]) -> str:
+    if crossing := record["speakers_crossing"]:
+        return f"{crossing} speakers stand in several splits: the figures do not speak for new speakers."
     if record["test_wer_ci_unit"] == "speaker":
         return "The interval speaks for new speakers."
     return "The interval speaks for new clips of the speakers in the test set, not for new speakers: they are too few."

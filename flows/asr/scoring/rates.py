@@ -1,15 +1,16 @@
 """Word and character error rates, as percentages, through jiwer.
 
-Text is first put through Whisper's own basic normaliser (lower case, no punctuation, letters such as å, ä and ö
-kept), so that figures compare with published ones.
+What counts as the same word is `corpus/text.py`'s to say; by default it is what Whisper's own basic normaliser
+leaves (lower case, no punctuation, letters such as å, ä and ö kept), so that figures compare with published ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from asr.corpus.text import scored
 
 if TYPE_CHECKING:
     import evaluate
@@ -25,25 +26,14 @@ class Errors:
     character_errors: int
 
 
-@cache
-def _normalizer() -> Any:
-    from transformers.models.whisper.english_normalizer import BasicTextNormalizer
-
-    return BasicTextNormalizer()
-
-
-def normalize(text: str) -> str:
-    """What counts as the same word.
-
-    >>> normalize("Är klockan HALV åtta?")
-    'är klockan halv åtta'
-    """
-    return " ".join(_normalizer()(text).split())
-
-
-def errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
+def errors(
+    references: Sequence[str], hypotheses: Sequence[str], rule: str = "basic", language: str = "sv"
+) -> list[Errors]:
     """A clip's errors each. An empty reference counts every word that was heard as an error."""
-    return [_errors(normalize(said), normalize(heard)) for said, heard in zip(references, hypotheses, strict=True)]
+    return [
+        _errors(scored(said, rule, language), scored(heard, rule, language))
+        for said, heard in zip(references, hypotheses, strict=True)
+    ]
 
 
 def _errors(said: str, heard: str) -> Errors:

@@ -42,15 +42,20 @@ class Draw:
 
 
 class LengthBuckets:
-    """A batch sampler: `steps` batches of clips of like length, every clip once an epoch.
+    """A batch sampler: `steps` batches of clips of like length, every clip `weights` times an epoch (default: once).
 
-    >>> buckets = LengthBuckets([5, 1, 4, 2, 3], batch_size=2, steps=3, seed=0)
+    A weight between whole numbers is a chance: 1.5 is once in half of the epochs and twice in the others.
+
+    >>> buckets = LengthBuckets([5, 1, 4, 2, 3], batch_size=2, steps=3, seed=0, weights=[1, 2, 1, 0, 2])
     >>> sorted(draw.clip for batch in buckets for draw in batch)
-    [0, 1, 2, 3, 4]
+    [0, 1, 1, 2, 4, 4]
     """
 
-    def __init__(self, lengths: Sequence[float], batch_size: int, steps: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Sequence[float], batch_size: int, steps: int, seed: int, weights: Sequence[float] | None = None
+    ) -> None:
         self.lengths, self.batch_size, self.steps, self.seed = lengths, batch_size, steps, seed
+        self.weights = np.asarray(weights if weights is not None else np.ones(len(lengths)))
 
     def __len__(self) -> int:
         return self.steps
@@ -65,7 +70,10 @@ class LengthBuckets:
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         random = np.random.default_rng([self.seed, epoch])
-        order = random.permutation(len(self.lengths)).tolist()
+        times = np.floor(self.weights).astype(int)
+        if (self.weights != times).any():
+            times += random.random(len(times)) < self.weights - times
+        order = random.permutation(np.repeat(np.arange(len(times)), times)).tolist()
         batches = []
         for at in range(0, len(order), self.batch_size * BUCKET_BATCHES):
             bucket = sorted(order[at : at + self.batch_size * BUCKET_BATCHES], key=lambda clip: self.lengths[clip])

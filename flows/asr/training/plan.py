@@ -6,10 +6,10 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import WhisperForConditionalGeneration
@@ -38,14 +38,15 @@ class Plan:
 
 
 def plan(
-    settings: Settings, trials: Sequence[Trial], shards: Sequence[Shard], at_once: int, threads: int, cores: int
-) -> Plan:
+    settings: Settings, trials: Sequence[Trial], shards: Sequence[Shard], corpus: dict[str, Any],
+    at_once: int, threads: int, cores: int,
+) -> Plan:  # fmt: skip
     """The cost of the trials, `at_once` side by side with `threads` each, from a few measured steps on random input.
 
     Raises `Refused` where the disk will not hold what they write.
     """
-    texts = [text for shard in shards for text in shard.texts]
-    mean = sum(shard.seconds["train"] for shard in shards) / len(texts)
+    texts = [text for shard in shards if shard.split == "train" for text in shard.clips["text"]]
+    mean = corpus["split_hours"]["train"] * 3600 / len(texts)
     model, _ = models.prepare(settings, texts)
     parameters = sum(one.numel() for one in model.parameters())
     training = settings.training
@@ -58,7 +59,7 @@ def plan(
     disk = at_once * 2 * sum(shard.size for shard in shards) + (len(trials) + 2) * 4 * parameters
     check_disk(disk)
     return Plan(seconds, disk, "\n".join([
-        *_corpus(shards),
+        *_corpus(corpus),
         f"trials     {len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}",
         f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
         f"time       about {clock(seconds)}, from {step * 1000:.0f} ms a step measured here",
@@ -66,14 +67,16 @@ def plan(
     ]))  # fmt: skip
 
 
-def _corpus(shards: Sequence[Shard]) -> list[str]:
-    lines = []
-    for split in ("train", "validation", "test"):
-        clips, seconds = sum(one.clips[split] for one in shards), sum(one.seconds[split] for one in shards)
-        lines.append(f"{split:11s}{clips} clips, {seconds / 3600:.2f} h")
-    rejected = Counter(one.reason for shard in shards for one in shard.rejected)
-    told = ", ".join(f"{count} {reason}" for reason, count in rejected.most_common())
-    return [*lines, f"rejected   {rejected.total()}{': ' if told else ''}{told}"]
+def _corpus(corpus: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{split:11s}{clips} clips, {corpus['split_hours'][split]:.2f} h" for split, clips in corpus["clips"].items()
+    ]
+    if len(corpus["sources"]) > 1:
+        lines.append("sources    " + ", ".join(f"{name} {hours:.2f} h" for name, hours in corpus["sources"].items()))
+    if corpus["speakers_crossing"]:
+        lines.append(f"speakers   {corpus['speakers']}, of whom {corpus['speakers_crossing']} stand in several splits")
+    told = ", ".join(f"{count} {reason}" for reason, count in corpus["reasons"].items())
+    return [*lines, f"rejected   {corpus['rejected']}{': ' if told else ''}{told}"]
 
 
 def _seconds_a_step(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-from asr.corpus.shards import read
+from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models, optimizers
@@ -124,26 +123,28 @@ def clock(seconds: float) -> str:
 
 
 def fine_tune(
-    trial: Trial, settings: Settings, shards: Sequence[Path], say: Callable[[str], None] = print
+    trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:
     """Train with one set of hyperparameters and score on validation.
 
-    The same trial on the same shards ends the same, bit by bit, on the same CPU with the same number of threads.
+    The same trial on the same speech ends the same, bit by bit, on the same CPU with the same number of threads.
     """
     training, began = settings.training, time.monotonic()
-    speech = {split: read(shards, split) for split in ("train", "validation")}
+    heard, kept_back = speech.split("train"), speech.split("validation")
     torch.manual_seed(training.seed)
-    model, processor = models.prepare(settings, speech["train"]["text"])
-    train, validation = Clips(speech["train"], processor), Clips(speech["validation"], processor)
+    model, processor = models.prepare(settings, heard["text"])
+    train, validation = Clips(heard, processor), Clips(kept_back, processor)
     learner = Learner(model, settings)
     optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
+    weights = {source.called: source.weight for source in settings.corpus.mixed}
+    draws = [weights[name] for name in heard["source"]]
     loader: DataLoader = DataLoader(
         Examples(train, training),  # type: ignore[arg-type]
-        batch_sampler=LengthBuckets(train.seconds, training.batch_size, training.steps, training.seed),
+        batch_sampler=LengthBuckets(train.seconds, training.batch_size, training.steps, training.seed, draws),
         collate_fn=Collate(training),
     )
     chosen = evenly(len(validation), training.validation_clips)
-    watch = _Watch(settings, lambda: wer(model, processor, validation, chosen), say)
+    watch = _Watch(settings, lambda: wer(model, processor, validation, chosen, settings), say)
     with tempfile.TemporaryDirectory() as folder:
         engine = _Engine(
             loader, model=learner, args=_arguments(folder, settings), optimizers=(optimizer, None), callbacks=[watch]
@@ -187,11 +188,16 @@ def _arguments(folder: str, settings: Settings) -> TrainingArguments:
 
 
 def wer(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int]
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    clips: Clips,
+    chosen: Sequence[int],
+    settings: Settings,
 ) -> float:
     """Percent of words wrong in the chosen clips, heard greedily at each batch's own context."""
     heard = transcripts(model, processor, clips, chosen)
-    return rates.wer(rates.errors([clips.texts[clip] for clip in chosen], heard))
+    said = [clips.texts[clip] for clip in chosen]
+    return rates.wer(rates.errors(said, heard, settings.text.scoring, settings.corpus.language))
 
 
 def transcripts(

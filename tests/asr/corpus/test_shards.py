@@ -1,153 +1,317 @@
-"""Clips in Parquet: nothing is lost on the way, and the same clips are the same bytes."""
+"""Clips in Parquet: nothing is lost on the way, any reader reads them, and what is unchanged is not made again."""
 
-import hashlib
 import io
+import shutil
+import threading
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
-from asr.corpus import shards, sources
-from asr.settings import Corpus
+from asr.corpus import clips, shards, sources
+from asr.corpus.rows import Row
+from asr.corpus.shards import Speech
+from asr.settings import Settings
 
 SPLITS = ("train", "validation", "test")
+SRT = "1\n00:00:00,000 --> 00:00:00,400\nHej!\n\n2\n00:00:00,500 --> 00:00:00,900\nJa.\n"
 
 
 @pytest.fixture
-def corpus(audiofolder):
-    """Two fit clips a split, and one of train that holds no sound."""
+def corpus(audiofolder, tmp_path):
+    """Two fit clips a split, and one of train that holds no sound; a shard a clip."""
     parts = {
-        split: [{"file_name": f"{at}.flac", "text": f"hej {split} {at}", "speaker_id": "Åsa"} for at in range(2)]
+        split: [
+            {"file_name": f"{at}.flac", "text": f"hej {split} {at}", "speaker_id": f"{split} {at}"} for at in range(2)
+        ]
         for split in SPLITS
     }
     parts["train"].append({"file_name": "none.wav", "text": "hej", "speaker_id": "Åsa"})
-    made = audiofolder(parts)
-    (made.path / "train" / "none.wav").write_bytes(b"")
-    return made
+    settings = audiofolder(parts, shard_clips=1)
+    (tmp_path / "corpus" / "train" / "none.wav").write_bytes(b"")
+    return settings
 
 
-def records(rows, corpus):
-    """The record of each shard, under the key that its bytes would get."""
-    made = []
-    for part in shards.plan(rows, corpus):
-        blob, clips, rejected = shards.pack(part, corpus)
-        made.append(shards.describe(hashlib.sha256(blob).hexdigest(), len(blob), clips, rejected))
-    return made
+@pytest.fixture
+def train(tmp_path):
+    """The folder of its training clips."""
+    return tmp_path / "corpus" / "train"
+
+
+def taken_over(packed):
+    return [one.taken_over for one in packed]
+
+
+def changed(settings, table, **more):
+    told = settings.model_dump()
+    return Settings.model_validate({**told, table: {**told[table], **more}})
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 500])
-def test_every_clip_found_is_kept_or_rejected_whatever_the_shards(corpus, size):
-    corpus = corpus.model_copy(update={"shard_clips": size})
-    found = sources.rows(corpus)
-    parts = records(found, corpus)
-    summary = shards.summary(parts)
-    assert len(parts) == -(-len(found) // size)
+def test_every_clip_found_is_kept_or_rejected_whatever_the_shards(corpus, store, preprocess, size):
+    packed, joined = preprocess(changed(corpus, "corpus", shard_clips=size), store)
+    summary = joined.summary
     assert (summary["found"], summary["kept"], summary["rejected"]) == (7, 6, 1)
     assert summary["clips"] == {"train": 2, "validation": 2, "test": 2}
     assert summary["hours"] == pytest.approx(6 / 3600)
+    assert all(len(shard.clips) <= size for shard in joined.shards)
+    assert joined.rejected.to_dict("records") == [{"clip": "train/none.wav", "reason": "unreadable audio"}]
+    assert all(str(one).endswith("set aside") for one in packed)
 
 
-def test_what_was_set_aside_is_listed_with_its_reason(corpus):
-    table = shards.rejects(records(sources.rows(corpus), corpus))
-    assert table.to_dict("records") == [{"clip": "train/none.wav", "reason": "unreadable audio"}]
+def test_the_sample_is_fit_to_the_last_clip(joined):
+    assert joined.summary["reasons"] == {}
+    assert joined.summary["clips"] == dict.fromkeys(SPLITS, 16)
 
 
-def test_where_nothing_was_set_aside_the_list_keeps_its_columns(tiny, packed):
-    table = shards.rejects([shards.describe("key", 1, packed[1], packed[2])])
-    assert list(table) == ["clip", "reason"]
-    assert table.empty
-
-
-def test_a_split_left_without_a_clip_is_refused_with_the_reasons(corpus, refusal):
-    for at in range(2):
-        (corpus.path / "validation" / f"{at}.flac").unlink()
-    line = refusal(shards.check, records(sources.rows(corpus), corpus))
-    assert "validation" in line
-    assert "2 missing file" in line
-
-
-def test_pandas_reads_a_shard_as_it_is(packed):
+def test_pandas_reads_a_shard_as_it_is(joined, speech):
     import pandas as pd
 
-    table = pd.read_parquet(io.BytesIO(packed[0]))
-    assert list(table) == ["clip", "split", "text", "speaker", "seconds", "audio"]
-    assert len(table) == len(packed[1]) == 48
+    speech.split("test")
+    shard = next(shard for shard in joined.shards if shard.split == "test")
+    table = pd.read_parquet(speech.folder / shard.key)
+    assert list(table) == ["clip", "split", "source", "text", "speaker", "seconds", "segments", "audio"]
+    assert table["clip"].tolist() == shard.clips["clip"].tolist()
+    assert set(table["source"]) == {"sample"}
+    assert table["segments"].isna().all()
     sound, rate = soundfile.read(io.BytesIO(table["audio"][0]["bytes"]))
     assert rate == 16_000
     assert len(sound) / rate == pytest.approx(table["seconds"][0], abs=0.001)
     assert any(set("åäö") & set(text) for text in table["text"])
 
 
-def test_datasets_loads_a_shard_as_it_is(shard, tmp_path):
+def test_datasets_loads_a_shard_as_it_is_and_knows_the_audio(joined, speech, tmp_path):
     import datasets
 
-    loaded = datasets.load_dataset("parquet", data_files=str(shard), split="train", cache_dir=str(tmp_path / "hub"))
+    speech.split("train")
+    files = [str(speech.folder / shard.key) for shard in joined.shards if shard.split == "train"]
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "hub"))
     loaded = loaded.cast_column("audio", datasets.Audio(decode=False))
-    assert len(loaded) == 48
+    assert len(loaded) == 16
     assert loaded[0]["audio"]["bytes"][:4] == b"fLaC"
     assert loaded[0]["audio"]["path"] == loaded[0]["clip"]
 
 
+def test_a_shard_carries_the_fingerprint_of_its_clips(corpus, store, preprocess, tmp_path, tone, train):
+    def prints(settings):
+        joined = preprocess(settings, store)[1]
+        store.fetch([shard.key for shard in joined.shards], tmp_path / "shards")
+        return [
+            pq.read_metadata(tmp_path / "shards" / one.key).metadata[b"fingerprint"].decode() for one in joined.shards
+        ]
+
+    before = prints(corpus)
+    assert len(set(before)) == 6
+    assert all(len(one) == 16 for one in before)
+    soundfile.write(train / "0.flac", np.roll(tone(hertz=200), 5), 16_000)
+    assert [old == new for old, new in zip(before, prints(corpus), strict=True)] == [False] + [True] * 5
+
+
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_split_is_read_in_order_across_shards(packed, shard, tiny, split):
-    rows = sources.rows(tiny.corpus)
-    paths = []
-    for at, part in enumerate((rows[:20], rows[20:])):
-        paths.append(shard.parent / f"{at}.parquet")
-        paths[-1].write_bytes(shards.pack(part, tiny.corpus)[0])
-    read = shards.read(paths, split)
-    assert read["clip"][:] == [clip.clip for clip in packed[1] if clip.split == split]
+def test_a_split_is_read_in_order_across_shards(joined, speech, split):
+    read = speech.split(split)
+    kept = [clip for shard in joined.shards if shard.split == split for clip in shard.clips["clip"]]
+    assert len([shard for shard in joined.shards if shard.split == split]) == 2
+    assert read["clip"][:] == kept
     assert read[0]["audio"]["bytes"][:4] == b"fLaC"
 
 
-def test_a_shard_whose_clips_are_all_unfit_is_read_as_none(packed, shard, tiny):
-    empty = shard.parent / "empty.parquet"
-    rows = [replace(row, text="") for row in sources.rows(tiny.corpus)[:3]]
-    empty.write_bytes(shards.pack(rows, tiny.corpus)[0])
-    assert len(shards.read([empty, shard], "train")) == len(shards.read([shard], "train"))
+def test_of_a_shard_only_the_clips_that_stay_are_read(audiofolder, store, preprocess, tmp_path):
+    """What joining sets aside is in the Parquet still."""
+    parts = {
+        split: [
+            {"file_name": f"{at}.flac", "text": f"hej {at}", "speaker_id": str(at + 2 * (split == "test"))}
+            for at in range(4)
+        ]
+        for split in SPLITS
+    }
+    joined = preprocess(audiofolder(parts, shard_clips=3), store)[1]
+    speech = Speech(joined.shards, tmp_path / "shards", store.fetch)
+    read = {split: speech.split(split)["clip"][:] for split in SPLITS if joined.summary["clips"][split]}
+    assert read == {
+        "validation": ["validation/0.flac", "validation/1.flac"], "test": [f"test/{at}.flac" for at in range(4)],
+    }  # fmt: skip
+    assert joined.summary["reasons"] == {"speaker in another split": 6}
 
 
-def test_reading_leaves_nothing_behind_once_the_shards_are_gone(shard, tmp_path):
+def test_reading_keeps_all_it_makes_in_the_folder_of_the_shards(joined, tiny_store, tmp_path, monkeypatch):
     """Else every trial of every run would leave the whole corpus in the user's cache, for good."""
-    shards.read([shard], "train")
-    assert list((tmp_path / "cache").rglob("*.arrow")) == []
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    Speech(joined.shards, tmp_path / "shards", tiny_store.fetch).split("train")
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+    assert list((tmp_path / "shards").rglob("*.arrow"))
 
 
-def test_the_same_clips_are_the_same_bytes(packed, tiny):
-    assert shards.pack(sources.rows(tiny.corpus), tiny.corpus)[0] == packed[0]
+def test_times_of_a_recording_are_kept_beside_its_clips(corpus, store, preprocess, heard, train, tmp_path, tone):
+    soundfile.write(train / "möte.wav", tone(2, 440), 16_000)
+    (train / "möte.srt").write_text(SRT, encoding="utf-8")
+    (train / "metadata.csv").write_text("file_name,transcript_file\nmöte.wav,möte.srt\n", encoding="utf-8")
+    table = heard(preprocess(corpus, store)[1], store, tmp_path / "shards")
+    row = table.loc["train/möte.wav#0.00-0.90"]
+    assert (row["text"], row["seconds"]) == ("Hej! Ja.", 0.9)
+    assert list(row["segments"]) == [
+        {"start": 0.0, "end": 0.4, "text": "Hej!"}, {"start": 0.5, "end": 0.9, "text": "Ja."},
+    ]  # fmt: skip
 
 
-def test_the_fingerprint_stays_while_the_clips_do(corpus):
-    rows = sources.rows(corpus)
-    prints = {shards.summary(records(rows, corpus))["fingerprint"] for _ in range(2)}
-    assert len(prints) == 1
-    assert len(prints.pop()) == 16
+def test_the_profile_says_what_training_texts_are_put_through(corpus, store, preprocess, heard, train, tmp_path):
+    given = "”Kl 8 – t ex” sa hon…"
+    (train / "metadata.csv").write_text(f"file_name,text\n0.flac,{given}\n", encoding="utf-8")
+    for writing, written in (
+        (["unicode", "quotes", "dashes"], '"Kl 8 – t ex" sa hon...'),
+        ([], given),
+        (["lower", "numbers", "unpunctuated"], "kl åtta t ex sa hon"),
+    ):
+        joined = preprocess(changed(corpus, "text", writing=writing), store)[1]
+        assert heard(joined, store, tmp_path / "shards").loc["train/0.flac", "text"] == written
+
+
+def test_the_same_clips_are_the_same_bytes_and_the_same_fingerprint_anywhere(corpus, store, preprocess, tmp_path):
+    first = preprocess(corpus, store)[1]
+    moved = shutil.copytree(tmp_path / "corpus", tmp_path / "elsewhere" / "speech")
+    settings = changed(corpus, "corpus", path=str(moved))
+    second = preprocess(settings, store.at(tmp_path / "other store"))[1]
+    assert [shard.key for shard in first.shards] == [shard.key for shard in second.shards]
+    assert first.summary == second.summary
+    assert len(first.summary["fingerprint"]) == 16
 
 
 @pytest.mark.parametrize("what", [{"text": "hej då"}, {"split": "test"}, {"speaker": "Björn"}, {"clip": "other"}])
-def test_the_fingerprint_changes_with_any_word_of_a_clip(corpus, what):
-    rows = sources.rows(corpus)
-    changed = [replace(rows[0], **what), *rows[1:]]
-    assert shards.fingerprint(records(rows, corpus)) != shards.fingerprint(records(changed, corpus))
+def test_the_key_changes_with_any_word_of_a_clip(tone, what):
+    row = Row("a", "train", "hej", "Åsa", clips.encode(clips.pcm(tone())))
+    kept = {}
+    for one in (row, row, replace(row, **what)):
+        packed, _ = shards.pack([one], Settings(), lambda blob: kept.setdefault(blob, str(len(kept))))
+        assert packed.shards[0].split == one.split
+    assert len(kept) == 2
 
 
-def test_the_fingerprint_changes_with_the_sound(corpus, tone):
-    rows = sources.rows(corpus)
-    before = shards.fingerprint(records(rows, corpus))
-    soundfile.write(rows[0].audio, np.roll(tone(), 5), 16_000)
-    assert shards.fingerprint(records(rows, corpus)) != before
+def test_a_second_run_makes_nothing_again_and_says_so(corpus, store, preprocess):
+    first, before = preprocess(corpus, store)
+    again, after = preprocess(corpus, store)
+    assert not any(taken_over(first))
+    assert all(taken_over(again))
+    assert all("unchanged since an earlier run, not made again" in str(one) for one in again)
+    assert after.summary == {**before.summary, "taken_over": 6}
+    assert after.rejected.equals(before.rejected)
 
 
-def test_only_training_texts_reach_the_tokenizer(packed):
-    record = shards.describe("key", 1, packed[1], packed[2])
-    assert record.texts == tuple(clip.text for clip in packed[1] if clip.clip.startswith("train/"))
+def test_what_is_taken_over_is_not_even_read(corpus, store, preprocess, monkeypatch):
+    preprocess(corpus, store)
+    monkeypatch.setattr(clips, "_opened", lambda audio: pytest.fail("opened again"))
+    assert all(taken_over(preprocess(corpus, store)[0]))
 
 
-def test_the_sample_is_fit_to_the_last_clip(packed):
-    assert packed[2] == []
+def test_a_part_moved_elsewhere_is_taken_over(corpus, store, preprocess, tmp_path):
+    preprocess(corpus, store)
+    moved = (tmp_path / "corpus").rename(tmp_path / "moved")
+    assert all(taken_over(preprocess(changed(corpus, "corpus", path=str(moved)), store)[0]))
 
 
-def test_a_corpus_with_no_limit_is_planned_whole():
-    rows = list(range(1_234))
-    assert [len(part) for part in shards.plan(rows, Corpus())] == [500, 500, 234]
-    assert [row for part in shards.plan(rows, Corpus()) for row in part] == rows
+def rewrite(file, old, new):
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+CHANGES = {
+    # What is done to the corpus, or what the profile then says: how many of its seven parts are made again.
+    "a sound": (lambda train: (train / "0.flac").write_bytes((train.parent / "test" / "0.flac").read_bytes()), {}, 1),
+    "a text": (lambda train: rewrite(train / "metadata.csv", "hej train 1", "hej då"), {}, 1),
+    "a speaker": (lambda train: rewrite(train / "metadata.csv", "train 1\n", "Bo\n"), {}, 1),
+    "a clip that goes": (lambda train: (train / "1.flac").unlink(), {}, 1),
+    "a clip that comes": (lambda train: (train / "none.wav").write_bytes((train / "1.flac").read_bytes()[:-1]), {}, 1),
+    "its time stamp": (lambda train: (train / "0.flac").touch(), {}, 0),
+    "somebody left out": (None, {"corpus": {"exclude": ["train 1"]}}, 1),
+    "nobody left out": (None, {"corpus": {"exclude": ["Åke"]}}, 0),
+    "a threshold": (None, {"corpus": {"min_peak": 0.002}}, 7),
+    "how texts are written": (None, {"text": {"writing": []}}, 7),
+    "the alphabet": (None, {"text": {"alphabet": "abcdefghijklmnopqrstuvwxyzåäö"}}, 7),
+    "the language": (None, {"corpus": {"language": "en"}}, 7),
+    "how words are compared": (None, {"text": {"scoring": "lenient"}}, 0),
+    "what may stand beside what": (None, {"corpus": {"speakers_may_cross": True, "duplicates_may_stay": True}}, 0),
+    "training": (None, {"training": {"steps": 7}, "corpus": {"weight": 2.0}}, 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_only_what_a_change_concerns_is_made_again(corpus, store, preprocess, train, what):
+    change, tables, again = CHANGES[what]
+    preprocess(corpus, store)
+    if change:
+        change(train)
+    for table, more in tables.items():
+        corpus = changed(corpus, table, **more)
+    assert Counter(taken_over(preprocess(corpus, store)[0]))[False] == again
+
+
+def test_another_version_of_the_code_makes_everything_again(corpus, store, preprocess, monkeypatch):
+    preprocess(corpus, store)
+    monkeypatch.setattr(shards, "_code", lambda: "other")
+    assert not any(taken_over(preprocess(corpus, store)[0]))
+
+
+@pytest.mark.parametrize("lost", ["a record", "half a record", "a shard"])
+def test_what_the_datastore_lost_is_made_again(corpus, store, preprocess, tmp_path, lost):
+    _, before = preprocess(corpus, store)
+    part = sources.parts(corpus.corpus)[0]
+    record = next((tmp_path / "store").rglob(shards.recipe(part, corpus)))
+    if lost == "a record":
+        record.unlink()
+    elif lost == "half a record":
+        record.write_bytes(record.read_bytes()[: record.stat().st_size // 2])
+    else:
+        next((tmp_path / "store").rglob(before.shards[0].key)).unlink()
+    packed, after = preprocess(corpus, store)
+    assert taken_over(packed) == [False] + [True] * 6
+    assert after.summary["fingerprint"] == before.summary["fingerprint"]
+    assert store.has(before.shards[0].key)
+
+
+def test_who_was_left_out_is_in_no_later_shard(corpus, store, preprocess, heard, tmp_path):
+    before = preprocess(corpus, store)[1]
+    assert "train 1" in set(heard(before, store, tmp_path / "shards")["speaker"])
+    after = preprocess(changed(corpus, "corpus", exclude=["train 1"]), store)[1]
+    assert "train 1" not in set(heard(after, store, tmp_path / "shards")["speaker"])
+    assert after.summary["reasons"]["excluded"] == 1
+    assert before.summary["fingerprint"] != after.summary["fingerprint"]
+
+
+def test_packing_tells_how_far_it_is(tone, monkeypatch):
+    monkeypatch.setattr(shards, "REPORT_SECONDS", -1.0)
+    rows = [Row(f"{at}", "train", "hej", None, clips.encode(clips.pcm(tone(hertz=300 + at)))) for at in range(3)]
+    said = []
+    shards.pack([*rows, replace(rows[0], text="")], Settings(), lambda blob: "key", say=said.append)
+    assert said[-1] == "3 clips kept (0.00 h) so far, 0 set aside"
+
+
+def test_a_few_clips_are_chosen_to_be_heard_by_different_people(tone):
+    rows = [
+        Row(f"{at}", "train", "hej", f"p{at // 5}", clips.encode(clips.pcm(tone(hertz=300 + at)))) for at in range(20)
+    ]
+    _, examples = shards.pack(rows, Settings(), lambda blob: "key")
+    assert len(examples) == shards.EXAMPLES
+    assert len({one.speaker for one in examples}) == len(examples)
+
+
+def test_a_stream_of_several_splits_becomes_a_shard_for_each(tone):
+    rows = [Row(f"{at}", SPLITS[at % 3], "hej", None, clips.encode(clips.pcm(tone(hertz=300 + at)))) for at in range(9)]
+    packed, _ = shards.pack(rows, Settings.model_validate({"corpus": {"shard_clips": 2}}), lambda blob: "key")
+    assert Counter((shard.split, len(shard.clips)) for shard in packed.shards) == {
+        (split, count): 1 for split in SPLITS for count in (2, 1)
+    }
+
+
+def test_shards_are_made_of_the_same_code_in_any_thread(corpus, store, preprocess):
+    """Two tasks may make the same part at once; either's record serves both."""
+    made = []
+    tasks = [threading.Thread(target=lambda: made.append(preprocess(corpus, store)[1])) for _ in range(2)]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert made[0].summary["fingerprint"] == made[1].summary["fingerprint"]

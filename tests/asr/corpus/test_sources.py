@@ -1,76 +1,18 @@
-"""From a folder of speech to rows: what is read, and what is refused."""
+"""From sources to parts: splits, limits, names and mixtures."""
 
 import hashlib
 from collections import Counter
 
 import pytest
 from asr.corpus import sources
-from asr.settings import Corpus
+from asr.settings import Corpus, Settings
 
 SPLITS = ("train", "validation", "test")
-SWEDISH = ["Åsa köper ägg på lördag.", 'Hon sade: "Hej, du!"', "noll", "NA", "007"]
 
 
 def each(names=("a.flac",), **more):
     """The same rows below train, validation and test."""
-    return {split: [{"file_name": name, "transcription": "hej", **more} for name in names] for split in SPLITS}
-
-
-def said(rows):
-    return [row.text for row in rows if row.split == "train"]
-
-
-@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
-def test_metadata_is_read_from_csv_jsonl_and_parquet_word_for_word(audiofolder, metadata):
-    parts = each(speaker_id="kvinna 1")
-    parts["train"] = [
-        {"file_name": f"{at}.flac", "transcription": text, "speaker_id": "17"} for at, text in enumerate(SWEDISH)
-    ]
-    corpus = audiofolder(parts, metadata)
-    rows = sources.rows(corpus)
-    assert said(rows) == SWEDISH
-    assert {row.speaker for row in rows} == {"17", "kvinna 1"}
-    assert Counter(row.split for row in rows) == {"train": len(SWEDISH), "validation": 1, "test": 1}
-    assert all(row.audio.is_file() for row in rows)
-    assert rows[0].clip == "train/0.flac"
-
-
-@pytest.mark.parametrize("column", ["transcription", "sentence", "text"])
-def test_the_text_may_stand_under_any_of_the_usual_names(audiofolder, column):
-    corpus = audiofolder({split: [{"file_name": "a.flac", column: "hej på dig"}] for split in SPLITS})
-    assert said(sources.rows(corpus)) == ["hej på dig"]
-
-
-@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.jsonl"])
-def test_a_byte_order_mark_does_not_hide_a_column(audiofolder, metadata):
-    parts = each()
-    parts["train"][0]["transcription"] = SWEDISH[0]
-    assert said(sources.rows(audiofolder(parts, metadata, encoding="utf-8-sig"))) == [SWEDISH[0]]
-
-
-def test_without_speakers_every_clip_speaks_for_itself(audiofolder):
-    assert {row.speaker for row in sources.rows(audiofolder(each()))} == {None}
-
-
-@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
-@pytest.mark.parametrize("nobody", [None, ""])
-def test_an_empty_cell_of_a_speaker_is_no_speaker(audiofolder, metadata, nobody):
-    """Else all clips without one would count as one person's."""
-    parts = each(speaker_id=nobody)
-    parts["train"].append({"file_name": "b.flac", "transcription": "hej", "speaker_id": "Åsa"})
-    assert {row.speaker for row in sources.rows(audiofolder(parts, metadata))} == {None, "Åsa"}
-
-
-def test_a_missing_text_is_an_empty_one_for_the_judge_to_set_aside(audiofolder):
-    parts = each()
-    parts["train"].append({"file_name": "b.flac", "transcription": None})
-    assert said(sources.rows(audiofolder(parts, "metadata.parquet"))) == ["hej", ""]
-
-
-def test_clips_may_lie_in_folders_of_their_own(audiofolder):
-    rows = sources.rows(audiofolder(each(["åäö/1.flac"])))
-    assert rows[0].clip == "train/åäö/1.flac"
-    assert rows[0].audio.is_file()
+    return {split: [{"file_name": name, "text": "hej", **more} for name in names] for split in SPLITS}
 
 
 def people(count):
@@ -83,106 +25,158 @@ def people(count):
     }
 
 
+def listed(settings):
+    return [row for part in sources.parts(settings.corpus) for row in part.rows]
+
+
+def test_the_sample_needs_no_path():
+    rows = listed(Settings.model_validate({"corpus": {"limit_clips": 1}}))
+    assert [row.split for row in rows] == [*SPLITS]
+    assert all(row.audio.is_file() and row.source == "sample" for row in rows)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 500])
+def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder, size):
+    parts = sources.parts(audiofolder(each("abcde"), shard_clips=size).corpus)
+    assert [len(part.rows) for part in parts] == 3 * ([size] * (5 // size) + [5 % size] * (5 % size > 0))
+    assert all(len({row.split for row in part.rows}) == 1 for part in parts)
+    assert [row.clip for part in parts for row in part.rows] == [
+        f"{split}/{name}" for split in SPLITS for name in "abcde"
+    ]
+
+
 def test_without_split_folders_no_speaker_stands_on_two_sides(audiofolder):
-    rows = sources.rows(audiofolder(people(60)))
-    sides = {(row.speaker, row.split) for row in rows}
+    sides = {(row.speaker, row.split) for row in listed(audiofolder(people(60)))}
     assert len(sides) == 60
     shares = Counter(split for _, split in sides)
-    assert set(shares) == set(SPLITS)
+    assert set(shares) == {*SPLITS}
     assert shares["train"] > 40
 
 
 def test_a_carved_split_stays_as_the_corpus_grows(audiofolder):
-    before = {row.clip: row.split for row in sources.rows(audiofolder(people(40)))}
-    after = {row.clip: row.split for row in sources.rows(audiofolder(people(60)))}
+    before = {row.clip: row.split for row in listed(audiofolder(people(40)))}
+    after = {row.clip: row.split for row in listed(audiofolder(people(60)))}
     assert len(after) > len(before)
     assert {clip: after[clip] for clip in before} == before
 
 
 def test_a_carved_split_is_the_same_on_every_machine(audiofolder):
     """Python's own hash differs from process to process; this does not."""
-    rows = sources.rows(audiofolder(people(60)))
+    rows = sorted(listed(audiofolder(people(60))), key=lambda row: (int(row.speaker[1:]), row.clip))
     listing = " ".join(f"{row.clip}:{row.split}" for row in rows).encode()
     assert hashlib.sha256(listing).hexdigest()[:8] == "7040b7bc"
 
 
 def test_a_limit_takes_the_first_clips_of_each_split(audiofolder):
-    rows = sources.rows(audiofolder(each(["a.flac", "b.flac", "c.flac"]), limit_clips=2))
+    rows = listed(audiofolder(each(["a.flac", "b.flac", "c.flac"]), limit_clips=2))
     assert [row.clip for row in rows] == [f"{split}/{name}.flac" for split in SPLITS for name in "ab"]
 
 
-def test_the_sample_needs_no_path():
-    rows = sources.rows(Corpus(limit_clips=1))
-    assert [row.split for row in rows] == list(SPLITS)
-    assert all(row.audio.is_file() for row in rows)
-
-
-def test_a_missing_folder_is_refused(tmp_path, refusal):
-    line = refusal(sources.rows, Corpus(source="folder", path=tmp_path / "nowhere"))
-    assert "[corpus] path" in line
-    assert str(tmp_path / "nowhere") in line
-
-
-def test_a_file_instead_of_a_folder_is_refused(tmp_path, refusal):
-    (tmp_path / "speech.zip").touch()
-    assert "no folder" in refusal(sources.rows, Corpus(source="folder", path=tmp_path / "speech.zip"))
-
-
-def test_a_folder_without_metadata_is_refused(tmp_path, refusal):
-    line = refusal(sources.rows, Corpus(source="folder", path=tmp_path))
-    assert "metadata.csv" in line
-    assert str(tmp_path) in line
-
-
-@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00 neither \xe5 nor {"])
-def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, metadata, content):
-    corpus = audiofolder(each(), metadata)
-    (corpus.path / "train" / metadata).write_bytes(content)
-    line = refusal(sources.rows, corpus)
-    assert "[corpus] path" in line
-    assert metadata in line
-
-
-def test_a_missing_column_is_refused_with_those_that_are_there(audiofolder, refusal):
-    line = refusal(sources.rows, audiofolder({split: [{"file_name": "a.flac", "words": "hej"}] for split in SPLITS}))
-    assert "transcription or sentence or text" in line
-    assert "file_name, words" in line
+@pytest.mark.parametrize("size", [3, 5, 500])
+def test_a_limit_of_hours_holds_for_each_split_over_all_its_parts(audiofolder, preprocess, store, size):
+    settings = audiofolder(each(list(map(str, range(20)))), limit_hours=9.5 / 3600, shard_clips=size)
+    packed, joined = preprocess(settings, store)
+    most = 9.5 + len(packed) / 3  # each part ends with the clip that reaches its share
+    assert all(9 < hours * 3600 < most for hours in joined.summary["split_hours"].values())
 
 
 @pytest.mark.parametrize("missing", SPLITS)
 def test_a_missing_split_is_refused_by_its_name(audiofolder, refusal, missing):
     parts = each()
     del parts[missing]
-    assert f"no clip for {missing}" in refusal(sources.rows, audiofolder(parts))
+    assert f"lists no clip for {missing}" in refusal(sources.parts, audiofolder(parts).corpus)
 
 
-def test_an_empty_corpus_is_refused(audiofolder, refusal):
-    corpus = audiofolder(each())
+def test_an_empty_corpus_is_refused(audiofolder, refusal, tmp_path):
+    settings = audiofolder(each())
     for split in SPLITS:
-        (corpus.path / split / "metadata.csv").write_text("file_name,transcription\n")
-    assert "no clip for train" in refusal(sources.rows, corpus)
+        (tmp_path / "corpus" / split / "metadata.csv").write_text("file_name,transcription\n")
+    line = refusal(sources.parts, settings.corpus)
+    assert "lists no clip for train" in line
+    assert str(tmp_path / "corpus") in line
 
 
 @pytest.mark.parametrize("again", ["a.flac", "./a.flac", "b/../a.flac"])
-def test_a_clip_that_is_listed_twice_is_refused(audiofolder, refusal, again):
+def test_a_clip_that_is_listed_twice_is_told_and_the_first_stays(audiofolder, again):
     parts = each()
-    parts["train"].append({"file_name": again, "transcription": "hej då"})
-    line = refusal(sources.rows, audiofolder(parts))
-    assert "more than once" in line
-    assert "a.flac" in line
+    parts["train"].append({"file_name": again, "text": "hej då"})
+    first, second, *_ = listed(audiofolder(parts))
+    assert (first.text, first.problem, second.text, second.problem) == ("hej", None, "hej då", "listed twice")
+    assert second.audio is None
 
 
-def test_training_cannot_borrow_a_clip_of_test(audiofolder, refusal):
+def test_what_is_wrong_already_is_not_said_to_be_listed_twice(audiofolder):
     parts = each()
-    parts["train"].append({"file_name": "../test/a.flac", "transcription": "hej"})
-    refusal(sources.rows, audiofolder(parts))
+    parts["train"] += [{"file_name": "../../b.flac", "text": "hej"}] * 2
+    assert [row.problem for row in listed(audiofolder(parts))][1:3] == ["outside the folder"] * 2
 
 
-@pytest.mark.parametrize("name", ["../../secret.flac", "/etc/passwd", "../../../etc/passwd"])
-def test_a_name_that_leads_out_of_the_corpus_is_refused(audiofolder, refusal, name):
-    parts = each()
-    parts["train"].append({"file_name": name, "transcription": "hej"})
-    line = refusal(sources.rows, audiofolder(parts))
-    assert name in line
-    assert "outside" in line
+def test_one_name_in_two_unicode_forms_is_one_speaker(audiofolder):
+    """macOS writes å in two letters, and Windows in one."""
+    parts = each(speaker_id="Åsa")
+    parts["train"] = each(speaker_id="A\u030asa")["train"]
+    assert {row.speaker for row in listed(audiofolder(parts))} == {"Åsa"}
+
+
+@pytest.fixture
+def mixed(audiofolder):
+    """A function from what stands in [corpus] to the settings of two folders, mixed."""
+
+    def make(first=None, second=None, **more):
+        first_folder = audiofolder(each(speaker_id="Åsa"), place="one").corpus.path
+        second_folder = audiofolder(each(["b.flac"], speaker_id="Åsa"), place="two").corpus.path
+        given = [
+            {"source": "folder", "name": "one", "path": first_folder, **(first or {})},
+            {"source": "folder", "name": "two", "path": second_folder, **(second or {})},
+        ]
+        return Settings.model_validate({"corpus": {"sources": given, "speakers_may_cross": True, **more}})
+
+    return make
+
+
+def test_mixed_sources_keep_their_names_clips_and_speakers_apart(mixed):
+    rows = listed(mixed())
+    assert {(row.source, row.speaker) for row in rows} == {("one", "one/Åsa"), ("two", "two/Åsa")}
+    assert {row.clip for row in rows if row.split == "test"} == {"one/test/a.flac", "two/test/b.flac"}
+
+
+def test_each_of_several_sources_has_its_own_limit(mixed):
+    rows = listed(
+        mixed(first={"limit_clips": 1}, second={"source": "sample", "name": "sample", "path": None, "limit_clips": 2})
+    )
+    assert Counter((row.source, row.split) for row in rows) == {
+        (name, split): count for name, count in (("one", 1), ("sample", 2)) for split in SPLITS
+    }
+
+
+def test_of_several_sources_one_may_lack_a_split(mixed, tmp_path):
+    settings = mixed()
+    for split in ("validation", "test"):
+        (tmp_path / "two" / split / "metadata.csv").unlink()
+        (tmp_path / "two" / split / "b.flac").unlink()
+    assert Counter(row.source for row in listed(settings)) == {"one": 3, "two": 1}
+
+
+@pytest.mark.parametrize(
+    ("exclude", "gone"),
+    [
+        (["Åsa"], 6), (["two/Åsa"], 3), (["one/test/a.flac"], 1), (["test/a.flac", "train/a.flac"], 2),
+        (["two/train/b.flac", "one/Åsa"], 4), (["Anna", "a.flac", "one", ""], 0),
+    ],
+)  # fmt: skip
+def test_in_a_mixture_one_may_be_left_out_with_and_without_the_sources_name(mixed, preprocess, store, exclude, gone):
+    _, joined = preprocess(mixed(exclude=exclude), store)
+    assert joined.summary["reasons"] == ({"excluded": gone} if gone else {})
+    assert joined.summary["kept"] == 6 - gone
+
+
+def test_every_report_of_a_mixture_names_its_sources(mixed, preprocess, store, heard, tmp_path):
+    settings = mixed()
+    _, joined = preprocess(settings, store)
+    assert joined.summary["sources"] == pytest.approx({"one": 3 / 3600, "two": 3 / 3600})
+    assert Counter(heard(joined, store, tmp_path / "shards")["source"]) == {"one": 3, "two": 3}
+
+
+def test_the_mixed_property_of_a_single_source_is_itself():
+    corpus = Corpus()
+    assert corpus.mixed == (corpus,)

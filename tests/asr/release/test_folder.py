@@ -15,6 +15,7 @@ RECORD = {
     "language": "sv", "base": None, "hours": 1.25, "fingerprint": "0123456789abcdef", "trials": 3,
     "learning_rate": 0.002, "weight_decay": 0.1, "steps": 900, "test_wer": 8.236, "test_wer_ci": (6.9, 9.8),
     "test_wer_ci_unit": "clip", "test_cer": 3.1, "baseline_wer": None, "served_wer": 8.4, "clips": 216, "speakers": 10,
+    "orthographic_wer": 11.5, "scoring": "basic", "speakers_crossing": 0,
 }  # fmt: skip
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from asr.corpus import shards
 from asr.settings import Training
 from asr.training.batches import (
     IGNORED,
@@ -187,9 +186,32 @@ def test_labels_are_padded_with_what_does_not_count():
     assert labels.dtype == torch.int64
 
 
+def drawn(weights, epochs):
+    """How often each clip was drawn."""
+    times = LengthBuckets([1.0] * len(weights), 1, round(sum(weights) * epochs), seed=0, weights=weights)
+    return np.bincount([draw.clip for batch in times for draw in batch], minlength=len(weights))
+
+
+def test_a_clip_is_drawn_as_often_as_its_source_weighs():
+    assert drawn([0, 1, 2], 5).tolist() == [0, 5, 10]
+
+
+def test_a_weight_between_whole_numbers_is_a_chance():
+    times = drawn([0.5] * 50 + [1] * 50, 40)
+    assert times[50:].mean() == pytest.approx(40, rel=0.1)
+    assert times[:50].mean() == pytest.approx(20, rel=0.1)
+    assert times[:50].min() > 5
+
+
+def test_weights_of_one_change_no_batch():
+    lengths = list(range(37))
+    plain, weighed = (LengthBuckets(lengths, 4, 30, 3, weights) for weights in (None, [1.0] * 37))
+    assert list(plain) == list(weighed)
+
+
 @pytest.fixture
-def clips(shard, whisper):
-    return Clips(shards.read([shard], "train"), whisper[1])
+def clips(speech, whisper):
+    return Clips(speech.split("train"), whisper[1])
 
 
 def test_log_mels_are_as_long_as_the_clip(clips):
@@ -197,8 +219,8 @@ def test_log_mels_are_as_long_as_the_clip(clips):
     assert clips.sound(0).dtype == np.float32
 
 
-def test_a_clip_is_the_same_whether_kept_or_computed_again(clips, shard, whisper):
-    forgetful = Clips(shards.read([shard], "train"), whisper[1])
+def test_a_clip_is_the_same_whether_kept_or_computed_again(clips, speech, whisper):
+    forgetful = Clips(speech.split("train"), whisper[1])
     forgetful._room = 0
     for _ in range(2):
         assert np.array_equal(clips.features(1), forgetful.features(1))

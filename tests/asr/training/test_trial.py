@@ -13,13 +13,13 @@ POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 
 
 @pytest.fixture
-def run(tiny, shard, one_thread):
+def run(tiny, speech, one_thread):
     """A function that trains; its outcome, the model and the lines it printed."""
 
     def fine_tune(point=POINT, **training):
         settings = tiny.model_copy(update={"training": tiny.training.model_copy(update=training)})
         lines = []
-        outcome, model, _ = trial.fine_tune(point, settings, [shard], lines.append)
+        outcome, model, _ = trial.fine_tune(point, settings, speech, lines.append)
         return outcome, model, lines
 
     return fine_tune
@@ -56,11 +56,11 @@ def test_another_seed_is_another_trial(run):
     assert len(losses) == 2
 
 
-def test_a_base_is_trained_further(run, tiny, base, shard, one_thread):
+def test_a_base_is_trained_further(run, tiny, base, speech, one_thread):
     onward = Settings.model_validate(
         {**tiny.model_dump(), "model": {"base": str(base)}, "training": {"steps": 2, "validation_clips": 1}}
     )
-    outcome, model, processor = trial.fine_tune(POINT, onward, [shard], lambda line: None)
+    outcome, model, processor = trial.fine_tune(POINT, onward, speech, lambda line: None)
     assert model.config.d_model == 32
     assert outcome.steps == 2
     assert len(processor.tokenizer) == model.config.vocab_size

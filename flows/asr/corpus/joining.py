@@ -1,0 +1,138 @@
+"""The whole corpus: what only shows when every part is there, and what is known of it in the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asr import Refused
+from asr.corpus.rows import SPLITS
+from asr.corpus.shards import Packed, Shard
+from asr.settings import Corpus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RANK = {"test": 0, "validation": 1, "train": 2}  # of two clips that may not both stay, the one that scores does
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The corpus without its audio."""
+
+    shards: tuple[Shard, ...]  # each with the clips that stay
+    rejected: pd.DataFrame  # clip, reason
+    summary: dict[str, Any]
+    taken_over: int  # shards that an earlier run made
+
+
+def join(packed: Sequence[Packed], corpus: Corpus) -> Joined:
+    """The parts as one corpus: no sound and no speaker in two splits, and no sound twice in one.
+
+    Of clips that may not both stay, that of test goes before that of validation, and both before training's.
+    """
+    import pandas as pd
+
+    shards = [shard for one in packed for shard in one.shards]
+    rejected = [(one.clip, one.reason) for part in packed for one in part.rejected]
+    clips = table(shards)
+    reasons = _reasons(clips, corpus)
+    gone = reasons.notna()
+    rejected += zip(clips["clip"][gone], reasons[gone], strict=True)
+    stays = [group for _, group in (~gone).groupby(clips["shard"], sort=False)] if len(clips) else []
+    shards = [
+        dataclasses.replace(shard, clips=shard.clips[stay.to_numpy()])
+        for shard, stay in zip(shards, stays, strict=True)
+    ]
+    listed = pd.DataFrame(rejected, columns=["clip", "reason"])
+    taken_over = sum(len(one.shards) for one in packed if one.taken_over)
+    return Joined(tuple(shards), listed, _summary(clips[~gone], listed, shards, corpus), taken_over)
+
+
+def first(packed: Sequence[Packed]) -> list[int]:
+    """The first part of each split: those whose clips stand for the corpus where somebody listens."""
+    found = {shard.split: at for at, one in reversed(list(enumerate(packed))) for shard in one.shards}
+    return sorted(set(found.values()))
+
+
+def table(shards: Sequence[Shard]) -> pd.DataFrame:
+    """Every clip of the shards: clip, source, speaker, seconds, words, text, sound, split and its shard's number."""
+    import pandas as pd
+
+    if not shards:
+        columns = ["clip", "source", "speaker", "seconds", "words", "text", "sound", "split", "shard"]
+        return pd.DataFrame(columns=columns)
+    frames = [one.clips.assign(split=one.split, shard=at) for at, one in enumerate(shards)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _reasons(clips: pd.DataFrame, corpus: Corpus) -> pd.Series:
+    """For each clip why it cannot stay beside the others, or None."""
+    import pandas as pd
+
+    reasons = pd.Series(None, index=clips.index, dtype=object)
+    left = clips.assign(rank=clips["split"].map(RANK)).sort_values("rank", kind="stable")
+
+    def set_aside(these: pd.Series, reason: str) -> pd.DataFrame:
+        reasons[left.index[these]] = reason
+        return left[~these]  # none of which goes for the sake of a clip that has gone itself
+
+    left = set_aside(left["clip"].duplicated(), "listed twice")
+    across = left["rank"] > left.groupby("sound")["rank"].transform("min")
+    left = set_aside(across, "duplicate across splits")
+    if not corpus.duplicates_may_stay:
+        left = set_aside(left["sound"].duplicated(), "duplicate audio")
+    if not corpus.speakers_may_cross:
+        across = left["rank"] > left.groupby("speaker")["rank"].transform("min")
+        set_aside(across, "speaker in another split")
+    return reasons
+
+
+def _summary(clips: pd.DataFrame, rejected: pd.DataFrame, shards: Sequence[Shard], corpus: Corpus) -> dict[str, Any]:
+    """The run's `corpus` artifact; found = kept + rejected, always."""
+    known = clips.dropna(subset="speaker")
+
+    def hours(part: pd.DataFrame) -> float:
+        return float(part["seconds"].sum() / 3600)
+
+    return {
+        "found": len(clips) + len(rejected),
+        "kept": len(clips),
+        "rejected": len(rejected),
+        "hours": hours(clips),
+        "fingerprint": fingerprint(shards),
+        "clips": {split: int((clips["split"] == split).sum()) for split in SPLITS},
+        "split_hours": {split: hours(clips[clips["split"] == split]) for split in SPLITS},
+        "sources": {one.called: hours(clips[clips["source"] == one.called]) for one in corpus.mixed},  # in hours
+        "speakers": int(known["speaker"].nunique()),
+        "speakers_crossing": int((known.groupby("speaker")["split"].nunique() > 1).sum()),
+        "reasons": dict(Counter(rejected["reason"]).most_common()),
+    }
+
+
+def fingerprint(shards: Sequence[Shard]) -> str:
+    """16 hex digits that change when any clip, text or split does."""
+    told = hashlib.sha256()
+    for shard in shards:
+        told.update(repr((shard.key, shard.clips.index.tolist())).encode())
+    return told.hexdigest()[:16]
+
+
+def check(joined: Joined, corpus: Corpus) -> None:
+    """Raises `Refused` where a split is left without a clip, or no training clip would ever be drawn."""
+    clips, reasons = joined.summary["clips"], joined.summary["reasons"]
+    for split in SPLITS:
+        if not clips[split]:
+            told = ", ".join(f"{count} {reason}" for reason, count in list(reasons.items())[:3]) or "none"
+            hint = "; speakers_may_cross = true lets a speaker stand in several splits"
+            raise Refused(
+                f"[corpus] no clip of {split} is fit to use; set aside: {told}"
+                + (hint if "speaker in another split" in reasons else "")
+            )
+    drawn = {source.called for source in corpus.mixed if source.weight}
+    if not any(shard.split == "train" and shard.clips["source"].isin(drawn).any() for shard in joined.shards):
+        raise Refused("[corpus] weight: every source with training clips has the weight 0")

@@ -1,0 +1,309 @@
+"""Timed transcripts: a long recording's subtitles, TextGrid or table, read and cut into clips that keep their times.
+
+The readers are our own, because no words may vanish or run into others'. pysubs2 1.8 takes a broken time line and
+WebVTT's comments for speech, praatio 6.2 drops what follows a TextGrid's torn end, and pandas 3.1 what follows an
+unquoted comma.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import html
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+SUFFIXES = (".srt", ".vtt", ".textgrid", ".tsv", ".csv", ".jsonl")  # in lower case; Praat itself writes .TextGrid
+SMALL = 0.2  # seconds, about a syllable: captions that overlap by less were set in haste, not said at once
+REPEATED = 3  # words: fewer, two captions share by chance ("ja, ja")
+
+_TIME = r"(-?)(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)"
+_TIMES = re.compile(rf"{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
+_TORN = re.compile(r"-?(?:\d+:)?\d+:\d+[.,]\d{3}")
+_UNSAID = re.compile(r"(?:\A(?=WEBVTT)|(?<=\n\n)(?=(?:NOTE|STYLE|REGION)\b)).+(?:\n(?!.*-->).+)*")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
+_BREAK = re.compile(r"<br\s*/?>|\\[Nh]", re.IGNORECASE)
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\ufeff"))  # which way to write, and where a line may break
+# Only the tags that subtitles know: "<ohörbart>" is somebody's note, not markup.
+_TAG = re.compile(r"</?(?:b|c|font|i|lang|rt|ruby|s|u|v)(?:[.\s][^<>]*)?>|<\d+:[\d:.]+>|\{\\[^{}]*\}", re.IGNORECASE)
+_ASIDE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|<[^<>]*>|\*[^*]*\*")
+# Praat reads what stands free, be the TextGrid long or short: numbers and quoted texts; ! begins a comment.
+_NUMBER = r"(?P<number>-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)"
+_FREE = re.compile(rf'(?<!\S)(?:"(?P<text>[^"]*(?:""[^"]*)*)"(?!\S)|{_NUMBER}|!.*|\S*")')
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Words, and when they are said, in seconds."""
+
+    start: float
+    end: float
+    text: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The part of a recording that becomes a clip, in seconds."""
+
+    start: float
+    end: float
+    text: str
+    speaker: str | None
+    segments: tuple[Segment, ...]  # with times from the cut's start
+    problem: str | None = None  # why it is not fit to be one
+
+
+def parse(name: str, content: bytes) -> list[Segment]:
+    """A transcript's segments as they are written, in their order; the name's suffix tells the format.
+
+    Captions (`.srt`, `.vtt`) lose their markup; a voice tag (`<v Anna>`) is the speaker, and several in a caption are
+    "Anna & Bo". Of a `.TextGrid` every interval tier is read, and is the speaker where there are several; blank
+    intervals, Praat's silence, are left out, and so are point tiers, which have no duration. A table (`.tsv`,
+    `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps speaker; semicolons and decimal
+    commas are understood.
+
+    Text is UTF-8, or UTF-16 with a byte order mark, else Windows-1252: old Swedish subtitles are Latin-1, which no
+    sign tells from other eight-bit codes. Raises ValueError with one line, which says what is wrong and where, for
+    whatever cannot be read, and where there is not one segment.
+
+    >>> parse("möte.vtt", "WEBVTT\\n\\n00:01.500 --> 00:03.000\\n<v Åsa>Är <i>alla</i> här?".encode())
+    [Segment(start=1.5, end=3.0, text='Är alla här?', speaker='Åsa')]
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"a transcript is one of {', '.join(SUFFIXES)}, not {suffix!r}")
+    text = _decoded(content)
+    if suffix == ".textgrid":
+        found = list(_intervals(text))
+    else:
+        found = list(_captions(text, suffix == ".vtt") if suffix in (".srt", ".vtt") else _rows(text, suffix))
+    if not found:
+        raise ValueError("it holds not one segment")
+    return found
+
+
+def _decoded(content: bytes) -> str:
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        # As Windows-1252, the å of a UTF-8 file with one broken letter would all be Ã¥.
+        if wide or not content[: error.start].isascii() or content.startswith(codecs.BOM_UTF8):
+            line = content[: error.start].count(b"\n") + 1
+            raise ValueError(f"line {line} is broken {'UTF-16' if wide else 'UTF-8'}") from None
+        try:
+            text = content.decode("cp1252")
+        except UnicodeDecodeError:
+            raise ValueError("it is no text in UTF-8, UTF-16 or Windows-1252") from None
+    if "\0" in text:
+        raise ValueError("it is no text, or UTF-16 without a byte order mark")
+    return text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _captions(text: str, webvtt: bool) -> Iterator[Segment]:
+    """A caption is all that stands between its times and the next ones', empty lines or not, but for their name."""
+    text = "\n".join(line.strip() for line in text.split("\n"))
+    if webvtt:
+        text = _UNSAID.sub(lambda unsaid: "\n" * unsaid[0].count("\n"), text)
+    lines = text.split("\n")
+    times = [at for at, line in enumerate(lines) if "-->" in line]
+    if not times:
+        return
+    numbered = times[0] > 0 and lines[times[0] - 1].isdecimal()
+    for at in [at - 1 for at in times if at]:  # the name: a number, or in WebVTT whatever follows an empty line
+        named = webvtt and "-->" not in lines[at] and not (at and lines[at - 1])
+        if named or (numbered and lines[at].isdecimal()):
+            lines[at] = ""
+    if stray := next(filter(None, lines[: times[0]]), None):
+        raise ValueError(f"line {lines.index(stray) + 1} stands before the first time: {stray!r:.60}")
+    for at, line in enumerate(lines):  # else a caption whose times are damaged would run into the one before
+        bare = re.fullmatch(r"[\d:.,]+", line) and (numbered or ":" in line) and not lines[at - 1]
+        if "-->" not in line and (bare or _TORN.match(line)):
+            raise ValueError(f"line {at + 1} begins a caption without its times: {line!r:.60}")
+    for at, after in zip(times, [*times[1:], None], strict=True):
+        found = _TIMES.fullmatch(lines[at])
+        if not found:
+            raise ValueError(f"line {at + 1} is no time of a caption: {lines[at]!r:.60}")
+        said = "\n".join(lines[at + 1 : after])
+        voices = dict.fromkeys(_plain(html.unescape(who)) for who in _VOICE.findall(said))
+        words = _plain(html.unescape(_TAG.sub("", _BREAK.sub(" ", said))))
+        start, end = _clock(*found.groups("0")[:4]), _clock(*found.groups("0")[4:])
+        yield Segment(start, end, words, " & ".join(filter(None, voices)) or None)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.translate(_INVISIBLE).split())
+
+
+def _clock(sign: str, hours: str, minutes: str, seconds: str) -> float:
+    time = 3600 * float(hours) + 60 * float(minutes) + float(seconds.replace(",", "."))
+    return round(-time if sign == "-" else time, 6)
+
+
+def _intervals(text: str) -> Iterator[Segment]:
+    free = (found for found in _FREE.finditer(text) if not found[0].startswith("!"))
+    if not _next(free, "text").startswith("ooTextFile") or _next(free, "text") != "TextGrid":
+        raise ValueError("it is no TextGrid in Praat's full or short text format")
+    _span(free)
+    found, speakers = [], 0
+    for _ in range(_count(free)):
+        kind, name = _next(free, "text"), _plain(_next(free, "text"))
+        if kind not in ("IntervalTier", "TextTier"):
+            raise ValueError(f"the tier {name!r:.40} is neither an IntervalTier nor a TextTier, but {kind!r:.40}")
+        _span(free)
+        speakers += kind == "IntervalTier"
+        for _ in range(_count(free)):
+            if kind == "TextTier":
+                _next(free, "number"), _next(free, "text")
+            else:
+                found.append(Segment(*_span(free), _plain(_next(free, "text").replace('""', '"')), name or None))
+    if next(free, None):
+        raise ValueError("the TextGrid holds more than it promises")
+    return (one if speakers > 1 else replace(one, speaker=None) for one in found if one.text)
+
+
+def _count(free: Iterator[re.Match[str]]) -> int:
+    number = _next(free, "number")
+    if not re.fullmatch(r"\d{1,9}", number):
+        raise ValueError(f"{number!r:.60} is no count of tiers, intervals or points")
+    return int(number)
+
+
+def _span(free: Iterator[re.Match[str]]) -> tuple[float, float]:
+    return float(_next(free, "number")), float(_next(free, "number"))
+
+
+def _next(free: Iterator[re.Match[str]], kind: str) -> str:
+    found = next(free, None)
+    if found is None:
+        raise ValueError(f"the TextGrid ends where a {kind} belongs")
+    if found[kind] is None:
+        line = found.string.count("\n", 0, found.start()) + 1
+        raise ValueError(f"line {line}: a {kind} belongs here, not {found[0]!r:.60}")
+    return found[kind]
+
+
+def _rows(text: str, suffix: str) -> Iterator[Segment]:
+    columns: list[str] = []
+    mark = ","
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            if suffix == ".jsonl":
+                yield _row(json.loads(line))
+            elif columns:
+                values = next(csv.reader([line], delimiter=mark))
+                if len(values) != len(columns):
+                    raise ValueError(f"{len(values)} values for {len(columns)} columns")
+                yield _row(dict(zip(columns, values, strict=True)))
+            else:
+                mark = next((mark for mark in "\t;," if mark in line), mark)
+                columns = [column.strip().lower() for column in next(csv.reader([line], delimiter=mark))]
+        except (ValueError, RecursionError, csv.Error) as error:
+            raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from None
+
+
+def _row(row: object) -> Segment:
+    if not isinstance(row, dict) or not {"start", "end", "text"} <= row.keys():
+        has = ", ".join(map(str, row)) if isinstance(row, dict) else f"{row!r:.60}"
+        raise ValueError(f"a row needs start, end and text; this one has {has!r:.60}")
+    text, speaker = (_plain("" if row.get(column) is None else str(row[column])) for column in ("text", "speaker"))
+    f"{text}{speaker}".encode()  # JSON can hold half a letter, which nothing can write
+    return Segment(_seconds(row["start"]), _seconds(row["end"]), text, speaker or None)
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(str(value).replace(",", "."))
+    except ValueError:
+        raise ValueError(f"{value!r:.40} is no time in seconds") from None
+
+
+def cut(segments: Iterable[Segment], longest: float, gap: float = 2.0) -> list[Cut]:
+    """What becomes of a transcript: every segment in exactly one cut, in the order of their starts.
+
+    Neighbours are joined while the whole is at most `longest` seconds, the speaker is the same and at most `gap`
+    seconds lie between them: in a longer silence somebody may have spoken whom nobody wrote down. These stand alone,
+    and neither side of them is joined:
+
+    - a segment longer than `longest`, which has no `problem` but its length;
+    - "no words": nothing is said but what stands in brackets ("[musik]", "♪");
+    - "impossible times": negative, infinite, or ending before they begin; where they are no numbers, they come last;
+    - "speakers at once": one channel cannot tell them apart;
+    - "captions that overlap": of one speaker, so that nobody knows whose time is right;
+    - "words that come twice": captions that roll, as YouTube's do, begin with the words of the one before.
+
+    An overlap under 0.2 s is no overlap: the earlier segment ends where the later begins, since captions linger.
+    Otherwise times stay exactly as written. Captions often begin a few hundredths late, but how late is each hand's
+    habit, and a pad would take in the neighbours' words; Whisper's grid of 0.02 s is the training's to round to.
+
+    >>> said = [Segment(3.0, 4.5, "Hej på dig!"), Segment(5.0, 6.0, "Hej!"), Segment(9.0, 9.5, "[skratt]")]
+    >>> [(one.start, one.end, one.text, one.problem) for one in cut(said, longest=30.0)]
+    [(3.0, 6.0, 'Hej på dig! Hej!', None), (9.0, 9.5, '[skratt]', 'no words')]
+    >>> cut(said, longest=30.0)[0].segments[1]
+    Segment(start=2.0, end=3.0, text='Hej!', speaker=None)
+    """
+    ordered, problems = _untangled(segments, gap)
+    runs: list[list[int]] = []
+    for at, one in enumerate(ordered):
+        if at and not {at - 1, at} & problems.keys():
+            first, before = ordered[runs[-1][0]], ordered[at - 1]
+            if one.speaker == before.speaker and one.start - before.end <= gap and one.end - first.start <= longest:
+                runs[-1].append(at)
+                continue
+        runs.append([at])
+    return [_joined([ordered[at] for at in run], problems.get(run[0])) for run in runs]
+
+
+def _joined(run: list[Segment], problem: str | None) -> Cut:
+    start = run[0].start
+    timed = tuple(replace(one, start=one.start - start, end=one.end - start) for one in run)
+    return Cut(start, run[-1].end, " ".join(one.text for one in run), run[0].speaker, timed, problem)
+
+
+def _untangled(segments: Iterable[Segment], gap: float) -> tuple[list[Segment], dict[int, str]]:
+    """The segments by their starts, small overlaps trimmed, and what is wrong with which."""
+    ordered = sorted(segments, key=lambda one: one.start if math.isfinite(one.start) else math.inf)
+    problems: dict[int, str] = {}
+    last = None  # of those with words, the one that ends last: nothing before it reaches further
+    for at, one in enumerate(ordered):
+        if not 0 <= one.start < one.end < math.inf:
+            problems[at] = "impossible times"
+            continue
+        if not any(letter.isalnum() for letter in _ASIDE.sub("", one.text)):
+            problems[at] = "no words"
+            continue
+        if last is not None:
+            before = ordered[last]
+            overlap = before.end - one.start
+            if 0 < overlap < SMALL and before.start < one.start:
+                ordered[last] = replace(before, end=one.start)
+                overlap = 0.0
+            problem = None
+            if overlap > 0:
+                problem = "captions that overlap" if one.speaker == before.speaker else "speakers at once"
+            elif overlap >= -gap and one.speaker == before.speaker and _rolls(before.text, one.text):
+                problem = "words that come twice"
+            if problem:
+                problems[at] = problem
+                problems.setdefault(last, problem)
+        if last is None or one.end >= ordered[last].end:
+            last = at
+    return ordered, problems
+
+
+def _rolls(before: str, after: str) -> bool:
+    """Whether one text begins with the last words of the other.
+
+    >>> _rolls("Nu är vi i Örebro", "vi i Örebro igen"), _rolls("Nej, nej", "Nej, nej")
+    (True, False)
+    """
+    old, new = before.split(), after.split()
+    ends = range(max(0, len(old) - len(new)), len(old) - REPEATED + 1)
+    return any(old[at] == new[0] and old[at:] == new[: len(old) - at] for at in ends)

@@ -1,0 +1,161 @@
+"""The frame of every Metaflow card: a page of ours.
+
+It reads the same offline, on a phone, in light and in dark, and its security policy lets it ask nothing of anyone.
+"""
+
+from __future__ import annotations
+
+import html
+import traceback
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from functools import wraps
+from hashlib import sha256
+from typing import Any, ParamSpec
+
+from metaflow.cards import MetaflowCard, MetaflowCardComponent
+from metaflow.plugins import CARDS
+
+P = ParamSpec("P")
+
+PAGE = "whisper_page"  # the cards' type
+
+
+class Part(MetaflowCardComponent):
+    """A piece of a card, as HTML."""
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+
+    def render(self) -> str:
+        return self.content
+
+
+class Page(MetaflowCard):
+    """The frame of a card: its parts, one below the other."""
+
+    type = PAGE  # type: ignore[assignment]
+    ALLOW_USER_COMPONENTS = True
+
+    def __init__(self, components: Sequence[str] = (), **_: object) -> None:
+        self.parts = components
+
+    def render(self, task: Any) -> str:
+        return page(task.pathspec, "".join(self.parts))
+
+
+CARDS.append(Page)  # where the task, and the process that writes its card, look the type up
+
+
+def shown(make: Callable[P, str]) -> Callable[P, Part]:
+    """The HTML as a part of a card; where it cannot be made the card says why, and the step goes on."""
+
+    @wraps(make)
+    def part(*args: P.args, **kwargs: P.kwargs) -> Part:
+        try:
+            return Part(make(*args, **kwargs))
+        except Exception:
+            traceback.print_exc()
+            return Part(f"<h1>This card could not be drawn</h1><pre>{safe(traceback.format_exc())}</pre>")
+
+    return part
+
+
+def tiles(title: str, of: Sequence[tuple[str, str, str]]) -> str:
+    """The head of a card: figures, each with its name and what is worth adding."""
+    return (
+        f"<h1>{title}</h1><dl>{''.join(f'<div><dt>{name}<dd>{value}<dd>{more}</div>' for name, value, more in of)}</dl>"
+    )
+
+
+def panel(title: str, *content: str) -> str:
+    return f"<section><h2>{title}</h2>{''.join(content)}</section>"
+
+
+def stack(panels: Sequence[str]) -> str:
+    """Panels one below the other, in as many columns as there is room for."""
+    return f"<div class=stack>{''.join(panels)}</div>"
+
+
+def safe(text: object) -> str:
+    """Any text as HTML that shows it."""
+    return html.escape(str(text))
+
+
+# Blue, amber and plum stand apart for the colour-blind too, and 3 to 1 or more from their ground in light and in dark.
+# All is below `.card`, so that a card in a notebook leaves the notebook as it was.
+STYLE = """
+html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f7f9, #0d1117); }
+.card { color-scheme: light dark; --paper: light-dark(#f6f7f9, #0d1117); --panel: light-dark(#fff, #161c26);
+  --ink: light-dark(#16202e, #e6ebf2); --quiet: light-dark(#556275, #9fadc0); --warn: light-dark(#b42318, #ff9b8e);
+  --line: light-dark(#dde2ea, #2a3342); --track: light-dark(#eef1f5, #222b39); --plain: light-dark(#64748b, #8fa0b8);
+  --train: light-dark(#2f6fde, #7aa9ff); --validation: light-dark(#c88200, #f2bd5c);
+  --test: light-dark(#9c2f6b, #cf5f98);
+  max-width: 72rem; margin: 0 auto; padding: clamp(.75rem, 3vw, 2.5rem) clamp(.5rem, 3vw, 2rem);
+  background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
+  font-variant-numeric: tabular-nums; overflow-wrap: anywhere;
+  * { box-sizing: border-box; margin: 0; }
+  h1 { font-size: 2rem; letter-spacing: -.03em; line-height: 1.2; }
+  h2 { font-size: 1.25rem; letter-spacing: -.02em; margin: 1.5rem 0 1rem; }
+  dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1.5rem 1rem; margin: 1.75rem 0; }
+  dd { font-size: 1.75rem; font-weight: 600; letter-spacing: -.03em; line-height: 1.3; }
+  dd code { font-size: .95rem; letter-spacing: 0; }
+  dt, dd + dd, footer, section p, li span, th { color: var(--quiet); font: inherit; letter-spacing: 0; }
+  dt, dd + dd, footer, section p, table, ul, .chip { font-size: .87rem; }
+  em { color: var(--warn); font-style: normal; }
+  .stack { columns: 3 18.5rem; column-gap: 1rem; }
+  .clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1rem; }
+  section { background: var(--panel); border: 1px solid var(--line); border-radius: 1rem; padding: 1.1rem 1.2rem; }
+  .stack section { break-inside: avoid; margin-bottom: 1rem; }
+  .clips section { display: flex; flex-direction: column; }
+  section h2 { font-size: .95rem; font-weight: 600; letter-spacing: 0; margin: 0 0 .9rem; }
+  section p { margin-top: .75rem; }
+  svg { display: block; width: 100%; max-width: 26rem; height: auto; overflow: visible; }
+  svg text { font-family: inherit; }
+  table { width: 100%; border-collapse: collapse; margin-top: .5rem; }
+  td, th { padding: .35rem 0; text-align: right; white-space: nowrap; }
+  td { border-top: 1px solid var(--line); }
+  td:first-child { text-align: left; }
+  ul { list-style: none; padding: 0; }
+  li { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; padding: .4rem 0; }
+  li + li { border-top: 1px solid var(--line); }
+  .chip { font-weight: 400; }
+  .chip::before { content: ""; display: inline-block; width: .65em; height: .65em; margin-right: .5em;
+    border-radius: .2em; background: var(--chip); }
+  blockquote { flex: 1; font-size: 1.1rem; line-height: 1.45; margin: -.4rem 0 .9rem; }
+  audio { width: 100%; height: 2.5rem; }
+  pre { white-space: pre-wrap; }
+  footer { margin-top: 2rem; }
+  .tip { position: fixed; padding: .3rem .6rem; border-radius: .5rem; pointer-events: none;
+    background: var(--ink); color: var(--panel); font-size: .85rem; }
+}
+"""
+
+# A bar says its figures where it is touched, and of the sounds one plays at a time.
+SCRIPT = """{
+const tip = document.querySelector(".card .tip");
+addEventListener("pointerover", ({ target, clientX, clientY }) => {
+  const bar = target.closest(".card [aria-roledescription=bar]");
+  tip.hidden = !bar;
+  tip.textContent = bar?.getAttribute("aria-label");
+  tip.style.left = `${Math.max(8, Math.min(clientX - 20, innerWidth - tip.offsetWidth - 8))}px`;
+  tip.style.top = `${clientY - 44}px`;
+});
+addEventListener("play", ({ target }) => {
+  for (const sound of document.querySelectorAll(".card audio")) if (sound !== target) sound.pause();
+}, true);
+}"""
+
+
+def page(title: str, content: str) -> str:
+    """A whole card. Nothing runs in it but its own script, and nothing is loaded."""
+    ours = b64encode(sha256(SCRIPT.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{ours}'"
+    )
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<link rel="icon" href="data:,"><title>{safe(title)}</title><style>{STYLE}</style>
+<main class="card">{content}<footer>{safe(title)}</footer><div class="tip" hidden></div></main>
+<script>{SCRIPT}</script></html>"""

@@ -1,0 +1,207 @@
+"""A corpus of whatever may be found in one: never a traceback, never a lost clip, never a read outside of it."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from asr import Refused
+from asr.corpus import clips, sources
+from asr.settings import Settings
+from asr.store import Store
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+RATE = 16_000
+SECRET = 1234  # Hz, of a recording beside the corpus, in which "hemligt" is said
+NAMES = ["a.wav", "b.flac", "c.mp3", "d.m4a", "e.txt", "deep/f.ogg", "åäö.webm", "g", "h.raw", "i #1.m3u8"]
+TRAPS = [
+    "", ".", "..", "../../secret.wav", "{root}/secret.wav", "/etc/passwd", "link.wav", "way/secret.wav", "loop.wav",
+    "a.wav\0", "\0", "x" * 300, "./a.wav", "deep/../a.wav", "deep", "a.wav/", "~/a.wav", "gs://a/b", "../test/a.wav",
+]  # fmt: skip
+TRANSCRIPTS = {
+    "good.srt": "1\n00:00:00,000 --> 00:00:00,300\nHej!\n\n2\n00:00:00,300 --> 00:00:00,500\nJa.\n",
+    "late.vtt": "WEBVTT\n\n00:00.100 --> 00:00.400\nHej!\n\n01:00.000 --> 01:00.500\nSedan.\n",
+    "odd.tsv": "start\tend\ttext\nnan\tinf\tHej\n-1\t2\tJa\n0.2\t0.1\tNej\n0\t1e9\tLänge\n",
+    "bad.srt": "1\n00:00:00,000 -->\nHej!\n",
+}
+TRAPPED = ["../../secret.srt", "link.srt", "gone.vtt", "{root}/secret.srt", "\0", "deep"]
+
+
+@pytest.fixture(scope="module")
+def found(tone, encoded, tmp_path_factory):
+    """A folder of files that may be in a corpus, each named by what it is; and of `secret`."""
+    folder = tmp_path_factory.mktemp("found")
+
+    def write(name, sound, rate=RATE, form="WAV", subtype=None):
+        soundfile.write(folder / name, sound, rate, format=form, subtype=subtype)
+
+    def spoiled(value):
+        sound = tone(0.6)
+        sound[5_000] = value
+        return sound
+
+    def encode(name, suffix, codec, **more):
+        encoded(folder / f"a.{suffix}", tone(0.6, rate=48_000), 48_000, codec, **more).rename(folder / name)
+
+    write("wav", tone(0.6))
+    write("flac of 24 bits", tone(0.6, rate=44_100), 44_100, "FLAC", "PCM_24")
+    write("ogg", tone(0.6), form="OGG")
+    write("eight channels at 96 kHz", tone(0.5, rate=96_000, channels=8), 96_000, subtype="FLOAT")
+    write("nan", spoiled(np.nan), subtype="FLOAT")
+    write("inf", spoiled(np.inf), subtype="FLOAT")
+    write("no samples", np.zeros(0))
+    write("silence", np.zeros(9_000), form="FLAC")
+    write("secret", tone(0.6, SECRET))
+    encode("mp3", "mp3", "libmp3lame", layout="stereo")
+    encode("m4a", "m4a", "aac")
+    encode("webm", "webm", "libopus")
+    encode("film", "mp4", "aac", film=True)
+    (folder / "nothing").write_bytes(b"")
+    (folder / "text").write_bytes(b"This is no sound. " * 50)
+    (folder / "playlist").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n../../secret.wav\n#EXT-X-ENDLIST\n")
+    (folder / "playlist of a link").write_text("ffconcat version 1.0\nfile link.wav\n")
+    return folder
+
+
+FOUND = [
+    "wav", "flac of 24 bits", "ogg", "mp3", "m4a", "webm", "film", "eight channels at 96 kHz", "nan", "inf",
+    "no samples", "silence", "nothing", "text", "playlist", "playlist of a link",
+]  # fmt: skip
+CONTENT = st.tuples(
+    st.sampled_from(FOUND),
+    st.sampled_from([1.0, 1.0, 0.99, 0.6, 0.1]),  # how much of it there is
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),  # bytes that changed
+)
+FILES = st.fixed_dictionaries(dict.fromkeys(NAMES, CONTENT))
+WORDS = st.sampled_from(["Hej!", "Åsa", "", "♪", "ett " * 30, "h\udc80j", "Ж", 'a"b,c\nd']) | st.text(max_size=12)
+ROWS = st.fixed_dictionaries(
+    {"file_name": st.sampled_from(NAMES) | st.sampled_from(TRAPS) | st.text(max_size=8)},
+    optional={
+        "text": WORDS,
+        "speaker_id": st.sampled_from(["Åsa", "Bo", "", "A\u030asa"]),
+        "transcript_file": st.sampled_from([*TRANSCRIPTS, *TRAPPED, ""]),
+    },
+)
+FORMS = st.sampled_from(["csv utf-8", "csv utf-16", "jsonl utf-8-sig", "jsonl utf-16", "parquet", "parquet of lists"])
+
+
+def lay_out(root, files, found):
+    """The corpus, and beside it what nobody may read. Its validation and test clips are good."""
+    (root / "secret.wav").write_bytes((found / "secret").read_bytes())
+    (root / "secret.srt").write_text(TRANSCRIPTS["good.srt"].replace("Hej", "hemligt"))
+    train = root / "corpus" / "train"
+    (train / "deep").mkdir(parents=True)
+    (train / "link.wav").symlink_to("../../secret.wav")
+    (train / "link.srt").symlink_to("../../secret.srt")
+    (train / "loop.wav").symlink_to("loop.wav")
+    (train / "way").symlink_to("../..")
+    for name, text in TRANSCRIPTS.items():
+        (train / name).write_text(text, encoding="utf-8")
+    for name, (which, share, changes) in files.items():
+        content = bytearray((found / which).read_bytes())
+        content = content[: round(share * len(content))]
+        for place, value in changes if content else ():
+            content[int(place * len(content))] = value
+        (train / name).write_bytes(content)
+    for split in ("validation", "test"):
+        (root / "corpus" / split).mkdir()
+        (root / "corpus" / split / "a.wav").write_bytes((found / "wav").read_bytes())
+        (root / "corpus" / split / "metadata.csv").write_text("file_name,text\na.wav,hej\n")
+    return train
+
+
+def metadata(rows, form):
+    """The name and the content of metadata in some form; a row keeps what the form can hold."""
+    kind, _, how = form.partition(" ")
+    columns = ["file_name", "text", "speaker_id", "transcript_file"]
+    if kind == "jsonl":
+        return "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode(how)
+    rows = [{name: row.get(name, "").encode("utf-8", "replace").decode() for name in columns} for row in rows]
+    if kind == "csv":
+        file = io.StringIO(newline="")
+        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        return "metadata.csv", file.getvalue().encode(how)
+    if how:
+        rows = [{**row, "text": [row["text"]], "speaker_id": {"name": row["speaker_id"]}} for row in rows]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return "metadata.parquet", file.getvalue()
+
+
+def loudest(flac):
+    sound = soundfile.read(io.BytesIO(flac))[0]
+    return np.fft.rfftfreq(len(sound), 1 / RATE)[np.abs(np.fft.rfft(sound)).argmax()]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@given(FILES, st.lists(ROWS, min_size=1, max_size=8), FORMS)
+def test_every_row_of_a_hostile_corpus_is_kept_or_set_aside(found, preprocess, heard, files, rows, form):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        train = lay_out(root, files, found)
+        rows = [{"text": "hej", **rows[0]}, *rows[1:]]  # a table without a text is another matter
+        rows = [{**row, "file_name": row["file_name"].replace("{root}", folder)} for row in rows]
+        name, content = metadata(rows, form)
+        (train / name).write_bytes(content)
+        profile = Settings.model_validate(
+            {"corpus": {"source": "folder", "path": f"{folder}/corpus", "shard_clips": 3}}
+        )
+        store = Store.at(root / "store")
+        listed = sum(len(part.rows) for part in sources.parts(profile.corpus))
+        _, joined = preprocess(profile, store)
+        summary, table = joined.summary, heard(joined, store, root / "shards")
+    assert listed >= len(rows) + 2
+    assert summary["found"] == summary["kept"] + summary["rejected"] == listed
+    assert summary["kept"] == sum(len(shard.clips) for shard in joined.shards)
+    assert joined.rejected["reason"].str.len().min() > 3 if len(joined.rejected) else True
+    f"{joined.rejected.to_csv()}{summary}".encode()
+    assert [clip for clip, flac in table["audio"].items() if abs(loudest(flac["bytes"]) - SECRET) < 20] == []
+    assert not table["text"].str.contains("hemligt").any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["csv utf-8", "csv utf-16", "jsonl utf-8", "jsonl utf-16", "parquet"]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
+    st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.5]),
+)
+def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
+    rows = [{"file_name": f"{at}.wav", "text": f"hej {at}", "speaker_id": "Åsa"} for at in range(5)]
+    name, content = metadata(rows, form)
+    damaged = bytearray(content[: int(share * len(content))])
+    for place, value in changes:
+        damaged[int(place * len(damaged))] = value
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, name).write_bytes(damaged)
+        profile = Settings.model_validate({"corpus": {"source": "folder", "path": folder}})
+        try:
+            parts = sources.parts(profile.corpus)
+        except Refused as refused:
+            assert str(refused).startswith("[corpus] path: ")
+            assert len(str(refused).split("\n")) == 1
+        else:
+            assert all(row.problem for part in parts for row in part.rows)  # there is not one clip
+
+
+def test_names_that_the_system_gives_are_no_trouble(tmp_path, tone, preprocess, store):
+    """A folder is listed in bytes, and not all of them are letters."""
+    good = tmp_path / "corpus"
+    for split in ("train", "validation", "test"):
+        (good / split).mkdir(parents=True)
+        for at, name in enumerate([b"a", b"\xe5\xff", b"new\nline", b"'\"$(x)"]):
+            sound = clips.encode(clips.pcm(tone(hertz=300 + at)))
+            (good / split / os.fsdecode(name + b".wav")).write_bytes(sound)
+            (good / split / os.fsdecode(name + b".srt")).write_text(TRANSCRIPTS["good.srt"])
+    _, joined = preprocess(Settings.model_validate({"corpus": {"source": "folder", "path": str(good)}}), store)
+    assert joined.summary["found"] == joined.summary["kept"] + joined.summary["rejected"] == 12
+    assert joined.summary["reasons"] == {"duplicate across splits": 6, "missing file": 3}

@@ -1,0 +1,86 @@
+"""Speech and shards in Google Cloud Storage, over HTTP from an emulator."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from asr.corpus import sources
+from servers.bucket import Bucket
+
+FLOWS = Path(sources.__file__).parents[2]
+PACK = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {flows!r})
+from asr import Refused
+from asr.corpus import joining, shards, sources
+from asr.settings import Settings
+from asr.store import Store
+from metaflow.datastore.content_addressed_store import ContentAddressedStore
+from metaflow.plugins.datastores.gs_storage import GSStorage
+settings = Settings.model_validate({{"corpus": {corpus!r}}})
+store = Store(ContentAddressedStore("WhisperFlow/data", GSStorage("gs://speech/metaflow")))
+try:
+    made = [shards.make(part, settings, store)[0] for part in sources.parts(settings.corpus)]
+    joined = joining.join(made, settings.corpus)
+    speech = shards.Speech(joined.shards, Path({folder!r}), store.fetch).split("train")
+    summary = {{**joined.summary, "again": [one.taken_over for one in made], "texts": speech["text"][:]}}
+    print(json.dumps(summary))
+except Refused as mistake:
+    print(json.dumps(str(mistake)))
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    with Bucket(tmp_path_factory.mktemp("bucket")) as running:
+        yield running
+
+
+@pytest.fixture
+def pack(bucket, tmp_path):
+    """A function from the keys of a corpus to what a process of its own tells of it, its shards in the bucket."""
+
+    def run(**corpus):
+        code = PACK.format(flows=str(FLOWS), corpus=corpus, folder=str(tmp_path / "shards"))
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=bucket.env(), capture_output=True, text=True, timeout=100
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_a_folder_in_a_bucket_is_the_same_corpus_as_at_home(bucket, pack, audiofolder, tone):
+    import soundfile
+
+    rows = [{"file_name": f"{at}.flac", "text": f"mening {at}"} for at in range(3)]
+    parts = {"train": [*rows, {"file_name": "gone.flac", "text": "borta"}], "dev": rows, "test": rows}
+    home = Path(audiofolder(parts).corpus.path)
+    (home / "train" / "gone.flac").unlink()
+    bucket.put(home, "corpora/one")
+    there = pack(source="folder", path="gs://speech/corpora/one")
+    assert (there["found"], there["kept"], there["reasons"]) == (10, 9, {"missing file": 1})
+    assert there["texts"] == ["mening 0", "mening 1", "mening 2"]
+    assert there["fingerprint"] == pack(source="folder", path=str(home))["fingerprint"]
+
+    again = pack(source="folder", path="gs://speech/corpora/one")
+    assert again["again"] == [True, True, True]
+    soundfile.write(home / "test" / "0.flac", tone(hertz=900), 16_000)
+    bucket.put(home / "test", "corpora/one/test")
+    changed = pack(source="folder", path="gs://speech/corpora/one")
+    assert changed["again"] == [True, True, False]
+    assert changed["fingerprint"] != there["fingerprint"]
+
+
+def test_an_empty_place_in_a_bucket_is_refused_in_one_line(pack):
+    assert pack(source="folder", path="gs://speech/nothing") == "[corpus] path: there is no folder gs://speech/nothing"
+
+
+def test_a_bucket_that_is_not_there_is_refused_in_one_line(pack):
+    line = pack(source="folder", path="gs://nobodys/corpus")
+    assert line.startswith("[corpus] path: gs://nobodys/corpus cannot be listed: ")
+    assert "\n" not in line

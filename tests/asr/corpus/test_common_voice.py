@@ -1,0 +1,162 @@
+"""A Common Voice release: unpacked or not, its lists become splits, and its clips are heard."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from asr.corpus import common_voice, sources
+from asr.settings import Settings, Source
+
+COLUMNS = ["client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "down_votes", "locale"]
+SENTENCES = ['Hon sade: "Hej', '"Åsa" köper ägg.', "Det är 'halv åtta'.", "En \\ två.", 'Han sade ""nej""', "Tack."]
+LISTS = {"train": "ab", "dev": "cd", "test": "ef", "validated": "abcdefgh", "other": "ij"}
+
+
+def write(file, clips, columns=COLUMNS, end="\n"):
+    """A list of the clips, each of a speaker of its own."""
+    lines = [columns]
+    for at, clip in enumerate(clips):
+        cells = {"client_id": f"{ord(clip):064x}", "path": f"common_voice_sv-SE_{clip}.mp3", "locale": "sv-SE"}
+        lines.append([{**cells, "sentence": SENTENCES[at % len(SENTENCES)]}.get(column, "") for column in columns])
+    file.write_text(end.join(map("\t".join, lines)) + end, encoding="utf-8", newline="")
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory, tone, encoded):
+    """A release with its ten clips, 48 kHz MP3 as Mozilla makes them."""
+    locale = tmp_path_factory.mktemp("shipped") / "cv-corpus-24.0-2025-12-05" / "sv-SE"
+    (locale / "clips").mkdir(parents=True)
+    for at, clip in enumerate("abcdefghij"):
+        sound = tone(1 + at / 10, 300 + 50 * at, rate=48_000)
+        encoded(locale / "clips" / f"common_voice_sv-SE_{clip}.mp3", sound, 48_000, "libmp3lame")
+    for name, clips in LISTS.items():
+        write(locale / f"{name}.tsv", clips)
+    return locale
+
+
+@pytest.fixture
+def locale(shipped, tmp_path):
+    """The same, to be changed."""
+    return Path(shutil.copytree(shipped, tmp_path / "download" / shipped.parent.name / shipped.name))
+
+
+def rows(path, language="sv", **more):
+    return common_voice.rows(Source(source="common_voice", path=str(path), **more), language)
+
+
+def splits(found):
+    """The letters of each split's clips."""
+    told = {split: "".join(Path(row.clip).stem[-1] for row in found if row.split == split) for split in sources.SPLITS}
+    return tuple(told.values())
+
+
+@pytest.mark.parametrize("up", [0, 1, 2], ids=["the locale", "the release", "the folder it was downloaded to"])
+def test_a_release_is_found_in_the_folder_or_below_it(locale, up):
+    found = rows([locale, *locale.parents][up])
+    assert splits(found) == ("ab", "cd", "ef")
+    assert all(row.problem is None and row.audio.is_file() for row in found)
+    assert found[0].clip == "clips/common_voice_sv-SE_a.mp3"
+    assert found[0].speaker == f"{ord('a'):064x}"
+
+
+def test_an_archive_is_unpacked_into_the_cache_and_every_clip_is_heard(
+    shipped, tmp_path, monkeypatch, store, preprocess
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    archive = tmp_path / "cv-corpus-24.0-2025-12-05-sv-SE.tar.gz"
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(shipped.parent, shipped.parent.name)
+    settings = Settings.model_validate({"corpus": {"source": "common_voice", "path": str(archive)}})
+    _, joined = preprocess(settings, store)
+    assert joined.summary["clips"] == {"train": 2, "validation": 2, "test": 2}
+    assert joined.summary["speakers"] == 6
+    assert joined.summary["hours"] * 3600 == pytest.approx(sum(1 + at / 10 for at in range(6)), abs=0.1)
+    assert list(tmp_path.glob("cache/**/*.mp3"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_sentences_keep_their_quotation_marks(locale, end):
+    write(locale / "train.tsv", "abghij", end=end)
+    assert [row.text for row in rows(locale) if row.split == "train"] == SENTENCES
+
+
+def test_what_was_validated_is_trained_on_but_for_the_clips_of_dev_and_test(locale):
+    assert splits(rows(locale, splits={"train": "validated"})) == ("abgh", "cd", "ef")
+
+
+def test_any_list_may_be_any_split(locale):
+    assert splits(rows(locale, splits={"train": "other", "validation": "train"})) == ("ij", "ab", "ef")
+
+
+def test_a_release_without_a_train_list_needs_another(locale, refusal):
+    (locale / "train.tsv").unlink()
+    assert "has no list train.tsv" in refusal(rows, locale.parent)
+    assert splits(rows(locale.parent, splits={"train": "validated"}))[0] == "abgh"
+
+
+def test_old_releases_name_clips_without_their_suffix(locale):
+    text = (locale / "train.tsv").read_text(encoding="utf-8")
+    (locale / "train.tsv").write_text(text.replace(".mp3", ""), encoding="utf-8")
+    assert all(row.problem is None for row in rows(locale))
+
+
+@pytest.mark.parametrize("missing", ["path", "sentence", "client_id"])
+def test_a_missing_column_is_refused_in_one_line(locale, refusal, missing):
+    write(locale / "dev.tsv", "cd", [column for column in COLUMNS if column != missing])
+    assert refusal(rows, locale).endswith(f"dev.tsv has no column {missing}")
+
+
+def test_a_missing_list_is_refused_in_one_line(locale, refusal):
+    (locale / "dev.tsv").unlink()
+    assert refusal(rows, locale).endswith("has no list dev.tsv")
+
+
+@pytest.mark.parametrize("language", ["fi", "s"])
+def test_a_language_that_is_not_in_it_is_refused_with_what_is(locale, refusal, language):
+    line = refusal(rows, locale.parent, language)
+    assert f'no Common Voice lists for "{language}"' in line
+    assert "it holds sv-SE" in line
+
+
+def test_of_two_releases_one_must_be_chosen(locale, refusal):
+    shutil.copytree(locale.parent, locale.parents[1] / "cv-corpus-23.0-2025-09-05")
+    line = refusal(rows, locale.parents[1])
+    assert "cv-corpus-23.0-2025-09-05, cv-corpus-24.0-2025-12-05" in line
+
+
+def test_what_is_no_release_is_refused(tmp_path, refusal):
+    assert "there is no folder" in refusal(rows, tmp_path / "nowhere")
+    assert "it holds nothing" in refusal(rows, tmp_path)
+
+
+def test_a_list_that_is_a_link_out_of_the_release_is_not_read(locale, tmp_path, refusal):
+    (locale / "train.tsv").rename(tmp_path / "train.tsv")
+    (locale / "train.tsv").symlink_to(tmp_path / "train.tsv")
+    assert "leads out of the folder" in refusal(rows, locale)
+
+
+def test_bad_lines_are_told_and_none_is_lost(locale, tmp_path):
+    (tmp_path / "secret.mp3").write_bytes(b"secret")
+    (locale / "clips" / "link.mp3").symlink_to(tmp_path / "secret.mp3")
+    lines = {
+        "x\tgone.mp3\t\tHej.": "missing file",
+        "x\t\t\tHej.": "missing file",
+        "x": "missing file",
+        "x\t../../../secret.mp3\t\tHej.": "outside the folder",
+        "x\t/etc/passwd\t\tHej.": "outside the folder",
+        "x\tlink.mp3\t\tHej.": "outside the folder",
+        "x\tcommon_voice_sv-SE_g.mp3\t\tHej\tdu.\t\t\t\t\t": "more values than columns",
+        "x\tcommon_voice_sv-SE_h.mp3\t\tHej\0\udce5\r du.": None,
+        f"x\tcommon_voice_sv-SE_i.mp3\t\t{'Hej ' * 50_000}": None,
+    }
+    with (locale / "train.tsv").open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        file.write("\n".join(lines) + "\n\n")
+    assert [row.problem for row in rows(locale) if row.split == "train"] == [None, None, *lines.values()]
+
+
+def test_a_clip_that_is_listed_twice_is_told(locale):
+    write(locale / "train.tsv", "aab")
+    settings = Settings.model_validate({"corpus": {"source": "common_voice", "path": str(locale)}})
+    found = [row for part in sources.parts(settings.corpus) for row in part.rows]
+    assert [row.problem for row in found] == [None, "listed twice", None, None, None, None, None]

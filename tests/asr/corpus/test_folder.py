@@ -1,0 +1,328 @@
+"""A folder of recordings: what its metadata and its transcripts tell, and what is refused."""
+
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from asr.corpus import folder
+
+SPLITS = ("train", "validation", "test")
+METADATA = ["metadata.csv", "metadata.jsonl", "metadata.parquet"]
+SWEDISH = ["Åsa köper ägg på lördag.", 'Hon sade: "Hej, du!"', "noll", "NA", "007", "rad\u2028rad"]
+SRT = "1\n00:00:00,000 --> 00:00:00,400\nHej!\n\n2\n00:00:00,500 --> 00:00:01,000\nKlockan är åtta.\n"
+
+
+def each(names=("a.flac",), **more):
+    """The same rows below train, validation and test."""
+    return {split: [{"file_name": name, "transcription": "hej", **more} for name in names] for split in SPLITS}
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A function from the settings of a folder, or nothing, to its rows."""
+    return lambda settings=None: folder.rows(settings.corpus.path if settings else tmp_path, 30.0)
+
+
+@pytest.fixture
+def told(tmp_path, tone):
+    """A function from the cells of metadata to the rows of a folder that holds a.flac and b.flac."""
+
+    def make(*cells, metadata="metadata.jsonl"):
+        for name in ("a.flac", "b.flac"):
+            soundfile.write(tmp_path / name, tone(), 16_000)
+        if metadata.endswith("jsonl"):
+            (tmp_path / metadata).write_text("\n".join(map(json.dumps, cells)), encoding="utf-8")
+        else:
+            pq.write_table(pa.Table.from_pylist(list(cells)), tmp_path / metadata)
+        return folder.rows(tmp_path, 30.0)
+
+    return make
+
+
+def problems(rows):
+    return {row.clip: row.problem for row in rows}
+
+
+@pytest.mark.parametrize("metadata", METADATA)
+def test_metadata_is_read_from_csv_jsonl_and_parquet_word_for_word(audiofolder, rows, metadata):
+    parts = each(speaker_id="kvinna 1")
+    parts["train"] = [
+        {"file_name": f"{at}.flac", "transcription": text, "speaker_id": "17"} for at, text in enumerate(SWEDISH)
+    ]
+    found = rows(audiofolder(parts, metadata))
+    assert [row.text for row in found if row.split == "train"] == SWEDISH
+    assert {(row.split, row.speaker) for row in found} == {
+        ("train", "17"), ("validation", "kvinna 1"), ("test", "kvinna 1"),
+    }  # fmt: skip
+    assert all(row.audio.is_file() and row.problem is None for row in found)
+    assert {"train/0.flac", "test/a.flac"} < {row.clip for row in found}
+
+
+@pytest.mark.parametrize("column", ["transcription", "sentence", "text"])
+def test_the_text_may_stand_under_any_of_the_usual_names(audiofolder, rows, column):
+    assert {row.text for row in rows(audiofolder({"": [{"file_name": "a.flac", column: "hej på dig"}]}))} == {
+        "hej på dig"
+    }
+
+
+@pytest.mark.parametrize("metadata", METADATA[:2])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_metadata_may_have_any_encoding_of_unicode_that_says_so(audiofolder, rows, metadata, encoding):
+    parts = {"": [{"file_name": f"{at}.flac", "text": text} for at, text in enumerate(SWEDISH)]}
+    assert [row.text for row in rows(audiofolder(parts, metadata, encoding))] == SWEDISH
+
+
+@pytest.mark.parametrize(
+    "names", [("valid", "test"), ("dev", "eval"), ("val", "testing"), ("validation", "evaluation")]
+)
+def test_splits_may_be_called_as_the_hub_knows_them(audiofolder, rows, names):
+    parts = dict(zip(("training", *names, "notes"), [*each().values(), [{"file_name": "b.flac"}]], strict=True))
+    assert [row.split for row in sorted(rows(audiofolder(parts)), key=lambda row: SPLITS.index(row.split))] == [*SPLITS]
+
+
+def test_clips_may_lie_in_folders_of_their_own(audiofolder, rows):
+    found = rows(audiofolder(each(["åäö/1.flac"])))
+    assert found[-1].audio.is_file()
+    assert {row.clip for row in found} == {f"{split}/åäö/1.flac" for split in SPLITS}
+
+
+@pytest.mark.parametrize("metadata", METADATA)
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_an_empty_cell_of_a_speaker_is_no_speaker(audiofolder, rows, metadata, nobody):
+    """Else all clips without one would count as one person's."""
+    parts = each(speaker_id=nobody)
+    parts["train"].append({"file_name": "b.flac", "transcription": "hej", "speaker_id": "Åsa"})
+    assert {row.speaker for row in rows(audiofolder(parts, metadata))} == {None, "Åsa"}
+    assert {row.speaker for row in rows(audiofolder({"": each()["train"]}, place="other"))} == {None}
+
+
+@pytest.mark.parametrize("metadata", METADATA[1:])
+@pytest.mark.parametrize("given", [17, 17.0, 2**60 + 1])
+def test_a_number_is_the_same_speaker_beside_a_clip_that_has_none(told, metadata, given):
+    """Tables make 17.0 of 17 there: the speaker would cross splits unseen, and no `exclude` would find them."""
+    found = told({"file_name": "a.flac", "text": "x", "speaker_id": given}, {"file_name": "b.flac"}, metadata=metadata)
+    assert [row.speaker for row in found] == [str(int(given)), None]
+
+
+@pytest.mark.parametrize("cell", [None, [], ["hej"], {"sv": "hej"}, float("nan")])
+@pytest.mark.parametrize("metadata", METADATA[1:])
+def test_what_is_no_text_is_an_empty_one_for_the_judge_to_set_aside(told, metadata, cell):
+    [row] = told({"file_name": "a.flac", "text": cell, "speaker_id": cell}, metadata=metadata)
+    assert (row.text, row.speaker, row.problem) == ("", None, None)
+    [row] = told({"file_name": cell, "text": "hej"}, metadata=metadata)
+    assert (row.clip, row.audio, row.problem) == ("", None, "missing file")
+
+
+def test_a_broken_letter_is_its_own_rows_trouble(told, tmp_path):
+    first, second, third = told(
+        {"file_name": "a.flac", "text": "h\udc80j", "speaker_id": "\ud800"},
+        {"file_name": "\ud800.flac", "text": "hej"},
+        {"file_name": "b.flac", "text": "hej"},
+    )  # fmt: skip
+    assert (first.problem, second.problem, third.problem) == (None, "missing file", None)
+    (tmp_path / "metadata.jsonl").unlink()
+    broken = pa.array([b"a.flac", b"\xe5.flac", b"b.flac"]).view(pa.string())
+    pq.write_table(pa.table({"file_name": broken, "text": ["a", "b", "c"]}), tmp_path / "metadata.parquet")
+    assert [row.problem for row in folder.rows(tmp_path, 30.0)] == [None, "missing file", None]
+    for row in (first, second, third, *folder.rows(tmp_path, 30.0)):
+        f"{row.clip}{row.text}{row.speaker}".encode()
+
+
+NOWHERE = {
+    "none.flac": "missing file",
+    "": "missing file",
+    "x" * 300: "missing file",
+    "folder": "missing file",
+    "../secret.flac": "outside the folder",
+    "../../../../etc/passwd": "outside the folder",
+    "/etc/passwd": "outside the folder",
+    "way/secret.flac": "outside the folder",
+    "link.flac": "outside the folder",
+    "..": "outside the folder",
+    ".": "outside the folder",
+    "a.flac\0": "outside the folder",
+    "loop.flac": "missing file",
+    "gs://bucket/a.flac": "missing file",
+    "https://example.org/a.flac": "missing file",
+}
+
+
+@pytest.fixture
+def traps(audiofolder, tmp_path, tone):
+    """A corpus with good clips, and every other kind of name in its metadata."""
+    settings = audiofolder(each())
+    train = tmp_path / "corpus" / "train"
+    soundfile.write(tmp_path / "secret.flac", tone(hertz=1234), 16_000)
+    (train / "folder").mkdir()
+    (train / "link.flac").symlink_to(tmp_path / "secret.flac")
+    (train / "way").symlink_to(tmp_path)
+    (train / "loop.flac").symlink_to("loop.flac")
+    with (train / "metadata.csv").open("a") as file:
+        file.writelines(f'"{name}",hej\n' for name in NOWHERE)
+    return settings
+
+
+@pytest.mark.parametrize("place", range(len(NOWHERE)), ids=NOWHERE)
+def test_a_name_that_leads_to_no_clip_is_told_with_its_problem(traps, rows, place):
+    found = [row for row in rows(traps) if row.split == "train"][1:]
+    assert len(found) == len(NOWHERE)
+    assert (found[place].problem, found[place].audio) == (list(NOWHERE.values())[place], None)
+
+
+def test_training_cannot_borrow_a_clip_of_test(audiofolder, rows):
+    parts = each()
+    parts["train"].append({"file_name": "../test/a.flac", "transcription": "hej"})
+    assert problems(rows(audiofolder(parts)))["../test/a.flac"] == "outside the folder"
+
+
+def test_a_missing_folder_is_refused(tmp_path, refusal):
+    assert str(tmp_path / "nowhere") in refusal(folder.rows, tmp_path / "nowhere", 30.0)
+
+
+def test_a_folder_without_metadata_and_transcripts_is_refused(tmp_path, tone, refusal):
+    soundfile.write(tmp_path / "a.wav", tone(), 16_000)
+    (tmp_path / "metadata.csv").mkdir()
+    line = refusal(folder.rows, tmp_path, 30.0)
+    assert "metadata.csv" in line
+    assert str(tmp_path) in line
+
+
+UNREADABLE = {
+    "empty": b"",
+    "noise": b"\xff\xfe\x00 neither \xe5 nor {",
+    "latin-1": "file_name,text\na.flac,åäö\n".encode("latin-1"),
+    "half utf-16": "file_name,text\na.flac,hej\n".encode("utf-16")[:-1],
+    "utf-16 without a mark": "file_name,text\na.flac,hej\n".encode("utf-16-le"),
+    "an open quotation mark": b'file_name,text\n"a.flac,hej\nb.flac,hej\n',
+    "too many values": b"file_name,text\na.flac,hej, du\n",
+    "no object": b'{"file_name": "a.flac", "text": "hej"}\n[1, 2]\n',
+    "a torn line": b'{"file_name": "a.flac", "text": "hej"}\n{"file_name": "b.fl',
+    "no end": b'{"file_name": ' + b"[" * 100_000,
+    "torn parquet": b"PAR1" + bytes(40) + b"PAR1",
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("metadata", METADATA)
+def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, tmp_path, metadata, content):
+    settings = audiofolder(each(), metadata)
+    (tmp_path / "corpus" / "train" / metadata).write_bytes(content)
+    line = refusal(folder.rows, settings.corpus.path, 30.0)
+    assert line.startswith("[corpus] path: ")
+    assert f"train/{metadata} " in line
+
+
+def test_a_torn_line_of_json_is_named(tmp_path, refusal):
+    (tmp_path / "metadata.jsonl").write_bytes(UNREADABLE["a torn line"])
+    assert "line 2: " in refusal(folder.rows, tmp_path, 30.0)
+
+
+def test_metadata_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, refusal):
+    (tmp_path / "secret.csv").write_text("file_name,words\nsecret.flac,hemligt\n")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "metadata.csv").symlink_to("../secret.csv")
+    line = refusal(folder.rows, tmp_path / "corpus", 30.0)
+    assert "leads out of the folder" in line
+    assert "words" not in line
+
+
+def test_a_missing_column_is_refused_with_those_that_are_there(audiofolder, refusal):
+    settings = audiofolder({split: [{"file_name": "a.flac", "words": "hej"}] for split in SPLITS})
+    line = refusal(folder.rows, settings.corpus.path, 30.0)
+    assert "transcription or sentence or text" in line
+    assert "file_name, words" in line
+
+
+def test_a_column_of_that_name_may_stand_for_the_rows_index(told, tmp_path):
+    """As pandas writes it after `set_index("file_name")`."""
+    import pandas as pd
+
+    told({"file_name": "a.flac", "text": ""}, metadata="metadata.parquet")
+    pd.DataFrame({"text": ["hej"]}, index=pd.Index(["a.flac"], name="file_name")).to_parquet(
+        tmp_path / "metadata.parquet"
+    )
+    assert [(row.clip, row.text) for row in folder.rows(tmp_path, 30.0)] == [("a.flac", "hej")]
+
+
+@pytest.fixture
+def recording(tmp_path, tone):
+    """A function from files of text to the rows of a folder that holds two seconds of sound beside them."""
+
+    def make(longest=30.0, **files):
+        soundfile.write(tmp_path / "möte.flac", tone(2), 16_000)
+        for name, text in files.items():
+            (tmp_path / name.replace("__", ".")).write_text(text, encoding="utf-8")
+        return folder.rows(tmp_path, longest)
+
+    return make
+
+
+def test_a_recording_is_cut_by_the_transcript_that_metadata_name(recording):
+    rows = recording(metadata__csv="file_name,transcript_file,speaker_id\nmöte.flac,t.srt,Åsa\n", t__srt=SRT)
+    assert [(row.clip, row.start, row.end, row.text, row.speaker) for row in rows] == [
+        ("möte.flac#0.00-1.00", 0.0, 1.0, "Hej! Klockan är åtta.", "Åsa")
+    ]
+    assert [(one.start, one.end, one.text) for one in rows[0].segments] == [
+        (0.0, 0.4, "Hej!"), (0.5, 1.0, "Klockan är åtta."),
+    ]  # fmt: skip
+
+
+def test_a_recording_is_cut_no_longer_than_a_clip_may_be(recording):
+    rows = recording(longest=0.6, möte__srt=SRT)
+    assert [row.clip for row in rows] == ["möte.flac#0.00-0.40", "möte.flac#0.50-1.00"]
+
+
+FORMATS = {
+    "möte__srt": SRT,
+    "möte__vtt": "WEBVTT\n\n00:00.000 --> 00:00.400\nHej!\n\n00:00.500 --> 00:01.000\nKlockan är åtta.\n",
+    "möte__tsv": "start\tend\ttext\n0.0\t0.4\tHej!\n0.5\t1.0\tKlockan är åtta.\n",
+    "möte__TextGrid": '"ooTextFile"\n"TextGrid"\n0\n2\n<exists>\n1\n"IntervalTier"\n"ord"\n0\n2\n2\n'
+    '0\n0.4\n"Hej!"\n0.5\n1\n"Klockan är åtta."\n',
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_without_metadata_a_recording_is_cut_by_the_transcript_of_its_name(recording, name):
+    rows = recording(**{name: FORMATS[name]})
+    assert [(row.clip, row.text) for row in rows] == [("möte.flac#0.00-1.00", "Hej! Klockan är åtta.")]
+
+
+def test_where_of_recording_and_transcript_one_is_not_there_the_other_is_not_lost(recording, tmp_path, tone):
+    soundfile.write(tmp_path / "ensam.wav", tone(), 16_000)
+    rows = recording(möte__srt=SRT, borta__vtt=FORMATS["möte__vtt"], README__txt="Om mötet.", möte__txt="Dagordning.")
+    assert problems(rows) == {
+        "möte.flac#0.00-1.00": None,
+        "ensam.wav": "missing transcript",
+        "borta": "missing file",
+    }
+
+
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        ("gone.srt", "missing transcript"), ("../t.srt", "missing transcript"), ("/etc/passwd", "missing transcript"),
+        ("link.srt", "missing transcript"), ("bad.srt", "unreadable transcript"), ("t.doc", "unreadable transcript"),
+    ],
+)  # fmt: skip
+def test_a_recording_whose_transcript_is_of_no_use_is_told(recording, tmp_path, named, problem):
+    (tmp_path / "link.srt").symlink_to("/etc/hostname")
+    rows = recording(
+        metadata__csv=f"file_name,transcript_file\nmöte.flac,{named}\n", bad__srt="1\n0 --> x\n", t__doc=""
+    )
+    assert problems(rows) == {"möte.flac": problem}
+
+
+def test_what_a_transcript_alone_knows_of_speakers_is_kept_and_a_recording_stays_in_one_split(recording):
+    lines = [f"{at}.0\t{at}.9\tHej.\tTalare {at}" for at in range(9)]
+    rows = recording(möte__tsv="\n".join(["start\tend\ttext\tspeaker", *lines]))
+    assert [row.speaker for row in rows] == [f"Talare {at}" for at in range(9)]
+    assert len({row.split for row in rows}) == 1
+
+
+def test_a_name_of_letters_that_are_no_unicode_is_missed_and_not_lost(recording, tmp_path):
+    for suffix in (".flac", ".srt"):
+        (tmp_path / os.fsdecode(b"\xe5" + suffix.encode())).write_text(SRT)
+    assert problems(recording(möte__srt=SRT)) == {"möte.flac#0.00-1.00": None, "\\udce5.flac": "missing file"}

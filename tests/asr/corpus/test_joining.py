@@ -1,0 +1,211 @@
+"""The whole corpus: what may stand beside what, and what is known of it in the end."""
+
+import random
+
+import pandas as pd
+import pytest
+from asr.corpus import joining
+from asr.corpus.clips import Rejected
+from asr.corpus.shards import Packed, Shard
+from asr.settings import Corpus
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SPLITS = ("train", "validation", "test")
+
+
+def pack(*clips, rejected=(), taken_over=False):
+    """A part of (name, split, speaker, sound), each a second long, a shard a split."""
+    shards = []
+    for split in SPLITS:
+        rows = [
+            {
+                "clip": name,
+                "source": "sample",
+                "speaker": who,
+                "seconds": 1.0,
+                "words": 1,
+                "text": "hej",
+                "sound": sound,
+            }
+            for name, its, who, sound in clips
+            if its == split
+        ]
+        if rows:
+            shards.append(Shard("-".join(row["clip"] for row in rows), split, 1, pd.DataFrame(rows)))
+    return Packed(tuple(shards), tuple(Rejected(*one) for one in rejected), taken_over)
+
+
+def join(*parts, **corpus):
+    return joining.join(parts, Corpus(**corpus))
+
+
+def reasons(joined):
+    return dict(joined.rejected.itertuples(index=False))
+
+
+def kept(joined):
+    return {clip for shard in joined.shards for clip in shard.clips["clip"]}
+
+
+def test_found_is_kept_and_rejected_and_each_clip_is_named():
+    joined = join(
+        pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), rejected=[("x", "silent"), ("y", "silent")]),
+        pack(("c", "test", "C", "3"), rejected=[("z", "too long")]),
+    )
+    summary = joined.summary
+    assert (summary["found"], summary["kept"], summary["rejected"]) == (6, 3, 3)
+    assert summary["reasons"] == {"silent": 2, "too long": 1}
+    assert summary["clips"] == {"train": 1, "validation": 1, "test": 1}
+    assert summary["hours"] == pytest.approx(3 / 3600)
+    assert summary["split_hours"] == pytest.approx({"train": 1 / 3600, "validation": 1 / 3600, "test": 1 / 3600})
+    assert (summary["speakers"], summary["speakers_crossing"], summary["sources"]) == (3, 0, {"sample": 3 / 3600})
+    assert reasons(joined) == {"x": "silent", "y": "silent", "z": "too long"}
+
+
+def test_where_nothing_was_set_aside_the_list_keeps_its_columns():
+    assert list(join(pack(("a", "train", "A", "1"))).rejected) == ["clip", "reason"]
+
+
+@pytest.mark.parametrize("parts", [(), (pack(),), (pack(rejected=[("x", "silent")]), pack())])
+def test_a_corpus_of_nothing_has_a_summary_too(parts):
+    joined = join(*parts)
+    assert joined.summary["found"] == joined.summary["rejected"] == len(joined.rejected)
+    assert joined.summary["hours"] == joined.summary["speakers"] == joined.summary["kept"] == 0
+
+
+def test_the_same_sound_twice_in_a_split_stays_once():
+    parts = pack(("a", "train", "A", "1"), ("b", "train", "A", "1")), pack(("c", "train", "A", "1"))
+    assert reasons(join(*parts)) == {"b": "duplicate audio", "c": "duplicate audio"}
+    assert reasons(join(*parts, duplicates_may_stay=True)) == {}
+
+
+@pytest.mark.parametrize("stay", [False, True])
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_same_sound_never_stands_in_two_splits_and_test_keeps_it(stay, order):
+    parts = [pack((split, split, None, "1")) for split in SPLITS][::order]
+    joined = join(*parts, duplicates_may_stay=stay)
+    assert reasons(joined) == {"train": "duplicate across splits", "validation": "duplicate across splits"}
+    assert kept(joined) == {"test"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_speaker_stands_in_one_split_and_test_keeps_them(order):
+    parts = [pack((split, split, "A", split)) for split in SPLITS][::order]
+    parts.append(
+        pack(("other", "train", "B", "4"), ("unknown 1", "train", None, "5"), ("unknown 2", "test", None, "6"))
+    )
+    joined = join(*parts)
+    assert reasons(joined) == {"train": "speaker in another split", "validation": "speaker in another split"}
+    assert joined.summary["speakers_crossing"] == 0
+
+
+def test_speakers_may_cross_where_the_profile_allows_it_and_are_counted():
+    clips = [("a", "train", "A", "1"), ("b", "test", "A", "2"), ("c", "train", "B", "3"), ("d", "validation", "B", "4")]
+    joined = join(pack(*clips, ("e", "test", "C", "5"), ("f", "train", None, "6")), speakers_may_cross=True)
+    assert reasons(joined) == {}
+    assert (joined.summary["speakers"], joined.summary["speakers_crossing"]) == (3, 2)
+
+
+def test_a_name_stands_once_whatever_sounds_under_it():
+    assert reasons(join(pack(("a", "train", "A", "1")), pack(("a", "test", "A", "2")))) == {"a": "listed twice"}
+
+
+def test_none_goes_for_the_sake_of_a_clip_that_has_gone_itself():
+    """A speaks in validation only in a clip that test has already."""
+    joined = join(
+        pack(
+            ("a", "train", "A", "1"),
+            ("b", "validation", "A", "2"),
+            ("c", "test", "C", "2"),
+            ("c", "validation", "C", "3"),
+        ),
+        pack(("d", "train", "D", "3")),
+    )
+    assert reasons(joined) == {"b": "duplicate across splits", "c": "listed twice"}
+    assert kept(joined) == {"a", "c", "d"}
+
+
+def test_where_a_mixture_names_a_source_that_has_no_clip_left_its_hours_are_nought():
+    joined = join(pack(("a", "train", "A", "1")), sources=[{}, {"name": "other"}])
+    assert joined.summary["sources"] == {"sample": 1 / 3600, "other": 0.0}
+
+
+def test_the_fingerprint_knows_which_clips_stay_and_the_order_of_parts():
+    parts = pack(("a", "train", "A", "1"), ("b", "train", "A", "1")), pack(("c", "train", "A", "2"))
+    prints = [
+        join(*parts), join(*parts), join(*parts, duplicates_may_stay=True), join(*parts[::-1]), join(parts[0]),
+        join(pack(("a", "train", "A", "1"), ("b", "train", "A", "1"), rejected=[("x", "silent")]), parts[1]),
+    ]  # fmt: skip
+    found = [one.summary["fingerprint"] for one in prints]
+    assert len(found[0]) == 16
+    assert found[0] == found[1] == found[5]
+    assert len(set(found)) == 4
+
+
+def test_it_tells_how_many_shards_were_not_made_again():
+    joined = join(
+        pack(("a", "train", "A", "1"), ("b", "test", "B", "2"), taken_over=True), pack(("c", "train", "C", "3"))
+    )
+    assert joined.taken_over == 2
+
+
+WHOLE = pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), ("c", "test", "C", "3"))
+
+
+def check(*parts, **corpus):
+    joining.check(join(*parts, **corpus), Corpus(**corpus))
+
+
+def test_a_whole_corpus_is_taken():
+    check(WHOLE)
+
+
+def test_a_split_left_without_a_clip_is_refused_with_the_reasons(refusal):
+    rejected = [("x", "missing file")] * 3 + [("y", "silent")] * 2
+    line = refusal(check, pack(("a", "train", "A", "1"), ("c", "test", "C", "3"), rejected=rejected))
+    assert line == "[corpus] no clip of validation is fit to use; set aside: 3 missing file, 2 silent"
+
+
+def test_where_nothing_at_all_is_fit_that_is_one_line(refusal):
+    assert "no clip of train is fit to use; set aside: 2 unreadable audio" in refusal(
+        check, pack(rejected=[("x", "unreadable audio")] * 2)
+    )
+    assert refusal(check, pack()).endswith("set aside: none")
+
+
+def test_where_speakers_cross_the_refusal_names_the_setting_that_allows_it(refusal):
+    crossing = pack(*((split, split, "A", split) for split in SPLITS))
+    assert refusal(check, crossing).endswith(
+        "set aside: 2 speaker in another split; speakers_may_cross = true lets a speaker stand in several splits"
+    )
+
+
+def test_training_clips_that_would_never_be_drawn_are_refused(refusal):
+    def mixture(weight):
+        return [{"weight": weight}, {"name": "other"}]
+
+    joined = join(WHOLE, sources=mixture(0.5))
+    joining.check(joined, Corpus(sources=mixture(0.5)))
+    assert "[corpus] weight" in refusal(joining.check, joined, Corpus(sources=mixture(0.0)))
+
+
+NAMES = st.sampled_from("abcdef")
+CLIPS = st.tuples(NAMES, st.sampled_from(SPLITS), st.none() | st.sampled_from("ABC"), st.sampled_from("1234"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(CLIPS), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
+def test_whatever_is_joined_no_clip_is_lost_and_no_rule_is_broken(clips, duplicates, crossing, chance: random.Random):
+    parts = [
+        pack(*clips[at : at + 3], rejected=[("x", "silent")] * chance.randrange(3)) for at in range(0, len(clips), 3)
+    ]
+    joined = join(*parts, duplicates_may_stay=duplicates, speakers_may_cross=crossing)
+    summary, stays = joined.summary, joining.table(joined.shards)
+    assert summary["found"] == len(clips) + sum(len(part.rejected) for part in parts)
+    assert summary["kept"] == len(stays) == summary["found"] - len(joined.rejected)
+    assert not stays["clip"].duplicated().any()
+    assert duplicates or not stays["sound"].duplicated().any()
+    assert (stays.groupby("sound")["split"].nunique() <= 1).all()
+    assert crossing or (stays.groupby("speaker")["split"].nunique() <= 1).all()
+    assert not clips or len(stays)

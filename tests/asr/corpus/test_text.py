@@ -1,0 +1,420 @@
+"""What the model should write, and what counts as the same word."""
+
+import unicodedata
+
+import pytest
+from asr.corpus import numerals, text
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers.models.whisper.english_normalizer import BasicTextNormalizer
+
+DEFAULT = ["unicode", "quotes", "dashes"]
+LANGUAGES = st.sampled_from("sv en de fr ja ru fa ko tr hi am cy xx".split())
+ANY = st.text(st.characters(exclude_categories=()), max_size=40)  # surrogates and NULs as well
+PIECES = """\
+0 1 2 5 12 05 007 000 1999 2024 1 000 3,5 14.30 14:05 :e :a % ‰ & § - – — ‑ − -- … . , ; : / ' ’ ” « » ( ) [ ] < > _ ²
+½ ﬁ Å ß Σ İ ğ ١ ９ ， 東京 หก क्या 🇸🇪 ett en två tjugo tjugoen nitton hundra tusen ettusen etttusen miljon procent
+och bil tal t ex T bl o m s v d fl kl nr ca etc dvs osv pga""".split()
+ODD = [
+    "a\u030a",
+    "e\u0301",
+    "J\u030c",
+    "می\u200cخواهم",
+    "👩\u200d🚀",
+    *"\u200b\u00ad\ufeff\u00a0\u2028\r\n\t\x00\ud800\u202e",
+]
+BUSY = st.lists(st.sampled_from([*PIECES, *ODD, *[" "] * 40]), max_size=14).map("".join)
+TEXTS = ANY | BUSY
+STEPS = st.lists(st.sampled_from(list(text.STEPS)), unique=True)
+
+
+def say(figures):
+    return text.written(figures, ["numbers"], "sv")
+
+
+def same(one, other, rule="lenient", language="sv"):
+    return text.scored(one, rule, language) == text.scored(other, rule, language)
+
+
+WRITTEN = [
+    # step, as it comes, as it is written
+    ("unicode", "A\u030asa a\u0308r pa\u030a ide\u0301", "Åsa är på idé"),
+    ("unicode", "\ufeffhej\u200b på\u00ad dig\x00\u202e\ud800", "hej på dig"),
+    ("unicode", "ﬁn ﬂagga, ＡＢＣ　１２３！", "fin flagga, ABC 123!"),
+    ("unicode", "1½ m² och 10\u00a0000\u202fkr", "1½ m² och 10 000 kr"),
+    ("unicode", "hej\tdu\r\n där", "hej du där"),
+    ("quotes", "”Hej”, sa “hon”, »ja« «nej» „jo‟", '"Hej", sa "hon", "ja" "nej" "jo"'),
+    ("quotes", "it’s ‘so’ Lars´", "it's 'so' Lars'"),
+    ("dashes", "han kom - och gick — till slut ― hem", "han kom – och gick – till slut – hem"),
+    ("dashes", "-Hej.\n—Hej själv.", "– Hej. – Hej själv."),
+    ("dashes", "e‑post, e‐post, mejl−adress", "e-post, e-post, mejl–adress"),
+    ("dashes", "10–12, 10—12, 10‒12, 10−12", "10–12, 10–12, 10–12, 10–12"),
+    ("dashes", "08-123 45 67 den 2024-05-01", "08-123 45 67 den 2024-05-01"),
+    ("dashes", "Stockholm–Göteborg", "Stockholm–Göteborg"),
+    ("dashes", "in- och utförsel, -ism, jag vill–", "in- och utförsel, -ism, jag vill–"),
+    ("dashes", "no—yes -- well", "no – yes – well"),
+    ("dashes", "−5 grader, –10 i natt", "-5 grader, -10 i natt"),
+    ("dashes", "jaha…", "jaha..."),
+    ("lower", "ÅÄÖ É Hej İ", "åäö é hej i"),
+    ("unpunctuated", "Hej, du (där)! Vad? ”Jo” – så; 50 % & § 3.", "Hej du där Vad Jo så 50 % & § 3"),
+    ("unpunctuated", "it's FN:s e-post, 3,5 av 14.30 in- och ut -5", "it's FN:s e-post 3,5 av 14.30 in och ut -5"),
+]
+
+
+@pytest.mark.parametrize(("step", "given", "expected"), WRITTEN)
+def test_a_step_writes_one_form(step, given, expected):
+    assert text.written(given, [step], "sv") == expected
+
+
+ABBREVIATED = [
+    ("t. ex. t ex t.ex t.ex. T ex", "t.ex. t.ex. t.ex. t.ex. T.ex."),
+    ("bl. a., bl a, bl.a", "bl.a., bl.a., bl.a."),
+    ("d.v.s. d v s dvs dvs.", "d.v.s. d.v.s. d.v.s. d.v.s."),
+    ("o.s.v. o s v osv osv.", "o.s.v. o.s.v. o.s.v. o.s.v."),
+    ("m. m., m m, m.fl, mfl", "m.m., m.m., m.fl., m.fl."),
+    ("s k, fr o m, t. o. m., p g a, pga, f d", "s.k., fr.o.m., t.o.m., p.g.a., p.g.a., f.d."),
+    ("kl 14, Kl.14, kl halv åtta", "kl. 14, Kl. 14, kl. halv åtta"),
+    ("nr. 5, nr.5, ca. tio, ca 10", "nr 5, nr 5, ca tio, ca 10"),
+    ("etc, etc.", "etc., etc."),
+    ("och så vidare osv...", "och så vidare o.s.v..."),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), ABBREVIATED)
+def test_an_abbreviation_is_written_as_swedes_write_it(given, expected):
+    assert text.written(given, ["abbreviations"], "sv") == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["bla bla", "tom from", "fem mm", "klocka", "S.K. Andersson", "F.D. Roosevelt", "catering", "Vad kostar det nr"],
+)
+def test_what_only_looks_like_an_abbreviation_is_left(given):
+    assert text.written(given, ["abbreviations"], "sv") == given
+
+
+def test_other_languages_keep_their_abbreviations():
+    assert text.written("t ex kl 14", ["abbreviations"], "da") == "t ex kl 14"
+
+
+SAID = [
+    ("0", "noll"),
+    ("21", "tjugoett"),
+    ("40", "fyrtio"),
+    ("100", "hundra"),
+    ("101", "hundraett"),
+    ("1 000", "tusen"),
+    ("1000", "tusen"),
+    ("1.000", "tusen"),
+    ("21 000", "tjugoettusen"),
+    ("2 300 000", "två miljoner trehundratusen"),
+    ("1999", "nittonhundranittionio"),
+    ("1905", "nittonhundrafem"),
+    ("1 999", "tusen niohundranittionio"),
+    ("2024", "tvåtusentjugofyra"),
+    ("1939–1945", "nittonhundratrettionio till nittonhundrafyrtiofem"),
+    ("3,5", "tre komma fem"),
+    ("3,14", "tre komma fjorton"),
+    ("3.5", "tre komma fem"),
+    ("0,05", "noll komma noll fem"),
+    ("kl. 14.30", "kl. fjorton trettio"),
+    ("14:05", "fjorton noll fem"),
+    ("14:00", "fjorton"),
+    ("den 3:e", "den tredje"),
+    ("1:a och 2:a", "första och andra"),
+    ("41:a", "fyrtioförsta"),
+    ("100:e", "hundrade"),
+    ("50 % eller 5%", "femtio procent eller fem procent"),
+    ("10–12 grader", "tio till tolv grader"),
+    ("kl. 8.30–17", "kl. åtta trettio till sjutton"),
+    ("vann med 3–2", "vann med tre två"),
+    ("säsongen 1998–99", "säsongen nittonhundranittioåtta nittionio"),
+    ("den 3 maj", "den tredje maj"),
+    ("1 Januari", "första Januari"),
+    ("-5", "minus fem"),
+    ("90-talet", "nittiotalet"),
+    ("en 50-åring", "en femtioåring"),
+    ("covid-19", "covid-nitton"),
+    ("1, 2, 3", "ett, två, tre"),
+    ("1 procent", "en procent"),
+]
+
+
+@pytest.mark.parametrize(("figures", "expected"), SAID)
+def test_figures_are_written_as_swedes_say_them(figures, expected):
+    assert say(figures) == expected
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        "08-123 45 67",
+        "2024-05-01",
+        "007",
+        "5/12",
+        "10²",
+        "B12",
+        "3a",
+        "9" * 400,
+        "9" * 9000,
+        f"{'9' * 9000}–1",
+        "1–" * 3000 + "1",
+        "3," + "1" * 400,
+        "١٢",
+        "1,2,3",
+        "10–12 maj",
+        "17.4.1",
+        "00:e",
+        "½",
+    ],
+)
+def test_figures_that_are_not_read_as_a_number_are_left(figures):
+    assert say(figures) == figures
+
+
+def test_a_lone_1_is_left_where_only_the_noun_knows_en_or_ett():
+    assert say("1 bil och 1 hus, kapitel 1.") == "1 bil och 1 hus, kapitel ett."
+
+
+@pytest.mark.parametrize(
+    ("language", "given", "expected"),
+    [
+        ("en", "1,200 of 21", "one thousand two hundred of twenty-one"),
+        ("de", "1.000.000", "eine Million"),
+        ("nb", "21", "21"),
+        ("zh", "21", "21"),
+        ("am", "21", "21"),
+        ("it", "3,5 e -5", "3,5 e -5"),
+        ("kk", "5", "бес"),
+    ],
+)
+def test_other_languages_say_whole_numbers_where_they_are_known(language, given, expected):
+    assert text.written(given, ["numbers"], language) == expected
+
+
+def test_steps_go_in_one_order_however_they_are_listed():
+    every = list(text.STEPS)
+    messy = "”T EX” kl 14.30 — 3,5 %…"
+    assert text.written(messy, every, "sv") == text.written(messy, every[::-1], "sv")
+    assert text.written(messy, every, "sv") == "t ex kl fjorton trettio tre komma fem procent"
+
+
+def test_no_step_leaves_the_text_but_for_spaces():
+    assert text.written("  T ex\n ”ja”  ", [], "sv") == "T ex ”ja”"
+
+
+def test_languages_keep_what_spells_in_them():
+    assert text.written("می\u200cخواهم", ["unicode"], "fa") == "می\u200cخواهم"
+    assert text.written("你好，！１", ["unicode"], "zh") == "你好，！1"
+    assert text.written("ISPARTA İZMİR", ["lower"], "tr") == "ısparta izmir"
+    assert text.written("« Bonjour »", ["quotes"], "fr") == '"Bonjour"'
+
+
+@settings(max_examples=400)
+@given(TEXTS, STEPS, LANGUAGES)
+def test_what_is_written_is_written_the_same_again(given, steps, language):
+    once = text.written(given, steps, language)
+    assert text.written(once, steps, language) == once
+
+
+@settings(max_examples=400)
+@given(TEXTS, st.sampled_from(list(text.STEPS)))
+def test_so_it_is_by_each_step_alone(given, step):
+    once = text.written(given, [step], "sv")
+    assert text.written(once, [step], "sv") == once
+
+
+@given(st.text(st.sampled_from([*"åäöéÅÄÖÉaz -–—'”.,1\u200b"]) | st.characters(), max_size=60))
+def test_no_swedish_letter_is_lost_by_default(given):
+    def letters(of):
+        return [letter for letter in unicodedata.normalize("NFC", of) if letter in "åäöéÅÄÖÉ"]
+
+    assert letters(text.written(given, DEFAULT, "sv")) == letters(given.translate(dict.fromkeys(range(0xFF00, 0xFFF0))))
+
+
+SAME = [
+    ("23", "tjugotre"),
+    ("23", "tjugo tre"),
+    ("1 000", "tusen"),
+    ("1 000", "ettusen"),
+    ("1000", "ett tusen"),
+    ("105", "etthundrafem"),
+    ("105", "hundra fem"),
+    ("1999", "nittonhundranittionio"),
+    ("1 999", "ett tusen niohundra nittionio"),
+    ("2024", "tjugohundratjugofyra"),
+    ("2024", "två tusen tjugofyra"),
+    ("21 000", "tjugoettusen"),
+    ("21 bilar", "tjugoen bilar"),
+    ("2 300 000", "två miljoner trehundra tusen"),
+    ("1 miljon", "en miljon"),
+    ("1 %", "en procent"),
+    ("3,5", "tre komma fem"),
+    ("10–12", "tio till tolv"),
+    ("3 maj", "tredje maj"),
+    ("3:e", "tredje"),
+    ("90-talet", "nittiotalet"),
+    ("12/34", "tolv trettiofyra"),
+    ("kl. 14", "klockan fjorton"),
+    ("Kl 14.30", "klockan fjorton trettio"),
+    ("t.ex.", "till exempel"),
+    ("T ex", "till exempel"),
+    ("dvs.", "det vill säga"),
+    ("d.v.s.", "det vill säga"),
+    ("o.s.v.", "och så vidare"),
+    ("fr.o.m.", "från och med"),
+    ("nr 5", "nummer fem"),
+    ("ca", "cirka"),
+    ("e-post", "epost"),
+    ("mejl-adress", "mejladress"),
+    ("Å & Ä", "å och ä"),
+    ("50 %", "femtio procent"),
+    ("§ 5", "paragraf fem"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_lenient_takes_two_spellings_for_the_same_words(one, other):
+    assert same(one, other)
+    assert not same(one, other, "basic")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("idé", "ide"),
+        ("armé", "arme"),
+        ("en hund", "ett hund"),
+        ("nio", "tio"),
+        ("100", "1 000"),
+        ("in- och ut", "inoch ut"),
+    ],
+)
+def test_lenient_still_knows_different_words(one, other):
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("3.5", "3,5"), ("10-12", "10–12"), ("14.30", "14:30"), ("”Hej”", "hej!")])
+def test_lenient_hears_no_difference_that_basic_does_not(one, other):
+    assert same(one, other)
+    assert same(one, other, "basic")
+
+
+def test_lenient_reads_a_numeral_only_where_it_is_one():
+    said = "hundratals tusentals fem sex sju tolv tretton ettan tvåa femtioåring tre och en halv"
+    assert text.scored(said, "lenient", "sv") == said
+
+
+def test_lenient_elsewhere_is_basic_and_numbers():
+    assert same("21 men", "twenty-one men", language="en")
+    assert same("21 xx!", "21 XX", language="zh")
+
+
+def test_verbatim_counts_case_and_punctuation_and_no_more():
+    assert same("A\u030asa  säger: Hej! ", "Åsa säger: Hej!", "verbatim")
+    assert not same("Hej", "hej", "verbatim")
+    assert not same("Hej!", "Hej", "verbatim")
+
+
+@pytest.mark.parametrize("rule", list(text.RULES))
+def test_a_letter_in_two_unicode_forms_is_the_same_word(rule):
+    said = "Åsa är på ön, à la carte med ÉN idé ≮ tre > två"
+    assert same(said, unicodedata.normalize("NFD", said), rule)
+
+
+@settings(max_examples=400)
+@given(TEXTS)
+@example("Hej (skratt) [musik] <brus> på 10 000 m² – 3,5 %!")
+@example("Kl. 14.30, t.ex. FN:s e-post… ½ ﬁ １２ İ")
+def test_basic_is_whispers_own_on_nfc(given):
+    given = unicodedata.normalize("NFC", given)
+    assert text.scored(given, "basic", "sv") == " ".join(BasicTextNormalizer()(given).split())
+
+
+@settings(max_examples=400)
+@given(TEXTS, st.sampled_from(list(text.RULES)), LANGUAGES)
+def test_what_is_scored_is_scored_the_same_again(given, rule, language):
+    once = text.scored(given, rule, language)
+    assert text.scored(once, rule, language) == once
+
+
+NUMERALS = [
+    *numerals.ONES,
+    *numerals.TENS,
+    *numerals.TEENS,
+    "en",
+    "hundra",
+    "tusen",
+    "ettusen",
+    "tjugoett",
+    "miljon",
+    "100",
+    "1",
+    "1999",
+    "x",
+]
+
+
+@settings(max_examples=400)
+@given(st.lists(st.sampled_from(NUMERALS), max_size=8).map(" ".join))
+def test_numerals_in_a_row_are_scored_the_same_again(given):
+    once = text.scored(given, "lenient", "sv")
+    assert text.scored(once, "lenient", "sv") == once
+
+
+@given(st.integers(0, 999_999_999))
+def test_a_number_is_the_same_in_figures_and_in_words(number):
+    assert same(str(number), say(f"{number:,}".replace(",", " ")))
+
+
+FOREIGN = [
+    ("Åsa, Örjan & Ängla à la carte – idé 5 %!", "sv", None, 0),
+    ("A\u030asa i São Paulo, François, Łukasz, Dvořák", "sv", None, 1),  # ř
+    ("Привет", "sv", None, 6),
+    ("Привет, iPhone 15", "ru", None, 0),
+    ("Здраво zdravo", "sr", None, 0),
+    ("東京タワーへ行く々ABC、ｱ１", "ja", None, 0),
+    ("안녕 漢字", "ko", None, 0),
+    ("안녕", "ja", None, 2),
+    ("हिन्दी", "hi", None, 0),
+    ("Zażółć Привет", "pl", None, 6),
+    ("Hej Å", "sv", "hej", 1),
+    ("HEJ straße", "sv", "hejstraß", 0),
+    ("hej", "sv", "HEJ", 0),
+    ("hej", "sv", "", 3),
+    ("123 \u0301\u200d🙂 _", "sv", "a", 0),
+]
+
+
+@pytest.mark.parametrize(("given", "language", "alphabet", "count"), FOREIGN)
+def test_letters_of_no_use_to_the_language_are_counted(given, language, alphabet, count):
+    assert text.foreign(given, language, alphabet) == count
+
+
+def test_every_language_of_whisper_is_known_by_its_script():
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    assert set(" ".join(text.SCRIPTS.values()).split()) <= set(LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ("", 0),
+        (" – ... ", 0),
+        ("Hej, du – där!", 3),
+        ("3,5 %", 1),
+        ("東京へ行く", 3),
+        ("ไปไหน", 3),
+        ("我 use Python", 3),
+        ("안녕 하세요", 2),
+    ],
+)
+def test_words_are_those_that_are_spoken(given, count):
+    assert text.words(given) == count
+
+
+@given(TEXTS, LANGUAGES)
+def test_a_text_is_wordless_when_it_has_no_word_and_no_text_is_too_odd_to_judge(given, language):
+    assert text.wordless(given) == (text.words(given) == 0)
+    assert 0 <= text.foreign(given, language) <= len(unicodedata.normalize("NFC", given))

@@ -1,0 +1,420 @@
+"""From a timed transcript to clips: what is read, what is joined, and what stands alone with its reason."""
+
+import itertools
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from asr.corpus import transcripts
+from asr.corpus.transcripts import Segment, cut, parse
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+SRT = """1
+00:00:01,200 --> 00:00:03,400
+Åsa köper ägg
+på lördag.
+
+2
+00:00:03,900 --> 00:01:05,000
+I Örebro är det <i>sju</i> grader.
+"""
+SAID = [Segment(1.2, 3.4, "Åsa köper ägg på lördag."), Segment(3.9, 65.0, "I Örebro är det sju grader.")]
+VTT = "WEBVTT\n\n" + SRT.replace(",", ".")
+FULL = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 65
+tiers? <exists>
+size = 1
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "Åsa"
+        xmin = 0
+        xmax = 65
+        intervals: size = 4
+        intervals [1]:
+            xmin = 0
+            xmax = 1.2
+            text = ""
+        intervals [2]:
+            xmin = 1.2
+            xmax = 3.4
+            text = "Åsa köper ägg
+på lördag."
+        intervals [3]:
+            xmin = 3.4
+            xmax = 3.9
+            text = " "
+        intervals [4]:
+            xmin = 3.9
+            xmax = 65
+            text = "I Örebro är det sju grader."
+"""
+HEAD = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n65\n<exists>\n'
+TIER = '"IntervalTier"\n"{}"\n0\n65\n2\n1.2\n3.4\n"Åsa köper ägg på lördag."\n3.9\n65\n"I Örebro är det sju grader."\n'
+SHORT = HEAD + "1\n" + TIER.format("Åsa")
+CSV = 'start,end,text\n1.2,3.4,Åsa köper ägg på lördag.\n3.9,65,"I Örebro är det sju grader."\n'
+TSV = CSV.replace(",", "\t")
+JSONL = "\n".join(json.dumps({"start": one.start, "end": one.end, "text": one.text}) for one in SAID)
+FILES = {
+    "möte.srt": SRT,
+    "möte.vtt": VTT,
+    "möte.TextGrid": FULL,
+    "kort.TextGrid": SHORT,
+    "möte.csv": CSV,
+    "möte.tsv": TSV,
+    "möte.jsonl": JSONL,
+}
+
+
+def texts(name, content):
+    return [one.text for one in parse(name, content.encode())]
+
+
+def complaint(name, content):
+    """The one line with which a transcript is refused."""
+    with pytest.raises(ValueError) as caught:
+        parse(name, content if isinstance(content, bytes) else content.encode())
+    line = str(caught.value)
+    assert line.strip()
+    assert "\n" not in line
+    assert len(line) < 200
+    return line
+
+
+# What is read
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_every_format_tells_the_same_in_every_encoding(name, ends, encoding):
+    assert parse(name, FILES[name].replace("\n", ends).encode(encoding)) == SAID
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_suffix_may_be_written_large(name):
+    assert parse(name.upper(), FILES[name].encode()) == SAID
+
+
+def test_the_suffixes_are_all_that_is_read():
+    assert {"." + name.lower().rpartition(".")[2] for name in FILES} == set(transcripts.SUFFIXES)
+    assert ".srt" in complaint("möte.docx", SRT)
+
+
+@pytest.mark.parametrize(
+    ("caption", "text"),
+    [
+        ("<b>Hej</b> <font color='#fff'>på</font> {\\an8}dig", "Hej på dig"),
+        ("Hej<br>på<BR/>dig\\Noch du", "Hej på dig och du"),
+        ("Smör &amp; br&ouml;d&nbsp;&lrm;nu", "Smör & bröd nu"),
+        ("hej<00:00:01.500><c> på</c><00:00:02.000><c.gul> dig</c>", "hej på dig"),
+        ("Är x < y och y > z?", "Är x < y och y > z?"),
+        ("Det var <ohörbart> igår {sic}", "Det var <ohörbart> igår {sic}"),
+        ("Hej\n\npå dig", "Hej på dig"),
+        ("Hur många?\n112", "Hur många? 112"),
+        ("", ""),
+    ],
+)
+def test_captions_lose_their_markup_and_no_words(caption, text):
+    """YouTube's times between words stand in a line just like a caption's own."""
+    times = "00:00:01.000 --> 00:00:05.000"
+    assert texts("a.srt", f"1\n{times}\n{caption}\n\n2\n{times}\nslut\n") == [text, "slut"]
+    assert texts("a.vtt", f"WEBVTT\n\n{times} align:start position:0%\n{caption}\n\n{times}\nslut\n") == [text, "slut"]
+
+
+def test_a_number_that_is_said_is_no_caption_number():
+    times = "00:00:01,000 --> 00:00:02,000"
+    assert texts("a.srt", f"1\n{times}\n1984\n\n2\n{times}\n7\n") == ["1984", "7"]
+    assert texts("a.srt", f"{times}\n1984\n{times}\n7\n") == ["1984", "7"]
+    assert texts("a.srt", f"1\n{times}\n1984\n2\n{times}\n7\n") == ["1984", "7"]
+
+
+def test_what_webvtt_says_beside_its_captions_is_not_said():
+    content = """WEBVTT - Möte
+Kind: captions
+
+STYLE
+::cue { color: red }
+
+NOTE
+rättad av Bo
+
+inledning
+00:01.000 --> 00:02.000
+Hej!
+
+NOTE klar så långt
+
+svar
+100:00:03.000 --> 100:00:04.000
+Hej hej!
+"""
+    assert parse("a.vtt", content.encode()) == [Segment(1.0, 2.0, "Hej!"), Segment(360003.0, 360004.0, "Hej hej!")]
+
+
+def test_a_voice_tag_is_the_speaker():
+    captions = ["<v.högt Åsa Öst>Hej</v>", "<v Åsa &amp; Co>Hej", "<v Åsa>Hej</v> <v Bo>Hej</v> <v Åsa>då", "Hej"]
+    content = "WEBVTT\n\n" + "\n\n".join(f"00:01.000 --> 00:02.000\n{one}" for one in captions)
+    assert [one.speaker for one in parse("a.vtt", content.encode())] == ["Åsa Öst", "Åsa & Co", "Åsa & Bo", None]
+
+
+def test_a_tier_is_the_speaker_where_there_are_several():
+    points = '"TextTier"\n"klockan"\n0\n65\n1\n7.5\n"pling"\n'
+    two = parse("a.TextGrid", (HEAD + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode())
+    assert two == [replace(one, speaker=who) for who in ("Åsa", "Bo") for one in SAID]
+    one = parse("a.TextGrid", (HEAD + "2\n" + points + TIER.format("Åsa")).encode())
+    assert one == SAID
+
+
+def test_a_text_grid_is_read_as_praat_reads_it():
+    """What does not stand free is a comment, and a quotation mark within a text is doubled."""
+    said = '"Hon sa ""hej"", intervals [2] ! = 7 <exists> item [1]:"'
+    content = HEAD + f'1 tier(s)\n"IntervalTier" "Åsa" 0 65 ! hela mötet, 2 timmar\n1 -0.5 1e1 {said}'
+    assert parse("a.TextGrid", content.encode()) == [
+        Segment(-0.5, 10.0, 'Hon sa "hej", intervals [2] ! = 7 <exists> item [1]:')
+    ]
+
+
+def test_a_table_may_have_speakers_and_other_columns_and_swedish_commas():
+    content = "Talare;Start;End;Text;Speaker\n1;1,25;2;Hej, du!;Åsa\n2;3;4;;\n"
+    assert parse("a.csv", content.encode()) == [Segment(1.25, 2.0, "Hej, du!", "Åsa"), Segment(3.0, 4.0, "")]
+    content = '{"start": 1, "end": "2", "text": null, "speaker": 17}\n\n{"start": 3, "end": 4, "text": "a\\nb"}\n'
+    assert parse("a.jsonl", content.encode()) == [Segment(1.0, 2.0, "", "17"), Segment(3.0, 4.0, "a b")]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('"Hej" sa hon', "Hej sa hon"),
+        ('"Hej', "Hej"),
+        ('"Hon sa ""hej"""', 'Hon sa "hej"'),
+        ('Hon sa "hej"', 'Hon sa "hej"'),
+    ],
+)
+def test_a_quotation_mark_swallows_no_other_line(line, text):
+    assert texts("a.tsv", f'start\tend\ttext\n0\t1\t{line}\n1\t2\toch gick"\n') == [text, 'och gick"']
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.srt", SRT.replace("00:01:05", "00:0x:05"), "line 7"),
+        ("a.vtt", VTT.replace("00:01:05", "00:0x:05"), "line 9"),
+        ("a.srt", SRT.replace("900 -->", "900 ->"), "line 6"),
+        ("a.srt", SRT.replace("\n\n2\n", "\n").replace("900 -->", "900 ->"), "line 5"),
+        ("a.vtt", VTT.replace("2\n00:00:03.900 --> 00:01:05.000", "00:00:0"), "line 8"),
+        ("a.srt", "Undertexter av Bo\n\n" + SRT, "Undertexter av Bo"),
+        ("a.TextGrid", SHORT.replace("3.9", '"3.9"'), "line 16: a number"),
+        ("a.TextGrid", SHORT.replace("ägg på", 'ägg" på'), "line 15: a number"),
+        ("a.TextGrid", SHORT + "1\n", "more than it promises"),
+        ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
+        ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
+        ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
+        ("a.tsv", TSV + "70\t71\n", "line 4: 2 values for 3 columns"),
+        ("a.csv", CSV + "1:10,71,Hej\n", "line 4: '1:10' is no time"),
+        ("a.csv", CSV.replace("text", "words"), "start, end, words"),
+        ("a.jsonl", JSONL + "\n{'start': 1}", "line 3"),
+        ("a.jsonl", JSONL + '\n{"start": 1, "text": "a"}', "start, text"),
+        ("a.jsonl", JSONL + '\n{"start": true, "end": 2, "text": "a"}', "line 3: True is no time"),
+        ("a.jsonl", JSONL + '\n{"start": 1, "end": 2, "text": "\\ud800"}', "line 3"),
+        ("a.jsonl", "[" * 100_000, "line 1"),
+        ("a.srt", SRT.encode("utf-16-le"), "byte order mark"),
+        ("a.srt", SRT.encode("utf-16")[:-1], "broken UTF-16"),
+        ("a.srt", SRT.encode() + b"\xe5r", "line 9 is broken UTF-8"),
+        ("a.srt", b"\x81", "Windows-1252"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_and_where(name, content, why):
+    assert why in complaint(name, content)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("content", ["", "\n\n", "hej hopp", "WEBVTT\n\nNOTE tomt\n", "start,end,text\n"])
+def test_a_transcript_without_segments_is_refused(name, content):
+    complaint(name, content)
+
+
+@given(st.sampled_from(sorted(FILES)), st.binary() | st.text().map(str.encode))
+def test_random_bytes_are_read_or_refused_in_one_line(name, content):
+    try:
+        assert parse(name, content)
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.data())
+def test_a_torn_or_damaged_file_is_read_or_refused_in_one_line(data):
+    name = data.draw(st.sampled_from(sorted(FILES)))
+    content = FILES[name].encode(data.draw(st.sampled_from(["utf-8", "utf-16", "cp1252"])))
+    at = data.draw(st.integers(0, len(content)))
+    damage = data.draw(
+        st.binary(max_size=3) | st.text(st.sampled_from('"\n,;\t-<>{}[]:0é'), max_size=3).map(str.encode)
+    )
+    rest = data.draw(st.integers(0, 9) | st.just(len(content)))
+    try:
+        assert parse(name, content[:at] + damage + content[at + rest :])
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_torn_file_never_tells_what_the_whole_one_does_not(name):
+    """Its last words may be torn; those before stand, or the file is refused."""
+    content = FILES[name].encode("utf-8-sig")
+    for length in range(len(content)):
+        try:
+            read = parse(name, content[:length])
+        except ValueError:
+            continue
+        assert read[:-1] == SAID[: len(read) - 1]
+        assert SAID[len(read) - 1].text.startswith(read[-1].text.rstrip("</i"))
+
+
+# What is cut
+
+
+def said(*times, who=None):
+    return [Segment(start, end, f"ord {at}", who) for at, (start, end) in enumerate(times)]
+
+
+def spans(segments, longest=30.0, **more):
+    return [(one.start, one.end, one.problem) for one in cut(segments, longest, **more)]
+
+
+def test_neighbours_are_joined_and_keep_their_times():
+    (one,) = cut([Segment(3.0, 4.5, "Hej på dig!", "Åsa"), Segment(5.0, 6.0, "Hur är läget?", "Åsa")], 30.0)
+    assert (one.start, one.end, one.text, one.speaker) == (3.0, 6.0, "Hej på dig! Hur är läget?", "Åsa")
+    assert one.segments == (Segment(0.0, 1.5, "Hej på dig!", "Åsa"), Segment(2.0, 3.0, "Hur är läget?", "Åsa"))
+    assert one.problem is None
+
+
+def test_a_cut_is_as_long_as_may_be_and_no_longer():
+    assert spans(said((0, 10), (10, 20), (20, 30), (30, 31))) == [(0, 30, None), (30, 31, None)]
+
+
+def test_a_long_pause_a_change_of_speakers_and_another_gap_part_cuts():
+    assert spans(said((0, 1), (3, 4), (6.1, 7))) == [(0, 4, None), (6.1, 7, None)]
+    assert spans(said((0, 1), (3, 4)), gap=1.0) == [(0, 1, None), (3, 4, None)]
+    assert spans(said((0, 1), who="Åsa") + said((1, 2), who="Bo")) == [(0, 1, None), (1, 2, None)]
+
+
+def test_a_segment_that_is_too_long_stands_alone_for_the_judge_of_clips():
+    assert spans(said((0, 1), (1, 42), (42, 43))) == [(0, 1, None), (1, 42, None), (42, 43, None)]
+
+
+def test_unsorted_segments_are_sorted():
+    assert spans(said((5, 6), (0, 1), (1, 2))) == [(0, 2, None), (5, 6, None)]
+
+
+@pytest.mark.parametrize("text", ["[musik]", "(skrattar) …", "♪", "<ohörbart>", "*host*", "-", ""])
+def test_where_nothing_is_said_a_cut_ends(text):
+    segments = [Segment(0, 1, "hej"), Segment(1, 2, text), Segment(2, 3, "då")]
+    assert spans(segments) == [(0, 1, None), (1, 2, "no words"), (2, 3, None)]
+    assert cut(segments, 30.0)[1].text == text
+
+
+def test_words_are_words_beside_brackets_and_over_music():
+    assert spans([Segment(0, 9, "[musik]"), Segment(1, 2, "hej [skratt]"), Segment(2, 3, "då")]) == [
+        (0, 9, "no words"),
+        (1, 3, None),
+    ]
+
+
+@pytest.mark.parametrize("times", [(2, 2), (2, 1), (2, math.inf), (2, math.nan), (-1, 2)])
+def test_impossible_times_end_a_cut_and_are_told(times):
+    found = spans(said((0, 1), times, (3, 4)))
+    assert sorted(found, key=str)[:2] if times[0] < 0 else found[0] == (0, 1, None)
+    assert [problem for *_, problem in found].count("impossible times") == 1
+    assert len(found) == (2 if times[0] < 0 else 3)
+
+
+@pytest.mark.parametrize("start", [math.nan, math.inf, -math.inf])
+def test_a_start_that_is_no_time_comes_last(start):
+    assert [problem for *_, problem in spans([Segment(start, 2, "hej"), *said((0, 1), (1, 2))])] == [
+        None,
+        "impossible times",
+    ]
+
+
+def test_a_caption_that_lingers_a_little_ends_where_the_next_begins():
+    for who in ("Åsa", "Bo"):
+        first, *_ = cut([Segment(0, 2.1, "hej", "Åsa"), Segment(2, 4, "då", who)], 30.0)
+        assert first.segments[0].end == 2.0
+        assert first.problem is None
+
+
+@pytest.mark.parametrize(("who", "problem"), [("Bo", "speakers at once"), ("Åsa", "captions that overlap")])
+def test_what_is_said_at_once_is_told(who, problem):
+    segments = said((0, 1), (5, 9), (9, 10), who="Åsa") + said((7, 8), who=who)
+    assert spans(segments) == [(0, 1, None), (5, 9, problem), (7, 8, problem), (9, 10, None)]
+
+
+def test_everything_under_a_long_segment_is_told():
+    found = spans(said((0, 20), who="Åsa") + said((1, 2), (10, 11), (19.9, 22), who="Bo"))
+    assert [problem for *_, problem in found] == ["speakers at once"] * 3 + [None]
+
+
+def test_captions_that_roll_are_told_and_not_learnt_twice():
+    """As YouTube's do: each begins with the line before, and 10 ms of that line alone stand between."""
+    rolling = [
+        (0, 2, "nu är vi framme"),
+        (2, 2.01, "nu är vi framme"),
+        (2.01, 4, "nu är vi framme i Örebro på kvällen"),
+    ]
+    last = (4, 5, "i Örebro på kvällen och det regnar")
+    assert {problem for *_, problem in spans([Segment(*one) for one in [*rolling, last]])} == {"words that come twice"}
+    assert spans([Segment(0, 1, "Ja, ja."), Segment(1, 2, "Ja, ja.")]) == [(0, 2, None)]
+    assert spans([Segment(0, 1, "tack så mycket", "Åsa"), Segment(1, 2, "tack så mycket", "Bo")]) == [
+        (0, 1, None),
+        (1, 2, None),
+    ]
+
+
+TIMES = st.floats(0, 100).map(lambda time: round(time, 2))
+WORDS = st.sampled_from(["hej på dig", "[musik]", "ja", "nu är vi i Örebro", "", "Åsa!"])
+ANY = st.builds(Segment, TIMES | st.floats(), TIMES | st.floats(), WORDS, st.sampled_from([None, "Åsa", "Bo"]))
+SOME = st.builds(lambda one, length: replace(one, end=one.start + length), ANY, st.sampled_from([0.1, 1.0, 2.5, 40.0]))
+SEGMENTS = st.lists(ANY | SOME, max_size=30).map(
+    lambda found: [
+        replace(one, text=f"{one.text} {at}" if one.text.isalpha() else one.text) for at, one in enumerate(found)
+    ]
+)
+
+
+@given(SEGMENTS, st.sampled_from([1.0, 5.0, 30.0]), st.sampled_from([0.0, 0.5, 2.0]))
+@example([Segment(0.0, 0.1, "a"), Segment(0.0, 3.0, "b")], 30.0, 2.0)
+def test_every_segment_is_in_exactly_one_cut(segments, longest, gap):
+    cuts = cut(segments, longest, gap)
+    kept = [(one.text, one.speaker) for found in cuts for one in found.segments]
+    assert sorted(kept, key=str) == sorted(((one.text, one.speaker) for one in segments), key=str)
+    for found in cuts:
+        assert found.text == " ".join(one.text for one in found.segments)
+        assert {one.speaker for one in found.segments} == {found.speaker}
+
+
+@given(SEGMENTS, st.sampled_from([1.0, 5.0, 30.0]), st.sampled_from([0.0, 0.5, 2.0]))
+def test_times_stay_in_order_within_the_cut_and_the_cut_within_the_limit(segments, longest, gap):
+    cuts = cut(segments, longest, gap)
+    possible = [found.start for found in cuts if found.problem != "impossible times"]
+    assert possible == sorted(possible)
+    fit = [found for found in cuts if found.problem is None]
+    for before, after in itertools.pairwise(fit):
+        assert before.end <= after.start
+    for found in cuts:
+        length = found.end - found.start
+        if len(found.segments) > 1:
+            assert found.problem is None
+            assert length <= longest
+        if found.problem is None:
+            times = [time for one in found.segments for time in (one.start, one.end)]
+            assert times == sorted(times)
+            assert (times[0], times[-1]) == (0, length)
+            assert all(after.start - before.end <= gap + 1e-9 for before, after in itertools.pairwise(found.segments))

@@ -1,0 +1,250 @@
+"""The stand-ins for the Hub and for Google's storage, as real clients in processes of their own see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from servers.bucket import Bucket
+from servers.hub import Hub
+
+SPLITS = {"train": 2, "validation": 1, "test": 1}  # files
+CLIPS = 6  # a file, in two row groups
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a Hub with a data set of speech, and a model on two branches."""
+    root = tmp_path_factory.mktemp("hub")
+    for split, files in SPLITS.items():
+        for number in range(files):
+            file = root / "datasets" / "acme" / "speech" / "data" / f"{split}-{number:05d}-of-{files:05d}.parquet"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(speech(f"{split}{number}", file.parent), file, row_group_size=CLIPS // 2)
+    save_whisper(root / "models" / "acme" / "whisper", seed=0)
+    save_whisper(root / "models" / "acme" / "whisper@strict", seed=1)
+    return root
+
+
+def speech(name: str, scratch: Path) -> pa.Table:
+    rows = []
+    for number in range(CLIPS):
+        sound = scratch / "clip.flac"
+        soundfile.write(sound, np.random.default_rng(number).normal(0, 0.1, 16_000), 16_000)
+        audio = {"bytes": sound.read_bytes(), "path": f"{number}.flac"}
+        rows.append({"audio": audio, "transcription": f"{name} {number}"})
+        sound.unlink()
+    return pa.Table.from_pylist(rows)
+
+
+def save_whisper(folder: Path, seed: int) -> None:
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    torch.manual_seed(seed)
+    small = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    sizes = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 100}
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
+    tokens |= {"suppress_tokens": None, "begin_suppress_tokens": None}
+    WhisperForConditionalGeneration(WhisperConfig(**small, **sizes, **tokens)).save_pretrained(folder)
+
+
+@pytest.fixture
+def hub(repositories: Path):
+    with Hub(repositories) as server:
+        yield server
+
+
+def run(program: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What a Python process does with a program whose last word is a `print(json.dumps(...))`."""
+    return subprocess.run(
+        [sys.executable, "-c", "import json\n" + program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def told(done: subprocess.CompletedProcess[str]) -> object:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+STREAM = """
+from datasets import Audio, load_dataset
+def stream(split):
+    return load_dataset("acme/speech", split=split, streaming=True).cast_column("audio", Audio(decode=False))
+"""
+
+
+def test_datasets_streams_every_split_with_its_sound(hub: Hub, tmp_path: Path) -> None:
+    program = STREAM + (
+        "rows = {split: list(stream(split)) for split in ('train', 'validation', 'test')}\n"
+        "print(json.dumps({split: [[row['transcription'], row['audio']['path'], row['audio']['bytes'][:4].decode()]"
+        " for row in found] for split, found in rows.items()}))"
+    )
+    found = told(run(program, hub.env(tmp_path)))
+    for split, files in SPLITS.items():
+        assert found[split] == [
+            [f"{split}{file} {clip}", f"{clip}.flac", "fLaC"] for file in range(files) for clip in range(CLIPS)
+        ]
+
+
+def test_a_shard_of_a_stream_is_a_file_and_reads_no_other(hub: Hub, tmp_path: Path) -> None:
+    program = STREAM + (
+        "train = stream('train')\n"
+        "print(json.dumps([train.num_shards, [row['transcription'] for row in train.shard(2, 1)]]))"
+    )
+    assert told(run(program, hub.env(tmp_path))) == [2, [f"train1 {clip}" for clip in range(CLIPS)]]
+    bodies = [asked.rpartition("/")[2] for asked in hub.requests if asked.startswith("GET") and ".parquet" in asked]
+    # The first file is asked for its columns' names, and only the second for its rows.
+    assert bodies.count("train-00001-of-00002.parquet") >= 1
+    assert bodies[-1] == "train-00001-of-00002.parquet"
+
+
+def test_a_connection_dropped_in_the_middle_of_a_file_costs_a_stream_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.drop(1, r"train-00001.*\.parquet")
+    done = run(STREAM + "print(json.dumps(len(list(stream('train')))))", hub.env(tmp_path))
+    assert told(done) == 2 * CLIPS
+    assert "peer closed connection without sending complete message body" in done.stderr
+
+
+def test_a_server_that_fails_is_asked_again(hub: Hub, tmp_path: Path) -> None:
+    hub.fail(1, 503, "/tree/")
+    assert told(run(STREAM + "print(json.dumps(len(list(stream('test')))))", hub.env(tmp_path))) == CLIPS
+
+
+def test_what_is_not_there_is_told(hub: Hub, tmp_path: Path) -> None:
+    asked = {
+        "'acme/nothing'": "DatasetNotFoundError: Dataset 'acme/nothing' doesn't exist on the Hub",
+        "'acme/speech', revision='nowhere'": "DatasetNotFoundError: Revision 'nowhere' doesn't exist",
+        "'acme/speech', 'sv_se'": "ValueError: BuilderConfig 'sv_se' not found. Available: ['default']",
+        "'acme/speech', split='dev'": "ValueError: Bad split: dev. Available splits: ['train', 'validation', 'test']",
+    }
+    for said, expected in zip(told(run(refusals(asked), hub.env(tmp_path))), asked.values(), strict=True):
+        assert said.startswith(expected)
+
+
+def test_a_locked_repository_opens_to_its_token_only(hub: Hub, tmp_path: Path) -> None:
+    for hidden, expected in ((False, "'acme/speech' is a gated dataset"), (True, "'acme/speech' doesn't exist")):
+        hub.lock("acme/speech", "hf_friend", hidden)
+        asked = ["'acme/speech'", "'acme/speech', token='hf_stranger'", "'acme/speech', token='hf_friend'"]
+        nobody, stranger, friend = told(run(refusals(asked), hub.env(tmp_path / str(hidden))))
+        assert expected in nobody
+        assert expected in stranger
+        assert friend == ""
+
+
+def refusals(calls: Iterable[str]) -> str:
+    """A program that tells how `load_dataset` refuses each of these arguments, an empty string where it does not."""
+    lines = ["from datasets import load_dataset", "said = []"]
+    for call in calls:
+        lines += ["try:", f"    load_dataset({call}, streaming=True)", "    said.append('')"]
+        lines += ["except Exception as error:", "    said.append(f'{type(error).__name__}: {error}')"]
+    return "\n".join([*lines, "print(json.dumps(said))"])
+
+
+def test_transformers_loads_a_whisper_of_either_branch_by_its_name(hub: Hub, tmp_path: Path) -> None:
+    program = (
+        "from transformers import WhisperForConditionalGeneration\n"
+        "def weight(**more):\n"
+        "    model = WhisperForConditionalGeneration.from_pretrained('acme/whisper', **more)\n"
+        "    return [model.config.d_model, float(next(model.parameters()).sum())]\n"
+        "print(json.dumps([weight(), weight(revision='strict')]))"
+    )
+    main, strict = told(run(program, hub.env(tmp_path)))
+    assert main[0] == strict[0] == 16
+    assert main != strict
+
+
+def test_huggingface_hub_sees_what_the_folder_holds(hub: Hub, tmp_path: Path) -> None:
+    program = (
+        "from huggingface_hub import HfApi\n"
+        "api = HfApi()\n"
+        "ask = dict(repo_id='acme/speech', repo_type='dataset')\n"
+        "info = api.repo_info(**ask)\n"
+        "top = [entry.path for entry in api.list_repo_tree(**ask)]\n"
+        "deep = [entry.path for entry in api.list_repo_tree(**ask, recursive=True, expand=True)]\n"
+        "(file,) = api.get_paths_info(**ask, paths=['data/test-00000-of-00001.parquet', 'data/none'])\n"
+        "print(json.dumps([info.sha, top, deep, file.size, file.lfs.sha256]))"
+    )
+    sha, top, deep, size, digest = told(run(program, hub.env(tmp_path)))
+    files = sorted((hub.root / "datasets" / "acme" / "speech" / "data").glob("*.parquet"))
+    assert top == ["data"]
+    assert deep == ["data", *(f"data/{file.name}" for file in files)]
+    assert size == files[0].stat().st_size
+    assert len(sha) == 40
+    assert len(digest) == 64
+
+
+def test_a_changed_file_is_a_new_commit(tmp_path: Path) -> None:
+    readme = tmp_path / "datasets" / "acme" / "speech" / "README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_text("one", encoding="utf-8")
+    with Hub(tmp_path) as hub:
+        first = json.load(urllib.request.urlopen(f"{hub.url}/api/datasets/acme/speech"))["sha"]
+        readme.write_text("two!", encoding="utf-8")
+        assert json.load(urllib.request.urlopen(f"{hub.url}/api/datasets/acme/speech"))["sha"] != first
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{hub.url}/api/datasets/acme/speech", timeout=5)
+
+
+def test_a_bucket_keeps_what_is_put_into_it_for_this_process_and_for_others(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "åäö 1.txt").write_text("Åsa", encoding="utf-8")
+    (folder / "metadata.csv").write_text("file_name\n", encoding="utf-8")
+    (folder / "empty.txt").touch()
+    names = ["sv/empty.txt", "sv/metadata.csv", "sv/train/åäö 1.txt"]
+    program = (
+        "from google.cloud import storage\n"
+        "bucket = storage.Client().bucket('speech')\n"
+        "found = sorted(blob.name for blob in bucket.list_blobs(prefix='sv/'))\n"
+        "bucket.blob('theirs').upload_from_string(b'x' * 3_000_000)\n"
+        "print(json.dumps([found, bucket.blob(found[-1]).download_as_text()]))"
+    )
+    with Bucket(tmp_path) as bucket:
+        assert bucket.put(folder, "sv") == names
+        assert told(run(program, bucket.env())) == [names, "Åsa"]
+        there = bucket.client().bucket(bucket.name)
+        assert sorted(blob.name for blob in there.list_blobs()) == [*names, "theirs"]
+        assert len(there.blob("theirs").download_as_bytes()) == 3_000_000
+
+
+def test_a_bucket_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "import pathlib, time\n"
+        "from servers.bucket import Bucket\n"
+        f"with Bucket(pathlib.Path({str(tmp_path)!r})) as bucket:\n"
+        "    print(bucket.endpoint, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env={**os.environ})
+    endpoint = owner.stdout.readline().strip()
+    assert urllib.request.urlopen(endpoint, timeout=5).read() == b"OK"
+    owner.send_signal(signal.SIGKILL)
+    owner.communicate()
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(endpoint, timeout=5)
+        except OSError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the emulator outlived its owner")
