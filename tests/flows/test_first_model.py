@@ -1,0 +1,85 @@
+"""The profile for a first real model, from data set to release, over HTTP from a small Hub."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from metaflow import Flow
+from servers.hub import Hub
+
+PROFILE = Path(__file__).parents[2] / "flows" / "profiles" / "swedish-tiny.toml"
+MAKE = """
+import io, json, sys
+sys.path.insert(0, {flows!r})
+from pathlib import Path
+import pyarrow as pa, pyarrow.parquet as pq
+from asr.corpus import clips, folder, sources
+from asr.settings import Settings
+from asr.training import models
+root = Path({root!r})
+tiny = Settings.model_validate({{"model": {{"width": 32, "heads": 2, "encoder_layers": 1, "vocabulary": 300}}}})
+models.save(root / "models/KBLab/kb-whisper-tiny", *models.prepare(tiny, ["Klockan är halv åtta."]))
+script = root / "datasets/google/fleurs/fleurs.py"
+script.parent.mkdir(parents=True)
+script.write_text("raise SystemExit('scripts are not run')")
+rows = folder.rows(sources.SAMPLE, 30.0)
+for split in ("train", "validation", "test"):
+    some = [row for row in rows if row.split == split][:8]
+    for config, word in (("sv_se", ""), ("da_dk", "Dansk ")):
+        path = root / f"datasets/google/fleurs@refs%2Fconvert%2Fparquet/{{config}}/{{split}}/0000.parquet"
+        path.parent.mkdir(parents=True)
+        sounds = [clips.encode(clips.pcm(clips.decode(row.audio))) for row in some]
+        pq.write_table(pa.table({{
+            "id": list(range(len(some))),
+            "audio": [{{"bytes": sound, "path": f"{{at}}.wav"}} for at, sound in enumerate(sounds)],
+            "transcription": [row.text.lower() for row in some],
+            "raw_transcription": [word + row.text for row in some],
+            "gender": [0] * len(some),
+        }}), path)
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, flow_file):
+    place = tmp_path_factory.mktemp("first")
+    code = MAKE.format(flows=str(flow_file.parent), root=str(place / "hub"))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+    profile = place / "first.toml"
+    shorter = (
+        PROFILE.read_text(encoding="utf-8").replace("steps = 300", "steps = 4").replace("trials = 2", "trials = 1")
+    )
+    profile.write_text(shorter, encoding="utf-8")
+    with Hub(place / "hub") as hub:
+        hub.drop(times=1, match="sv_se/train")
+        command = [sys.executable, str(flow_file), "--config", "profile", str(profile), "run"]
+        environment = {**hub.env(place / "home"), "METAFLOW_USER": "tests"}
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield place, hub.requests, done.stdout
+
+
+@pytest.fixture
+def held(run, monkeypatch):
+    from metaflow import metadata
+
+    before = os.getcwd()
+    os.chdir(run[0])
+    metadata(f"local@{run[0]}")
+    yield Flow("WhisperFlow").latest_run["end"].task.data
+    os.chdir(before)
+
+
+def test_the_model_learns_from_the_data_set_of_that_language_alone(run, held):
+    assert held.corpus["clips"] == {"train": 8, "validation": 8, "test": 8}
+    assert held.corpus["sources"].keys() == {"google-fleurs"}
+    assert not any(text.startswith("Dansk") for text in held.scores["reference"])
+    assert all(text[0].isupper() for text in held.scores["reference"])
+    assert not any("GET" in asked and "da_dk" in asked and "resolve" in asked for asked in run[1])
+
+
+def test_it_is_fine_tuned_from_the_base_on_the_hub_and_released(run, held):
+    assert held.report["baseline_wer"] is not None
+    assert Path(held.release["path"], "model.safetensors").is_file()
+    assert any("KBLab/kb-whisper-tiny" in asked for asked in run[1])
