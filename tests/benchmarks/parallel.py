@@ -23,6 +23,7 @@ sys.path.insert(0, str(FLOWS))
 
 from asr import compute, settings  # noqa: E402
 from asr.corpus import shards, sources  # noqa: E402
+from asr.store import Store  # noqa: E402
 
 TRIALS = 3
 QUIET = {
@@ -35,11 +36,18 @@ import sys
 sys.path.insert(0, {flows!r})
 from asr import compute, settings
 compute.use({threads})
+from asr.corpus import joining, shards, sources
+from asr.store import Store
 from asr.training import search, trial
 from pathlib import Path
+import tempfile
 profile = settings.load("[training]\\nsteps = {steps}\\nevaluations = 1\\n")
 one = search.trials(profile)[{number}]
-trial.fine_tune(one, profile, sorted(Path({folder!r}).glob("*.parquet")), lambda line: None)
+store = Store.at(Path({folder!r}))
+made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]  # as they are kept already
+with tempfile.TemporaryDirectory() as scratch:
+    speech = shards.Speech(joining.join(made, profile.corpus).shards, Path(scratch), store.fetch)
+    trial.fine_tune(one, profile, speech, lambda line: None)
 """
 
 
@@ -56,9 +64,10 @@ def finish(*trials: subprocess.Popen[bytes]) -> None:
 def main(steps: int, rounds: int) -> None:
     times: dict[str, list[float]] = {"side by side": [], "one after another": []}
     with tempfile.TemporaryDirectory() as scratch:
-        folder, corpus = Path(scratch), settings.Settings().corpus
-        for number, rows in enumerate(shards.plan(sources.rows(corpus), corpus)):
-            (folder / f"{number:03d}.parquet").write_bytes(shards.pack(rows, corpus)[0])
+        folder, sample = Path(scratch), settings.Settings()
+        store = Store.at(folder)
+        for part in sources.parts(sample.corpus):
+            shards.make(part, sample, store)
         for _ in range(rounds):
             began = time.perf_counter()
             finish(*(start(number, compute.threads(TRIALS), steps, folder) for number in range(TRIALS)))
