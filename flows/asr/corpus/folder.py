@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused
-from asr.corpus import transcripts
+from asr.corpus import cuts, transcripts
 from asr.corpus.files import Away, Here, below
 from asr.corpus.rows import Row, carve, split_of
 
@@ -76,7 +76,7 @@ def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) 
     except (ValueError, OSError):
         yield replace(row, problem="unreadable transcript")
         return
-    for cut in transcripts.cut(segments, longest):
+    for cut in cuts.cut(segments, longest):
         yield replace(
             row,
             clip=f"{row.clip}#{cut.start:.2f}-{cut.end:.2f}",

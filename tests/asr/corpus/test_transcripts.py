@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from asr.corpus import transcripts
-from asr.corpus.transcripts import Segment, cut, parse
+from asr.corpus.cuts import cut
+from asr.corpus.transcripts import Segment, parse
 from hypothesis import example, given
 from hypothesis import strategies as st
 
