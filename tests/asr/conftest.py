@@ -30,7 +30,7 @@ def tone():
 
 @pytest.fixture(scope="session")
 def encoded():
-    """A function that writes (samples,) float32 with FFmpeg: the file's suffix tells the container."""
+    """A function that writes (samples,) or (samples, channels) float32 by FFmpeg; the suffix tells the container."""
 
     def write(path, sound, rate, codec, layout="mono", film=False):
         with av.open(str(path), "w") as file:
@@ -45,8 +45,8 @@ def encoded():
                     file.mux(pictures.encode(piece))
             context.is_open or context.open()
             resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size)
-            channels = np.repeat(sound[None], av.AudioLayout(layout).nb_channels, axis=0)
-            frame = av.AudioFrame.from_ndarray(channels, format="fltp", layout=layout)
+            planes = np.broadcast_to(sound.T, (av.AudioLayout(layout).nb_channels, len(sound)))
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
             frame.sample_rate = rate
             for piece in (*resampler.resample(frame), *resampler.resample(None), None):
                 file.mux(stream.encode(piece))
@@ -190,7 +190,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """Two busy cores are slower with two threads than with one."""
     import torch

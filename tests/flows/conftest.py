@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,19 @@ import pytest
 from metaflow import Runner, namespace
 
 FLOW = Path(__file__).parents[2] / "flows" / "whisper_flow.py"
+SAMPLE = FLOW.parent / "sample"
 TINY = """
 name = "tiny"
 [corpus]
-limit_clips = 24
 shard_clips = 40
+exclude = "withdrew.txt"
+[[corpus.sources]]
+limit_clips = 20
+[[corpus.sources]]
+source = "folder"
+path = "mine"
+name = "mine"
+weight = 2.0
 [model]
 width = 32
 heads = 2
@@ -49,9 +58,28 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("place")
 
 
+def lay_out(corpus: Path) -> None:
+    """Recordings of one's own, four clips a split; six more lines of train are of no use."""
+    for split in ("train", "validation", "test"):
+        (corpus / split).mkdir(parents=True)
+        clips = sorted((SAMPLE / split).glob("*.ogg"))[-4:]
+        lines = ["file_name,transcription,speaker_id", *(f"{clip.name},Hej på dig,{split}" for clip in clips)]
+        for clip in clips:
+            shutil.copy(clip, corpus / split)
+        if split == "train":
+            lines += ["noise.ogg,Inte ljud,x", "nothing.wav,Tom,x", "gone.wav,Borta,x", "../../tiny.toml,Ute,x"]
+            lines += ["withdrawn.ogg,Hej,Anna", f"{clips[0].name},Hej igen,x"]
+            shutil.copy(clips[0], corpus / split / "withdrawn.ogg")
+        (corpus / split / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (corpus / "train" / "noise.ogg").write_text("this is no audio")
+    (corpus / "train" / "nothing.wav").write_bytes(b"")
+
+
 @pytest.fixture(scope="session")
 def tiny_run(place: Path):
-    """A finished run of the whole flow on a tiny cut of the sample, which many tests look at."""
+    """A finished run of the whole flow on a tiny cut of the sample and a folder, which many tests look at."""
+    lay_out(place / "mine")
+    (place / "withdrew.txt").write_text("# in May\nAnna\n", encoding="utf-8")
     profile = place / "tiny.toml"
     profile.write_text(TINY, encoding="utf-8")
     with Runner(str(FLOW), cwd=str(place), show_output=False, config=[("profile", str(profile))]).run() as running:

@@ -53,6 +53,12 @@ def test_the_same_corpus_has_the_same_fingerprint(failed, tiny_run):
     assert failed[1]["collect"].task.data.corpus == tiny_run.run["collect"].task.data.corpus
 
 
+def test_an_unchanged_part_is_not_made_again_and_the_log_says_so(failed):
+    logs = [task.stdout for task in failed[1]["preprocess"]]
+    assert len(logs) == 6
+    assert all("unchanged since an earlier run, not made again" in log for log in logs)
+
+
 def test_resume_finishes_without_redoing_what_is_finished(failed, place, flow):
     ended = flow("resume", cwd=place)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -66,15 +72,19 @@ def test_resume_finishes_without_redoing_what_is_finished(failed, place, flow):
     assert Path(run["end"].task.data.release["path"]) == place / "again" / f"tiny-{run.id}"
 
 
-def test_ctrl_c_leaves_the_resume_command(place, tiny_run, flow_file):
-    command = [sys.executable, str(flow_file), "--config", "profile", "tiny.toml", "run"]
+def test_a_corpus_may_have_hundreds_of_parts_and_ctrl_c_leaves_the_resume_command(tmp_path, flow_file):
+    """Metaflow's own limit is a hundred."""
+    (tmp_path / "many.toml").write_text("[corpus]\nlimit_clips = 50\nshard_clips = 1\n")
+    command = [sys.executable, str(flow_file), "--config", "profile", "many.toml", "run"]
     running = subprocess.Popen(
-        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert running.stdout
     for line in running.stdout:
         if "preprocess" in line and "starting" in line:
             break
+    else:
+        pytest.fail(running.communicate()[1])
     time.sleep(0.5)  # into the step's work
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=60)

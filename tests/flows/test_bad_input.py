@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import soundfile
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
 
@@ -54,38 +53,28 @@ def test_a_learning_rate_for_training_from_nothing_is_refused_on_a_pretrained_ba
     assert "preprocess" not in said
 
 
-@pytest.fixture
-def half_bad(tmp_path) -> Path:
-    """A corpus of the user's own in which some clips are of no use."""
-    corpus = tmp_path / "mine"
-    for split, count in (("train", 8), ("validation", 3), ("test", 3)):
-        (corpus / split).mkdir(parents=True)
-        lines = ["file_name,transcription,speaker_id"]
-        for clip in sorted((SAMPLE / split).glob("*.ogg"))[:count]:
-            shutil.copy(clip, corpus / split)
-            lines.append(f"{clip.name},Hej på dig,{split}")
-        (corpus / split / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with (corpus / "train" / "metadata.csv").open("a", encoding="utf-8") as table:
-        table.write("noise.ogg,Inte ljud,x\nempty.wav,Tom,x\ngone.wav,Borta,x\n")
-        table.write(f"../train/{clip.name.replace('test', 'train')}x,,x\n")
-    (corpus / "train" / "noise.ogg").write_text("this is no audio")
-    soundfile.write(corpus / "train" / "empty.wav", [], 16_000)
-    return corpus
+WRONG = {
+    '[[corpus.sources]]\n[[corpus.sources]]\nsource = "folder"\n': '[corpus] sources.1: source = "folder" needs path',
+    '[corpus]\nexclude = "withdrew.txt"\n': "withdrew.txt cannot be read",
+    '[text]\nwriting = ["lowercase"]\n': "[text] writing.0: Input should be 'unicode', 'quotes'",
+}
 
 
-def test_bad_clips_are_set_aside_with_their_reason_and_counted(half_bad):
-    from asr.corpus import shards, sources
-    from asr.settings import Corpus
+@pytest.mark.parametrize("profile", WRONG)
+def test_a_wrong_line_on_the_corpus_is_refused_before_any_work(flow, tmp_path, profile):
+    said = refused(flow, tmp_path, profile)
+    assert WRONG[profile] in said
+    assert not (tmp_path / ".metaflow" / "WhisperFlow").exists()
 
-    corpus = Corpus(source="folder", path=half_bad)
-    rows = sources.rows(corpus)
-    _, clips, rejected = shards.pack(rows, corpus)
-    assert len(rows) == len(clips) + len(rejected) == 18
-    reasons = {one.clip: one.reason for one in rejected}
-    assert reasons["train/noise.ogg"] == "unreadable audio"
-    assert reasons["train/empty.wav"] == "too short"
-    assert reasons["train/gone.wav"] == "missing file"
-    assert sorted(reasons.values()).count("empty text") == 1
+
+def test_speakers_who_cross_splits_are_refused_in_one_line_that_says_how_to_allow_them(flow, tmp_path):
+    for at, split in enumerate(("train", "validation", "test")):
+        (tmp_path / "mine" / split).mkdir(parents=True)
+        shutil.copy(sorted((SAMPLE / split).glob("*.ogg"))[at], tmp_path / "mine" / split / "a.ogg")
+        (tmp_path / "mine" / split / "metadata.csv").write_text("file_name,text,speaker_id\na.ogg,Hej,Anna\n")
+    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
+    [line] = [line for line in said.splitlines() if "speakers_may_cross" in line]
+    assert "[corpus] no clip of train is fit to use; set aside: 2 speaker in another split" in line
 
 
 def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):

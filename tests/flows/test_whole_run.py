@@ -28,13 +28,47 @@ def release(held) -> Path:
     return Path(held.release["path"])
 
 
+REASONS = {
+    "mine/train/noise.ogg": "unreadable audio",
+    "mine/train/nothing.wav": "unreadable audio",
+    "mine/train/gone.wav": "missing file",
+    "mine/../../tiny.toml": "outside the folder",
+    "mine/train/withdrawn.ogg": "excluded",
+}
+
+
 def test_nothing_vanishes_between_found_and_kept(held):
     corpus = held.corpus
-    assert corpus["found"] == corpus["kept"] + corpus["rejected"] == 72
+    assert corpus["found"] == corpus["kept"] + corpus["rejected"] == 72 + 6
     assert len(held.rejected) == corpus["rejected"]
     assert list(held.rejected.columns) == ["clip", "reason"]
     assert corpus["hours"] > 0
     assert len(corpus["fingerprint"]) == 16
+
+
+def test_bad_clips_are_set_aside_with_their_reason_and_counted(held):
+    reasons = dict(held.rejected.itertuples(index=False))
+    assert REASONS.items() < reasons.items()
+    assert [reason for clip, reason in reasons.items() if clip not in REASONS] == ["listed twice"]
+    assert held.corpus["reasons"] == {
+        "unreadable audio": 2, "missing file": 1, "outside the folder": 1, "excluded": 1, "listed twice": 1,
+    }  # fmt: skip
+
+
+def test_each_source_of_a_mixture_keeps_its_name_in_every_report(held, tiny_run):
+    hours = held.corpus["sources"]
+    assert list(hours) == ["sample", "mine"]
+    assert sum(hours.values()) == pytest.approx(held.corpus["hours"])
+    assert held.scores["source"].value_counts().to_dict() == {"sample": 20, "mine": 4}
+    assert held.report["wer_by_source"].keys() == {"sample", "mine"}
+    assert f"mine {hours['mine']:.2f} h" in Run(tiny_run.run.pathspec)["search"].task.stdout
+
+
+def test_a_part_tells_what_became_of_it(tiny_run):
+    told = sorted(task.stdout for task in Run(tiny_run.run.pathspec)["preprocess"])
+    assert len(told) == 6
+    assert any("4 clips kept (0.0" in log and "6 set aside" in log for log in told)
+    assert not any("not made again" in log for log in told)
 
 
 def test_the_winner_has_the_lowest_validation_wer(held):
@@ -107,7 +141,7 @@ def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, rel
 
     transcriber = engine.load(held.space).Transcriber(release)
     first = held.scores.iloc[0]
-    sound = soundfile.read(SAMPLE / first["clip"], dtype="float32")[0]
+    sound = soundfile.read(SAMPLE / first["clip"].removeprefix("sample/"), dtype="float32")[0]
     # The run served the clip from 16-bit FLAC in a batch.
     flac = io.BytesIO()
     soundfile.write(flac, np.clip(sound, -1, 1), 16_000, format="FLAC", subtype="PCM_16")
@@ -125,7 +159,13 @@ def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
 
 def test_the_plan_is_told_before_training(tiny_run):
     plan = Run(tiny_run.run.pathspec)["search"].task.stdout
-    for word in ("train      24 clips", "rejected   0", "trials     2 of 12 steps", "time       about", "disk"):
+    for word in (
+        "train      24 clips",
+        "rejected   6: 2 unreadable audio",
+        "trials     2 of 12 steps",
+        "time       about",
+        "disk",
+    ):
         assert word in plan
 
 

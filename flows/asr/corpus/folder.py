@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import json
 import posixpath
+import unicodedata
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -54,7 +55,7 @@ def _rows(files: Here | Away, folder: str, split: str | None, longest: float) ->
     timed = table.get("transcript_file", nothing)
     for name, said, who, times in zip(map(_text, table["file_name"]), words, speakers, timed, strict=True):
         speaker = _text(who).strip() or None
-        clip = inside(folder, name)
+        clip = _spelled(files, inside(folder, name))
         row = Row(clip or name, split or carve(speaker or clip or name), _text(said), speaker, None)
         if name and (clip is None or files.place(clip) is None):
             yield replace(row, problem="outside the folder")
@@ -67,7 +68,7 @@ def _rows(files: Here | Away, folder: str, split: str | None, longest: float) ->
 
 def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) -> Iterator[Row]:
     """The clips of a recording."""
-    name = inside(folder, times)
+    name = _spelled(files, inside(folder, times))
     if name is None or files.place(name) is None or not files.has(name):
         yield replace(row, problem="missing transcript")
         return
@@ -109,7 +110,7 @@ def metadata(files: Here | Away, folder: str) -> pd.DataFrame:
     except (ValueError, OSError, RecursionError, OverflowError, pa.ArrowException) as error:  # as the parsers do
         raise Refused(f"[corpus] path: {path} cannot be read: {(str(error).splitlines() or [''])[0]}") from None
     if "file_name" not in table or not {*TEXTS, "transcript_file"} & set(table):
-        has = ", ".join(map(str, table)) or "none"
+        has = "".join(mark if mark.isprintable() else "?" for mark in ", ".join(map(str, table)))[:300] or "none"
         raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
     return table
 
@@ -184,6 +185,12 @@ def inside(folder: str, name: str) -> str | None:
         return None
     path = posixpath.normpath(posixpath.join(folder, name))
     return path if path.startswith(folder and folder + "/") and not path.startswith("..") and path != "." else None
+
+
+def _spelled(files: Here | Away, path: str | None) -> str | None:
+    """The path as the files have it: in names from macOS å is two letters, in metadata it is often one."""
+    forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))] if path else []
+    return next((form for form in forms if files.has(form)), path)
 
 
 def _text(value: Any) -> str:

@@ -55,5 +55,6 @@ def carve(who: str) -> str:
 
     A speaker stands whole on one side, and stays there as the corpus grows.
     """
-    part = int.from_bytes(hashlib.sha256(who.encode("utf-8", "replace")).digest()[:4], "big") % 10
+    name = unicodedata.normalize("NFC", who).encode("utf-8", "replace")
+    part = int.from_bytes(hashlib.sha256(name).digest()[:4], "big") % 10
     return {0: "validation", 1: "test"}.get(part, "train")

@@ -49,7 +49,7 @@ GROUP = 100  # clips a row group: what a reader takes into memory at once
 MOST_BYTES = 128 << 20  # of a shard, which a task holds in memory
 EXAMPLES, EXAMPLE_SECONDS = 2, 10.0  # clips of each split that a part's card plays, of two speakers; and the longest
 REPORT_SECONDS = 20.0
-MAKERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")  # libraries whose version can change a shard's bytes
+MAKERS = ("av", "num2words", "numpy", "pyarrow", "soundfile", "soxr")  # whose version can change a shard's bytes
 
 
 @dataclass(frozen=True)

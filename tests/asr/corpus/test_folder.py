@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -170,6 +171,18 @@ def test_a_name_that_leads_to_no_clip_is_told_with_its_problem(traps, rows, plac
     found = [row for row in rows(traps) if row.split == "train"][1:]
     assert len(found) == len(NOWHERE)
     assert (found[place].problem, found[place].audio) == (list(NOWHERE.values())[place], None)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_is_found_in_either_unicode_form(tmp_path, tone, form):
+    """Files from macOS have å in two letters, and the table beside them often in one; or the other way round."""
+    soundfile.write(tmp_path / unicodedata.normalize(form, "två.flac"), tone(), 16_000)
+    (tmp_path / unicodedata.normalize(form, "två.srt")).write_text(SRT)
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "två")
+    (tmp_path / "metadata.csv").write_text(f"file_name,transcript_file\n{other}.flac,{other}.srt\n{other}.flac,\n")
+    rows = folder.rows(tmp_path, 30.0)
+    assert [row.problem for row in rows] == [None, None]
+    assert all(row.audio.is_file() for row in rows)
 
 
 def test_training_cannot_borrow_a_clip_of_test(audiofolder, rows):

@@ -163,6 +163,26 @@ def test_a_folder_of_parquet_is_read_the_same(speech, read, hub):
     assert not any("resolve" in asked for asked in hub.requests)
 
 
+def test_an_audiofolder_on_the_hub_is_read_as_one_at_home(tmp_path, read, hub):
+    for split, clips in (("train", (1, 2)), ("validation", (3,)), ("test", (4,))):
+        folder = tmp_path / "hub/datasets/owner/recordings" / split
+        folder.mkdir(parents=True)
+        for clip in clips:
+            (folder / f"{clip}.flac").write_bytes(sound(clip))
+        lines = [f"{clip}.flac,mening {clip}" for clip in (*clips, 9)]
+        (folder / "metadata.csv").write_text("\n".join(["file_name,transcription", *lines]))
+    [(rows, parts)] = read({"id": "owner/recordings"})
+    assert parts == 3
+    assert [row[0] for row in rows if not row[4]] == [
+        "train/1.flac",
+        "train/2.flac",
+        "validation/3.flac",
+        "test/4.flac",
+    ]
+    assert [row[4] for row in rows if row[4]] == ["missing file"] * 3
+    assert rows[0][5] == len(sound(1))
+
+
 def test_a_path_that_leads_out_of_the_data_set_is_not_followed(speech, read, tmp_path):
     (tmp_path / "secret.flac").write_bytes(sound(5))
     hostile = [{"bytes": None, "path": path} for path in (

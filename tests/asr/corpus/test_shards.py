@@ -196,7 +196,7 @@ def test_a_second_run_makes_nothing_again_and_says_so(corpus, store, preprocess)
     assert not any(taken_over(first))
     assert all(taken_over(again))
     assert all("unchanged since an earlier run, not made again" in str(one) for one in again)
-    assert after.summary == {**before.summary, "taken_over": 6}
+    assert after.summary == before.summary
     assert after.rejected.equals(before.rejected)
 
 

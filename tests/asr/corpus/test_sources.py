@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from asr.corpus import sources
+from asr.corpus.rows import carve
 from asr.settings import Corpus, Settings
 
 SPLITS = ("train", "validation", "test")
@@ -116,6 +117,7 @@ def test_one_name_in_two_unicode_forms_is_one_speaker(audiofolder):
     parts = each(speaker_id="Åsa")
     parts["train"] = each(speaker_id="A\u030asa")["train"]
     assert {row.speaker for row in listed(audiofolder(parts))} == {"Åsa"}
+    assert carve("Åsa") == carve("A\u030asa")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from asr.corpus.shards import Speech
 from asr.settings import Settings
 from asr.training import trial
 from asr.training.search import Trial
@@ -64,6 +65,27 @@ def test_a_base_is_trained_further(run, tiny, base, speech, one_thread):
     assert model.config.d_model == 32
     assert outcome.steps == 2
     assert len(processor.tokenizer) == model.config.vocab_size
+
+
+def test_clips_are_drawn_by_their_sources_weights_and_compared_as_the_profile_says(
+    tiny, preprocess, store, tmp_path, monkeypatch, one_thread
+):
+    mixed = {
+        "sources": [{"limit_clips": 4, "weight": 0.5}, {"name": "again", "limit_clips": 6, "weight": 3.0}],
+        "speakers_may_cross": True, "duplicates_may_stay": True,
+    }  # fmt: skip
+    training = {"steps": 1, "evaluations": 1, "validation_clips": 1}
+    settings = Settings.model_validate(
+        {**tiny.model_dump(), "corpus": mixed, "text": {"scoring": "lenient"}, "training": training}
+    )
+    drawn, compared = [], []
+    buckets, errors = trial.LengthBuckets, trial.rates.errors
+    monkeypatch.setattr(trial, "LengthBuckets", lambda *sizes: drawn.append(sizes[-1]) or buckets(*sizes))
+    monkeypatch.setattr(trial.rates, "errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
+    speech = Speech(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
+    trial.fine_tune(POINT, settings, speech, lambda line: None)
+    assert drawn == [[0.5] * 4 + [3.0] * 6]
+    assert compared == [("lenient", "sv")]
 
 
 def test_the_alignment_head_is_no_part_of_the_model(run):
