@@ -105,7 +105,7 @@ def _clip(row: Row, sound: np.ndarray | str, corpus: Corpus) -> Clip | Rejected:
         text=row.text,
         speaker=row.speaker,
         seconds=round(len(sound) / RATE, 3),
-        flac=encode(samples),
+        flac=as_it_is(row, len(samples)) or encode(samples),
         sound=hashlib.sha256(samples.tobytes()).hexdigest()[:16],
         segments=row.segments,
     )
@@ -244,6 +244,28 @@ def _possible(rate: int) -> int:
 def pcm(sound: np.ndarray) -> np.ndarray:
     """(samples,) int16 of (samples,) float32. What came from 16 bits comes back to the same ones."""
     return np.clip(np.rint(sound * 32_768), -32_768, 32_767).astype("<i2")
+
+
+def as_it_is(row: Row, samples: int) -> bytes | None:
+    """The row's file where it is the very FLAC that `encode` would write but for its tags, which go.
+
+    Half the time of such a clip would go into encoding it once more.
+    """
+    if row.end is not None or not row.audio:
+        return None
+    try:
+        flac = row.audio if isinstance(row.audio, bytes) else Path(row.audio).read_bytes()
+        # A block of 34 bytes first (RFC 9639, 8.2); in it 20 bits of rate, 3 of channels, 5 of depth, 36 of length.
+        shape = (RATE << 44) + (15 << 36) + samples
+        if flac[:4] != b"fLaC" or flac[5:8] != b"\0\0\x22" or flac[18:26] != shape.to_bytes(8, "big"):
+            return None
+        at, last = 4, False
+        while not last:  # over the blocks of metadata
+            last, at = flac[at] >= 0x80, at + 4 + int.from_bytes(flac[at + 1 : at + 4], "big")
+    except (OSError, IndexError):
+        return None
+    tagged = flac[-128:-125] == b"TAG"
+    return None if tagged or at >= len(flac) else b"fLaC\x80" + flac[5:42] + flac[at:]
 
 
 def encode(samples: np.ndarray) -> bytes:

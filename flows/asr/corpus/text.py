@@ -94,9 +94,14 @@ def foreign(text: str, language: str, alphabet: str | None = None) -> int:
         own = {"LATIN", "MODIFIER"}  # names in Latin letters turn up in any script
         own |= {script for script, languages in SCRIPTS.items() if language in languages.split()}
         return sum(_script(letter) not in own for letter in letters)
-    native = set(unicodedata.normalize("NFC", SWEDISH if alphabet is None else alphabet))
-    native |= {other for letter in native for other in (letter.lower(), letter.upper())}
+    native = _native(SWEDISH if alphabet is None else alphabet)
     return sum(native.isdisjoint((letter, letter.lower())) for letter in letters)
+
+
+@cache
+def _native(alphabet: str) -> frozenset[str]:
+    letters = set(unicodedata.normalize("NFC", alphabet))
+    return frozenset(letters | {other for letter in letters for other in (letter.lower(), letter.upper())})
 
 
 def words(text: str) -> int:

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_tags_and_pictures_of_a_file_are_not_kept(tone):
     )
     tagged = plain[:4] + b"\x00" + plain[5:42] + blocks + plain[42:] if plain[4] < 128 else None
     kept = judge(tagged)
-    assert kept.flac == plain
+    assert kept.flac == clips.as_it_is(Row("a", "train", "hej", None, plain), len(samples))
     assert b"Hemlig" not in kept.flac
 
 
@@ -514,3 +515,21 @@ def test_an_hour_of_recording_is_cut_in_little_memory(tmp_path):
     [(told, megabytes, _)] = measured(tmp_path / "a.flac", spans=spans)
     assert told == {"kept": len(spans)}
     assert megabytes < 30
+
+
+@pytest.mark.parametrize("torn", [8, 30, 41, 50])
+def test_flac_whose_tags_run_beyond_its_end_is_not_taken_as_it_is(tone, torn):
+    samples = clips.pcm(tone(0.5))
+    flac = clips.encode(samples)
+    hostile = flac[:5] + b"\0\0\x22" + flac[8:43] + b"\xff\xff\xff" + flac[46:]
+    row = Row("a", "train", "hej", None, flac[:torn])
+    assert clips.as_it_is(row, len(samples)) is None
+    assert clips.as_it_is(replace(row, audio=hostile), len(samples)) is None
+    assert clips.as_it_is(replace(row, audio=flac + b"TAG" + bytes(125)), len(samples)) is None
+    assert clips.as_it_is(replace(row, audio=flac), len(samples) + 1) is None
+
+
+def test_flac_that_is_as_wanted_is_not_encoded_again(tone):
+    samples = clips.pcm(tone(0.5))
+    kept = clips.as_it_is(Row("a", "train", "hej", None, clips.encode(samples)), len(samples))
+    assert (soundfile.read(io.BytesIO(kept), dtype="int16")[0] == samples).all()
