@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from servers.local import Served
 
 SIGNED = "signature=0123456789abcdef"  # what must not be told on: it opens the archive to everyone
 REFUSALS = {
@@ -24,7 +25,7 @@ REFUSALS = {
 }
 
 
-class Collective:
+class Collective(Served):
     """The Collective of some archives by id, from `with` to the end of its block."""
 
     def __init__(self, archives: dict[str, Path], key: str = "right-key") -> None:
@@ -38,14 +39,8 @@ class Collective:
         self.requests: list[str] = []  # "METHOD path STATUS", in the order of their coming
         self.ranges: list[str | None] = []  # as the downloads asked for them
 
-    def __enter__(self) -> Collective:
-        self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def server(self) -> _Server:
+        return _Server(self)
 
     @property
     def url(self) -> str:

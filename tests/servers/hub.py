@@ -28,6 +28,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from servers.local import Served
+
 KINDS = ("datasets", "models")
 # What git keeps itself; everything else a repository's .gitattributes sends to LFS.
 TEXT = (".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".py", ".gitattributes")
@@ -142,7 +144,7 @@ class Fault:
         return self.times > 0 and bool(re.search(self.match, asked))
 
 
-class Hub:
+class Hub(Served):
     """The Hub of one folder, from `with` to the end of its block."""
 
     def __init__(self, root: Path) -> None:
@@ -152,14 +154,11 @@ class Hub:
         self._locks: dict[str, tuple[str, bool]] = {}
         self._guard = threading.Lock()
 
-    def __enter__(self) -> Hub:
-        self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
+    def server(self) -> _Server:
+        return _Server(self)
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__exit__()
         self._server.hang_up()
 
     @property

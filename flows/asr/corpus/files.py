@@ -92,7 +92,7 @@ def _bucket(url: str) -> dict[str, str]:
     try:
         found = list(_client().list_blobs(bucket, prefix=prefix))
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        raise Refused(f"[corpus] path: {url} cannot be listed: {str(error).splitlines()[0]}") from None
+        raise Refused(f"[corpus] path: {url} cannot be listed: {first_line(error)}") from None
     return {blob.name.removeprefix(prefix): blob.crc32c for blob in found}
 
 
@@ -102,6 +102,11 @@ def _repository(url: str) -> dict[str, str]:
 
     start = url.removeprefix("hf://") + "/"
     return {name.removeprefix(start): url for name in HfFileSystem().find(url)}
+
+
+def first_line(error: Exception) -> str:
+    """What an error says in one line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @cache

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr import Refused
 from asr.corpus import cuts, transcripts
-from asr.corpus.files import Away, Here, below
+from asr.corpus.files import Away, Here, below, first_line
 from asr.corpus.rows import Row, carve, split_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def metadata(files: Here | Away, folder: str) -> pd.DataFrame:
     try:
         table = readers[name](files.read(posixpath.join(folder, name)))
     except (ValueError, OSError, RecursionError, OverflowError, pa.ArrowException) as error:  # as the parsers do
-        raise Refused(f"[corpus] path: {path} cannot be read: {(str(error).splitlines() or [''])[0]}") from None
+        raise Refused(f"[corpus] path: {path} cannot be read: {first_line(error)}") from None
     if "file_name" not in table or not {*TEXTS, "transcript_file"} & set(table):
         has = "".join(mark if mark.isprintable() else "?" for mark in ", ".join(map(str, table)))[:300] or "none"
         raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")

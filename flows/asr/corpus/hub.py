@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asr import Refused
-from asr.corpus.files import opened
+from asr.corpus.files import first_line, opened
 from asr.corpus.rows import SPLITS, Row, carve, split_of
 from asr.settings import Columns, Source
 
@@ -83,7 +83,7 @@ def place(source: Source) -> Place:
     except RevisionNotFoundError:
         why = f"has no revision {source.revision or PARQUET_COPY}"
     except (httpx.HTTPError, HFValidationError, OSError) as error:
-        why = f"cannot be reached: {_first_line(error)}"
+        why = f"cannot be reached: {first_line(error)}"
     else:
         return Place(f"hf://datasets/{name}@{info.sha}", name, str(info.sha), is_copy)
     raise Refused(f"[corpus] id: the data set {name} {why}")
@@ -124,7 +124,7 @@ def _files(source: Source, at: Place) -> dict[str, list[str]]:
     try:
         builder = datasets.load_dataset_builder(at.id, revision=revision, **chosen)
     except (OSError, ValueError, RuntimeError) as error:  # datasets' own errors are kinds of these
-        raise Refused(f"[corpus] id: {at.id} cannot be read: {_first_line(error)}") from None
+        raise Refused(f"[corpus] id: {at.id} cannot be read: {first_line(error)}") from None
     return {str(name): list(map(str, files)) for name, files in (builder.config.data_files or {}).items()}
 
 
@@ -145,7 +145,7 @@ def _columns(file: str, source: Source) -> Columns:
         with opened(file) as content:
             schema = pq.read_schema(content)
     except (OSError, ValueError) as error:  # pyarrow's own are kinds of these
-        raise Refused(f"[corpus] id: {file} cannot be read: {_first_line(error)}") from None
+        raise Refused(f"[corpus] id: {file} cannot be read: {first_line(error)}") from None
     given = source.columns.model_dump()
     for key, name in given.items():
         if name and name not in schema.names:
@@ -201,7 +201,3 @@ def _sound(audio: Any, at: Place) -> tuple[bytes | None, str | None]:
 
 def _stays(path: str, at: Place) -> bool:
     return at.root != at.id or Path(path).resolve().is_relative_to(Path(at.root).resolve())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
