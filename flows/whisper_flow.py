@@ -6,6 +6,7 @@ python flows/whisper_flow.py resume
 """
 
 import os
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asr import Refused, compute, settings, story
+from asr import Refused, Terminated, compute, settings, story
 
 names = (os.environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
 if all(name in (None, "", "root") for name in names):
@@ -28,21 +29,21 @@ for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from asr import charts
-from metaflow import Config, FlowSpec, JSONType, Parameter, card, current, step
-from metaflow.exception import MetaflowException
-
-
-class BadInput(MetaflowException):
-    headline = "Bad input"
+from metaflow import Config, FlowSpec, JSONType, Parameter, card, current, retry, step
+from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 
 
 @contextmanager
 def plainly():
-    """A user's mistake ends a step in one line, without a traceback."""
+    """A user's mistake ends a step in one line, without a traceback and without another try."""
     try:
         yield
     except Refused as mistake:
-        raise BadInput(str(mistake)) from None
+        print(f"Bad input: {mistake}", file=sys.stderr)
+        sys.exit(METAFLOW_EXIT_DISALLOW_RETRY)
+    except Terminated as asked:
+        print(asked, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
 
 
 def profile(text):
@@ -126,22 +127,32 @@ class WhisperFlow(FlowSpec):
             cost = plan.plan(
                 self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
             )
+        self.searched = current.run_id  # a resumed run keeps it, and so finds its trials' checkpoints
         print(cost.text)
         self.next(self.train, foreach="trials")
 
+    @retry(times=2, minutes_between_retries=0)
     @step
     def train(self):
-        """Fine-tune with one set of hyperparameters."""
+        """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
         compute.use(self.threads)
         from asr.corpus import shards
         from asr.store import Store
-        from asr.training import models, trial
+        from asr.training import halving, models, trial
+        from asr.training.checkpoints import Checkpoints, place
 
-        store, number = Store.of(self), self.input.number
-        with tempfile.TemporaryDirectory() as scratch:
+        store, settings, number = Store.of(self), self.settings, self.input.number
+        keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
+        siblings = halving.Siblings(store, self.searched, number, len(self.trials))
+        with tempfile.TemporaryDirectory() as scratch, plainly():
             speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
             self.outcome, model, processor = trial.fine_tune(
-                self.input, self.settings, speech, lambda line: print(f"trial {number}  {line}", flush=True)
+                self.input,
+                settings,
+                speech,
+                lambda line: print(f"trial {number}  {line}", flush=True),
+                keeper,
+                siblings if settings.search.stop_losers else None,
             )
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
@@ -149,13 +160,19 @@ class WhisperFlow(FlowSpec):
     @step
     def select(self, inputs):
         """The lowest validation WER wins; the test set plays no part."""
+        from asr.store import Store
         from asr.training import search
+        from asr.training.checkpoints import Checkpoints, place
 
-        self.leaderboard = search.leaderboard([branch.outcome for branch in inputs])
+        with plainly():
+            self.leaderboard = search.leaderboard([branch.outcome for branch in inputs])
         self.winner = self.leaderboard.iloc[0].to_dict()
         self.curves = {branch.outcome.trial.number: branch.outcome.curve for branch in inputs}
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
-        self.merge_artifacts(inputs, include=["code_version", "corpus", "rejected", "shards"])
+        self.merge_artifacts(inputs, include=["code_version", "corpus", "rejected", "searched", "shards"])
+        for branch in inputs:
+            where = place(self.searched, branch.outcome.trial, self.settings, self.shards)
+            Checkpoints(Store.of(self), where, self.settings.training).clear()
         self.next(self.evaluate)
 
     @step

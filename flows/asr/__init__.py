@@ -9,6 +9,10 @@ class Refused(Exception):
     """A user's mistake: one line that names what is wrong and where. Never shown as a traceback."""
 
 
+class Terminated(Exception):
+    """The machine is wanted back, or somebody pressed Ctrl-C; what was learnt so far is kept."""
+
+
 __version__ = "0.1.0"
 
 

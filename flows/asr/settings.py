@@ -11,10 +11,11 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from asr import Refused
 
@@ -159,26 +160,102 @@ class Model(Table):
 class Training(Table):
     """How one trial is trained; what trials differ in stands in [search]."""
 
+    # What a step sees.
     steps: Positive = 900
     batch_size: Positive = 8
+    batch_seconds: Annotated[float, Field(gt=0, strict=True)] | None = None  # in its stead: a batch's, padding counted
+    accumulate: Positive = 1  # batches a step
+    # trimmed: a batch is as long as its longest clip; padded: always 30 s; packed: a speaker's clips joined up to 30 s
+    context: Literal["trimmed", "padded", "packed"] = "trimmed"
+    long_share: Share = 0.1  # of the steps, the last ones: some trimmed batches at 30 s
+
+    # What learns, and how.
     optimizer: Literal["auto", "muon", "adamw"] = "auto"  # auto: muon from nothing, adamw on a base
     warmup: Share = 0.1  # of the steps
+    label_smoothing: Share = 0.0
+    freeze_encoder: Yes = False
+    lora_rank: Whole = 0  # of adapters on every layer's matrices, merged into the release; 0: all weights learn
+    gradient_checkpointing: Yes = False  # a third more time for far less memory
+
+    # What is done to a clip before it is seen.
     quiet_seconds: Real = Field(0.5, le=5)  # at most, added before and after a clip in half of the draws
     frequency_masks: Whole = 1  # SpecAugment: bands of up to MASK_BINS mel bins silenced
     time_masks: Whole = 0  # and stretches of up to MASK_FRAMES frames
-    long_share: Share = 0.1  # of the steps, the last ones: some batches at long context
+    speed: Real = Field(0.0, le=0.5)  # spoken up to so much faster or slower, and higher or lower with it
+    noise_share: Share = 0.0  # of the draws with noise over them, 5 to 30 dB below the speech
+    bpe_dropout: Share = 0.0  # of a text's merges left out, so that words are spelt in other tokens
+    timestamps_share: Share = 0.0  # of the draws with their times as Whisper's timestamp tokens
+    silence_share: Real = Field(0.0, le=0.5)  # of the draws silence or noise, in which nothing is said
+
+    # How it is watched.
     evaluations: Positive = 3  # of the validation clips, evenly over the steps
     validation_clips: Positive = 200  # at most; the same ones in every trial
+    patience: Whole = 0  # evaluations without a better WER that end a trial; 0: none do
+    checkpoint_minutes: Real = 1.0  # between them, at least; more where saving would take a twentieth of the time
     seed: Whole = 0
+
+
+class Range(Table):
+    """Any number between two, drawn evenly or, with `log`, evenly over the powers of ten."""
+
+    low: Annotated[float, Field(ge=0, lt=1, strict=True)]
+    high: Annotated[float, Field(gt=0, lt=1, strict=True)]
+    log: Yes = False
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and not self.low:
+            raise ValueError("low 0 has no logarithm")
+        return self
+
+
+def _form(given: Any) -> str:
+    """Which of the forms below a hyperparameter is given in, so that a refusal speaks of that one alone."""
+    return "range" if isinstance(given, dict | Range) else "word" if isinstance(given, str) else "list"
+
+
+def _list_or_range(given: Any) -> str:
+    return "range" if _form(given) == "range" else "list"
+
+
+Ranged = Annotated[Range, Tag("range")]
+Shares = Annotated[
+    Annotated[tuple[Share, ...], Field(min_length=1), Tag("list")] | Ranged, Discriminator(_list_or_range)
+]
+Rates = Annotated[
+    Annotated[Literal["auto"], Tag("word")] | Annotated[tuple[Rate, ...], Field(min_length=1), Tag("list")] | Ranged,
+    Discriminator(_form),
+]
 
 
 class Search(Table):
-    """Which hyperparameters are tried: the grid, or `trials` points of it drawn by `seed`."""
+    """Which hyperparameters are tried, and when a trial is not worth going on with.
+
+    Each is a list or a range. What is not given here is as [training] has it.
+    """
 
     trials: Positive = 3
-    learning_rate: Literal["auto"] | Annotated[tuple[Rate, ...], Field(min_length=1)] = "auto"
-    weight_decay: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.01, 0.1)
+    # grid: all combinations of the lists, or `trials` of them drawn by the seed; random: drawn one by one;
+    # quasi: drawn so that they spread evenly (Sobol)
+    sampler: Literal["grid", "random", "quasi"] = "grid"
+    learning_rate: Rates = "auto"
+    weight_decay: Shares = (0.01, 0.1)
+    warmup: Shares | None = None
+    label_smoothing: Shares | None = None
+    batch_size: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    stop_losers: Yes = False  # those that fall behind the others early, see training/halving.py
+    max_hours: Annotated[float, Field(gt=0, strict=True)] | None = None  # a search that would take longer is refused
+    hourly_cost: Real = 0.0  # of a machine that trains one trial, in any currency; the plan then tells what it costs
     seed: Whole = 0
+
+    @model_validator(mode="after")
+    def _a_grid_has_no_ranges(self) -> Search:
+        ranges = [name for name in type(self).model_fields if isinstance(getattr(self, name), Range)]
+        if self.sampler == "grid" and ranges:
+            raise ValueError(f'{ranges[0]} is a range, and a grid needs lists; say sampler = "quasi" or "random"')
+        return self
 
 
 class Release(Table):
@@ -253,7 +330,9 @@ def _listed(file: str) -> tuple[str, ...]:
 def _one_line(errors: list[Any]) -> str:
     """pydantic's first complaint in the profile's own terms: `[training] steps: ... (got -3)`."""
     error = [one for one in errors if one["loc"][:2] == errors[0]["loc"][:2]][-1]  # of a union, the longer form's
-    where = [part for part in error["loc"] if not re.match("tuple|literal|constrained|str$", str(part))]
+    where = [
+        part for part in error["loc"] if not re.match("tuple|literal|constrained|(str|word|list|range)$", str(part))
+    ]
     key = str(where[0]) if where else ""
     if where and where[0] in Settings.model_fields and (len(where) > 1 or error["type"] == "value_error"):
         key = " ".join([f"[{where[0]}]", ".".join(map(str, where[1:]))]).strip()
@@ -270,6 +349,13 @@ def _fields(where: list[Any]) -> list[str]:
     table: Any = Settings
     for part in where:
         if isinstance(part, str):
-            annotation = table.model_fields[part].annotation
-            table = next(iter(get_args(annotation)), annotation)
+            table = next(_tables(table.model_fields[part].annotation))
     return list(table.model_fields)
+
+
+def _tables(annotation: Any) -> Iterator[type[Table]]:
+    """The tables that a field's annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _tables(part)

@@ -1,4 +1,4 @@
-"""Blobs in the flow's datastore, local or cloud alike: shards, and what trials and releases weigh.
+"""Blobs in the flow's datastore, local or cloud alike: shards, checkpoints, and what trials and releases weigh.
 
 Artifacts are pickled and gzipped, which is slow for what does not compress; the content store under them
 keeps bytes as they are (200 MB in 0.65 s). A blob's key is its hash: the same content is kept once.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
 class Store:
-    """A content store, and a few objects kept by name."""
+    """A content store, and a few objects and files kept by name."""
 
     def __init__(self, blobs: Any) -> None:
         self._blobs, self._files, self._folder = blobs, blobs._storage_impl, blobs._prefix
@@ -63,12 +65,32 @@ class Store:
 
     def recall(self, name: str) -> Any:
         """The object that some run kept under this name; None where there is none, or it was cut short."""
+        return self.recall_all([name]).get(name)
+
+    def recall_all(self, names: Sequence[str]) -> dict[str, Any]:
+        """What `recall` gives for each of the names, asked for together; those without an object are left out."""
+        found = {}
+        with self._files.load_bytes([self._named(name) for name in names]) as loaded:
+            for path, file, _ in loaded:
+                with suppress(
+                    Exception
+                ):  # what is not there, cut short, or kept by other libraries fails in all sorts of ways
+                    found[path] = pickle.loads(Path(file).read_bytes())
+        return {name: found[self._named(name)] for name in names if self._named(name) in found}
+
+    def save_file(self, name: str, file: Path) -> None:
+        """Keep a file's bytes under a name, in the place of what stood there."""
+        with file.open("rb") as content:
+            self._files.save_bytes([(self._named(name), content)], overwrite=True)
+
+    def load_file(self, name: str, file: Path) -> bool:
+        """Bring what was kept under the name to `file`; whether there was anything."""
         with self._files.load_bytes([self._named(name)]) as loaded:
             for _, path, _ in loaded:
-                try:
-                    return pickle.loads(Path(path).read_bytes()) if path else None
-                except Exception:  # what is cut short, or was kept by other libraries, fails in all sorts of ways
-                    return None
+                if path is None:
+                    return False
+                shutil.copyfile(path, file)
+        return True
 
     def _named(self, name: str) -> str:
         return str(self._files.path_join(self._folder, "named", name))

@@ -34,6 +34,24 @@ WRONG = {
     "[search]\nlearning_rate = [inf]": ("[search] learning_rate", "inf"),
     "[search]\nweight_decay = [-0.1]": ("[search] weight_decay", "-0.1"),
     "[search]\nweight_decay = []": ("[search] weight_decay",),
+    "[search]\nlearning_rate = {low = 1e-5, high = 1e-3}": ("[search]", "learning_rate is a range", "quasi"),
+    '[search]\nsampler = "quasi"\nlearning_rate = {low = 1e-3, high = 1e-5}': ("[search] learning_rate", "not below"),
+    '[search]\nsampler = "quasi"\nlearning_rate = {low = 0.0, high = 0.1, log = true}': ("learning_rate", "logarithm"),
+    '[search]\nsampler = "quasi"\nlearning_rate = {lwo = 1e-5, high = 1e-3}': (
+        "[search] learning_rate.lwo:",
+        "did you mean low?",
+    ),
+    '[search]\nsampler = "bayes"': ("[search] sampler", "'bayes'"),
+    "[search]\nbatch_size = [8.5]": ("[search] batch_size", "8.5"),
+    "[search]\nmax_hours = 0": ("[search] max_hours", "0"),
+    "[search]\nstop_losers = 1": ("[search] stop_losers", "1"),
+    '[training]\ncontext = "short"': ("[training] context", "'trimmed'", "'short'"),
+    "[training]\nbatch_seconds = -1.0": ("[training] batch_seconds", "-1"),
+    "[training]\naccumulate = 0": ("[training] accumulate", "0"),
+    "[training]\nsilence_share = 0.9": ("[training] silence_share", "0.9"),
+    "[training]\nspeed = 0.9": ("[training] speed", "0.9"),
+    "[training]\nlora_rank = -1": ("[training] lora_rank", "-1"),
+    "[training]\ntimestamps_share = 1.2": ("[training] timestamps_share", "1.2"),
     "[model]\nwidth = 100\nheads = 3": ("[model]", "width 100", "heads"),
     "[model]\nvocabulary = 256": ("[model] vocabulary", "256"),
     '[corpus]\nsource = "folder"': ('[corpus] source = "folder" needs path',),
@@ -92,7 +110,8 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
         for key in values.keys() - given[table].keys()
     }
     of_other_sources = "name path id config revision splits columns sources limit_clips limit_hours".split()
-    assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base"}
+    off = "training.batch_seconds search.warmup search.label_smoothing search.batch_size search.max_hours".split()
+    assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base", *off}
 
 
 @pytest.mark.parametrize(("profile", "named"), WRONG.items(), ids=WRONG)

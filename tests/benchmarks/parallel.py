@@ -1,9 +1,9 @@
-"""Three trials side by side against the same three one after another, on the same cores.
+"""Trials side by side against the same ones one after another, on the same cores.
 
-    python tests/benchmarks/parallel.py [STEPS] [ROUNDS]
+    python tests/benchmarks/parallel.py [STEPS] [ROUNDS] [TRIALS]
 
-Each trial is a process of its own, as in the flow. Side by side each has `compute.threads(3)` torch threads; one after
-another each has all cores, its best setting. The two ways take turns; the table shows medians of whole wall time, the
+Each trial is a process of its own, as in the flow. Side by side each has its share of torch threads; one after another
+each has all cores, its best setting. The two ways take turns; the table shows medians of whole wall time, the
 processes' start included.
 """
 
@@ -25,7 +25,6 @@ from asr import compute, settings  # noqa: E402
 from asr.corpus import shards, sources  # noqa: E402
 from asr.store import Store  # noqa: E402
 
-TRIALS = 3
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -61,7 +60,8 @@ def finish(*trials: subprocess.Popen[bytes]) -> None:
         sys.exit("a trial failed")
 
 
-def main(steps: int, rounds: int) -> None:
+def measure(steps: int, rounds: int, trials: int) -> float:
+    """How long trials take side by side, of the time that they take one after another."""
     times: dict[str, list[float]] = {"side by side": [], "one after another": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder, sample = Path(scratch), settings.Settings()
@@ -70,20 +70,24 @@ def main(steps: int, rounds: int) -> None:
             shards.make(part, sample, store)
         for _ in range(rounds):
             began = time.perf_counter()
-            finish(*(start(number, compute.threads(TRIALS), steps, folder) for number in range(TRIALS)))
+            finish(*(start(number, compute.threads(trials), steps, folder) for number in range(trials)))
             times["side by side"].append(time.perf_counter() - began)
             began = time.perf_counter()
-            for number in range(TRIALS):
+            for number in range(trials):
                 finish(start(number, compute.threads(1), steps, folder))
             times["one after another"].append(time.perf_counter() - began)
     medians = {way: statistics.median(seconds) for way, seconds in times.items()}
-    print(f"{TRIALS} trials of {steps} steps, {compute.cores()} cores, median of {rounds} rounds")
+    print(f"{trials} trials of {steps} steps, {compute.cores()} cores, median of {rounds} rounds")
     for way, seconds in medians.items():
         print(f"{way:20s} {seconds:7.1f} s")
-    ratio = medians["side by side"] / medians["one after another"]
-    print(json.dumps({"parallel_ratio": round(ratio, 3), "steps": steps, "rounds": rounds, "cores": compute.cores()}))
+    return medians["side by side"] / medians["one after another"]
+
+
+def main(steps: int, rounds: int, trials: int) -> None:
+    ratio = measure(steps, rounds, trials)
+    print(json.dumps({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds}))
 
 
 if __name__ == "__main__":
-    given = dict(zip(("steps", "rounds"), map(int, sys.argv[1:]), strict=False))
-    main(**{"steps": 150, "rounds": 3, **given})
+    given = dict(zip(("steps", "rounds", "trials"), map(int, sys.argv[1:]), strict=False))
+    main(**{"steps": 150, "rounds": 3, "trials": 3, **given})

@@ -12,8 +12,8 @@ from asr.corpus.shards import Speech
 from asr.release import engine, folder
 from asr.scoring import report
 from asr.settings import Settings
-from asr.training import models, trial
-from asr.training.batches import Clips
+from asr.training import hearing, models
+from asr.training.examples import Clips
 
 
 def facts(
@@ -52,10 +52,10 @@ def make(
     if settings.model.base:
         model, processor = models.load(settings.model.base)
         models.speak(model, processor, language)
-        baseline = trial.transcripts(model, processor, Clips(speech, processor), everything)
+        baseline = hearing.transcripts(model, processor, Clips(speech, processor), everything)
     model, processor = models.load(winner)
     test = Clips(speech, processor)
-    heard = trial.transcripts(model, processor, test, everything)
+    heard = hearing.transcripts(model, processor, test, everything)
     folder.build(ready, model, processor)
     folder.write_record(ready, {"language": language})
     transcriber = engine.load(space).Transcriber(ready)

@@ -1,4 +1,4 @@
-"""From clips to batches: log-mels at their own length, buckets of like lengths, augmentation.
+"""Which clips a batch holds, and how they become tensors: buckets of like lengths, packs of a speaker's clips.
 
 Every random choice is drawn from the seed and the draw's number alone, so a trial that is taken up again
 at any step sees what it would have seen.
@@ -6,196 +6,183 @@ at any step sees what it would have seen.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.corpus.clips import RATE
 from asr.settings import Training
+from asr.training.augmentation import floor
+from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 
 if TYPE_CHECKING:
     import torch
-    from datasets import Dataset
-    from transformers import WhisperProcessor
 
-FRAMES_PER_SECOND = 100
-WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
+    from asr.training.examples import Clips, Example
+
+WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
 BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sorted by length
-RANGE = 2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
-LOWEST = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
-MASK_BINS, MASK_FRAMES = 16, 20
-TAIL_FRAMES = 30  # of silence after the longest clip that a model is to transcribe, as the serving engine leaves it
 LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
-CACHE_BYTES = 1 << 30  # of log-mels kept in memory; the rest is computed again each time it is drawn
+GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
+SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless context is padded or packed: then to 30
 IGNORED = -100  # torch's label for a place that does not count
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One clip to be had for one place of one batch."""
+    """What is to be had for one place of one batch."""
 
+    step: int  # of the optimiser
     number: int  # of all draws since the first step
-    clip: int
+    clips: tuple[int, ...]  # one; several are said one after another; none: silence
+    gaps: tuple[float, ...]  # seconds between them
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the clips of a split are drawn by, one entry a clip."""
+
+    seconds: Sequence[float]
+    weights: Sequence[float] | None = None  # times an epoch; None: once
+    speakers: Sequence[str] | None = None  # whose clips may be packed together
+    tokens: Sequence[int] | None = None  # of each text; a pack holds no more than `most_tokens`
+    most_tokens: int = 0
 
 
 class LengthBuckets:
-    """A batch sampler: `steps` batches of clips of like length, every clip `weights` times an epoch (default: once).
+    """A batch sampler: batches of draws of like length, every clip once an epoch (or as often as it weighs).
 
     A weight between whole numbers is a chance: 1.5 is once in half of the epochs and twice in the others.
+    Iterating begins at the optimiser's step `start`, with what would have come there anyway.
 
-    >>> buckets = LengthBuckets([5, 1, 4, 2, 3], batch_size=2, steps=3, seed=0, weights=[1, 2, 1, 0, 2])
-    >>> sorted(draw.clip for batch in buckets for draw in batch)
+    >>> training = Training(steps=3, batch_size=2)
+    >>> buckets = LengthBuckets(Pool([5, 1, 4, 2, 3], weights=[1, 2, 1, 0, 2]), training)
+    >>> sorted(draw.clips[0] for batch in buckets for draw in batch)
     [0, 1, 1, 2, 4, 4]
     """
 
-    def __init__(
-        self, lengths: Sequence[float], batch_size: int, steps: int, seed: int, weights: Sequence[float] | None = None
-    ) -> None:
-        self.lengths, self.batch_size, self.steps, self.seed = lengths, batch_size, steps, seed
-        self.weights = np.asarray(weights if weights is not None else np.ones(len(lengths)))
+    def __init__(self, clips: Pool, training: Training, start: int = 0) -> None:
+        self.clips, self.training, self.start = clips, training, start
+        self.weights = np.asarray(clips.weights if clips.weights is not None else np.ones(len(clips.seconds)))
 
     def __len__(self) -> int:
-        return self.steps
+        """Batches of all steps, those before `start` counted: a trainer counts from the first."""
+        return self.training.steps * self.training.accumulate
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        step = epoch = 0
-        while step < self.steps:
-            for batch in self._epoch(epoch)[: self.steps - step]:
-                yield [Draw(step * self.batch_size + place, clip) for place, clip in enumerate(batch)]
-                step += 1
+        at = number = epoch = 0
+        while at < len(self):
+            for batch in self._epoch(epoch)[: len(self) - at]:
+                step = at // self.training.accumulate
+                if step >= self.start:
+                    yield [Draw(step, number + place, *unit) for place, unit in enumerate(batch)]
+                at, number = at + 1, number + len(batch)
             epoch += 1
 
-    def _epoch(self, epoch: int) -> list[list[int]]:
-        random = np.random.default_rng([self.seed, epoch])
+    def _epoch(self, epoch: int) -> list[list[_Unit]]:
+        training, seconds = self.training, self.clips.seconds
+        random = np.random.default_rng([training.seed, epoch])
         times = np.floor(self.weights).astype(int)
         if (self.weights != times).any():
             times += random.random(len(times)) < self.weights - times
         order = random.permutation(np.repeat(np.arange(len(times)), times)).tolist()
+        if training.context == "packed":
+            units = packs(order, self.clips, random)
+        else:
+            units = [((clip,), (), seconds[clip]) for clip in order]
+        if training.silence_share:
+            units += self._silence(len(units), random)
+            units = [units[at] for at in random.permutation(len(units))]
+        size = training.batch_size * BUCKET_BATCHES
+        if training.batch_seconds:
+            mean = sum(unit[2] for unit in units) / len(units)
+            size = max(1, round(training.batch_seconds * BUCKET_BATCHES / mean))
         batches = []
-        for at in range(0, len(order), self.batch_size * BUCKET_BATCHES):
-            bucket = sorted(order[at : at + self.batch_size * BUCKET_BATCHES], key=lambda clip: self.lengths[clip])
-            batches += [bucket[cut : cut + self.batch_size] for cut in range(0, len(bucket), self.batch_size)]
+        for at in range(0, len(units), size):
+            batches += self._cut(sorted(units[at : at + size], key=lambda unit: unit[2]))
         random.shuffle(batches)
         return batches
 
+    def _silence(self, beside: int, random: np.random.Generator) -> list[_Unit]:
+        share = self.training.silence_share
+        count = int(share / (1 - share) * beside + random.random())
+        shortest, longest = SILENCE_SECONDS
+        longest = longest if self.training.context == "trimmed" else WINDOW_SECONDS
+        return [((), (), float(lasting)) for lasting in random.uniform(shortest, longest, count)]
 
-class Clips:
-    """The clips of one split as (log-mels, tokens), each computed when it is asked for and kept while there is room."""
-
-    def __init__(self, dataset: Dataset, processor: WhisperProcessor) -> None:
-        self.dataset, self.processor = dataset, processor
-        self.texts: list[str] = list(dataset["text"])
-        self.seconds: list[float] = list(dataset["seconds"])
-        self._cache: dict[int, np.ndarray] = {}
-        self._room = CACHE_BYTES
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def sound(self, clip: int) -> np.ndarray:
-        """(samples,) float32 at 16 kHz."""
-        import soundfile
-
-        return soundfile.read(io.BytesIO(self.dataset[clip]["audio"]["bytes"]), dtype="float32")[0]
-
-    def features(self, clip: int) -> np.ndarray:
-        """(mel, frames) float32 log-mels at the clip's own length."""
-        if clip not in self._cache:
-            made = self.processor.feature_extractor(
-                self.sound(clip), sampling_rate=RATE, padding=False, truncation=False, return_tensors="np"
-            ).input_features[0]
-            if made.nbytes > self._room:
-                return made
-            self._cache[clip], self._room = made, self._room - made.nbytes
-        return self._cache[clip]
-
-    def tokens(self, clip: int) -> list[int]:
-        """Prompt, text and end. Whisper's words carry the space before them."""
-        return self.processor.tokenizer(" " + self.texts[clip]).input_ids
+    def _cut(self, bucket: list[_Unit]) -> list[list[_Unit]]:
+        """Batches of units that are sorted by length, each within the size or the seconds of one."""
+        training, batches = self.training, list[list[_Unit]]()
+        for unit in bucket:
+            last = batches[-1] if batches else []
+            if training.batch_seconds:
+                lasting = WINDOW_SECONDS if training.context == "padded" else unit[2]
+                fits = (len(last) + 1) * lasting <= training.batch_seconds
+            else:
+                fits = len(last) < training.batch_size
+            if last and fits:
+                last.append(unit)
+            else:
+                batches.append([unit])
+        return batches
 
 
-class Examples:
-    """The training view of clips: a draw gives augmented log-mels and tokens. (A torch map-style data set.)"""
-
-    def __init__(self, clips: Clips, training: Training) -> None:
-        self.clips, self.training = clips, training
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, draw: Draw) -> tuple[Draw, np.ndarray, list[int]]:
-        random = np.random.default_rng([self.training.seed, 1, draw.number])
-        features = quiet_edges(self.clips.features(draw.clip), self.training.quiet_seconds, random)
-        features = mask(features, self.training.frequency_masks, self.training.time_masks, random)
-        return draw, features, self.clips.tokens(draw.clip)
+_Unit = tuple[tuple[int, ...], tuple[float, ...], float]  # clips, the gaps between them, seconds
 
 
-def quiet_edges(features: np.ndarray, most: float, random: np.random.Generator) -> np.ndarray:
-    """(mel, frames) log-mels with up to `most` seconds of quiet added before and after, in half of the draws.
+def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> list[_Unit]:
+    """The clips of `order`, each once, a speaker's joined one after another while there is room.
 
-    A microphone is on before and after the words; a corpus cut to the words does not show that. The quiet is
-    flat noise somewhere between a dead line and a noisy room, a factor of 10^8 to 10^4 below the loudest bin.
+    How much room there is, up to 30 s, is drawn for each pack: a model that is only ever shown full windows reads
+    short ones badly.
     """
-    before, after = (int(random.integers(0, int(most * FRAMES_PER_SECOND) + 1)) for _ in range(2))
-    room = WINDOW_FRAMES - features.shape[1]
-    before, after = min(before, room), min(after, room - min(before, room))
-    if random.random() < 0.5 or not before + after:
-        return features
-    silence = floor(features)
-    quiet = silence + random.uniform(0, RANGE / 2) + 0.1 * random.standard_normal((len(features), before + after))
-    quiet = np.maximum(quiet, silence).astype(np.float32)
-    return np.concatenate([quiet[:, :before], features, quiet[:, before:]], axis=1)
-
-
-def floor(features: np.ndarray) -> float:
-    """What digital silence is in a clip's log-mels."""
-    return max(float(features.max()) - RANGE, LOWEST)
-
-
-def mask(features: np.ndarray, frequency_masks: int, time_masks: int, random: np.random.Generator) -> np.ndarray:
-    """(mel, frames) log-mels with some bands and stretches set to their mean (SpecAugment, arXiv:1904.08779)."""
-    if not frequency_masks and not time_masks:
-        return features
-    features, mean = features.copy(), features.mean()
-    bins, frames = features.shape
-    for _ in range(frequency_masks):
-        width = int(random.integers(0, MASK_BINS))
-        at = int(random.integers(0, bins - width))
-        features[at : at + width] = mean
-    for _ in range(time_masks):
-        width = min(int(random.integers(0, MASK_FRAMES)), frames // 4)
-        at = int(random.integers(0, frames - width))
-        features[:, at : at + width] = mean
-    return features
+    speakers = clips.speakers or [""] * len(clips.seconds)
+    made: list[_Unit] = []
+    making: dict[str, tuple[list[int], list[float], float, int, float]] = {}
+    for clip in order:
+        who, lasting = speakers[clip], clips.seconds[clip]
+        tokens = 2 + clips.tokens[clip] if clips.tokens else 0  # with a timestamp on both sides
+        if who in making:
+            pack, gaps, seconds, held, room = making[who]
+            gap = round(float(random.uniform(*GAP_SECONDS)), 2)
+            if seconds + gap + lasting <= room and held + tokens <= clips.most_tokens:
+                making[who] = ([*pack, clip], [*gaps, gap], seconds + gap + lasting, held + tokens, room)
+                continue
+            made.append((tuple(pack), tuple(gaps), seconds))
+        making[who] = ([clip], [], lasting, tokens, float(random.uniform(0, WINDOW_SECONDS)))
+    made += [(tuple(pack), tuple(gaps), seconds) for pack, gaps, seconds, _, _ in making.values()]
+    return [made[at] for at in random.permutation(len(made))]
 
 
 @dataclass(frozen=True)
 class Collate:
     """A list of examples as one batch: `input_features` (batch, mel, frames) and `labels` (batch, tokens).
 
-    Batches are as long as their longest clip. In the last `long_share` of the steps some are padded to 30 s,
-    so that the model keeps its head when it is run as a stock Whisper.
+    Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some
+    trimmed ones are padded to 30 s, so that the model keeps its head when it is run as a stock Whisper.
     """
 
     training: Training
 
-    def __call__(self, examples: Sequence[tuple[Draw, np.ndarray, list[int]]]) -> dict[str, torch.Tensor]:
+    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         import torch
 
-        step = examples[0][0].number // self.training.batch_size
-        batch = pad([features for _, features, _ in examples], WINDOW_FRAMES if self.long(step) else 0)
-        labels = torch.full((len(examples), max(len(tokens) for _, _, tokens in examples)), IGNORED)
-        for place, (_, _, tokens) in enumerate(examples):
-            labels[place, : len(tokens)] = torch.tensor(tokens)
+        long = self.long(examples[0].draw.step, examples[0].draw.number)
+        batch = pad([one.features for one in examples], WINDOW_FRAMES if long else 0)
+        labels = torch.full((len(examples), max(len(one.tokens) for one in examples)), IGNORED)
+        for place, one in enumerate(examples):
+            labels[place, : len(one.tokens)] = torch.tensor(one.tokens)
         return {"input_features": batch, "labels": labels}
 
-    def long(self, step: int) -> bool:
-        """Whether the step's batch is padded to 30 s."""
-        last_phase = step >= self.training.steps * (1 - self.training.long_share)
-        return last_phase and np.random.default_rng([self.training.seed, 2, step]).random() < LONG_ODDS
+    def long(self, step: int, number: int) -> bool:
+        """Whether the batch that begins with this draw is padded to 30 s."""
+        training = self.training
+        if training.context != "trimmed":
+            return training.context == "padded"
+        last_phase = step >= training.steps * (1 - training.long_share)
+        return last_phase and np.random.default_rng([training.seed, 2, number]).random() < LONG_ODDS
 
 
 def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-MAX_TOKENS = 444  # a decoder of 448 positions, less the prompt
+FRAMES_PER_SECOND = 100
+WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
+POSITIONS = 448  # of a Whisper's decoder
+MAX_TOKENS = POSITIONS - 4  # less the prompt
+TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
 WHISPER_WIDTH = 384  # of the smallest published Whisper, tiny
 BASE_LIMIT = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
 
@@ -32,15 +36,19 @@ class Usual:
     optimizer: str
 
 
-def usual(model: Model) -> Usual:
+def usual(settings: Settings) -> Usual:
     """The learning rates and optimiser for the model's size and past.
 
     A published Whisper keeps what it knows at 1e-5; a small base, such as the sample's release, has
-    little to lose; from nothing a step must be large. Raises `Refused` where the base cannot be read.
+    little to lose; from nothing a step must be large, and so it must for adapters, which begin at nothing.
+    Raises `Refused` where the base cannot be read.
     """
+    model = settings.model
     if model.base is None:
         return Usual((3e-3, 4e-3), 1e-1, "muon")
     width = base_config(model.base).d_model
+    if settings.training.lora_rank:
+        return Usual((2e-4, 1e-3), 1e-2, "adamw")
     if width < WHISPER_WIDTH:
         return Usual((1e-3, 2e-3), 1e-2, "muon")
     return Usual((1e-5, 2e-5), BASE_LIMIT, "adamw")
@@ -49,7 +57,7 @@ def usual(model: Model) -> Usual:
 def optimizer(settings: Settings) -> str:
     """muon or adamw."""
     asked = settings.training.optimizer
-    return usual(settings.model).optimizer if asked == "auto" else asked
+    return usual(settings).optimizer if asked == "auto" else asked
 
 
 def base_config(base: str) -> Any:
@@ -132,7 +140,7 @@ def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
         "<|notimestamps|>",
     ]
     tokenizer.add_special_tokens({"extra_special_tokens": specials})
-    tokenizer.add_tokens([f"<|{at * 0.02:.2f}|>" for at in range(1501)])
+    tokenizer.add_tokens([f"<|{at * 0.02:.2f}|>" for at in range(TIMESTAMPS)])
     return WhisperProcessor(WhisperFeatureExtractor(), tokenizer)
 
 
@@ -165,7 +173,7 @@ def new_model(shape: Model, processor: WhisperProcessor) -> WhisperForConditiona
         eos_token_id=end,
         pad_token_id=end,
         decoder_start_token_id=start,
-        max_length=448,
+        max_length=POSITIONS,
         is_multilingual=True,
         lang_to_id={f"<|{code}|>": ids(f"<|{code}|>") for code in list(LANGUAGES)[:99]},
         task_to_id={task: ids(f"<|{task}|>") for task in ("translate", "transcribe")},
@@ -193,6 +201,11 @@ def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> to
     return encoder.layer_norm(states)
 
 
+def most_tokens(frames: int) -> int:
+    """More than anybody says in so many frames, so that a decoder in a loop ends: 25 a second."""
+    return min(MAX_TOKENS, frames // 4 + 16)
+
+
 def transcribe(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, features: torch.Tensor
 ) -> list[str]:
@@ -204,7 +217,7 @@ def transcribe(
         states = encode(model, features.to(model.device))
         tokens = model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            max_new_tokens=min(MAX_TOKENS, states.shape[1] // 2 + 16),  # 25 tokens a second: beyond any speech
+            max_new_tokens=most_tokens(features.shape[2]),
             num_beams=1,
             do_sample=False,
         )

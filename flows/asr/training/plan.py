@@ -16,16 +16,20 @@ from transformers import WhisperForConditionalGeneration
 
 from asr import Refused
 from asr.corpus.shards import Shard
-from asr.settings import Settings
-from asr.training import models, optimizers
-from asr.training.batches import FRAMES_PER_SECOND, LONG_ODDS, WINDOW_FRAMES
+from asr.settings import Settings, Training
+from asr.training import halving, models, optimizers
+from asr.training.batches import LONG_ODDS, WINDOW_SECONDS
+from asr.training.learner import Learner
+from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 from asr.training.search import Trial
-from asr.training.trial import Learner, clock
+from asr.training.watch import clock
 
 PROBE_STEPS = 5  # after one to warm up
-BESIDE = 0.35  # of the steps' time: evaluations, making batches, and what branches cost each other; seen on the sample
+BESIDE = 0.3  # of the steps' time: making batches, checkpoints, and what branches cost each other; seen on the sample
 STARTING = 12.0  # seconds until a trial's first step: imports, shards
 TOKENS_PER_SECOND = 7  # of speech; only the probe's time depends on it
+PACKED_SECONDS = WINDOW_SECONDS / 2  # of a pack, whose room is drawn evenly up to a whole window
+LISTENING = 1 / 3  # of a training step's time that hearing as many clips takes, at most: it goes forward only
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Plan:
 
     seconds: float
     disk: int  # bytes
+    cost: float  # in the currency of [search] hourly_cost
     text: str  # what `search` prints
 
 
@@ -43,28 +48,50 @@ def plan(
 ) -> Plan:  # fmt: skip
     """The cost of the trials, `at_once` side by side with `threads` each, from a few measured steps on random input.
 
-    Raises `Refused` where the disk will not hold what they write.
+    Raises `Refused` where they would take longer than [search] max_hours, or the disk will not hold what they write.
     """
     texts = [text for shard in shards if shard.split == "train" for text in shard.clips["text"]]
     mean = corpus["split_hours"]["train"] * 3600 / len(texts)
     model, _ = models.prepare(settings, texts)
     parameters = sum(one.numel() for one in model.parameters())
-    training = settings.training
-    long = training.long_share * LONG_ODDS * (WINDOW_FRAMES / (mean * FRAMES_PER_SECOND) - 1)
-    step = _seconds_a_step(model, settings, threads, mean)
+    training, search = settings.training, settings.search
+    batch, lasting = _batch(training, mean)
+    step = training.accumulate * _seconds_a_batch(model, settings, threads, batch, lasting)
+    long = training.long_share * LONG_ODDS * (WINDOW_SECONDS / lasting - 1) if training.context == "trimmed" else 0.0
+    heard = min(training.validation_clips, corpus["clips"]["validation"]) * mean / (batch * lasting)
+    hearing = training.evaluations * heard * LISTENING * step / training.accumulate
     crowding = max(1.0, at_once * threads / cores)
-    a_trial = STARTING + training.steps * step * (1 + long) * (1 + BESIDE) * crowding
+    a_trial = (training.steps * step * (1 + long) * (1 + BESIDE) + hearing) * crowding
+    a_trial *= halving.share(len(trials)) if search.stop_losers else 1
+    a_trial += STARTING * crowding
     seconds = a_trial * -(-len(trials) // at_once)
-    # A running trial holds the shards twice, as Parquet and as Arrow to map; every trial leaves its float32 weights.
-    disk = at_once * 2 * sum(shard.size for shard in shards) + (len(trials) + 2) * 4 * parameters
+    cost = search.hourly_cost * a_trial * len(trials) / 3600
+    if search.max_hours and seconds > 3600 * search.max_hours:
+        raise Refused(
+            f"[search] max_hours: the trials would take about {clock(seconds)}, from {step * 1000:.0f} ms a step "
+            f"measured here, and max_hours is {search.max_hours:g}; fewer trials or fewer steps may fit"
+        )
+    # A running trial holds the shards twice, as Parquet and as Arrow to map, and two checkpoints of weights and
+    # optimiser; every trial leaves its float32 weights.
+    a_checkpoint = 4 * 4 * parameters
+    disk = at_once * (2 * sum(shard.size for shard in shards) + a_checkpoint)
+    disk += len(trials) * (4 * parameters + 2 * a_checkpoint)
     check_disk(disk)
-    return Plan(seconds, disk, "\n".join([
+    told = f"{len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}"
+    return Plan(seconds, disk, cost, "\n".join([
         *_corpus(corpus),
-        f"trials     {len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}",
+        f"trials     {told}{'; losers stop early' if search.stop_losers else ''}",
         f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
         f"time       about {clock(seconds)}, from {step * 1000:.0f} ms a step measured here",
+        *([f"cost       about {cost:.2f}, at {search.hourly_cost:g} an hour for each trial"] if cost else []),
         f"disk       {disk / 1e9:.1f} GB",
     ]))  # fmt: skip
+
+
+def _batch(training: Training, mean: float) -> tuple[int, float]:
+    """How many examples a batch holds, and how many seconds each is computed as, of clips of `mean` seconds."""
+    lasting = {"padded": WINDOW_SECONDS, "packed": max(mean, PACKED_SECONDS)}.get(training.context, mean)
+    return max(1, int(training.batch_seconds / lasting)) if training.batch_seconds else training.batch_size, lasting
 
 
 def _corpus(corpus: dict[str, Any]) -> list[str]:
@@ -79,24 +106,24 @@ def _corpus(corpus: dict[str, Any]) -> list[str]:
     return [*lines, f"rejected   {corpus['rejected']}{': ' if told else ''}{told}"]
 
 
-def _seconds_a_step(
-    model: WhisperForConditionalGeneration, settings: Settings, threads: int, mean_seconds: float
+def _seconds_a_batch(
+    model: WhisperForConditionalGeneration, settings: Settings, threads: int, batch: int, lasting: float
 ) -> float:
-    """The median time of a training step on random log-mels of the corpus' mean length."""
+    """The median time of a training step on a batch of random log-mels of so many seconds."""
     torch.set_num_threads(threads)
-    config, batch = model.config, settings.training.batch_size
-    learner = Learner(model, settings).train()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    learner = Learner(model, settings).train().to(device)
     optimizer = optimizers.build(learner, models.optimizer(settings), 1e-9, 0.0)
-    features = torch.randn(
-        batch, config.num_mel_bins, min(WINDOW_FRAMES, 2 * round(mean_seconds * FRAMES_PER_SECOND / 2))
-    )
-    labels = torch.zeros((batch, 5 + round(mean_seconds * TOKENS_PER_SECOND)), dtype=torch.long)
+    frames = min(WINDOW_FRAMES, 2 * round(lasting * FRAMES_PER_SECOND / 2))
+    features = torch.randn(batch, model.config.num_mel_bins, frames, device=device)
+    labels = torch.zeros((batch, 5 + round(lasting * TOKENS_PER_SECOND)), dtype=torch.long, device=device)
     times = []
     for _ in range(1 + PROBE_STEPS):
         began = time.perf_counter()
         learner(features, labels)["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
+        learner.take_losses()  # waits for the device
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
 

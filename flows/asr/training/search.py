@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from asr import Refused
-from asr.settings import Settings
+from asr.settings import Range, Search, Settings
 from asr.training import models
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Space = tuple[float, ...] | Range
+OTHERS = ("warmup", "label_smoothing", "batch_size")  # keys of [training] that a search may give instead
+DRAWS = 20  # for each trial, until it is a point that was not drawn before
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,11 @@ class Trial:
     number: int
     learning_rate: float
     weight_decay: float
+    others: tuple[tuple[str, float], ...] = ()  # keys of [training], where the search gives them
+
+    def applied(self, settings: Settings) -> Settings:
+        """The settings that this trial trains with."""
+        return settings.model_copy(update={"training": settings.training.model_copy(update=dict(self.others))})
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,9 @@ class Point:
     """How a trial stood at one evaluation."""
 
     step: int
-    loss: float
-    validation_wer: float
+    loss: float  # of the training batches since the report before
+    validation_loss: float  # a token
+    validation_wer: float  # percent
 
 
 @dataclass(frozen=True)
@@ -42,36 +53,79 @@ class Outcome:
     validation_wer: float  # percent
     steps: int
     seconds: float
-    stopped: str  # why it ended: finished
+    stopped: str  # why it ended: finished, plateau, outpaced, diverged
     curve: tuple[Point, ...]
 
 
 def trials(settings: Settings) -> list[Trial]:
-    """The grid of learning rates and weight decays, or `trials` points of it drawn by the seed, in grid order.
+    """The trials of a search: `trials` points of its space, chosen as `sampler` says, the same ones every time.
 
     Raises `Refused` for a base that cannot be had, or a learning rate beyond what it can take.
     """
-    search, usual = settings.search, models.usual(settings.model)
+    search, usual = settings.search, models.usual(settings)
     rates = usual.learning_rates if search.learning_rate == "auto" else search.learning_rate
-    for rate in rates:
-        if rate > usual.limit:
-            raise Refused(
-                f"[search] learning_rate: {rate:g} is fit only for training from nothing; "
-                f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
-            )
-    grid = list(itertools.product(sorted(set(rates)), sorted(set(search.weight_decay))))
-    if search.trials < len(grid):
-        grid = sorted(random.Random(search.seed).sample(grid, search.trials))
-    return [Trial(number, rate, decay) for number, (rate, decay) in enumerate(grid)]
+    highest = rates.high if isinstance(rates, Range) else max(rates)
+    if highest > usual.limit:
+        raise Refused(
+            f"[search] learning_rate: {highest:g} is fit only for training from nothing; "
+            f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
+        )
+    space: dict[str, Space] = {"learning_rate": rates, "weight_decay": search.weight_decay}
+    space |= {name: given for name in OTHERS if (given := getattr(search, name)) is not None}
+    points = _grid(space, search) if search.sampler == "grid" else _drawn(space, search)
+    return [
+        Trial(number, point[0], point[1], tuple(zip(list(space)[2:], point[2:], strict=True)))
+        for number, point in enumerate(points)
+    ]
+
+
+def _grid(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
+    """All combinations, or `trials` of them drawn by the seed; in grid order."""
+    points = list(itertools.product(*(sorted(set(values)) for values in space.values() if isinstance(values, tuple))))
+    return points if search.trials >= len(points) else sorted(random.Random(search.seed).sample(points, search.trials))
+
+
+def _drawn(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
+    """`trials` different points, or as many as there are."""
+    import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=search.seed)
+    if search.sampler == "quasi":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = optuna.samplers.QMCSampler(seed=search.seed, scramble=True)
+    lists = {name: sorted(set(values)) for name, values in space.items() if isinstance(values, tuple)}
+    axes: dict[str, BaseDistribution] = {  # of a list, the place in it
+        name: FloatDistribution(values.low, values.high, log=values.log) if isinstance(values, Range)
+        else IntDistribution(0, len(lists[name]) - 1)
+        for name, values in space.items()
+    }  # fmt: skip
+    study, points = optuna.create_study(sampler=sampler), dict[tuple[Any, ...], None]()
+    for _ in range(DRAWS * search.trials):
+        drawn = study.ask(axes)
+        study.tell(drawn, 0.0)
+        where = drawn.params
+        points[tuple(lists[name][where[name]] if name in lists else float(where[name]) for name in space)] = None
+        if len(points) == search.trials:
+            break
+    return list(points)
 
 
 def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """One row a trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number."""
+    """One row a trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number.
+
+    Raises `Refused`, with the table, where no trial came to a WER.
+    """
     import pandas as pd
 
     rows = [
         {
-            **{"trial" if name == "number" else name: value for name, value in asdict(one.trial).items()},
+            "trial": one.trial.number,
+            "learning_rate": one.trial.learning_rate,
+            "weight_decay": one.trial.weight_decay,
+            **dict(one.trial.others),
             "validation_wer": one.validation_wer,
             "steps": one.steps,
             "seconds": one.seconds,
@@ -79,4 +133,7 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         }
         for one in outcomes
     ]
-    return pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
+    board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
+    if board["validation_wer"].isna().all():
+        raise Refused(f"no trial came to a WER; lower learning rates may do:\n{board.to_string(index=False)}")
+    return board

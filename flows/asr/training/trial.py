@@ -1,166 +1,164 @@
-"""One trial: fine-tune a Whisper with one set of hyperparameters, tell how it goes, score it on validation."""
+"""One trial: fine-tune a Whisper with one set of hyperparameters, tell how it goes, and end where it is time."""
 
 from __future__ import annotations
 
+import math
+import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
-from torch.nn import functional
+from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import Trainer, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
+from asr import Refused
 from asr.corpus.shards import Speech
-from asr.scoring import rates
 from asr.settings import Settings
-from asr.training import models, optimizers
-from asr.training.batches import (
-    IGNORED,
-    TAIL_FRAMES,
-    WINDOW_FRAMES,
-    Clips,
-    Collate,
-    Examples,
-    LengthBuckets,
-    by_length,
-    evenly,
-    pad,
-)
-from asr.training.search import Outcome, Point, Trial
+from asr.training import halving, models, optimizers
+from asr.training.batches import Collate, LengthBuckets, Pool
+from asr.training.checkpoints import Checkpoints
+from asr.training.examples import CACHE_BYTES, Clips, Examples
+from asr.training.hearing import Validation
+from asr.training.learner import Learner
+from asr.training.models import MAX_TOKENS
+from asr.training.search import Outcome, Trial
+from asr.training.watch import BEST, WEIGHTS, Watch
 
-REPORTS = 12  # lines of progress a trial prints
 CLIP_NORM = 1.0
-
-
-class Learner(nn.Module):
-    """A Whisper with its loss. From nothing, a CTC head on the encoder helps the first steps find the alignment
-    (joint CTC-attention, arXiv:1609.06773); the head is not part of the released model."""
-
-    def __init__(self, whisper: WhisperForConditionalGeneration, settings: Settings) -> None:
-        super().__init__()
-        self.whisper, self.ctc_weight = whisper, 0.0 if settings.model.base else settings.model.ctc_weight
-        self.blank: int = whisper.generation_config.eos_token_id  # the first special token: words stand below it
-        self.aligner = nn.Linear(whisper.config.d_model, self.blank + 1) if self.ctc_weight else None
-
-    def forward(self, input_features: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end."""
-        whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
-        states = models.encode(whisper, input_features)
-        heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
-        decoded = whisper.model.decoder(
-            input_ids=heard, encoder_hidden_states=states, use_cache=False
-        ).last_hidden_state
-        expected = labels[:, 1:]
-        counted = expected != IGNORED  # the vocabulary is wide: score only the places that count
-        loss = functional.cross_entropy(whisper.proj_out(decoded[counted]).float(), expected[counted])
-        if self.aligner is not None:
-            loss = (1 - self.ctc_weight) * loss + self.ctc_weight * self._alignment_loss(states, labels)
-        return {"loss": loss}
-
-    def _alignment_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        assert self.aligner is not None
-        words = (labels >= 0) & (labels < self.blank)
-        scores = functional.log_softmax(self.aligner(states).float(), -1).transpose(0, 1)
-        frames = torch.full((len(labels),), len(scores), device=labels.device)
-        return functional.ctc_loss(scores, labels[words], frames, words.sum(1), blank=self.blank, zero_infinity=True)
+LOADERS = 4  # processes that make batches while a GPU computes
 
 
 class _Engine(Trainer):
-    """transformers' Trainer on batches of our own making."""
+    """transformers' Trainer on batches of our own making, with checkpoints of what learns alone."""
 
-    def __init__(self, loader: DataLoader, **more: Any) -> None:
+    def __init__(self, loader: DataLoader, watch: Watch, **more: Any) -> None:
         super().__init__(**more)
-        self.loader = loader
+        self.loader, self.watch = loader, watch
 
     def get_train_dataloader(self) -> DataLoader:
         return self.loader
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        assert output_dir and isinstance(self.model, Learner)
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file({name: one.contiguous() for name, one in self.model.learnt().items()}, Path(output_dir, WEIGHTS))
+        self.watch.save(Path(output_dir))
 
-class _Watch(TrainerCallback):
-    """Evaluates and reports as training goes; a report is one whole line, so that branches may print at once."""
-
-    def __init__(self, settings: Settings, evaluate: Callable[[], float], say: Callable[[str], None]) -> None:
-        training = settings.training
-        self.steps, self.evaluate, self.say = training.steps, evaluate, say
-        self.evaluations = {
-            round(training.steps * part / training.evaluations) for part in range(1, training.evaluations + 1)
-        }
-        self.curve: list[Point] = []
-        self.loss, self.began, self.evaluating = float("nan"), time.monotonic(), 0.0
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if not logs or "loss" not in logs:
-            return
-        self.loss = float(logs["loss"])
-        self._line(state.global_step, f"loss {self.loss:6.3f}")
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step in self.evaluations:
-            began = time.monotonic()
-            self.curve.append(Point(state.global_step, self.loss, self.evaluate()))
-            self.evaluating += time.monotonic() - began
-            self._line(state.global_step, f"validation WER {self.curve[-1].validation_wer:.1f} %")
-
-    def _line(self, step: int, what: str) -> None:
-        spent = time.monotonic() - self.began
-        left = (spent - self.evaluating) / step * (self.steps - step)
-        left += self.evaluating / max(1, len(self.curve)) * (len(self.evaluations) - len(self.curve))
-        self.say(f"step {step:{len(str(self.steps))}d}/{self.steps}  {what:24s}  {clock(left)} left")
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes.
-
-    >>> clock(75), clock(7500)
-    ('1:15 min', '2:05 h')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        assert isinstance(self.model, Learner)
+        self.model.learn(load_file(Path(resume_from_checkpoint, WEIGHTS)))
 
 
 def fine_tune(
-    trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print
-) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:
-    """Train with one set of hyperparameters and score on validation.
+    trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print,
+    keeper: Checkpoints | None = None, siblings: halving.Siblings | None = None,
+) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
+    """Train with one set of hyperparameters; the model is the one that was best on validation.
 
-    The same trial on the same speech ends the same, bit by bit, on the same CPU with the same number of threads.
+    The same trial on the same speech ends the same, bit by bit, on the same CPU with the same number of threads, also
+    when it was killed in between and goes on from `keeper`'s last checkpoint. With `siblings` it ends early where they
+    do better. Raises `Terminated` after a SIGTERM or an interrupt, its state kept by `keeper`, and `Refused` where
+    memory does not suffice.
     """
-    training, began = settings.training, time.monotonic()
+    settings, began = trial.applied(settings), time.monotonic()
+    training = settings.training
     heard, kept_back = speech.split("train"), speech.split("validation")
     torch.manual_seed(training.seed)
     model, processor = models.prepare(settings, heard["text"])
-    train, validation = Clips(heard, processor), Clips(kept_back, processor)
+    validation = Validation(Clips(kept_back, processor), processor, settings)
     learner = Learner(model, settings)
     optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
-    weights = {source.called: source.weight for source in settings.corpus.mixed}
-    draws = [weights[name] for name in heard["source"]]
-    loader: DataLoader = DataLoader(
-        Examples(train, training),  # type: ignore[arg-type]
-        batch_sampler=LengthBuckets(train.seconds, training.batch_size, training.steps, training.seed, draws),
-        collate_fn=Collate(training),
-    )
-    chosen = evenly(len(validation), training.validation_clips)
-    watch = _Watch(settings, lambda: wer(model, processor, validation, chosen, settings), say)
     with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        watch = Watch(learner, validation, settings, say, scratch, keeper, siblings)
+        state = scratch / "taken-up"
+        step = keeper.restore(state) if keeper else 0
+        if step:
+            watch.load(state, step)
         engine = _Engine(
-            loader, model=learner, args=_arguments(folder, settings), optimizers=(optimizer, None), callbacks=[watch]
-        )
+            loader(heard, processor, settings, say, step), watch, model=learner, args=_arguments(folder, settings),
+            optimizers=(optimizer, None), callbacks=[watch],
+        )  # fmt: skip
         engine.remove_callback(transformers.PrinterCallback)
-        engine.train()
-    model.eval()
+        with _terminating(watch), _in_memory(settings):
+            engine.train(resume_from_checkpoint=str(state) if step else None)
+        progress = watch.progress
+        if progress.curve:
+            learner.learn(load_file(scratch / BEST))
+    model = learner.plain().eval()
     outcome = Outcome(
         trial=trial,
-        validation_wer=watch.curve[-1].validation_wer,
+        validation_wer=progress.best.validation_wer if progress.curve else math.nan,
         steps=engine.state.global_step,
         seconds=time.monotonic() - began,
-        stopped="finished",
-        curve=tuple(watch.curve),
+        stopped=progress.stopped,
+        curve=tuple(progress.curve),
     )
     return outcome, model, processor
+
+
+def loader(
+    heard: Any, processor: WhisperProcessor, settings: Settings, say: Callable[[str], None] = print,
+    start: int = 0, processes: int | None = None,
+) -> DataLoader:  # fmt: skip
+    """Batches of the training split from the optimiser's step `start` on, made in processes of their own for a GPU."""
+    training = settings.training
+    if processes is None:
+        processes = LOADERS if torch.cuda.is_available() else 0
+    clips = Clips(heard, processor, CACHE_BYTES // max(1, processes))
+    tokens = [len(spelt) for spelt in processor.tokenizer([" " + text for text in clips.texts]).input_ids]
+    weights = {source.called: source.weight for source in settings.corpus.mixed}
+    drawn = [weights[source] * (length <= MAX_TOKENS) for source, length in zip(heard["source"], tokens, strict=True)]
+    if too_long := sum(length > MAX_TOKENS for length in tokens):
+        say(f"{too_long} clips say more than the {MAX_TOKENS} tokens that a Whisper writes, and are left out")
+    speakers = [f"{who or ''}/{source}" for who, source in zip(heard["speaker"], heard["source"], strict=True)]
+    return DataLoader(
+        Examples(clips, training),  # type: ignore[arg-type]
+        batch_sampler=LengthBuckets(Pool(clips.seconds, drawn, speakers, tokens, MAX_TOKENS), training, start),
+        collate_fn=Collate(training),
+        num_workers=processes,
+        persistent_workers=processes > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+@contextmanager
+def _terminating(watch: Watch) -> Iterator[None]:
+    """Let SIGTERM, as a spot machine gets before it goes, and Ctrl-C save a checkpoint at the end of the step."""
+    if not watch.keeper or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def soon(*_: object) -> None:
+        watch.terminated = True
+
+    before = {number: signal.signal(number, soon) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _in_memory(settings: Settings) -> Iterator[None]:
+    """A GPU that is too small is a matter of the profile."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        training = settings.training
+        smaller = "batch_seconds" if training.batch_seconds else "batch_size"
+        raise Refused(
+            f"[training] {smaller}: a batch does not fit into the GPU's memory; halve {smaller} and double accumulate"
+            + ("" if training.gradient_checkpointing else ", or set gradient_checkpointing = true")
+        ) from None
 
 
 def _arguments(folder: str, settings: Settings) -> TrainingArguments:
@@ -171,12 +169,14 @@ def _arguments(folder: str, settings: Settings) -> TrainingArguments:
         output_dir=folder,
         max_steps=training.steps,
         per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.accumulate,
         lr_scheduler_type="linear",
         warmup_steps=round(training.warmup * training.steps),
         max_grad_norm=CLIP_NORM,
-        logging_steps=max(1, training.steps // REPORTS),
-        logging_first_step=True,
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
         save_strategy="no",
+        ignore_data_skip=True,  # the loader begins where it is to go on
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -185,31 +185,3 @@ def _arguments(folder: str, settings: Settings) -> TrainingArguments:
         bf16=wide,
         fp16=on_gpu and not wide,
     )
-
-
-def wer(
-    model: WhisperForConditionalGeneration,
-    processor: WhisperProcessor,
-    clips: Clips,
-    chosen: Sequence[int],
-    settings: Settings,
-) -> float:
-    """Percent of words wrong in the chosen clips, heard greedily at each batch's own context."""
-    heard = transcripts(model, processor, clips, chosen)
-    said = [clips.texts[clip] for clip in chosen]
-    return rates.wer(rates.errors(said, heard, settings.text.scoring, settings.corpus.language))
-
-
-def transcripts(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int]
-) -> list[str]:
-    """What the model hears in the chosen clips, in their order."""
-    was_training, heard = model.training, dict[int, str]()
-    model.eval()
-    for batch in by_length(clips, chosen):
-        features = [clips.features(clip) for clip in batch]
-        longest = max(one.shape[1] for one in features)
-        texts = models.transcribe(model, processor, pad(features, min(WINDOW_FRAMES, longest + TAIL_FRAMES)))
-        heard.update(zip(batch, texts, strict=True))
-    model.train(was_training)
-    return [heard[clip] for clip in chosen]

@@ -9,19 +9,28 @@ import torch
 from asr.settings import Training
 from asr.training.batches import (
     IGNORED,
-    Clips,
     Collate,
     Draw,
-    Examples,
     LengthBuckets,
+    Pool,
     by_length,
     evenly,
-    mask,
+    packs,
     pad,
-    quiet_edges,
 )
+from asr.training.examples import Clips, Example
 
 LENGTHS = np.random.default_rng(0).uniform(1, 30, 500).tolist()
+
+
+def buckets(lengths, size=8, steps=1, seed=0, weights=None, start=0, speakers=None, **training):
+    """The batches of so many steps."""
+    asked = Training(batch_size=size, steps=steps, seed=seed, **training)
+    return LengthBuckets(Pool(lengths, weights, speakers), asked, start)
+
+
+def drawn_clips(batches):
+    return [clip for batch in batches for draw in batch for clip in draw.clips]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 63, 64, 65, 200])
@@ -29,115 +38,128 @@ LENGTHS = np.random.default_rng(0).uniform(1, 30, 500).tolist()
 def test_each_epoch_has_every_clip_once(count, size):
     lengths = LENGTHS[:count]
     an_epoch = math.ceil(count / size)
-    batches = list(LengthBuckets(lengths, size, 3 * an_epoch, seed=0))
+    batches = list(buckets(lengths, size, 3 * an_epoch))
     for epoch in range(3):
-        drawn = [draw.clip for batch in batches[epoch * an_epoch : (epoch + 1) * an_epoch] for draw in batch]
+        drawn = drawn_clips(batches[epoch * an_epoch : (epoch + 1) * an_epoch])
         assert sorted(drawn) == list(range(len(lengths)))
 
 
 @pytest.mark.parametrize("steps", [1, 4, 5, 13, 200])
 def test_there_are_as_many_batches_as_steps(steps):
-    buckets = LengthBuckets(LENGTHS[:37], 8, steps, seed=0)
-    assert len(list(buckets)) == len(buckets) == steps
+    batches = buckets(LENGTHS[:37], 8, steps)
+    assert len(list(batches)) == len(batches) == steps
 
 
 def test_no_batch_is_larger_than_asked_and_none_is_empty():
-    sizes = Counter(len(batch) for batch in LengthBuckets(LENGTHS[:37], 8, 15, seed=0))
+    sizes = Counter(len(batch) for batch in buckets(LENGTHS[:37], 8, 15))
     assert sizes == {8: 12, 5: 3}
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_another():
-    drawn = [list(LengthBuckets(LENGTHS, 8, 100, seed)) for seed in (0, 0, 1)]
+    drawn = [list(buckets(LENGTHS, 8, 100, seed)) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_every_epoch_has_its_own_order():
-    batches = list(LengthBuckets(LENGTHS, 8, 126, seed=0))
-    assert [[draw.clip for draw in batch] for batch in batches[:63]] != [
-        [draw.clip for draw in batch] for batch in batches[63:]
-    ]
+    batches = list(buckets(LENGTHS, 8, 126))
+    assert [drawn_clips([batch]) for batch in batches[:63]] != [drawn_clips([batch]) for batch in batches[63:]]
 
 
 def test_more_steps_begin_as_fewer_do():
-    assert list(LengthBuckets(LENGTHS, 8, 100, 0))[:40] == list(LengthBuckets(LENGTHS, 8, 40, 0))
+    assert list(buckets(LENGTHS, 8, 100))[:40] == list(buckets(LENGTHS, 8, 40))
 
 
 def test_clips_of_a_batch_are_of_like_length():
-    batches = list(LengthBuckets(LENGTHS, 8, 62, seed=0))
-    padded = sum(len(batch) * max(LENGTHS[draw.clip] for draw in batch) for batch in batches)
-    spoken = sum(LENGTHS[draw.clip] for batch in batches for draw in batch)
+    batches = list(buckets(LENGTHS, 8, 62))
+    padded = sum(len(batch) * max(draw.seconds for draw in batch) for batch in batches)
+    spoken = sum(draw.seconds for batch in batches for draw in batch)
     assert padded / spoken < 1.2
 
 
 def test_batches_do_not_come_sorted_by_length():
-    longest = [max(LENGTHS[draw.clip] for draw in batch) for batch in LengthBuckets(LENGTHS, 8, 62, seed=0)]
+    longest = [max(draw.seconds for draw in batch) for batch in buckets(LENGTHS, 8, 62)]
     assert abs(np.corrcoef(longest, range(62))[0, 1]) < 0.4
     assert 0.3 < np.mean(np.diff(longest) > 0) < 0.7
 
 
 def test_no_two_draws_share_a_number():
-    numbers = [draw.number for batch in LengthBuckets(LENGTHS[:37], 8, 50, seed=0) for draw in batch]
+    numbers = [draw.number for batch in buckets(LENGTHS[:37], 8, 50) for draw in batch]
     assert len(set(numbers)) == len(numbers)
 
 
-class Mels:
-    """Stands in for clips: random log-mels of 80 bins."""
-
-    def __init__(self, frames=200):
-        self.frames = frames
-
-    def features(self, clip):
-        return np.random.default_rng(clip).normal(size=(80, self.frames)).clip(-0.9, 1).astype(np.float32)
-
-    def tokens(self, clip):
-        return [1, 2, 3 + clip]
+@pytest.mark.parametrize("start", [1, 7, 63, 64, 99])
+@pytest.mark.parametrize("more", [{}, {"accumulate": 3}, {"batch_seconds": 90.0, "silence_share": 0.1}])
+def test_beginning_at_a_step_gives_what_would_have_come_there(start, more):
+    whole, rest = (list(buckets(LENGTHS, 8, 100, start=at, **more)) for at in (0, start))
+    assert rest == [batch for batch in whole if batch[0].step >= start]
+    assert rest[0][0].step == start
 
 
-def test_augmentation_depends_on_the_draw_and_not_on_the_order_of_asking():
-    examples = Examples(Mels(), Training(frequency_masks=1, time_masks=1))
-    draws = [Draw(number, clip=number % 3) for number in range(6)]
-    forwards = [examples[draw][1] for draw in draws]
-    backwards = [examples[draw][1] for draw in reversed(draws)][::-1]
-    assert all(np.array_equal(one, other) for one, other in zip(forwards, backwards, strict=True))
+def test_a_step_of_several_batches_counts_as_one():
+    steps = [batch[0].step for batch in buckets(LENGTHS, 8, 5, accumulate=3)]
+    assert steps == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
 
 
-def test_a_clip_is_augmented_anew_each_time_it_is_drawn():
-    examples = Examples(Mels(), Training(frequency_masks=1, time_masks=1))
-    seen = {examples[Draw(number, clip=0)][1].tobytes() for number in range(8)}
-    assert len(seen) > 6
+@pytest.mark.parametrize(("context", "lasting"), [("trimmed", None), ("padded", 30.0)])
+def test_a_batch_of_seconds_holds_no_more_of_them_and_loses_no_clip(context, lasting):
+    batches = buckets(LENGTHS, steps=1, batch_seconds=120.0, context=context)._epoch(0)
+    held = [len(batch) * (lasting or max(unit[2] for unit in batch)) for batch in batches]
+    assert max(held) <= 120
+    assert np.mean(held) > 80
+    assert sorted(unit[0][0] for batch in batches for unit in batch) == list(range(500))
 
 
-def test_without_augmentation_a_clip_is_as_it_was():
-    examples = Examples(Mels(), Training(frequency_masks=0, time_masks=0, quiet_seconds=0))
-    assert all(np.array_equal(examples[Draw(number, clip=1)][1], Mels().features(1)) for number in range(20))
+def test_a_clip_that_is_longer_than_a_batch_is_one_of_its_own():
+    assert sorted(len(batch) for batch in buckets([29.0, 1.0, 1.0], batch_seconds=4.0)._epoch(0)) == [1, 2]
 
 
-def test_about_half_of_the_draws_have_quiet_around_the_whole_clip():
-    clip, kept = Mels().features(0), 0
-    for number in range(100):
-        seen = quiet_edges(clip, 0.5, np.random.default_rng(number))
-        assert 200 <= seen.shape[1] <= 300
-        starts = [at for at in range(seen.shape[1] - 199) if np.array_equal(seen[:, at : at + 200], clip)]
-        assert len(starts) == 1
-        assert np.delete(seen, np.s_[starts[0] : starts[0] + 200], axis=1).max(initial=-9) < clip.max() - 0.2
-        kept += seen.shape[1] == 200
-    assert 30 < kept < 70
+SPEAKERS = [f"speaker {at % 7}" for at in range(500)]
 
 
-def test_a_clip_with_quiet_around_it_still_fits_into_whispers_30_seconds():
-    examples = Examples(Mels(frames=2_990), Training(frequency_masks=0, quiet_seconds=5))
-    assert max(examples[Draw(number, clip=0)][1].shape[1] for number in range(20)) <= 3_000
+def packed(**more):
+    return packs(list(range(500)), Pool(LENGTHS, None, SPEAKERS, **more), np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("frames", [10, 30, 3_000])
-def test_masks_fit_into_clips_of_any_length_and_leave_the_original_alone(frames):
-    original = np.random.default_rng(0).normal(size=(80, frames)).astype(np.float32)
-    before = original.copy()
-    for seed in range(50):
-        masked = mask(original, 2, 2, np.random.default_rng(seed))
-        assert masked.shape == original.shape
-        assert (masked != original).mean() < 0.8
-    assert np.array_equal(original, before)
+def test_a_pack_has_one_speaker_and_fits_into_a_window_and_no_clip_is_lost_or_twice():
+    made = packed()
+    assert sorted(clip for clips, _, _ in made for clip in clips) == list(range(500))
+    for clips, gaps, seconds in made:
+        assert len({SPEAKERS[clip] for clip in clips}) == 1
+        assert len(gaps) == len(clips) - 1
+        assert seconds == pytest.approx(sum(LENGTHS[clip] for clip in clips) + sum(gaps))
+        assert seconds <= 30
+    assert max(len(clips) for clips, _, _ in made) > 3
+
+
+def test_packs_are_of_all_lengths():
+    """Shown only full windows a model reads short ones badly."""
+    lengths = [1.5] * 500
+    seconds = [one[2] for one in packs(list(range(500)), Pool(lengths, None, SPEAKERS), np.random.default_rng(0))]
+    assert min(seconds) < 3
+    assert max(seconds) > 25
+    assert 8 < np.mean(seconds) < 20
+
+
+def test_a_pack_says_no_more_than_a_whisper_can_write():
+    tokens = [60 + at % 50 for at in range(500)]
+    made = packed(tokens=tokens, most_tokens=150)
+    assert max(sum(tokens[clip] + 2 for clip in clips) for clips, _, _ in made if len(clips) > 1) <= 150
+    assert sorted(clip for clips, _, _ in made for clip in clips) == list(range(500))
+
+
+def test_packed_epochs_have_every_clip_once_too():
+    epoch = buckets(LENGTHS, speakers=SPEAKERS, context="packed")._epoch(3)
+    assert sorted(clip for batch in epoch for clips, *_ in batch for clip in clips) == list(range(500))
+
+
+@pytest.mark.parametrize(("context", "longest"), [("trimmed", 10), ("padded", 30)])
+def test_a_share_of_the_draws_is_silence_and_no_clip_is_lost_for_it(context, longest):
+    epoch = buckets(LENGTHS, silence_share=0.2, context=context)._epoch(0)
+    units = [unit for batch in epoch for unit in batch]
+    silent = [seconds for clips, _, seconds in units if not clips]
+    assert len(silent) / len(units) == pytest.approx(0.2, abs=0.01)
+    assert 1 <= min(silent) < max(silent) <= longest
+    assert sorted(clip for clips, *_ in units for clip in clips) == list(range(500))
 
 
 @pytest.mark.parametrize("loud", [0.5, 0.02, 0.002])
@@ -159,24 +181,31 @@ def test_a_batch_is_as_long_as_its_longest_clip_and_even():
 
 
 def examples_of(step, training, frames=120):
-    draws = [Draw(step * training.batch_size + place, place) for place in range(training.batch_size)]
-    return [(draw, np.zeros((80, frames), np.float32), [1, 2, *range(3, 4 + draw.clip)]) for draw in draws]
+    draws = [Draw(step, step * training.batch_size + at, (at,), (), 1.2) for at in range(training.batch_size)]
+    features = np.zeros((80, frames), np.float32)
+    return [Example(draw, features, [1, 2, *range(3, 4 + draw.clips[0])]) for draw in draws]
+
+
+def long_steps(training):
+    collate = Collate(training)
+    shapes = [collate(examples_of(step, training))["input_features"].shape for step in range(training.steps)]
+    assert set(shapes) <= {(2, 80, 120), (2, 80, 3_000)}
+    return [step for step, shape in enumerate(shapes) if shape[2] == 3_000]
 
 
 def test_long_batches_come_only_in_the_last_share_of_the_steps():
-    training = Training(steps=1_000, long_share=0.2, batch_size=4)
-    collate = Collate(training)
-    long = [step for step in range(1_000) if collate.long(step)]
-    assert min(long) >= 800
-    assert 10 < len(long) < 60
-    assert collate(examples_of(long[0], training))["input_features"].shape == (4, 80, 3_000)
-    assert collate(examples_of(0, training))["input_features"].shape == (4, 80, 120)
+    long = long_steps(Training(steps=400, long_share=0.25, batch_size=2))
+    assert min(long) >= 300
+    assert 5 < len(long) < 40
 
 
-@pytest.mark.parametrize(("share", "any_long"), [(0.0, False), (1.0, True)])
-def test_the_long_phase_may_be_none_or_all(share, any_long):
-    collate = Collate(Training(steps=200, long_share=share))
-    assert any(collate.long(step) for step in range(200)) == any_long
+@pytest.mark.parametrize(
+    ("asked", "share"),
+    [({"long_share": 0.0}, 0), ({"context": "packed"}, 0), ({"context": "padded"}, 1)],
+    ids=["no long phase", "packed", "padded"],
+)
+def test_other_contexts_are_long_never_or_always(asked, share):
+    assert len(long_steps(Training(steps=40, batch_size=2, **asked))) == 40 * share
 
 
 def test_labels_are_padded_with_what_does_not_count():
@@ -188,8 +217,8 @@ def test_labels_are_padded_with_what_does_not_count():
 
 def drawn(weights, epochs):
     """How often each clip was drawn."""
-    times = LengthBuckets([1.0] * len(weights), 1, round(sum(weights) * epochs), seed=0, weights=weights)
-    return np.bincount([draw.clip for batch in times for draw in batch], minlength=len(weights))
+    times = buckets([1.0] * len(weights), 1, round(sum(weights) * epochs), weights=weights)
+    return np.bincount(drawn_clips(times), minlength=len(weights))
 
 
 def test_a_clip_is_drawn_as_often_as_its_source_weighs():
@@ -205,35 +234,13 @@ def test_a_weight_between_whole_numbers_is_a_chance():
 
 def test_weights_of_one_change_no_batch():
     lengths = list(range(37))
-    plain, weighed = (LengthBuckets(lengths, 4, 30, 3, weights) for weights in (None, [1.0] * 37))
+    plain, weighed = (buckets(lengths, 4, 30, 3, weights) for weights in (None, [1.0] * 37))
     assert list(plain) == list(weighed)
 
 
 @pytest.fixture
 def clips(speech, whisper):
     return Clips(speech.split("train"), whisper[1])
-
-
-def test_log_mels_are_as_long_as_the_clip(clips):
-    assert clips.features(0).shape == (80, pytest.approx(100 * clips.seconds[0], abs=1))
-    assert clips.sound(0).dtype == np.float32
-
-
-def test_a_clip_is_the_same_whether_kept_or_computed_again(clips, speech, whisper):
-    forgetful = Clips(speech.split("train"), whisper[1])
-    forgetful._room = 0
-    for _ in range(2):
-        assert np.array_equal(clips.features(1), forgetful.features(1))
-    assert forgetful._cache == {}
-    assert list(clips._cache) == [1]
-
-
-def test_tokens_are_whispers_prompt_the_text_and_the_end(clips, whisper):
-    tokenizer = whisper[1].tokenizer
-    words = tokenizer.convert_ids_to_tokens(clips.tokens(0))
-    assert words[:4] == ["<|startoftranscript|>", "<|sv|>", "<|transcribe|>", "<|notimestamps|>"]
-    assert words[-1] == "<|endoftext|>"
-    assert tokenizer.decode(clips.tokens(0), skip_special_tokens=True) == " " + clips.texts[0]
 
 
 def test_clips_are_heard_longest_first_and_each_once(clips):

@@ -160,7 +160,7 @@ def published(tmp_path):
 def test_a_base_folder_that_is_no_whisper_is_refused(tmp_path, refusal, config):
     if config is not None:
         (tmp_path / "config.json").write_text(config)
-    line = refusal(models.usual, of(tmp_path).model)
+    line = refusal(models.usual, of(tmp_path))
     assert "[model] base" in line
     assert str(tmp_path) in line
 
@@ -168,7 +168,7 @@ def test_a_base_folder_that_is_no_whisper_is_refused(tmp_path, refusal, config):
 @pytest.mark.parametrize("base", ["nowhere/at-all", "./nowhere", "a b c", ""])
 def test_a_base_that_is_not_there_is_refused(refusal, monkeypatch, tmp_path, base):
     monkeypatch.chdir(tmp_path)
-    assert f"[model] base: {base}" in refusal(models.usual, of(base).model)
+    assert f"[model] base: {base}" in refusal(models.usual, of(base))
 
 
 def test_a_whisper_config_without_its_weights_is_refused_too(published, refusal):
@@ -185,8 +185,7 @@ def test_a_learning_rate_fit_for_training_from_nothing_is_refused_on_a_published
 
 
 def test_the_usual_learning_rates_fit_what_is_trained(published, base):
-    nothing, own = models.usual(Settings().model), models.usual(of(base).model)
-    whisper = models.usual(of(published).model)
+    nothing, own, whisper = (models.usual(one) for one in (Settings(), of(base), of(published)))
     assert (
         max(whisper.learning_rates) < min(own.learning_rates) < max(own.learning_rates) <= min(nothing.learning_rates)
     )

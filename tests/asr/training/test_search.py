@@ -1,6 +1,10 @@
 """From a search space to trials, and from outcomes to a winner."""
 
+import itertools
+import math
+
 import pytest
+from asr import Refused
 from asr.settings import Settings
 from asr.training import search
 from asr.training.search import Outcome, Trial
@@ -39,6 +43,69 @@ def test_a_point_that_is_given_twice_is_tried_once():
 
 def test_trials_are_numbered_from_nought():
     assert [trial.number for trial in search.trials(Settings())] == [0, 1, 2]
+
+
+RATES = {"low": 1e-5, "high": 1e-2, "log": True}
+
+
+def sampled(sampler, trials=16, seed=0, **space):
+    asked = {"sampler": sampler, "trials": trials, "seed": seed, "learning_rate": RATES, **space}
+    return search.trials(Settings.model_validate({"search": asked}))
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasi"])
+def test_a_range_is_drawn_within_its_bounds_by_the_seed_alone(sampler):
+    once, again, other = (sampled(sampler, seed=seed) for seed in (3, 3, 4))
+    assert once == again != other
+    assert all(1e-5 <= one.learning_rate <= 1e-2 for one in once)
+    assert {one.weight_decay for one in once} == {0.01, 0.1}
+    assert [one.number for one in once] == list(range(16))
+
+
+def test_a_log_range_is_drawn_evenly_over_its_powers_of_ten():
+    powers = [math.floor(math.log10(one.learning_rate)) for one in sampled("quasi", 32)]
+    assert all(8 <= powers.count(power) <= 13 for power in (-5, -4, -3))
+
+
+def test_quasi_random_points_spread_more_evenly_than_random_ones():
+    """The widest gap between learning rates, in powers of ten, over some seeds."""
+
+    def gap(sampler, seed):
+        powers = sorted(math.log10(one.learning_rate) for one in sampled(sampler, 16, seed))
+        return max(high - low for low, high in itertools.pairwise(powers))
+
+    random, quasi = ([gap(sampler, seed) for seed in range(9)] for sampler in ("random", "quasi"))
+    assert sorted(quasi)[4] < 0.8 * sorted(random)[4]
+
+
+@pytest.mark.parametrize("sampler", ["random", "quasi"])
+def test_no_point_is_tried_twice_and_lists_that_are_used_up_end_the_search(sampler):
+    made = sampled(sampler, 12, learning_rate=[1e-3, 2e-3], weight_decay=[0.0, 0.1])
+    assert sorted((one.learning_rate, one.weight_decay) for one in made) == [
+        (1e-3, 0.0), (1e-3, 0.1), (2e-3, 0.0), (2e-3, 0.1),
+    ]  # fmt: skip
+
+
+def test_what_else_a_search_tries_changes_the_trials_training_and_stands_in_the_leaderboard():
+    asked = {"trials": 99, "learning_rate": [1e-3], "weight_decay": [0.1], "warmup": [0.0, 0.2], "batch_size": [8, 16]}
+    made = search.trials(Settings.model_validate({"search": asked}))
+    applied = [one.applied(Settings()).training for one in made]
+    assert [(one.warmup, one.batch_size) for one in applied] == [(0, 8), (0, 16), (0.2, 8), (0.2, 16)]
+    assert applied[0].label_smoothing == Settings().training.label_smoothing
+    board = search.leaderboard([Outcome(one, 9.0, 900, 1.0, "finished", ()) for one in made])
+    assert board[["warmup", "batch_size"]].values.tolist() == [[0, 8], [0, 16], [0.2, 8], [0.2, 16]]
+
+
+def test_the_highest_of_a_range_of_learning_rates_is_held_to_the_limit(refusal):
+    asked = {"sampler": "quasi", "learning_rate": {"low": 0.01, "high": 0.5}}
+    assert "0.5" in refusal(search.trials, Settings.model_validate({"search": asked}))
+
+
+def test_where_every_trial_diverged_the_table_is_told():
+    nowhere = [Outcome(Trial(at, 0.09, 0.1), float("nan"), 20, 5.0, "diverged", ()) for at in range(2)]
+    with pytest.raises(Refused, match="no trial came to a WER") as caught:
+        search.leaderboard(nowhere)
+    assert str(caught.value).count("diverged") == 2
 
 
 def outcome(number, wer, steps=900):

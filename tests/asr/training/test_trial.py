@@ -1,14 +1,23 @@
 """A trial, small enough to be run twice."""
 
+import math
+import os
 import re
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
+from asr import Terminated
 from asr.corpus.shards import Speech
+from asr.scoring import rates
 from asr.settings import Settings
-from asr.training import trial
+from asr.training import checkpoints, trial
+from asr.training.checkpoints import Checkpoints
+from asr.training.halving import Siblings
+from asr.training.hearing import Validation
 from asr.training.search import Trial
+from asr.training.watch import clock, exploded
 
 POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 
@@ -17,10 +26,10 @@ POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 def run(tiny, speech, one_thread):
     """A function that trains; its outcome, the model and the lines it printed."""
 
-    def fine_tune(point=POINT, **training):
+    def fine_tune(point=POINT, keeper=None, siblings=None, say=None, **training):
         settings = tiny.model_copy(update={"training": tiny.training.model_copy(update=training)})
         lines = []
-        outcome, model, _ = trial.fine_tune(point, settings, speech, lines.append)
+        outcome, model, _ = trial.fine_tune(point, settings, speech, say or lines.append, keeper, siblings)
         return outcome, model, lines
 
     return fine_tune
@@ -79,9 +88,9 @@ def test_clips_are_drawn_by_their_sources_weights_and_compared_as_the_profile_sa
         {**tiny.model_dump(), "corpus": mixed, "text": {"scoring": "lenient"}, "training": training}
     )
     drawn, compared = [], []
-    buckets, errors = trial.LengthBuckets, trial.rates.errors
-    monkeypatch.setattr(trial, "LengthBuckets", lambda *sizes: drawn.append(sizes[-1]) or buckets(*sizes))
-    monkeypatch.setattr(trial.rates, "errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
+    buckets, errors = trial.LengthBuckets, rates.errors
+    monkeypatch.setattr(trial, "LengthBuckets", lambda pool, *more: drawn.append(pool.weights) or buckets(pool, *more))
+    monkeypatch.setattr(rates, "errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
     speech = Speech(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
     trial.fine_tune(POINT, settings, speech, lambda line: None)
     assert drawn == [[0.5] * 4 + [3.0] * 6]
@@ -93,6 +102,166 @@ def test_the_alignment_head_is_no_part_of_the_model(run):
     assert [name for name in model.state_dict() if "aligner" in name] == []
 
 
+def same(one, other):
+    """Whether two trials ended the same, every loss to the last bit."""
+    assert replace(one[0], seconds=0) == replace(other[0], seconds=0)
+    weights = other[1].state_dict()
+    for name, weight in one[1].state_dict().items():
+        assert torch.equal(weight, weights[name]), name
+    return True
+
+
+class Killed(BaseException):
+    """Stands in for a SIGKILL: nothing catches it."""
+
+
+@pytest.fixture
+def keeper(store, tiny, monkeypatch):
+    """A function to the next life's checkpoints, saved after every step unless they are to be rare."""
+    monkeypatch.setattr(checkpoints, "MOST_OF_THE_TIME", math.inf)
+
+    def make(minutes=0.0):
+        often = tiny.training.model_copy(update={"checkpoint_minutes": minutes})
+        return Checkpoints(store, "trials/7/0", often, lambda line: None)
+
+    return make
+
+
+def killed_at(steps, keeper, run, **training):
+    """A trial killed after each of the steps, its last life's outcome, model and lines."""
+    for step in (*steps, None):
+        life = keeper()
+        if step is not None:
+            saved = life.save
+
+            def save(folder, at, last=step, saved=saved):
+                saved(folder, at)
+                if at == last:
+                    raise Killed
+
+            life.save = save
+            with pytest.raises(Killed):
+                run(keeper=life, **training)
+        else:
+            return run(keeper=life, **training)
+
+
+VARIANTS = {
+    "plain": {},
+    "everything": {
+        "speed": 0.1, "noise_share": 0.3, "bpe_dropout": 0.1, "timestamps_share": 0.3, "silence_share": 0.1,
+        "accumulate": 2, "batch_seconds": 12.0,
+    },
+    "packed": {"context": "packed"},
+    "adapters": {"lora_rank": 2, "optimizer": "adamw"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", VARIANTS.values(), ids=VARIANTS)
+def test_a_trial_killed_again_and_again_ends_as_one_left_alone(run, keeper, training):
+    undisturbed = run(**training)
+    disturbed = killed_at((3, 8, 13, 22), keeper, run, **training)
+    assert same(undisturbed, disturbed)
+    assert disturbed[2][0] == "goes on from step 22 of 24, where it was stopped"
+
+
+def test_what_was_best_before_a_kill_is_still_the_model_after_it(run, keeper, monkeypatch):
+    """The WER rises after the first evaluation, which stands before the kill."""
+    monkeypatch.setattr(Validation, "wer", lambda self, learner: next(wers))
+    wers = iter([5.0, 7.0, 6.0])
+    undisturbed = run()
+    wers = iter([5.0, 7.0, 6.0])
+    disturbed = killed_at((10,), keeper, run)
+    assert same(undisturbed, disturbed)
+    assert undisturbed[0].validation_wer == 5.0
+    wers = iter([5.0, 4.0, 3.0])
+    assert not torch.equal(undisturbed[1].proj_out.weight, run()[1].proj_out.weight)
+
+
+def test_asked_to_end_a_trial_saves_at_once_and_says_so(run, keeper):
+    def line(text):
+        if "step  8" in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated, match="step 8"):
+        run(keeper=keeper(minutes=99.0), say=line)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert same(run(), run(keeper=keeper()))
+
+
+def test_an_exploding_loss_ends_a_trial_with_its_reason(run, tiny):
+    outcome, _, lines = run(replace(POINT, learning_rate=0.9), optimizer="adamw", warmup=0.0, steps=24)
+    assert outcome.stopped == "diverged"
+    assert outcome.steps < 24
+    assert math.isnan(outcome.validation_wer) == (not outcome.curve)
+    assert "0:00 min left" not in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("losses", "bad"),
+    [([], False), ([7.0], False), ([7.0, math.nan], True), ([math.inf], True), ([3.0, 3.0, 40.0, 50.0], True),
+     ([40.0, 3.0, 3.0, 3.0], False)],
+)  # fmt: skip
+def test_a_loss_explodes_where_it_is_far_worse_than_guessing_or_no_number(losses, bad):
+    assert exploded(losses, vocabulary=2_000) == bad
+
+
+def test_a_trial_that_stands_still_ends_with_its_best_model(run, monkeypatch):
+    wers = iter([9.0, 9.5, 9.0, 9.1, 1.0])
+    monkeypatch.setattr(Validation, "wer", lambda self, learner: next(wers))
+    outcome, model, _ = run(evaluations=6, patience=2)
+    assert (outcome.stopped, outcome.steps, outcome.validation_wer) == ("plateau", 12, 9.0)
+    assert len(outcome.curve) == 3
+    monkeypatch.setattr(Validation, "wer", lambda self, learner: 9.0)
+    early = run(evaluations=6, patience=1)
+    assert (early[0].stopped, early[0].steps) == ("plateau", 8)
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), early[1].parameters(), strict=True))
+
+
+def test_a_trial_whose_siblings_do_better_ends_early_with_an_honest_wer(run, store):
+    siblings = [Siblings(store, "7", number, 3) for number in range(3)]
+    for better in siblings[1:]:
+        better.arrive(0, 0.1)
+    outcome, _, lines = run(siblings=siblings[0])
+    assert (outcome.stopped, outcome.steps) == ("outpaced", 4)
+    assert [point.step for point in outcome.curve] == [4]
+    assert outcome.validation_wer == outcome.curve[0].validation_wer
+    assert "validation WER" in lines[-1]
+
+
+def test_a_trial_without_living_siblings_comes_to_its_end_as_if_it_had_none(run, store):
+    siblings = Siblings(store, "7", 0, 9)
+    assert same(run(siblings=siblings), run())
+    told = store.recall_all([f"rungs/7/{rung}/0" for rung in (0, 1)])
+    assert all(math.isfinite(loss) for loss in told.values())
+    assert len(told) == 2
+
+
+def test_batches_made_by_other_processes_are_the_same(tiny, speech, whisper):
+    heard = speech.split("train")
+    made = [list(trial.loader(heard, whisper[1], tiny, processes=count)) for count in (0, 2)]
+    assert len(made[0]) == 24
+    for one, other in zip(*made, strict=True):
+        assert torch.equal(one["input_features"], other["input_features"])
+        assert torch.equal(one["labels"], other["labels"])
+
+
+def test_clips_that_say_more_than_a_whisper_writes_are_left_out_and_told(tiny, speech, whisper):
+    heard, lines = speech.split("train"), []
+    long = heard.map(lambda row, at: {"text": "klockan " * (600 if at == 3 else 1)}, with_indices=True)
+    batches = trial.loader(long, whisper[1], tiny, lines.append).batch_sampler
+    assert 3 not in {clip for batch in batches for draw in batch for clip in draw.clips}
+    assert lines == ["1 clips say more than the 444 tokens that a Whisper writes, and are left out"]
+
+
+def test_a_gpu_that_is_too_small_is_told_in_a_line(run, refusal, monkeypatch):
+    monkeypatch.setattr(trial._Engine, "train", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    line = refusal(run)
+    assert line.startswith("[training] batch_size: a batch does not fit into the GPU's memory")
+    assert "gradient_checkpointing" in line
+
+
 @pytest.mark.parametrize("given", [(59.6, "1:00 min"), (0, "0:00 min"), (3_600, "1:00 h")])
 def test_time_left_is_told_in_whole_units(given):
-    assert trial.clock(given[0]) == given[1]
+    assert clock(given[0]) == given[1]

@@ -1,0 +1,129 @@
+"""What is done to a clip before a model sees it: on its sound, on its log-mels, on the spelling of its text.
+
+Each function takes the random generator of one draw. Sounds are (samples,) float32 at 16 kHz, log-mels are
+(mel, frames) float32, 100 frames a second.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.corpus.clips import RATE
+from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
+
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
+
+RANGE = 2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
+LOWEST = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
+MASK_BINS, MASK_FRAMES = 16, 20
+QUIETEST, LOUDEST = 5.0, 30.0  # decibels that speech stands above noise
+HUM = 50.0  # hertz, of the mains
+
+
+def at_speed(sound: np.ndarray, most: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """The sound spoken up to `most` faster or slower (and higher or lower with it), and how many times as fast."""
+    import soxr
+
+    factor = float(random.uniform(1 - most, 1 + most))
+    return soxr.resample(sound, RATE * factor, RATE).astype(np.float32, copy=False), factor
+
+
+def noisy(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The sound with noise over it, 5 to 30 dB below."""
+    noise = coloured(len(sound), random)
+    speech = float(np.sqrt(np.mean(np.square(sound)))) or 1e-4
+    return (sound + noise * speech * 10 ** (-random.uniform(QUIETEST, LOUDEST) / 20)).astype(np.float32)
+
+
+def coloured(samples: int, random: np.random.Generator) -> np.ndarray:
+    """(samples,) noise of a mean square of 1, anywhere between white and brown."""
+    spectrum = np.fft.rfft(random.standard_normal(samples))
+    spectrum[1:] /= np.arange(1, len(spectrum)) ** random.uniform(0, 1)
+    spectrum[0] = 0
+    noise = np.fft.irfft(spectrum, samples)
+    return noise / (np.sqrt(np.mean(np.square(noise))) or 1)
+
+
+def silence(seconds: float, random: np.random.Generator) -> np.ndarray:
+    """(samples,) of what is no speech: a dead line, a room's noise, or noise with the hum of the mains."""
+    samples, kind = round(seconds * RATE), random.integers(0, 4)
+    if kind == 0:
+        return np.zeros(samples, np.float32)
+    sound = coloured(samples, random)
+    if kind == 1:
+        sound += 2 * np.sin(2 * np.pi * HUM * np.arange(samples) / RATE + random.uniform(0, 2 * np.pi))
+    level = 10 ** (random.uniform(-70, -20) / 20)  # of full scale
+    return (level * sound / max(1.0, float(np.abs(sound).max()))).astype(np.float32)
+
+
+def quiet_edges(features: np.ndarray, most: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
+    """The log-mels with up to `most` seconds of quiet added before and after, in half of the draws; seconds before.
+
+    A microphone is on before and after the words; a corpus cut to the words does not show that. The quiet is
+    flat noise somewhere between a dead line and a noisy room, a factor of 10^8 to 10^4 below the loudest bin.
+    """
+    before, after = (int(random.integers(0, int(most * FRAMES_PER_SECOND) + 1)) for _ in range(2))
+    room = WINDOW_FRAMES - features.shape[1]
+    before, after = min(before, room), min(after, room - min(before, room))
+    if random.random() < 0.5 or not before + after:
+        return features, 0.0
+    dead = floor(features)
+    quiet = dead + random.uniform(0, RANGE / 2) + 0.1 * random.standard_normal((len(features), before + after))
+    quiet = np.maximum(quiet, dead).astype(np.float32)
+    return np.concatenate([quiet[:, :before], features, quiet[:, before:]], axis=1), before / FRAMES_PER_SECOND
+
+
+def floor(features: np.ndarray) -> float:
+    """What digital silence is in a clip's log-mels."""
+    return max(float(features.max()) - RANGE, LOWEST)
+
+
+def mask(features: np.ndarray, frequency_masks: int, time_masks: int, random: np.random.Generator) -> np.ndarray:
+    """The log-mels with some bands and stretches set to their mean (SpecAugment, arXiv:1904.08779)."""
+    if not frequency_masks and not time_masks:
+        return features
+    features, mean = features.copy(), features.mean()
+    bins, frames = features.shape
+    for _ in range(frequency_masks):
+        width = int(random.integers(0, MASK_BINS))
+        at = int(random.integers(0, bins - width))
+        features[at : at + width] = mean
+    for _ in range(time_masks):
+        width = min(int(random.integers(0, MASK_FRAMES)), frames // 4)
+        at = int(random.integers(0, frames - width))
+        features[:, at : at + width] = mean
+    return features
+
+
+class Respelling:
+    """BPE dropout (arXiv:1910.13267): a text in other tokens, since each merge of byte pairs is left out by chance.
+
+    The tokenizer's own dropout takes no seed, and a trial could not be repeated.
+    """
+
+    def __init__(self, tokenizer: WhisperTokenizer, dropout: float) -> None:
+        self.dropout, self.pieces = dropout, tokenizer.backend_tokenizer.pre_tokenizer
+        model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+        merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+        self.ranks = {(left, right): rank for rank, (left, right) in enumerate(merges)}
+        self.vocabulary: dict[str, int] = model["vocab"]
+
+    def tokens(self, text: str, random: np.random.Generator) -> list[int]:
+        """The text's tokens, without prompt and end."""
+        made = []
+        for word, _ in self.pieces.pre_tokenize_str(text):
+            parts = list(word)
+            while pairs := [
+                (self.ranks[pair], at)
+                for at, pair in enumerate(itertools.pairwise(parts))
+                if pair in self.ranks and random.random() >= self.dropout
+            ]:
+                at = min(pairs)[1]
+                parts[at : at + 2] = [parts[at] + parts[at + 1]]
+            made += [self.vocabulary[part] for part in parts]
+        return made

@@ -1,0 +1,113 @@
+"""What a trial keeps of itself while it trains, so that a killed one goes on where it was.
+
+A checkpoint is a folder of files: weights, optimiser, schedule, random states, progress. It goes to the flow's
+datastore under a name that holds the search, the trial and everything that shapes its training, so a trial finds its
+own and no other's: `@retry` and `resume` alike. Two slots take turns and a slot's record is written last, so a kill or
+a full disk in the middle of a save leaves the other slot whole; older checkpoints are overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from asr.corpus.archives import line
+from asr.corpus.shards import Shard
+from asr.settings import Settings, Training
+from asr.store import Store
+from asr.training.search import Trial
+
+SLOTS = ("a", "b")
+MOST_OF_THE_TIME = 0.05  # that saving may take: rarer where the datastore is slow or the model large
+FORMAT = 1  # raised when older checkpoints can no longer be gone on from
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished checkpoint."""
+
+    step: int
+    files: dict[str, str]  # name: SHA-256
+
+
+def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]) -> str:
+    """Where a trial's checkpoints stand: other data or another setting is another place.
+
+    `search` tells one search from another: the id of the run that planned it, which its resumed runs share.
+    """
+    shaping = settings.model_dump_json(
+        exclude={"name": True, "search": True, "release": True, "training": {"checkpoint_minutes"}}
+    )
+    told = repr((FORMAT, trial, shaping, sorted(shard.key for shard in shards)))
+    return f"trials/{search}/{trial.number}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
+class Checkpoints:
+    """The checkpoints of one trial, at most two."""
+
+    def __init__(self, store: Store, place: str, training: Training, say: Callable[[str], None] = print) -> None:
+        self.store, self.place, self.pause, self.say = store, place, 60 * training.checkpoint_minutes, say
+        self._next, self._saved_at, self._took = 0, time.monotonic(), 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved_at >= max(self.pause, self._took / MOST_OF_THE_TIME)
+
+    def save(self, folder: Path, step: int) -> bool:
+        """Keep the folder's files as the trial's state at `step`. What fails is told, and leaves the last one good."""
+        began, slot = time.monotonic(), f"{self.place}/{SLOTS[self._next]}"
+        try:
+            files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+            self.store.remember(f"{slot}/record", None)
+            for name in files:
+                self.store.save_file(f"{slot}/{name}", folder / name)
+            self.store.remember(f"{slot}/record", Record(step, files))
+            self._next = 1 - self._next
+        except Exception as error:  # a full disk, or whatever a cloud's client raises: training itself can go on
+            self.say(f"the checkpoint at step {step} could not be kept ({line(error)}); the one before it stands")
+            return False
+        finally:
+            self._saved_at = time.monotonic()
+            self._took = self._saved_at - began
+        return True
+
+    def restore(self, folder: Path) -> int:
+        """Put the newest whole checkpoint's files into `folder`; its step, 0 where there is none."""
+        records = self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS])
+        found = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
+        for slot in sorted(found, key=lambda slot: -found[slot].step):
+            try:
+                whole = self._fetch(slot, found[slot], folder)
+            except Exception as error:  # as above
+                self.say(f"the checkpoint at step {found[slot].step} cannot be read ({line(error)})")
+                continue
+            if whole:
+                self._next = 1 - SLOTS.index(slot)
+                return found[slot].step
+            self.say(f"the checkpoint at step {found[slot].step} is damaged")
+        return 0
+
+    def _fetch(self, slot: str, record: Record, folder: Path) -> bool:
+        folder.mkdir(parents=True, exist_ok=True)
+        return all(
+            self.store.load_file(f"{self.place}/{slot}/{name}", folder / name) and _hash(folder / name) == sha
+            for name, sha in record.files.items()
+        )
+
+    def clear(self) -> None:
+        """Leave nothing of them but empty files: datastores overwrite, and know no deletion."""
+        for name, record in self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS]).items():
+            with TemporaryDirectory() as scratch:
+                (empty := Path(scratch, "empty")).touch()
+                for file in ("record", *(record.files if record else ())):
+                    self.store.save_file(f"{name.removesuffix('record')}{file}", empty)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

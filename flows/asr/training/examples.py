@@ -1,0 +1,164 @@
+"""The clips of a split as a model meets them: log-mels at their own length, and the tokens of what is said in them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asr.corpus.clips import RATE
+from asr.settings import Training
+from asr.training import augmentation
+from asr.training.batches import WINDOW_SECONDS, Draw
+from asr.training.models import POSITIONS, WINDOW_FRAMES
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import WhisperProcessor
+
+CACHE_BYTES = 1 << 30  # of log-mels kept in memory; the rest is computed again each time it is drawn
+TICK = 0.02  # seconds between two of Whisper's timestamps
+LAST_TICK = 1_500
+
+
+@dataclass(frozen=True)
+class Words:
+    """A stretch of text, and when it is said: seconds from the start of what a model hears."""
+
+    start: float
+    end: float
+    text: str
+
+    def moved(self, later: float, faster: float = 1.0) -> Words:
+        """The same, said so many times as fast and then so many seconds later."""
+        return Words(self.start / faster + later, self.end / faster + later, self.text)
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one draw came to."""
+
+    draw: Draw
+    features: np.ndarray  # (mel, frames) float32 log-mels
+    tokens: list[int]  # prompt, text and end
+
+
+class Clips:
+    """The clips of one split, each computed when it is asked for and kept while there is room."""
+
+    def __init__(self, dataset: Dataset, processor: WhisperProcessor, room: int = CACHE_BYTES) -> None:
+        self.dataset, self.processor = dataset, processor
+        self.texts: list[str] = list(dataset["text"])
+        self.seconds: list[float] = list(dataset["seconds"])
+        self._segments = list(dataset["segments"])
+        self._cache: dict[int, np.ndarray] = {}
+        self._room = room
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def sound(self, clip: int) -> np.ndarray:
+        """(samples,) float32 at 16 kHz."""
+        import soundfile
+
+        return soundfile.read(io.BytesIO(self.dataset[clip]["audio"]["bytes"]), dtype="float32")[0]
+
+    def features(self, clip: int) -> np.ndarray:
+        """(mel, frames) float32 log-mels at the clip's own length."""
+        if clip not in self._cache:
+            made = self.log_mels(self.sound(clip))
+            if made.nbytes > self._room:
+                return made
+            self._cache[clip], self._room = made, self._room - made.nbytes
+        return self._cache[clip]
+
+    def log_mels(self, sound: np.ndarray) -> np.ndarray:
+        """(mel, frames) float32 log-mels of (samples,)."""
+        made: np.ndarray = self.processor.feature_extractor(
+            sound, sampling_rate=RATE, padding=False, truncation=False, return_tensors="np"
+        ).input_features[0]
+        return made[:, :WINDOW_FRAMES]
+
+    def words(self, clip: int) -> list[Words]:
+        """What is said in the clip and when: the segments that its transcript told, else all of it."""
+        if not (told := self._segments[clip]):
+            return [Words(0.0, self.seconds[clip], self.texts[clip])]
+        return [Words(one["start"], one["end"], one["text"]) for one in told]
+
+    def tokens(self, clip: int) -> list[int]:
+        """Prompt, text and end. Whisper's words carry the space before them."""
+        return self.processor.tokenizer(" " + self.texts[clip]).input_ids
+
+
+class Examples:
+    """The training view of clips: a draw gives augmented log-mels and tokens. (A torch map-style data set.)"""
+
+    def __init__(self, clips: Clips, training: Training) -> None:
+        self.clips, self.training = clips, training
+        tokenizer = clips.processor.tokenizer
+        *self._prompt, self._no_times, self._end = tokenizer("").input_ids
+        self._respelling = augmentation.Respelling(tokenizer, training.bpe_dropout) if training.bpe_dropout else None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, draw: Draw) -> Example:
+        training, clips = self.training, self.clips
+        random = np.random.default_rng([training.seed, 1, draw.number])
+        if not draw.clips:
+            sound = augmentation.silence(draw.seconds, random)
+            return Example(draw, clips.log_mels(sound), self._tokens([], False, random))
+        joined = len(draw.clips) > 1
+        loud = random.random() < training.noise_share
+        if joined or training.speed or loud:
+            sound, words = self._said(draw, random)
+            features = clips.log_mels(augmentation.noisy(sound, random) if loud else sound)
+        else:
+            features, words = clips.features(draw.clips[0]), self._words(draw)
+        features, before = augmentation.quiet_edges(features, training.quiet_seconds, random)
+        features = augmentation.mask(features, training.frequency_masks, training.time_masks, random)
+        with_times = random.random() < training.timestamps_share
+        tokens = self._tokens([one.moved(before) for one in words], with_times, random)
+        if len(tokens) > POSITIONS:  # spelt in single bytes, or between many times, a text may not fit any more
+            tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
+        return Example(draw, features, tokens)
+
+    def _said(self, draw: Draw, random: np.random.Generator) -> tuple[np.ndarray, list[Words]]:
+        """The draw's clips one after another, at one speed, and their words."""
+        pieces = [self.clips.sound(draw.clips[0])]
+        for gap, clip in zip(draw.gaps, draw.clips[1:], strict=True):
+            pieces += [np.zeros(round(gap * RATE), np.float32), self.clips.sound(clip)]
+        sound, words = np.concatenate(pieces), self._words(draw)
+        if not self.training.speed:
+            return sound, words
+        # Not slower than fits into a window.
+        most = min(self.training.speed, max(0.0, 1 - len(sound) / RATE / WINDOW_SECONDS))
+        sound, faster = augmentation.at_speed(sound, most, random)
+        return sound, [one.moved(0, faster) for one in words]
+
+    def _words(self, draw: Draw) -> list[Words]:
+        words, start = list[Words](), 0.0
+        for gap, clip in zip((0.0, *draw.gaps), draw.clips, strict=True):
+            words += [one.moved(start + gap) for one in self.clips.words(clip)]
+            start += gap + self.clips.seconds[clip]
+        return words
+
+    def _tokens(self, words: Sequence[Words], with_times: bool, random: np.random.Generator) -> list[int]:
+        """Prompt, text and end; with times, each stretch of words stands between its two timestamps."""
+        if not with_times:
+            return [*self._prompt, self._no_times, *self._spelt(" ".join(one.text for one in words), random), self._end]
+        tokens = list(self._prompt)
+        for one in words:
+            start, end = (self._no_times + 1 + min(LAST_TICK, round(at / TICK)) for at in (one.start, one.end))
+            tokens += [start, *self._spelt(one.text, random), end]
+        return [*tokens, self._end]
+
+    def _spelt(self, text: str, random: np.random.Generator) -> list[int]:
+        if not text:
+            return []
+        if self._respelling:
+            return self._respelling.tokens(" " + text, random)
+        return self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids

@@ -1,0 +1,113 @@
+"""A Whisper while it learns: its loss, which of its weights learn, and what is made of it afterwards."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import WhisperForConditionalGeneration
+
+from asr.settings import Settings
+from asr.training import models
+from asr.training.batches import IGNORED
+
+ADAPTED = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer: arXiv:2305.14314
+ALPHA = 2.0  # times the rank: how much adapters weigh
+
+
+class Learner(nn.Module):
+    """A Whisper with its loss. From nothing, a CTC head on the encoder helps the first steps find the alignment
+    (joint CTC-attention, arXiv:1609.06773); the head is not part of the released model.
+
+    With `lora_rank` the layers' matrices stand still and low-rank adapters beside them learn.
+    """
+
+    def __init__(self, whisper: WhisperForConditionalGeneration, settings: Settings) -> None:
+        super().__init__()
+        training = settings.training
+        self.whisper, self.ctc_weight = whisper, 0.0 if settings.model.base else settings.model.ctc_weight
+        self.smoothing, self.frozen = training.label_smoothing, training.freeze_encoder
+        self.blank: int = whisper.generation_config.eos_token_id  # the first special token: words stand below it
+        self.aligner = nn.Linear(whisper.config.d_model, self.blank + 1) if self.ctc_weight else None
+        if training.lora_rank:
+            from peft import LoraConfig, inject_adapter_in_model
+
+            adapters = LoraConfig(
+                r=training.lora_rank, lora_alpha=round(ALPHA * training.lora_rank), target_modules=ADAPTED
+            )
+            inject_adapter_in_model(adapters, whisper)
+        if self.frozen:
+            whisper.model.encoder.requires_grad_(False)
+        if training.gradient_checkpointing:
+            whisper.activation_checkpointing_enable({"use_reentrant": False})
+        self.losses: list[torch.Tensor] = []  # of the batches since they were last taken
+
+    def forward(self, input_features: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end."""
+        with torch.no_grad() if self.frozen else nullcontext():
+            states = models.encode(self.whisper, input_features)
+        scores, expected = self._next_tokens(states, labels)
+        loss = functional.cross_entropy(scores, expected, label_smoothing=self.smoothing)
+        self.losses.append(loss.detach())
+        if self.aligner is not None:
+            loss = (1 - self.ctc_weight) * loss + self.ctc_weight * self._alignment_loss(states, labels)
+        return {"loss": loss}
+
+    def surprise(self, input_features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """The summed cross-entropy of the labels, without smoothing or the CTC head, and of how many tokens it is."""
+        scores, expected = self._next_tokens(models.encode(self.whisper, input_features), labels)
+        return functional.cross_entropy(scores, expected, reduction="sum"), len(expected)
+
+    def _next_tokens(self, states: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(places, vocabulary) scores and (places,) labels: the vocabulary is wide, so only places that count."""
+        whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
+        heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
+        decoded = whisper.model.decoder(
+            input_ids=heard, encoder_hidden_states=states, use_cache=False
+        ).last_hidden_state
+        expected = labels[:, 1:]
+        counted = expected != IGNORED
+        return whisper.proj_out(decoded[counted]).float(), expected[counted]
+
+    def _alignment_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        assert self.aligner is not None
+        words = (labels >= 0) & (labels < self.blank)
+        scores = functional.log_softmax(self.aligner(states).float(), -1).transpose(0, 1)
+        frames = torch.full((len(labels),), len(scores), device=labels.device)
+        return functional.ctc_loss(scores, labels[words], frames, words.sum(1), blank=self.blank, zero_infinity=True)
+
+    def take_losses(self) -> list[float]:
+        """The losses of the batches since the last call; waits for the device."""
+        taken = torch.stack(self.losses).float().tolist() if self.losses else []
+        self.losses.clear()
+        return taken
+
+    def learnt(self) -> dict[str, torch.Tensor]:
+        """The weights that learn, by name: all that a checkpoint needs beside what the model began as."""
+        return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+
+    def learn(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take up weights that `learnt` gave."""
+        mine = self.learnt()
+        if mine.keys() != weights.keys():
+            raise ValueError("these weights are of another model")
+        with torch.no_grad():
+            for name, weight in mine.items():
+                weight.copy_(weights[name])
+
+    def plain(self) -> WhisperForConditionalGeneration:
+        """The Whisper as it is now, adapters merged in: itself where there are none, else a copy."""
+        if not any("lora_" in name for name, _ in self.whisper.named_parameters()):
+            return self.whisper
+        merged = copy.deepcopy(self.whisper)
+        for name, module in list(merged.named_modules()):
+            if hasattr(module, "lora_A"):
+                layer: Any = module
+                layer.merge()
+                parent, _, attribute = name.rpartition(".")
+                setattr(merged.get_submodule(parent), attribute, layer.get_base_layer())
+        return merged

@@ -1,0 +1,99 @@
+"""What is done to a clip leaves its words in it, and is the same whenever it is asked for."""
+
+import numpy as np
+import pytest
+from asr.training.augmentation import Respelling, at_speed, coloured, mask, noisy, quiet_edges, silence
+
+CLIP = np.random.default_rng(0).normal(size=(80, 200)).clip(-0.9, 1).astype(np.float32)
+
+
+def generators(count=20):
+    return [np.random.default_rng(seed) for seed in range(count)]
+
+
+def test_about_half_of_the_draws_have_quiet_around_the_whole_clip_and_say_how_much_before_it():
+    kept = 0
+    for random in generators(100):
+        seen, before = quiet_edges(CLIP, 0.5, random)
+        assert 200 <= seen.shape[1] <= 300
+        at = round(before * 100)
+        assert np.array_equal(seen[:, at : at + 200], CLIP)
+        assert np.delete(seen, np.s_[at : at + 200], axis=1).max(initial=-9) < CLIP.max() - 0.2
+        kept += seen.shape[1] == 200
+    assert 30 < kept < 70
+
+
+def test_a_clip_with_quiet_around_it_still_fits_into_whispers_30_seconds():
+    long = np.zeros((80, 2_990), np.float32)
+    assert max(quiet_edges(long, 5, random)[0].shape[1] for random in generators()) <= 3_000
+
+
+@pytest.mark.parametrize("frames", [10, 30, 3_000])
+def test_masks_fit_into_clips_of_any_length_and_leave_the_original_alone(frames):
+    original = np.random.default_rng(0).normal(size=(80, frames)).astype(np.float32)
+    before = original.copy()
+    for random in generators(50):
+        masked = mask(original, 2, 2, random)
+        assert masked.shape == original.shape
+        assert (masked != original).mean() < 0.8
+    assert np.array_equal(original, before)
+
+
+def test_faster_is_shorter_and_higher(tone):
+    for random in generators():
+        sound, faster = at_speed(tone(2.0, hertz=400), 0.2, random)
+        assert 0.8 <= faster <= 1.2
+        assert len(sound) == pytest.approx(32_000 / faster, abs=2)
+        pitch = np.argmax(np.abs(np.fft.rfft(sound))) * 16_000 / len(sound)
+        assert pitch == pytest.approx(400 * faster, rel=0.01)
+        assert sound.dtype == np.float32
+
+
+def test_noise_stands_5_to_30_decibels_below_the_speech(tone):
+    speech = tone(2.0)
+    ratios = []
+    for random in generators(50):
+        noise = noisy(speech, random) - speech
+        ratios.append(10 * np.log10(np.mean(speech**2) / np.mean(noise**2)))
+    assert 4.9 < min(ratios) < 10
+    assert 25 < max(ratios) < 30.1
+
+
+def test_noise_is_of_many_colours():
+    slopes = []
+    for random in generators():
+        power = np.abs(np.fft.rfft(coloured(16_000, random)))[1:] ** 2
+        slopes.append(np.log10(power[10:100].mean() / power[1_000:].mean()))
+    assert max(slopes) > 2
+    assert min(slopes) < 0.5
+
+
+def test_silence_is_sometimes_a_dead_line_and_never_loud():
+    loudest = [np.abs(silence(2.0, random)).max() for random in generators(60)]
+    assert min(loudest) == 0
+    assert 0.01 < max(loudest) <= 0.11
+    assert {silence(1.5, random).shape for random in generators(9)} == {(24_000,)}
+
+
+TEXT = " Åsa köper sju ägg på lördag, och klockan är halv åtta."
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1, 0.5, 1.0])
+def test_a_text_in_other_tokens_is_the_same_text(whisper, dropout):
+    tokenizer = whisper[1].tokenizer
+    respelling = Respelling(tokenizer, dropout)
+    usual = tokenizer(TEXT, add_special_tokens=False).input_ids
+    spelt = [respelling.tokens(TEXT, random) for random in generators()]
+    assert {tokenizer.decode(one) for one in spelt} == {TEXT}
+    if dropout == 0:
+        assert all(one == usual for one in spelt)
+    else:
+        assert np.mean([len(one) for one in spelt]) > len(usual)
+    if dropout == 1:
+        assert {len(one) for one in spelt} == {len(TEXT.encode())}
+
+
+def test_the_seed_decides_how_a_text_is_spelt(whisper):
+    respelling = Respelling(whisper[1].tokenizer, 0.3)
+    spelt = [respelling.tokens(TEXT, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert spelt[0] == spelt[1] != spelt[2]

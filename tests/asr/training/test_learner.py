@@ -1,0 +1,145 @@
+"""Which weights learn, what the loss is, and what is made of adapters."""
+
+import copy
+
+import pytest
+import torch
+from asr.settings import Settings
+from asr.training import models
+from asr.training.batches import IGNORED
+from asr.training.learner import Learner
+
+
+@pytest.fixture
+def learner(whisper, tiny):
+    """A function to a learner of a copy of the tiny Whisper."""
+
+    def make(based=True, **training):
+        settings = tiny.model_copy(update={"training": tiny.training.model_copy(update=training)})
+        if based:
+            settings = settings.model_copy(update={"model": settings.model.model_copy(update={"base": "some"})})
+        torch.manual_seed(1)
+        return Learner(copy.deepcopy(whisper[0]), settings)
+
+    return make
+
+
+@pytest.fixture
+def batch(whisper):
+    """(2, 80, 100) log-mels and (2, tokens) labels."""
+    torch.manual_seed(0)
+    spelt = [whisper[1].tokenizer(text).input_ids for text in (" Hej", " Klockan är sju")]
+    labels = torch.full((2, max(map(len, spelt))), IGNORED)
+    for place, one in enumerate(spelt):
+        labels[place, : len(one)] = torch.tensor(one)
+    return torch.randn(2, 80, 100), labels
+
+
+def step(learner, batch, rate=0.1):
+    learner.train()(*batch)["loss"].backward()
+    torch.optim.SGD([weight for weight in learner.parameters() if weight.requires_grad], rate).step()
+
+
+def test_the_loss_is_that_of_the_stock_model(learner, batch):
+    """At 30 s, where the stock model can run at all; label padding does not count."""
+    one, (_, labels) = learner(), batch
+    features = torch.randn(2, 80, 3_000)
+    ours = one.eval()(features, labels)["loss"]
+    stock = one.whisper(
+        input_features=features, decoder_input_ids=labels[:, :-1].clamp(min=0), labels=labels[:, 1:].contiguous()
+    ).loss
+    torch.testing.assert_close(ours, stock)
+
+
+def test_a_frozen_encoder_stays_and_the_decoder_learns(learner, batch):
+    one = learner(freeze_encoder=True)
+    before = copy.deepcopy(one.whisper.state_dict())
+    step(one, batch)
+    changed = {name for name, weight in one.whisper.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed
+    assert not [name for name in changed if name.startswith("model.encoder.")]
+
+
+@pytest.mark.parametrize("more", [{}, {"lora_rank": 2}, {"freeze_encoder": True}])
+def test_checkpointed_activations_change_no_gradient(learner, batch, more):
+    grads = []
+    for saving in (False, True):
+        one = learner(gradient_checkpointing=saving, **more)
+        one.train()(*batch)["loss"].backward()
+        grads.append({name: weight.grad for name, weight in one.named_parameters() if weight.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad)
+
+
+def test_smoothing_is_in_the_loss_but_not_in_what_trials_are_compared_by(learner, batch):
+    plain, smooth = learner().eval(), learner(label_smoothing=0.2).eval()
+    assert smooth(*batch)["loss"] != plain(*batch)["loss"]
+    assert smooth.surprise(*batch)[0] == plain.surprise(*batch)[0]
+    assert plain.surprise(*batch)[1] == sum(int((row != IGNORED).sum()) - 1 for row in batch[1])
+
+
+def test_the_loss_on_silence_is_a_number(learner, whisper):
+    labels = torch.tensor([whisper[1].tokenizer("").input_ids])
+    assert torch.isfinite(learner(based=False).train()(torch.randn(1, 80, 60), labels)["loss"])
+
+
+def test_adapters_learn_and_nothing_else(learner, batch):
+    one = learner(lora_rank=2)
+    assert all("lora_" in name for name in one.learnt())
+    assert sum(weight.numel() for weight in one.learnt().values()) < 0.3 * sum(
+        weight.numel() for weight in one.parameters()
+    )
+    before = copy.deepcopy(one.state_dict())
+    for _ in range(2):  # the second half of an adapter begins at nought, so the first learns from the second step on
+        step(one, batch)
+    changed = {name for name, weight in one.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed <= set(one.learnt())
+    assert {name for name in one.learnt() if "lora_B" in name} <= changed
+
+
+def test_merged_adapters_are_a_plain_whisper_that_hears_the_same(learner, batch, tmp_path, whisper):
+    one = learner(lora_rank=2)
+    for _ in range(3):
+        step(one, batch)
+    plain = one.eval().plain()
+    assert not [name for name, _ in plain.named_parameters() if "lora" in name]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            models.encode(plain, batch[0]), models.encode(one.whisper, batch[0]), rtol=1e-4, atol=1e-5
+        )
+    models.save(tmp_path, plain, whisper[1])
+    assert models.load(tmp_path)[0].state_dict().keys() == whisper[0].state_dict().keys()
+    step(one, batch)  # and the learner can go on
+
+
+def test_without_adapters_the_whisper_itself_is_plain(learner):
+    one = learner()
+    assert one.plain() is one.whisper
+
+
+@pytest.mark.parametrize("more", [{}, {"lora_rank": 2}, {"based": False}])
+def test_what_was_learnt_goes_over_to_another_learner(learner, batch, more):
+    one, other = learner(**more), learner(**more)
+    step(one, batch)
+    other.learn({name: weight.clone() for name, weight in one.learnt().items()})
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name]), name
+
+
+def test_weights_of_another_model_are_refused(learner):
+    with pytest.raises(ValueError, match="another model"):
+        learner().learn(learner(lora_rank=2).learnt())
+
+
+def test_losses_are_taken_once(learner, batch):
+    one = learner().train()
+    loss = one(*batch)["loss"].item()
+    assert one.take_losses() == [pytest.approx(loss)]
+    assert one.take_losses() == []
+
+
+def test_adapters_have_their_own_usual_learning_rates(base):
+    settings = Settings.model_validate({"model": {"base": str(base)}, "training": {"lora_rank": 8}})
+    assert min(models.usual(settings).learning_rates) > 1e-4
+    assert models.optimizer(settings) == "adamw"
