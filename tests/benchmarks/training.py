@@ -22,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import geometry  # noqa: E402
+import memory  # noqa: E402
 import numpy as np  # noqa: E402
 import parallel  # noqa: E402
 import soundfile  # noqa: E402
@@ -255,19 +256,20 @@ def whole(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
 
 CONTEXTS: dict[str, dict[str, Any]] = {
     "trimmed": {},
-    "trimmed, no long phase": {"long_share": 0.0},
+    "trimmed-only": {"long_share": 0.0},  # without the long phase at its end
     "padded": {"context": "padded"},
     # As many clips a step: 32 s hold eight of them on average.
     "packed": {"context": "packed", "batch_seconds": 32.0, "timestamps_share": 0.5},
 }
 
 
-def wer(corpus: Corpus, steps: int, seeds: int) -> dict[str, Any]:
+def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict[str, Any]:
     """The sample's model trained in each context; test WER at the clips' own length and at 30 s, all seeds together."""
     test = corpus.speech.split("test")
     table: dict[str, Any] = {}
     print(f"{'context':24s} {'own length':>24s} {'at 30 s':>24s}  clips seen  seconds")
-    for name, training in CONTEXTS.items():
+    for name in contexts:
+        training = CONTEXTS[name]
         found: dict[str, list[rates.Errors]] = {"own": [], "full": []}
         seen, seconds = 0, 0.0
         for seed in range(seeds):
@@ -291,11 +293,6 @@ def wer(corpus: Corpus, steps: int, seeds: int) -> dict[str, Any]:
     return {"wer": table, "wer_steps": steps, "wer_seeds": seeds}
 
 
-def memory() -> dict[str, Any]:
-    """Whether whisper-small fits a 16 GB T4 in batches of 16: computed, and measured on a GPU that is there."""
-    return geometry.memory(BATCH)
-
-
 def main() -> None:
     parts = ("step", "evaluation", "trial", "parallel", "wer", "memory")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -303,6 +300,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600, help="of the trials of `wer`")
     parser.add_argument("--seeds", type=int, default=3, help="of `wer`")
+    parser.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=list(CONTEXTS), help="of `wer`")
     given = parser.parse_args()
     if unknown := set(given.parts) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
@@ -322,9 +320,9 @@ def main() -> None:
             elif part == "parallel":
                 told["parallel_loss"] = round(parallel.measure(100, given.rounds, 2) - 1, 3)
             elif part == "wer":
-                told |= wer(corpus, given.steps, given.seeds)
+                told |= wer(corpus, given.steps, given.seeds, given.contexts)
             else:
-                told |= memory()
+                told |= memory.report()
     print(json.dumps(told))
 
 

@@ -33,7 +33,7 @@ encoder_layers = 1
 decoder_layers = 1
 vocabulary = 300
 [training]
-steps = 12
+steps = 80
 batch_size = 4
 evaluations = 2
 [search]
@@ -85,6 +85,12 @@ def tiny_run(place: Path):
     with Runner(str(FLOW), cwd=str(place), show_output=False, config=[("profile", str(profile))]).run() as running:
         assert running.status == "successful", running.stdout + running.stderr
         yield running
+
+
+@pytest.fixture(scope="session")
+def tiny_profile() -> str:
+    """That run's profile."""
+    return TINY
 
 
 @pytest.fixture(scope="session")

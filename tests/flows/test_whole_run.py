@@ -77,7 +77,7 @@ def test_the_winner_has_the_lowest_validation_wer(held):
     assert board["validation_wer"].is_monotonic_increasing
     assert {"learning_rate", "weight_decay", "steps", "seconds", "stopped"} <= set(board.columns)
     assert held.winner == board.iloc[0].to_dict()
-    assert set(board["steps"]) == {12}
+    assert set(board["steps"]) == {80}
     assert set(board["stopped"]) == {"finished"}
 
 
@@ -162,7 +162,7 @@ def test_the_plan_is_told_before_training(tiny_run):
     for word in (
         "train      24 clips",
         "rejected   6: 2 unreadable audio",
-        "trials     2 of 12 steps",
+        "trials     2 of 80 steps",
         "time       about",
         "disk",
     ):

@@ -6,6 +6,7 @@ at any step sees what it would have seen.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
 BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sorted by length
 LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
+LONG_PARTS = 4  # that such a batch is cut into, each a batch of its own: a whole one takes more memory than a T4 has
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
 SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless context is padded or packed: then to 30
 IGNORED = -100  # torch's label for a place that does not count
@@ -34,6 +36,7 @@ class Draw:
     """What is to be had for one place of one batch."""
 
     step: int  # of the optimiser
+    long: bool  # its batch is padded to 30 s
     number: int  # of all draws since the first step
     clips: tuple[int, ...]  # one; several are said one after another; none: silence
     gaps: tuple[float, ...]  # seconds between them
@@ -72,14 +75,25 @@ class LengthBuckets:
         return self.training.steps * self.training.accumulate
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        at = number = epoch = 0
-        while at < len(self):
-            for batch in self._epoch(epoch)[: len(self) - at]:
-                step = at // self.training.accumulate
-                if step >= self.start:
-                    yield [Draw(step, number + place, *unit) for place, unit in enumerate(batch)]
-                at, number = at + 1, number + len(batch)
-            epoch += 1
+        number = 0
+        for at, (long, batch) in enumerate(itertools.islice(self._batches(), len(self))):
+            step = at // self.training.accumulate
+            if step >= self.start:
+                yield [Draw(step, long, number + place, *unit) for place, unit in enumerate(batch)]
+            number += len(batch)
+
+    def _batches(self) -> Iterator[tuple[bool, list[_Unit]]]:
+        """Batch after batch without end, and whether each is padded to 30 s."""
+        training, at = self.training, 0
+        for epoch in itertools.count():
+            random = np.random.default_rng([training.seed, 2, epoch])
+            for batch in self._epoch(epoch):
+                late = at >= len(self) * (1 - training.long_share)
+                long = training.context == "trimmed" and late and random.random() < LONG_ODDS
+                parts = min(LONG_PARTS, len(batch)) if long else 1
+                for part in range(parts):
+                    yield long or training.context == "padded", batch[part::parts]
+                at += parts
 
     def _epoch(self, epoch: int) -> list[list[_Unit]]:
         training, seconds = self.training, self.clips.seconds
@@ -156,33 +170,19 @@ def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> lis
     return [made[at] for at in random.permutation(len(made))]
 
 
-@dataclass(frozen=True)
-class Collate:
+def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """A list of examples as one batch: `input_features` (batch, mel, frames) and `labels` (batch, tokens).
 
     Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some
     trimmed ones are padded to 30 s, so that the model keeps its head when it is run as a stock Whisper.
     """
+    import torch
 
-    training: Training
-
-    def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        import torch
-
-        long = self.long(examples[0].draw.step, examples[0].draw.number)
-        batch = pad([one.features for one in examples], WINDOW_FRAMES if long else 0)
-        labels = torch.full((len(examples), max(len(one.tokens) for one in examples)), IGNORED)
-        for place, one in enumerate(examples):
-            labels[place, : len(one.tokens)] = torch.tensor(one.tokens)
-        return {"input_features": batch, "labels": labels}
-
-    def long(self, step: int, number: int) -> bool:
-        """Whether the batch that begins with this draw is padded to 30 s."""
-        training = self.training
-        if training.context != "trimmed":
-            return training.context == "padded"
-        last_phase = step >= training.steps * (1 - training.long_share)
-        return last_phase and np.random.default_rng([training.seed, 2, number]).random() < LONG_ODDS
+    batch = pad([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
+    labels = torch.full((len(examples), max(len(one.tokens) for one in examples)), IGNORED)
+    for place, one in enumerate(examples):
+        labels[place, : len(one.tokens)] = torch.tensor(one.tokens)
+    return {"input_features": batch, "labels": labels}
 
 
 def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:

@@ -18,7 +18,7 @@ from asr import Refused
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
 from asr.training import halving, models, optimizers
-from asr.training.batches import LONG_ODDS, WINDOW_SECONDS
+from asr.training.batches import LONG_ODDS, LONG_PARTS, WINDOW_SECONDS
 from asr.training.learner import Learner
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 from asr.training.search import Trial
@@ -57,7 +57,8 @@ def plan(
     training, search = settings.training, settings.search
     batch, lasting = _batch(training, mean)
     step = training.accumulate * _seconds_a_batch(model, settings, threads, batch, lasting)
-    long = training.long_share * LONG_ODDS * (WINDOW_SECONDS / lasting - 1) if training.context == "trimmed" else 0.0
+    longer = training.long_share * _long_steps() * (WINDOW_SECONDS / lasting / LONG_PARTS - 1)
+    long = longer if training.context == "trimmed" else 0.0
     heard = min(training.validation_clips, corpus["clips"]["validation"]) * mean / (batch * lasting)
     hearing = training.evaluations * heard * LISTENING * step / training.accumulate
     crowding = max(1.0, at_once * threads / cores)
@@ -86,6 +87,11 @@ def plan(
         *([f"cost       about {cost:.2f}, at {search.hourly_cost:g} an hour for each trial"] if cost else []),
         f"disk       {disk / 1e9:.1f} GB",
     ]))  # fmt: skip
+
+
+def _long_steps() -> float:
+    """The share of the last phase's steps that are at 30 s."""
+    return LONG_PARTS * LONG_ODDS / (LONG_PARTS * LONG_ODDS + 1 - LONG_ODDS)
 
 
 def _batch(training: Training, mean: float) -> tuple[int, float]:

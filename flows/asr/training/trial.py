@@ -22,7 +22,7 @@ from asr import Refused
 from asr.corpus.shards import Speech
 from asr.settings import Settings
 from asr.training import halving, models, optimizers
-from asr.training.batches import Collate, LengthBuckets, Pool
+from asr.training.batches import LengthBuckets, Pool, collate
 from asr.training.checkpoints import Checkpoints
 from asr.training.examples import CACHE_BYTES, Clips, Examples
 from asr.training.hearing import Validation
@@ -77,7 +77,7 @@ def fine_tune(
     optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        watch = Watch(learner, validation, settings, say, scratch, keeper, siblings)
+        watch = Watch(learner, validation, settings, say, scratch, began, keeper, siblings)
         state = scratch / "taken-up"
         step = keeper.restore(state) if keeper else 0
         if step:
@@ -97,7 +97,7 @@ def fine_tune(
         trial=trial,
         validation_wer=progress.best.validation_wer if progress.curve else math.nan,
         steps=engine.state.global_step,
-        seconds=time.monotonic() - began,
+        seconds=watch.seconds,
         stopped=progress.stopped,
         curve=tuple(progress.curve),
     )
@@ -122,7 +122,7 @@ def loader(
     return DataLoader(
         Examples(clips, training),  # type: ignore[arg-type]
         batch_sampler=LengthBuckets(Pool(clips.seconds, drawn, speakers, tokens, MAX_TOKENS), training, start),
-        collate_fn=Collate(training),
+        collate_fn=collate,
         num_workers=processes,
         persistent_workers=processes > 0,
         pin_memory=torch.cuda.is_available(),

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Progress:
     loss: float = math.nan  # the mean of those before the last report
     curve: list[Point] = field(default_factory=list)
     stopped: str = ""  # why it ended, once it has
+    seconds: float = 0.0  # until the last checkpoint, in all lives
     rung: int = -1  # the last one passed
     rung_loss: float = math.nan
 
@@ -49,10 +50,10 @@ class Watch(TrainerCallback):
 
     def __init__(
         self, learner: Learner, validation: Validation, settings: Settings, say: Callable[[str], None], scratch: Path,
-        keeper: Checkpoints | None, siblings: halving.Siblings | None,
+        born: float, keeper: Checkpoints | None, siblings: halving.Siblings | None,
     ) -> None:  # fmt: skip
         self.learner, self.validation, self.training, self.say = learner, validation, settings.training, say
-        self.scratch, self.keeper, self.siblings = scratch, keeper, siblings
+        self.scratch, self.born, self.keeper, self.siblings = scratch, born, keeper, siblings
         steps, times = self.training.steps, self.training.evaluations
         self.evaluations = {max(1, round(steps * part / times)) for part in range(1, times + 1)}
         self.reports = {1, *range(max(1, steps // REPORTS), steps + 1, max(1, steps // REPORTS))}
@@ -64,7 +65,8 @@ class Watch(TrainerCallback):
 
     def save(self, folder: Path) -> None:
         """Write what it knows to a checkpoint's folder."""
-        (folder / PROGRESS).write_text(json.dumps(asdict(self.progress)))
+        told = replace(self.progress, seconds=self.seconds)
+        (folder / PROGRESS).write_text(json.dumps(asdict(told)))
         if (self.scratch / BEST).exists():
             (folder / BEST).write_bytes((self.scratch / BEST).read_bytes())
 
@@ -76,6 +78,11 @@ class Watch(TrainerCallback):
         if (folder / BEST).exists():
             (self.scratch / BEST).write_bytes((folder / BEST).read_bytes())
         self.say(f"goes on from step {step} of {self.training.steps}, where it was stopped")
+
+    @property
+    def seconds(self) -> float:
+        """Since the trial began, without the time between its lives."""
+        return self.progress.seconds + time.monotonic() - self.born
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, progress = state.global_step, self.progress

@@ -9,11 +9,11 @@ import torch
 from asr.settings import Training
 from asr.training.batches import (
     IGNORED,
-    Collate,
     Draw,
     LengthBuckets,
     Pool,
     by_length,
+    collate,
     evenly,
     packs,
     pad,
@@ -25,7 +25,7 @@ LENGTHS = np.random.default_rng(0).uniform(1, 30, 500).tolist()
 
 def buckets(lengths, size=8, steps=1, seed=0, weights=None, start=0, speakers=None, **training):
     """The batches of so many steps."""
-    asked = Training(batch_size=size, steps=steps, seed=seed, **training)
+    asked = Training(**{"batch_size": size, "steps": steps, "seed": seed, "long_share": 0.0, **training})
     return LengthBuckets(Pool(lengths, weights, speakers), asked, start)
 
 
@@ -180,23 +180,25 @@ def test_a_batch_is_as_long_as_its_longest_clip_and_even():
     assert pad([np.zeros((80, 120))], 3_000).shape == (1, 80, 3_000)
 
 
-def examples_of(step, training, frames=120):
-    draws = [Draw(step, step * training.batch_size + at, (at,), (), 1.2) for at in range(training.batch_size)]
-    features = np.zeros((80, frames), np.float32)
-    return [Example(draw, features, [1, 2, *range(3, 4 + draw.clips[0])]) for draw in draws]
+def long_steps(**training):
+    """Of the steps' batches those that are padded to 30 s, and their sizes."""
+    batches = list(buckets(LENGTHS, **training))
+    assert all(len({draw.long for draw in batch}) == 1 for batch in batches)
+    return {at: len(batch) for at, batch in enumerate(batches) if batch[0].long}
 
 
-def long_steps(training):
-    collate = Collate(training)
-    shapes = [collate(examples_of(step, training))["input_features"].shape for step in range(training.steps)]
-    assert set(shapes) <= {(2, 80, 120), (2, 80, 3_000)}
-    return [step for step, shape in enumerate(shapes) if shape[2] == 3_000]
+def test_long_batches_come_only_in_the_last_share_of_the_steps_and_are_small():
+    """A whole batch at 30 s takes more memory than one at the clips' length."""
+    long = long_steps(steps=1_000, long_share=0.2, size=8)
+    assert min(long) >= 800
+    assert 0.25 < len(long) / 200 < 0.6
+    assert max(long.values()) == 2
 
 
-def test_long_batches_come_only_in_the_last_share_of_the_steps():
-    long = long_steps(Training(steps=400, long_share=0.25, batch_size=2))
-    assert min(long) >= 300
-    assert 5 < len(long) < 40
+def test_the_long_phase_loses_and_repeats_no_clip():
+    batches = list(buckets(LENGTHS, 8, 2_000, long_share=1.0))
+    times = np.bincount(drawn_clips(batches), minlength=500)
+    assert times.max() - times.min() <= 1
 
 
 @pytest.mark.parametrize(
@@ -205,12 +207,22 @@ def test_long_batches_come_only_in_the_last_share_of_the_steps():
     ids=["no long phase", "packed", "padded"],
 )
 def test_other_contexts_are_long_never_or_always(asked, share):
-    assert len(long_steps(Training(steps=40, batch_size=2, **asked))) == 40 * share
+    assert len(long_steps(steps=40, size=2, **asked)) == 40 * share
+
+
+def examples(frames=120, long=False):
+    """Three of them."""
+    features = np.zeros((80, frames), np.float32)
+    return [Example(Draw(0, long, at, (at,), (), 1.2), features, [1, 2, *range(3, 4 + at)]) for at in range(3)]
+
+
+@pytest.mark.parametrize(("long", "frames"), [(False, 120), (True, 3_000)])
+def test_a_long_batch_is_padded_to_30_seconds(long, frames):
+    assert collate(examples(long=long))["input_features"].shape == (3, 80, frames)
 
 
 def test_labels_are_padded_with_what_does_not_count():
-    training = Training(steps=10, long_share=0, batch_size=3)
-    labels = Collate(training)(examples_of(0, training))["labels"]
+    labels = collate(examples())["labels"]
     assert labels.tolist() == [[1, 2, 3, IGNORED, IGNORED], [1, 2, 3, 4, IGNORED], [1, 2, 3, 4, 5]]
     assert labels.dtype == torch.int64
 

@@ -19,7 +19,7 @@ def example(clips):
     """A function from a draw's clips to its example, augmented as asked."""
 
     def of(*drawn, number=0, gaps=(), seconds=1.0, **training):
-        return Examples(clips, Training(**{**PLAIN, **training}))[Draw(0, number, drawn, gaps, seconds)]
+        return Examples(clips, Training(**{**PLAIN, **training}))[Draw(0, False, number, drawn, gaps, seconds)]
 
     return of
 

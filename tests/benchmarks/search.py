@@ -1,0 +1,122 @@
+"""Nine trials of the sample run whole, and the same nine where losers stop early.
+
+    python tests/benchmarks/search.py [--steps N] [--at-once N]
+
+The grid is three learning rates by three weight decays, from too small to good. Each trial is a process of its own,
+four at once as in the flow; the whole grid runs first, then the one that stops losers. `cost_share` is the trials'
+seconds in the second, of those in the first; `winner_wer` and `grid_wer` are the test WER of each one's winner, chosen
+on validation, and `grid_wer_ci` is the 95 % interval of the grid's. 900 steps take some 20 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "flows"))
+for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+    os.environ.setdefault(quiet, "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+from asr import compute, settings  # noqa: E402
+from asr.corpus import joining, shards, sources  # noqa: E402
+from asr.scoring import intervals, rates  # noqa: E402
+from asr.settings import Settings  # noqa: E402
+from asr.store import Store  # noqa: E402
+from asr.training import search  # noqa: E402
+from asr.training.halving import Siblings  # noqa: E402
+from asr.training.search import Outcome  # noqa: E402
+
+GRID = """
+[training]
+steps = {steps}
+[search]
+trials = 9
+learning_rate = [1e-3, 2e-3, 4e-3]
+weight_decay = [0.01, 0.1, 0.3]
+stop_losers = {stop}
+"""
+
+Trained = tuple[Outcome, list[rates.Errors]]
+
+
+def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
+    made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]
+    return tuple(joining.join(made, profile.corpus).shards)
+
+
+def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
+    """One trial, and what is wrong in each test clip."""
+    compute.use(threads)
+    from asr.training import hearing, trial
+    from asr.training.examples import Clips
+
+    store, trials = Store.at(folder), search.trials(profile)
+    siblings = Siblings(store, "search", number, len(trials)) if profile.search.stop_losers else None
+    with tempfile.TemporaryDirectory() as scratch:
+        speech = shards.Speech(corpus(profile, store), Path(scratch), store.fetch)
+        outcome, model, processor = trial.fine_tune(
+            trials[number], profile, speech, lambda line: None, siblings=siblings
+        )
+        test = Clips(speech.split("test"), processor)
+        heard = hearing.transcripts(model, processor, test, range(len(test)))
+    return outcome, rates.errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
+
+
+def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
+    """All trials, so many at once; told as they end."""
+    count, threads = len(search.trials(profile)), max(1, compute.cores() // at_once)
+    work = partial(train, profile=profile, folder=folder, threads=threads)
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(at_once, mp_context=fresh, max_tasks_per_child=1) as processes:
+        made = list(processes.map(work, range(count)))
+    print(search.leaderboard([outcome for outcome, _ in made]).round(4).to_string(index=False), "\n", flush=True)
+    return made
+
+
+def winner(made: list[Trained]) -> list[rates.Errors]:
+    best = search.leaderboard([outcome for outcome, _ in made]).iloc[0]["trial"]
+    return next(errors for outcome, errors in made if outcome.trial.number == best)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--at-once", type=int, default=compute.workers())
+    given = parser.parse_args()
+    whole, stopping = (settings.load(GRID.format(steps=given.steps, stop=stop)) for stop in ("false", "true"))
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus(whole, Store.at(Path(scratch)))  # once, so that no trial waits for it
+        grid, stopped = (searched(one, Path(scratch), given.at_once) for one in (whole, stopping))
+    costs = [sum(outcome.seconds for outcome, _ in made) for made in (grid, stopped)]
+    steps = [sum(outcome.steps for outcome, _ in made) for made in (grid, stopped)]
+    found, best = winner(stopped), winner(grid)
+    interval = intervals.wer_interval(best, [None] * len(best))
+    print(f"{'':18s} {'whole':>10s} {'stopping':>10s}")
+    print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
+    print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")
+    print(f"{'winner, test WER':18s} {rates.wer(best):8.2f} % {rates.wer(found):8.2f} %")
+    print(
+        json.dumps(
+            {
+                "cost_share": round(costs[1] / costs[0], 3),
+                "step_share": round(steps[1] / steps[0], 3),
+                "winner_wer": round(rates.wer(found), 2),
+                "grid_wer": round(rates.wer(best), 2),
+                "grid_wer_ci": [round(interval.low, 2), round(interval.high, 2)],
+                "steps": given.steps,
+                "at_once": given.at_once,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Killed for real: a trial gets SIGKILL, then the whole run does, and in the end nobody can tell."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from metaflow import Run
+from servers.bucket import Bucket
+
+LOOK = """
+import sys
+from metaflow import Run, namespace
+namespace(None)
+run = Run("WhisperFlow/" + sys.argv[1])
+run["select"].task.data.leaderboard.drop(columns="seconds").to_pickle(sys.argv[2])
+print(run.successful, [task.pathspec for task in run["train"]])
+"""
+
+
+class Started:
+    """A flow that runs in a process group of its own, and what it has said so far."""
+
+    def __init__(self, *arguments: str, flow_file: Path, cwd: Path, env: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(flow_file), *arguments], cwd=cwd, env=env, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.said: list[str] = []
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first line that matches, of those it has said and those to come."""
+        assert self.process.stdout
+        for line in itertools.chain(list(self.said), self._to_come()):
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"never said {pattern}:\n{''.join(self.said)}")
+
+    def _to_come(self) -> Iterator[str]:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.said.append(line)
+            yield line
+
+    def kill(self) -> None:
+        """SIGKILL for the run and all its tasks."""
+        tasks = set(re.findall(r"\(pid (\d+)\)", "".join(self.said)))
+        os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in tasks:
+            _kill(int(pid))
+        self.process.communicate()
+
+    def end(self) -> str:
+        assert self.process.stdout
+        self.said += self.process.stdout.readlines()
+        assert self.process.wait(timeout=60) == 0, "".join(self.said)
+        return "".join(self.said)
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def start(flow_file: Path, place: Path, tiny_run: object, tiny_profile: str, tmp_path: Path) -> Callable[..., Started]:
+    """A function that starts what the session's whole run did, in a folder of its own, with frequent checkpoints."""
+    shutil.copytree(place / "mine", tmp_path / "mine")
+    shutil.copy(place / "withdrew.txt", tmp_path)
+    often = tiny_profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
+    (tmp_path / "often.toml").write_text(often, encoding="utf-8")
+
+    def begin(*arguments: str, env: dict[str, str]) -> Started:
+        return Started(*arguments, flow_file=flow_file, cwd=tmp_path, env={**os.environ, **env})
+
+    return begin
+
+
+def leaderboard(said: str, cwd: Path, env: dict[str, str]) -> pd.DataFrame:
+    """The finished run's, read in a process of its own: a Client stays with the first datastore it meets."""
+    found = re.search(r"run-id (\d+)", said)
+    assert found, said
+    command = [sys.executable, "-c", LOOK, found[1], "board.pickle"]
+    ended = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert ended.stdout.startswith("True"), ended.stdout + ended.stderr
+    return pd.read_pickle(cwd / "board.pickle")
+
+
+@pytest.fixture(scope="module", params=["local", "gs"])
+def datastore(request, tmp_path_factory):
+    """The environment that keeps artifacts on this disk, or in a bucket."""
+    if request.param == "local":
+        yield {}
+        return
+    with Bucket(tmp_path_factory.mktemp("bucket"), "artifacts") as bucket:
+        root = {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
+        yield {**bucket.settings, **root}
+
+
+def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, datastore, tiny_run, tmp_path):
+    """SIGTERM for one trial, as a spot machine gets it; SIGKILL for the other, and then for everything."""
+    run = start("--config", "profile", "often.toml", "run", env=datastore)
+    asked = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
+    os.kill(int(asked[1]), signal.SIGTERM)
+    running = run.wait_for(r"\(pid (\d+)\)\] trial 0  step +([1-4]\d)/80")
+    _kill(int(running[1]))
+    saved = run.wait_for(r"asked to end at step (\d+)")
+    next_try = run.wait_for(r"trial 1  goes on from step (\d+) of 80")
+    assert next_try[1] == saved[1]
+    again = run.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    run.wait_for(r"trial 0  step (6\d|7[0-4])/80")
+    time.sleep(0.1)  # into the middle of a step, or of a checkpoint
+    run.kill()
+    assert "Traceback" not in "".join(run.said)
+
+    resumed = start("resume", env=datastore)
+    further = resumed.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    assert int(further[1]) > int(again[1]) > 0
+    undisturbed = Run(tiny_run.run.pathspec)["select"].task.data.leaderboard.drop(columns="seconds")
+    pd.testing.assert_frame_equal(leaderboard(resumed.end(), tmp_path, datastore), undisturbed, check_exact=True)
