@@ -176,13 +176,18 @@ def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some
     trimmed ones are padded to 30 s, so that the model keeps its head when it is run as a stock Whisper.
     """
+    batch = pad([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
+    return {"input_features": batch, "labels": labelled([one.tokens for one in examples])}
+
+
+def labelled(spelt: Sequence[Sequence[int]]) -> torch.Tensor:
+    """(batch, longest) tokens, the shorter ones filled with what does not count."""
     import torch
 
-    batch = pad([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
-    labels = torch.full((len(examples), max(len(one.tokens) for one in examples)), IGNORED)
-    for place, one in enumerate(examples):
-        labels[place, : len(one.tokens)] = torch.tensor(one.tokens)
-    return {"input_features": batch, "labels": labels}
+    labels = torch.full((len(spelt), max(len(tokens) for tokens in spelt)), IGNORED)
+    for place, tokens in enumerate(spelt):
+        labels[place, : len(tokens)] = torch.tensor(tokens)
+    return labels
 
 
 def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:

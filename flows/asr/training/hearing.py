@@ -22,7 +22,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models
-from asr.training.batches import IGNORED, by_length, evenly, pad
+from asr.training.batches import by_length, evenly, labelled, pad
 from asr.training.examples import Clips
 from asr.training.learner import Learner
 from asr.training.models import WINDOW_FRAMES
@@ -82,10 +82,7 @@ class Validation:
         learner.eval()
         device = learner.whisper.device
         for batch, features in _batches(self.clips, self.chosen):
-            spelt = [self.clips.tokens(clip) for clip in batch]
-            labels = torch.full((len(batch), max(map(len, spelt))), IGNORED)
-            for place, one in enumerate(spelt):
-                labels[place, : len(one)] = torch.tensor(one)
+            labels = labelled([self.clips.tokens(clip) for clip in batch])
             surprise, counted = learner.surprise(features.to(device), labels.to(device))
             total, tokens = total + float(surprise), tokens + counted
         learner.train(was_training)

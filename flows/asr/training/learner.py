@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration
@@ -85,6 +87,14 @@ class Learner(nn.Module):
         taken = torch.stack(self.losses).float().tolist() if self.losses else []
         self.losses.clear()
         return taken
+
+    def save(self, file: Path) -> None:
+        """Write `learnt` as safetensors."""
+        save_file({name: weight.contiguous() for name, weight in self.learnt().items()}, file)
+
+    def load(self, file: Path) -> None:
+        """Take up what `save` wrote."""
+        self.learn(load_file(file))
 
     def learnt(self) -> dict[str, torch.Tensor]:
         """The weights that learn, by name: all that a checkpoint needs beside what the model began as."""

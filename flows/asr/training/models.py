@@ -82,6 +82,8 @@ def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditi
         processor = new_processor(texts, settings.model.vocabulary)
         model = new_model(settings.model, processor)
     speak(model, processor, settings.corpus.language)
+    if settings.training.silence_share:
+        may_say_nothing(model)
     return model, processor
 
 
@@ -112,6 +114,16 @@ def speak(model: WhisperForConditionalGeneration, processor: WhisperProcessor, l
     tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
     generation: Any = model.generation_config
     generation.language, generation.task, generation.forced_decoder_ids = language, "transcribe", None
+
+
+def may_say_nothing(model: WhisperForConditionalGeneration) -> None:
+    """Let `generate`, and what is converted from the model, end at once where there is nothing to write.
+
+    A stock Whisper is kept from it: its first token is never the last, so on silence it must invent something.
+    """
+    for config in (model.generation_config, model.config):
+        if first := getattr(config, "begin_suppress_tokens", None):
+            config.begin_suppress_tokens = [token for token in first if token != model.config.eos_token_id]
 
 
 def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
@@ -48,12 +47,12 @@ class _Engine(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         assert output_dir and isinstance(self.model, Learner)
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        save_file({name: one.contiguous() for name, one in self.model.learnt().items()}, Path(output_dir, WEIGHTS))
+        self.model.save(Path(output_dir, WEIGHTS))
         self.watch.save(Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         assert isinstance(self.model, Learner)
-        self.model.learn(load_file(Path(resume_from_checkpoint, WEIGHTS)))
+        self.model.load(Path(resume_from_checkpoint, WEIGHTS))
 
 
 def fine_tune(
@@ -91,7 +90,7 @@ def fine_tune(
             engine.train(resume_from_checkpoint=str(state) if step else None)
         progress = watch.progress
         if progress.curve:
-            learner.learn(load_file(scratch / BEST))
+            learner.load(scratch / BEST)
     model = learner.plain().eval()
     outcome = Outcome(
         trial=trial,

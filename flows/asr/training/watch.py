@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from asr import Terminated
@@ -57,8 +56,8 @@ class Watch(TrainerCallback):
         steps, times = self.training.steps, self.training.evaluations
         self.evaluations = {max(1, round(steps * part / times)) for part in range(1, times + 1)}
         self.reports = {1, *range(max(1, steps // REPORTS), steps + 1, max(1, steps // REPORTS))}
-        self.looks = set(range(0, steps + 1, max(1, steps // LOOKS))) | self.reports
         self.rungs = halving.rungs(steps) if siblings else []
+        self.looks = {*range(0, steps + 1, max(1, steps // LOOKS)), *self.reports, *self.evaluations, *self.rungs}
         self.progress = Progress()
         self.terminated = False
         self.began, self.first, self.evaluating, self.evaluated = time.monotonic(), 0, 0.0, 0
@@ -86,24 +85,11 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step, progress = state.global_step, self.progress
-        if step in self.looks:
-            progress.losses += self.learner.take_losses()
-            if exploded(progress.losses, self.learner.whisper.config.vocab_size):
-                progress.stopped = "diverged"
-        if step in self.reports and not progress.stopped:
-            progress.loss = sum(progress.losses) / len(progress.losses)
-            progress.losses = []
-            self._line(step, f"loss {progress.loss:6.3f}")
-        if not progress.stopped and step in self.evaluations:
-            self._evaluate(step)
-            if self.training.patience and self._stands_still() and step < self.training.steps:
-                progress.stopped = "plateau"
-        if self.siblings and not progress.stopped and step < self.training.steps:
-            self._compare(self.siblings, step)
-        if progress.stopped == "outpaced" and step not in self.evaluations:
-            self._evaluate(step)
-        if step == self.training.steps:
-            progress.stopped = progress.stopped or "finished"
+        for judge in (self._by_loss, self._by_wer, self._by_siblings):
+            if not progress.stopped:
+                judge(step)
+        if step == self.training.steps and not progress.stopped:
+            progress.stopped = "finished"
         if progress.stopped:
             control.should_training_stop = True
         elif self.keeper and (self.terminated or self.keeper.due):
@@ -120,27 +106,47 @@ class Watch(TrainerCallback):
         if self.terminated:
             raise Terminated(f"asked to end at step {state.global_step}")
 
+    def _by_loss(self, step: int) -> None:
+        progress = self.progress
+        if step in self.looks:
+            progress.losses += self.learner.take_losses()
+            if exploded(progress.losses, self.learner.whisper.config.vocab_size):
+                progress.stopped = "diverged"
+        if step in self.reports and not progress.stopped:
+            progress.loss, progress.losses = sum(progress.losses) / len(progress.losses), []
+            self._line(step, f"loss {progress.loss:6.3f}")
+
+    def _by_wer(self, step: int) -> None:
+        if step not in self.evaluations:
+            return
+        self._evaluate(step)
+        curve = self.progress.curve
+        without_gain = len(curve) - 1 - curve.index(self.progress.best)
+        if 0 < self.training.patience <= without_gain and step < self.training.steps:
+            self.progress.stopped = "plateau"
+
+    def _by_siblings(self, step: int) -> None:
+        progress = self.progress
+        if not self.siblings or step == self.training.steps:
+            return
+        if step in self.rungs:
+            progress.rung, progress.rung_loss = self.rungs.index(step), self.validation.loss(self.learner)
+            self.siblings.arrive(progress.rung, progress.rung_loss)
+        elif progress.rung < 0 or step not in self.reports:
+            return
+        if self.siblings.outpaced(progress.rung, progress.rung_loss):
+            progress.stopped = "outpaced"
+            if step not in self.evaluations:
+                self._evaluate(step)
+
     def _evaluate(self, step: int) -> None:
         began, progress = time.monotonic(), self.progress
         point = Point(step, progress.loss, self.validation.loss(self.learner), self.validation.wer(self.learner))
         progress.curve.append(point)
         if progress.best is point:
-            save_file({name: one.contiguous() for name, one in self.learner.learnt().items()}, self.scratch / BEST)
+            self.learner.save(self.scratch / BEST)
         self.evaluating, self.evaluated = self.evaluating + time.monotonic() - began, self.evaluated + 1
         self._line(step, f"validation WER {point.validation_wer:.1f} %")
-
-    def _stands_still(self) -> bool:
-        return len(self.progress.curve) - 1 - self.progress.curve.index(self.progress.best) >= self.training.patience
-
-    def _compare(self, siblings: halving.Siblings, step: int) -> None:
-        progress = self.progress
-        if step in self.rungs:
-            progress.rung, progress.rung_loss = self.rungs.index(step), self.validation.loss(self.learner)
-            siblings.arrive(progress.rung, progress.rung_loss)
-        elif progress.rung < 0 or step not in self.reports:
-            return
-        if siblings.outpaced(progress.rung, progress.rung_loss):
-            progress.stopped = "outpaced"
 
     def _line(self, step: int, what: str) -> None:
         spent, steps = time.monotonic() - self.began, self.training.steps

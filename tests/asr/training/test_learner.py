@@ -6,7 +6,7 @@ import pytest
 import torch
 from asr.settings import Settings
 from asr.training import models
-from asr.training.batches import IGNORED
+from asr.training.batches import IGNORED, labelled
 from asr.training.learner import Learner
 
 
@@ -29,10 +29,7 @@ def batch(whisper):
     """(2, 80, 100) log-mels and (2, tokens) labels."""
     torch.manual_seed(0)
     spelt = [whisper[1].tokenizer(text).input_ids for text in (" Hej", " Klockan är sju")]
-    labels = torch.full((2, max(map(len, spelt))), IGNORED)
-    for place, one in enumerate(spelt):
-        labels[place, : len(one)] = torch.tensor(one)
-    return torch.randn(2, 80, 100), labels
+    return torch.randn(2, 80, 100), labelled(spelt)
 
 
 def step(learner, batch, rate=0.1):

@@ -198,3 +198,22 @@ def test_an_optimizer_that_is_asked_for_is_used(published):
     asked = Settings.model_validate({"model": {"base": str(published)}, "training": {"optimizer": "muon"}})
     assert models.optimizer(asked) == "muon"
     assert models.optimizer(of(published)) == "adamw"
+
+
+def test_a_model_that_is_taught_silence_may_end_at_once_also_when_converted(tiny, tmp_path):
+    from asr.training import hearing
+
+    silent = tiny.model_copy(update={"training": tiny.training.model_copy(update={"silence_share": 0.1})})
+    for settings, words in ((tiny, True), (silent, False)):
+        torch.manual_seed(0)
+        model, processor = models.prepare(settings, ["hej på dig"] * 3)
+        end = model.config.eos_token_id
+        with torch.no_grad():  # a model that wants to end whatever it hears, and where it may not, to say a word
+            model.proj_out.weight[end], model.proj_out.weight[70] = 1.0, 0.5
+            model.model.decoder.layer_norm.bias.fill_(9.0)
+        mels = torch.zeros(1, 80, 100)
+        assert bool(hearing.Listener(model, processor).tokens(mels)[0]) == words
+        assert (
+            bool(models.transcribe(models.load(models.save(tmp_path, model, processor))[0], processor, mels)[0])
+            == words
+        )
