@@ -30,17 +30,20 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from asr import charts
 from metaflow import Config, FlowSpec, JSONType, Parameter, card, current, retry, step
-from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
+from metaflow.exception import MetaflowException
+
+
+class BadInput(MetaflowException):
+    headline = "Bad input"
 
 
 @contextmanager
 def plainly():
-    """A user's mistake ends a step in one line, without a traceback and without another try."""
+    """A user's mistake ends a step in one line, without a traceback, and so does a request to end."""
     try:
         yield
     except Refused as mistake:
-        print(f"Bad input: {mistake}", file=sys.stderr)
-        sys.exit(METAFLOW_EXIT_DISALLOW_RETRY)
+        raise BadInput(str(mistake)) from None
     except Terminated as asked:
         print(asked, file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)
