@@ -148,7 +148,9 @@ class Reference:
         return dict(batch)
 
     def _wer(self, predicted: Any) -> dict[str, float]:
-        labels = np.where(predicted.label_ids == -100, self.processor.tokenizer.pad_token_id, predicted.label_ids)
+        padding = self.processor.tokenizer.pad_token_id
+        self.written = {int(count) for count in (predicted.predictions != padding).sum(1)}
+        labels = np.where(predicted.label_ids == -100, padding, predicted.label_ids)
         said = self.processor.batch_decode(labels, skip_special_tokens=True)
         heard = self.processor.batch_decode(predicted.predictions, skip_special_tokens=True)
         return {"wer": rates.wer(rates.errors(said, heard, "verbatim"))}
@@ -230,8 +232,9 @@ def evaluation(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
     model, processor = models.prepare(profile, [])
     learner, own = Learner(model, profile), Validation(Clips(clips, processor), processor, profile)
     listener = hearing.Listener(model, processor)
-    written = listener.tokens(torch.randn(4, 80, 400))
-    assert {len(one) for one in written} == {TOKENS}, "both must write the same number of tokens"
+    recipe.trainer.evaluate(recipe.trainer.eval_dataset.select(range(BATCH)))
+    written = {len(one) for one in listener.tokens(torch.randn(BATCH, 80, 400))}
+    assert written == recipe.written == {TOKENS}, "both must write the same number of tokens"
     unit, listen = f"s for {EVALUATION_CLIPS} clips", partial(own.wer, learner)
     ratio = compared("evaluation", unit, rounds, lambda: timed(recipe.trainer.evaluate), lambda: timed(listen))
     return {"evaluation_ratio": ratio}

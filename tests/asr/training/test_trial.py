@@ -238,6 +238,7 @@ def test_a_trial_without_living_siblings_comes_to_its_end_as_if_it_had_none(run,
     assert len(told) == 2
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_batches_made_by_other_processes_are_the_same(tiny, speech, whisper):
     heard = speech.split("train")
     made = [list(trial.loader(heard, whisper[1], tiny, processes=count)) for count in (0, 2)]
