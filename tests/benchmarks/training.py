@@ -48,6 +48,7 @@ from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
 from asr.training import hearing, models, trial  # noqa: E402
+from asr.training.batches import labelled  # noqa: E402
 from asr.training.examples import Clips  # noqa: E402
 from asr.training.hearing import Validation  # noqa: E402
 from asr.training.learner import Learner  # noqa: E402
@@ -143,12 +144,11 @@ class Reference:
     def _collate(self, clips: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         features = [{"input_features": clip["input_features"]} for clip in clips]
         batch = self.processor.feature_extractor.pad(features, return_tensors="pt")
-        labels = self.processor.tokenizer.pad([{"input_ids": clip["labels"]} for clip in clips], return_tensors="pt")
-        batch["labels"] = labels["input_ids"].masked_fill(labels.attention_mask.ne(1), -100)[:, 1:]
+        batch["labels"] = labelled([clip["labels"] for clip in clips])[:, 1:]
         return dict(batch)
 
     def _wer(self, predicted: Any) -> dict[str, float]:
-        padding = self.processor.tokenizer.pad_token_id
+        padding = self.model.config.pad_token_id
         tokens = predicted.predictions
         self.written = {int(count) for count in ((tokens != padding) & (tokens >= 0)).sum(1)}
         labels = np.where(predicted.label_ids == -100, padding, predicted.label_ids)
