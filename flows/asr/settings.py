@@ -167,7 +167,7 @@ class Training(Table):
     accumulate: Positive = 1  # batches a step
     # trimmed: a batch is as long as its longest clip; padded: always 30 s; packed: a speaker's clips joined up to 30 s
     context: Literal["trimmed", "padded", "packed"] = "trimmed"
-    long_share: Share = 0.1  # of the steps, the last ones: many of them trimmed batches' quarters at 30 s
+    long_share: Share = 0.1  # of the steps, the last ones: many of them parts of trimmed batches at 30 s
 
     # What learns, and how.
     optimizer: Literal["auto", "muon", "adamw"] = "auto"  # auto: muon from nothing, adamw on a base

@@ -49,10 +49,10 @@ def kept(one: Learner, frames: int, tokens: int) -> int:
 
     with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         one(*batch(2, frames, tokens))
-        two_clips = sum(one.nbytes() for at, one in storages.items() if at not in weights)
+        two_clips = sum(storage.nbytes() for at, storage in storages.items() if at not in weights)
         storages.clear()
         one(*batch(1, frames, tokens))
-    return two_clips - sum(one.nbytes() for at, one in storages.items() if at not in weights)
+    return two_clips - sum(storage.nbytes() for at, storage in storages.items() if at not in weights)
 
 
 def computed(one: Learner) -> dict[str, float]:

@@ -5,7 +5,7 @@
 The grid is three learning rates by three weight decays, from too small to good. Each trial is a process of its own,
 four at once as in the flow; the whole grid runs first, then the one that stops losers. `cost_share` is the trials'
 seconds in the second, of those in the first; `winner_wer` and `grid_wer` are the test WER of each one's winner, chosen
-on validation, and `grid_wer_ci` is the 95 % interval of the grid's. 600 steps take some 17 minutes on two cores.
+on validation, and `grid_wer_ci` is the 95 % interval of the grid's. 600 steps take some ten minutes on two cores.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from metaflow import Run, namespace
 namespace(None)
 run = Run("WhisperFlow/" + sys.argv[1])
 run["select"].task.data.leaderboard.drop(columns="seconds").to_pickle(sys.argv[2])
-print(run.successful, [task.pathspec for task in run["train"]])
+print(run.successful)
 """
 
 
@@ -41,7 +41,6 @@ class Started:
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """The first line that matches, of those it has said and those to come."""
-        assert self.process.stdout
         for line in itertools.chain(list(self.said), self._to_come()):
             if found := re.search(pattern, line):
                 return found

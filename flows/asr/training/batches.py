@@ -1,12 +1,13 @@
 """Which clips a batch holds, and how they become tensors: buckets of like lengths, packs of a speaker's clips.
 
-Every random choice is drawn from the seed and the draw's number alone, so a trial that is taken up again
+Every random choice is drawn from the seed and a count, of epochs or of draws, so a trial that is taken up again
 at any step sees what it would have seen.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
 BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sorted by length
 LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
-LONG_PARTS = 4  # that such a batch is cut into, each a batch of its own: a whole one takes more memory than a T4 has
+LONG_PARTS = 4  # that such a batch is cut into where it has no `batch_seconds`: whole, a T4 could not hold it
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
 SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless context is padded or packed: then to 30
 IGNORED = -100  # torch's label for a place that does not count
@@ -90,7 +91,7 @@ class LengthBuckets:
             for batch in self._epoch(epoch):
                 late = at >= len(self) * (1 - training.long_share)
                 long = training.context == "trimmed" and late and random.random() < LONG_ODDS
-                parts = min(LONG_PARTS, len(batch)) if long else 1
+                parts = long_parts(training, len(batch)) if long else 1
                 for part in range(parts):
                     yield long or training.context == "padded", batch[part::parts]
                 at += parts
@@ -144,6 +145,12 @@ class LengthBuckets:
 
 
 _Unit = tuple[tuple[int, ...], tuple[float, ...], float]  # clips, the gaps between them, seconds
+
+
+def long_parts(training: Training, clips: int) -> int:
+    """Into how many batches so many clips are cut where they are padded to 30 s, to take no more memory than before."""
+    parts = math.ceil(clips * WINDOW_SECONDS / training.batch_seconds) if training.batch_seconds else LONG_PARTS
+    return min(parts, clips)
 
 
 def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> list[_Unit]:

@@ -18,7 +18,7 @@ from asr import Refused
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
 from asr.training import halving, models, optimizers
-from asr.training.batches import LONG_ODDS, LONG_PARTS, WINDOW_SECONDS
+from asr.training.batches import LONG_ODDS, WINDOW_SECONDS, long_parts
 from asr.training.learner import Learner
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 from asr.training.search import Trial
@@ -57,8 +57,7 @@ def plan(
     training, search = settings.training, settings.search
     batch, lasting = _batch(training, mean)
     step = training.accumulate * _seconds_a_batch(model, settings, threads, batch, lasting)
-    longer = training.long_share * _long_steps() * (WINDOW_SECONDS / lasting / LONG_PARTS - 1)
-    long = longer if training.context == "trimmed" else 0.0
+    long = _long_phase(training, batch, lasting) if training.context == "trimmed" else 0.0
     heard = min(training.validation_clips, corpus["clips"]["validation"]) * mean / (batch * lasting)
     hearing = training.evaluations * heard * LISTENING * step / training.accumulate
     crowding = max(1.0, at_once * threads / cores)
@@ -89,9 +88,11 @@ def plan(
     ]))  # fmt: skip
 
 
-def _long_steps() -> float:
-    """The share of the last phase's steps that are at 30 s."""
-    return LONG_PARTS * LONG_ODDS / (LONG_PARTS * LONG_ODDS + 1 - LONG_ODDS)
+def _long_phase(training: Training, batch: int, lasting: float) -> float:
+    """How much longer the long phase makes a trial, as a share of its steps' time without it."""
+    parts = long_parts(training, batch)
+    long_steps = parts * LONG_ODDS / (parts * LONG_ODDS + 1 - LONG_ODDS)  # of those in the phase
+    return training.long_share * long_steps * (WINDOW_SECONDS / lasting / parts - 1)
 
 
 def _batch(training: Training, mean: float) -> tuple[int, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -67,7 +68,7 @@ class Watch(TrainerCallback):
         told = replace(self.progress, seconds=self.seconds)
         (folder / PROGRESS).write_text(json.dumps(asdict(told)))
         if (self.scratch / BEST).exists():
-            (folder / BEST).write_bytes((self.scratch / BEST).read_bytes())
+            shutil.copyfile(self.scratch / BEST, folder / BEST)
 
     def load(self, folder: Path, step: int) -> None:
         """Take up what `save` wrote."""
@@ -75,7 +76,7 @@ class Watch(TrainerCallback):
         self.progress = Progress(**{**told, "curve": [Point(**point) for point in told["curve"]]})
         self.first = step
         if (folder / BEST).exists():
-            (self.scratch / BEST).write_bytes((folder / BEST).read_bytes())
+            shutil.copyfile(folder / BEST, self.scratch / BEST)
         self.say(f"goes on from step {step} of {self.training.steps}, where it was stopped")
 
     @property

@@ -195,6 +195,13 @@ def test_long_batches_come_only_in_the_last_share_of_the_steps_and_are_small():
     assert max(long.values()) == 2
 
 
+@pytest.mark.parametrize("seconds", [31.0, 60.0, 240.0])
+def test_long_batches_keep_within_a_batchs_seconds(seconds):
+    long = long_steps(steps=300, long_share=1.0, batch_seconds=seconds)
+    assert len(long) > 10
+    assert max(long.values()) * 30 <= seconds
+
+
 def test_the_long_phase_loses_and_repeats_no_clip():
     batches = list(buckets(LENGTHS, 8, 2_000, long_share=1.0))
     times = np.bincount(drawn_clips(batches), minlength=500)
