@@ -24,11 +24,9 @@ os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MA
 for command in ("RUN", "RESUME"):
     os.environ.setdefault(f"METAFLOW_{command}_MAX_NUM_SPLITS", "10000")  # parts of a corpus; Metaflow's own is 100
 
-for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-    os.environ.setdefault(quiet, "1")  # a log takes lines, not bars; and generate() warns at every batch
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+story.quiet()
 
-from asr import charts
+from asr import cards
 from metaflow import Config, FlowSpec, JSONType, Parameter, card, current, retry, step
 from metaflow.exception import MetaflowException
 
@@ -57,6 +55,14 @@ def profile(text):
         raise SystemExit(str(mistake)) from None
 
 
+def tag(name):
+    """Make the run findable. A tag that cannot be set, for want of a right or a service, ends nothing."""
+    try:
+        current.run.add_tag(name)
+    except Exception as error:
+        print(f"the run could not be tagged {name}: {error}", file=sys.stderr)
+
+
 def captured_space(context):
     from asr.release import engine
 
@@ -79,16 +85,18 @@ class WhisperFlow(FlowSpec):
         from asr import code_version
         from asr.corpus import sources
         from asr.store import Store
-        from asr.training import search
+        from asr.training import search, trackers
 
+        tag(f"profile:{self.settings.name}")
         with plainly():
+            trackers.check(self.settings)
             search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
             parts = sources.parts(self.settings.corpus)
         self.parts = [Store.of(self).put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version = code_version()
         self.next(self.preprocess, foreach="parts")
 
-    @card(type=charts.PAGE)
+    @card(type=cards.PAGE)
     @step
     def preprocess(self):
         """Judge each clip of a part, and pack those that are fit into shards."""
@@ -99,10 +107,10 @@ class WhisperFlow(FlowSpec):
         with plainly():
             self.packed, self.examples = shards.make(store.get_object(self.input), self.settings, store)
         print(self.packed)
-        current.card.append(charts.shard(joining.table(self.packed.shards), self.packed.rejects, self.examples))
+        current.card.append(cards.preprocess(joining.table(self.packed.shards), self.packed.rejects, self.examples))
         self.next(self.collect)
 
-    @card(type=charts.PAGE)
+    @card(type=cards.PAGE)
     @step
     def collect(self, inputs):
         """Join the parts' records; their audio stays where it is."""
@@ -116,7 +124,7 @@ class WhisperFlow(FlowSpec):
             joining.check(joined, self.settings.corpus)
         heard = [clip for at in joining.first(packed) for clip in inputs[at].examples]
         clips = joining.table(self.shards)
-        current.card.append(charts.corpus(clips, self.rejected, self.corpus, joined.taken_over, heard))
+        current.card.append(cards.collect(clips, self.rejected, self.corpus, joined.taken_over, heard))
         self.next(self.search)
 
     @step
@@ -134,6 +142,7 @@ class WhisperFlow(FlowSpec):
         print(cost.text)
         self.next(self.train, foreach="trials")
 
+    @card(type=cards.LIVE)
     @retry(times=2, minutes_between_retries=0)
     @step
     def train(self):
@@ -145,6 +154,7 @@ class WhisperFlow(FlowSpec):
         from asr.training.checkpoints import Checkpoints, place
 
         store, settings, number = Store.of(self), self.settings, self.input.number
+        live = cards.Live(current.card, lambda standing: cards.train(self.input, standing))
         keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
         siblings = halving.Siblings(store, self.searched, number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch, plainly():
@@ -156,10 +166,13 @@ class WhisperFlow(FlowSpec):
                 lambda line: print(f"trial {number}  {line}", flush=True),
                 keeper,
                 siblings if settings.search.stop_losers else None,
+                live,
+                f"{settings.name}-{self.searched}/trial-{number}",
             )
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
 
+    @card(type=cards.PAGE)
     @step
     def select(self, inputs):
         """The lowest validation WER wins; the test set plays no part."""
@@ -167,10 +180,13 @@ class WhisperFlow(FlowSpec):
         from asr.training import search
         from asr.training.checkpoints import Checkpoints, place
 
+        outcomes = [branch.outcome for branch in inputs]
         with plainly():
-            self.leaderboard = search.leaderboard([branch.outcome for branch in inputs])
+            self.leaderboard = search.leaderboard(outcomes)
         self.winner = self.leaderboard.iloc[0].to_dict()
-        self.curves = {branch.outcome.trial.number: branch.outcome.curve for branch in inputs}
+        tag(f"winner:{self.winner['trial']}")
+        self.curves = {one.trial.number: one.curve for one in outcomes}
+        current.card.append(cards.select(self.leaderboard, outcomes))
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
         self.merge_artifacts(inputs, include=["code_version", "corpus", "rejected", "searched", "shards"])
         for branch in inputs:
@@ -178,6 +194,7 @@ class WhisperFlow(FlowSpec):
             Checkpoints(Store.of(self), where, self.settings.training).clear()
         self.next(self.evaluate)
 
+    @card(type=cards.PAGE)
     @step
     def evaluate(self):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
@@ -192,10 +209,13 @@ class WhisperFlow(FlowSpec):
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"))
             facts = candidate.facts(self.settings, current.run_id, self.code_version, self.corpus, self.leaderboard)
             ready = Path(scratch, "release")
-            self.scores, self.report = candidate.make(ready, self.settings, winner, speech, self.space, facts)
+            exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
+            self.scores, self.report, self.breakdown = exam.scores, exam.report, exam.breakdown
             self.release_key = store.put_folder(ready)
+        current.card.append(cards.evaluate(exam, self.settings))
         self.next(self.push)
 
+    @card(type=cards.PAGE)
     @step
     def push(self):
         """Publish that very folder; the newest release moves only past the gate."""
@@ -207,11 +227,13 @@ class WhisperFlow(FlowSpec):
             ready = Store.of(self).fetch_folder(self.release_key, Path(scratch, "release"))
             name = f"{self.settings.name}-{current.run_id}"
             path = folder.publish(ready, self.settings.release.folder, name, newest=not faults)
+            sizes = {str(file.relative_to(path)): file.stat().st_size for file in path.rglob("*") if file.is_file()}
         self.latest = not faults
         self.release = {
             "path": str(path), "repo_id": None, "revision": None, "pushed": False,
             "why": "; ".join(faults) or "no Hub repo is configured",
         }  # fmt: skip
+        current.card.append(cards.push(self.release, self.report, faults, sizes))
         self.next(self.end)
 
     @step

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ctranslate2
 import numpy as np
@@ -64,7 +64,8 @@ class Transcriber:
     """A release, loaded and ready.
 
     `threads`: CPU threads, 0 for CTranslate2's own choice. `release` is what the flow wrote down about the
-    release: name, run_id, language, test_wer, ... Raises ValueError, in one line that names the file, where the
+    release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound, or "full", always
+    30 s of them. Raises ValueError, in one line that names the file, where the
     folder is no release.
     """
 
@@ -82,6 +83,7 @@ class Transcriber:
         if not (language := self.release.get("language")):
             raise ValueError(f"{folder / 'release.json'} names no language")
         self.language: str = language
+        self.context: Literal["trimmed", "full"] = "trimmed"
         self._features = FeatureExtractor(feature_size=feature_size)
         try:
             self._tokenizer = Tokenizer.from_file(str(tokenizer))
@@ -130,6 +132,8 @@ class Transcriber:
             features = _stack([self._log_mels(sounds[clip]) for clip in batch])
             # 25 tokens a second, beyond any speech: a decoder in a loop ends. The float model is held to the same.
             tokens = features.shape[2] // 4 + 16
+            if self.context == "full":
+                features = _stack(list(features), WINDOW // HOP)
             results = self._model.generate(
                 ctranslate2.StorageView.from_array(features),
                 [self._prompt] * len(batch),
@@ -191,13 +195,13 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _stack(features: Sequence[np.ndarray]) -> np.ndarray:
+def _stack(features: Sequence[np.ndarray], fewest: int = 0) -> np.ndarray:
     """(batch, mel, frames) float32 of (mel, frames), with digital silence after the shorter ones.
 
     Silence lies 8 powers of ten below a clip's loudest bin, which Whisper's scale halves twice. Frames are even:
     the encoder halves them.
     """
-    frames = min(WINDOW // HOP, TAIL + max(one.shape[1] for one in features))
+    frames = min(WINDOW // HOP, max(fewest, TAIL + max(one.shape[1] for one in features)))
     stack = np.empty((len(features), features[0].shape[0], frames + frames % 2), np.float32)
     for clip, one in enumerate(features):
         stack[clip, :, : one.shape[1]] = one

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Batch = TypeVar("Batch", bound=Sized)
+REPORT_SECONDS = 20.0  # between two lines of something that takes long
 SPACE = Path(__file__).parents[2] / "space" / "app.py"
+
+
+def quiet() -> None:
+    """Keep libraries from drawing bars, since a log takes lines, and `generate` from warning at every batch."""
+    for bars in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(bars, "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str, Any], latest: bool) -> str:
@@ -20,14 +30,15 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
     low, high = report["test_wer_ci"]
     speaks = "by speaker" if report["test_wer_ci_unit"] == "speaker" else "by clip: it does not speak for new speakers"
     lines = [
-        leaderboard.round({"validation_wer": 2, "seconds": 0}).to_string(index=False),
+        board(leaderboard),
         "",
         f"test WER      {report['test_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {speaks})",
-        f"as served     {report['served_wer']:.2f} %",
-        f"as written    {report['orthographic_wer']:.2f} % (capitals and punctuation count)",
+        f"as served     {_rate(report, 'served_wer')}",
+        f"as written    {_rate(report, 'orthographic_wer')}, capitals and punctuation counted",
     ]
     if report["baseline_wer"] is not None:
-        lines.append(f"the base had  {report['baseline_wer']:.2f} %")
+        better = report["against_baseline"]
+        lines.append(f"the base had  {_rate(report, 'baseline_wer')}; p of the difference {chance(better['p'])}")
     speakers = f" of {report['speakers']} speakers" if report["speakers"] else ""
     lines.append(f"on            {report['clips']} clips{speakers}")
     if len(report["wer_by_source"]) > 1:
@@ -41,6 +52,17 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
     return "\n".join([*lines, f"hear it       {chosen}{command(SPACE)}"])
 
 
+def board(leaderboard: pd.DataFrame) -> str:
+    """The leaderboard as one would read it; p says how well the validation clips tell a trial from the winner."""
+    shown = leaderboard.rename(columns={"low": "95 % from", "high": "to"})
+    return shown.round({"validation_wer": 2, "95 % from": 2, "to": 2, "p": 3, "seconds": 0}).to_string(index=False)
+
+
+def _rate(report: dict[str, Any], name: str) -> str:
+    low, high = report[f"{name}_ci"]
+    return f"{report[name]:.2f} % ({low:.2f} to {high:.2f})"
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
     """Say how to go on where a run was interrupted or failed."""
@@ -52,6 +74,39 @@ def resumable() -> Iterator[None]:
         if started and failed:
             print(f"\nTo go on from the steps that are finished:  {command(sys.argv[0])} resume", file=sys.stderr)
         raise
+
+
+def told(
+    batches: Iterable[Batch], total: int, say: Callable[[str], None], every: float = REPORT_SECONDS
+) -> Iterator[Batch]:
+    """The batches, with a line now and then on how many of `total` clips are done and how long the rest takes."""
+    began = said = time.monotonic()
+    done = 0
+    for batch in batches:
+        yield batch
+        done += len(batch)
+        if (now := time.monotonic()) > said + every and done < total:
+            say(f"{done} of {total} clips, {clock((now - began) / done * (total - done))} left")
+            said = now
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes.
+
+    >>> clock(75), clock(7500)
+    ('1:15 min', '2:05 h')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def chance(p: float) -> str:
+    """A p-value as one writes it.
+
+    >>> chance(0.0005), chance(0.0312)
+    ('< 0.001', '0.031')
+    """
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def command(script: str | Path) -> str:

@@ -7,11 +7,14 @@ import pytest
 from asr import story
 
 REPORT = {
-    "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker", "served_wer": 8.4,
-    "orthographic_wer": 11.5, "wer_by_source": {"sample": 8.236}, "speakers_crossing": 0,
+    "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker",
+    "served_wer": 8.4, "served_wer_ci": (7.0, 9.9), "orthographic_wer": 11.5, "orthographic_wer_ci": (9.0, 13.0),
+    "against_baseline": {"p": 0.0005}, "baseline_wer_ci": (12.0, 14.0),
+    "wer_by_source": {"sample": 8.236}, "speakers_crossing": 0,
     "baseline_wer": None, "clips": 216, "speakers": 20,
 }  # fmt: skip
-BOARD = pd.DataFrame([{"trial": 1, "validation_wer": 7.123, "steps": 900, "seconds": 61.2, "stopped": "finished"}])
+ROW = {"trial": 1, "validation_wer": 7.123, "steps": 900, "seconds": 61.2, "stopped": "finished"}
+BOARD = pd.DataFrame([ROW | {"low": 5.2, "high": 9.1, "p": 1.0}])
 
 
 def tell(latest=True, path="/elsewhere/released/sample-1", **more):
@@ -39,7 +42,7 @@ def test_an_interval_by_clip_says_that_it_does_not_speak_for_new_speakers(unit, 
 
 
 def test_a_base_is_told_where_there_was_one():
-    assert "13.20 %" in tell(baseline_wer=13.2)
+    assert "13.20 % (12.00 to 14.00); p of the difference < 0.001" in tell(baseline_wer=13.2)
     assert "base" not in tell()
 
 
@@ -75,4 +78,17 @@ def test_speakers_in_several_splits_are_told():
 
 
 def test_the_wer_with_capitals_and_punctuation_is_told():
-    assert "11.50 % (capitals and punctuation count)" in tell()
+    assert "11.50 % (9.00 to 13.00), capitals and punctuation counted" in tell()
+
+
+def test_long_work_says_now_and_then_how_far_it_is():
+    said = []
+    assert list(story.told([[1, 2], [3, 4], [5]], 5, said.append, every=-1)) == [[1, 2], [3, 4], [5]]
+    assert [line.split(",")[0] for line in said] == ["2 of 5 clips", "4 of 5 clips"]
+    assert all(line.endswith("min left") for line in said)
+
+
+def test_short_work_says_nothing():
+    said = []
+    assert list(story.told([[1]], 1, said.append)) == [[1]]
+    assert said == []

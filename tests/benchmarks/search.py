@@ -98,7 +98,8 @@ def main() -> None:
     costs = [sum(outcome.seconds for outcome, _ in made) for made in (grid, stopped)]
     steps = [sum(outcome.steps for outcome, _ in made) for made in (grid, stopped)]
     found, best = winner(stopped), winner(grid)
-    interval = intervals.wer_interval(best, [None] * len(best))
+    wrong, words = [one.word_errors for one in best], [one.words for one in best]
+    interval = intervals.interval(wrong, words, [None] * len(best))
     print(f"{'':18s} {'whole':>10s} {'stopping':>10s}")
     print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
     print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")

@@ -289,7 +289,11 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
             seen += sum(len(draw.clips) for batch in drawn for draw in batch)
         row = {}
         for where, errors in found.items():
-            interval = intervals.wer_interval(errors, [str(clip) for clip in range(len(test))] * seeds)  # by clip
+            wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
+            clips = [
+                str(clip) for clip in range(len(test))
+            ] * seeds  # the interval is over them, as if they were speakers
+            interval = intervals.interval(wrong, words, clips)
             row[where] = [round(rates.wer(errors), 2), round(interval.low, 2), round(interval.high, 2)]
         own, full = (f"{one[0]:.1f} % ({one[1]:.1f} to {one[2]:.1f})" for one in row.values())
         print(f"{name:24s} {own:>24s} {full:>24s}  {seen // seeds:10d}  {seconds / seeds:7.0f}", flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,9 +89,54 @@ def test_the_report_sums_the_scores_up(held):
     low, high = report["test_wer_ci"]
     assert low <= report["test_wer"] <= high
     assert report["test_wer_ci_unit"] == "clip"
-    assert report["baseline_wer"] is None
-    assert report["served_wer"] >= 0
+    assert report["baseline_wer"] is report["against_baseline"] is None
     assert report["test_cer"] >= 0
+    for name in ("test_wer", "test_cer", "served_wer", "orthographic_wer"):
+        low, high = report[f"{name}_ci"]
+        assert low <= report[name] <= high
+    assert report["substitutions"] + report["deletions"] + report["insertions"] == pytest.approx(report["test_wer"])
+    assert {"invented_words_per_minute", "loops", "wrong_language", "full_context_wer"} <= report.keys()
+
+
+def test_a_breakdown_says_where_the_errors_lie(tiny_run, held):
+    breakdown = Run(tiny_run.run.pathspec)["evaluate"].task.data.breakdown
+    assert {"source", "length", "noise", "speaker"} == set(breakdown["by"])
+    clips = breakdown.groupby("by")["clips"].sum()
+    assert clips["source"] == clips["length"] == clips["noise"] == held.report["clips"]
+
+
+def test_five_steps_leave_a_card_each_that_was_drawn(tiny_run):
+    from metaflow.cards import get_cards
+
+    run = Run(tiny_run.run.pathspec)
+    told = {
+        "collect": "Corpus", "train": "Trial 0", "select": "Leaderboard", "evaluate": "The worst clips",
+        "push": "Release",
+    }  # fmt: skip
+    for step, word in told.items():
+        pages = [get_cards(task)[0].get() for task in run[step]]
+        assert any(word in page for page in pages), step
+        assert not any("could not be drawn" in page for page in pages), step
+        assert all(len(page.encode()) < 3_000_000 for page in pages), step
+
+
+def test_tags_make_a_run_findable(tiny_run, held):
+    run = Run(tiny_run.run.pathspec)
+    assert {"profile:tiny", f"winner:{held.winner['trial']}"} <= set(run.tags)
+
+
+def test_the_readme_s_snippet_compares_runs(tiny_run, held, place):
+    """In a process of its own, in the folder of the run, as a reader would."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "islice" in block]
+    code = snippet + "\nprint(runs.iloc[0].to_json())"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert told["profile"] == "tiny"
+    assert told["fingerprint"] == held.corpus["fingerprint"]
+    assert told["code"] == held.code_version
+    assert told["WER"] == pytest.approx(held.report["test_wer"])
 
 
 def test_a_run_says_which_code_made_it(held):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,16 +30,20 @@ class Part:
     prefix: str = ""  # before the names of a stretch's clips and speakers
     most_seconds: float | None = None  # of speech to keep
 
+    def may_hold(self, split: str) -> bool:
+        return self.stretch.may_hold(split) if self.stretch else self.rows[0].split == split
 
-def parts(corpus: Corpus) -> list[Part]:
-    """The whole corpus in parts.
+
+def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
+    """The whole corpus in parts, or what may hold clips of some splits.
 
     Raises `Refused` where a source is not there or not what it should be, or a split is empty.
     """
     several = len(corpus.mixed) > 1
     found = [part for source in corpus.mixed for part in _parts(source, corpus, f"{source.called}/" if several else "")]
-    for split in SPLITS:
-        if not any(part.stretch.may_hold(split) if part.stretch else part.rows[0].split == split for part in found):
+    found = [part for part in found if any(part.may_hold(split) for split in splits)]
+    for split in splits:
+        if not any(part.may_hold(split) for part in found):
             names = ", ".join(source.path or source.called for source in corpus.mixed)
             raise Refused(f"[corpus] path: {names} lists no clip for {split}")
     return found

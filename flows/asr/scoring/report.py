@@ -1,65 +1,143 @@
-"""The scores of one test: a table with a row a clip, and the report that sums it up."""
+"""The scores of one test: a table with a row a clip, the report that sums it up, and where the errors lie."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from asr.scoring import intervals, rates
+from asr.scoring import behaviour, intervals, rates
 from asr.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SECONDS = (0, 2, 5, 10, 20, math.inf)  # edges of the brackets that clips are told apart by
+DECIBELS = (0, 20, 40, math.inf)
 
-def scores(
-    said: pd.DataFrame, heard: Sequence[str], served: Sequence[str], baseline: Sequence[str] | None, settings: Settings
-) -> pd.DataFrame:
+
+@dataclass(frozen=True)
+class Exam:
+    """What a test came to."""
+
+    scores: pd.DataFrame  # a row a clip, see `scores`
+    report: dict[str, Any]  # see `report`
+    breakdown: pd.DataFrame  # see `breakdown`
+    sounds: dict[str, bytes]  # the worst clips as FLAC, the worst first
+
+
+def scores(said: pd.DataFrame, heard: Mapping[str, Sequence[str]], settings: Settings) -> pd.DataFrame:
     """One row a test clip: what was said, what each model heard, and the words it got wrong.
 
-    `said` has the columns clip, source, speaker, seconds and reference.
+    `said` has the columns clip, source, speaker, seconds, decibels (of speech over noise) and reference. `heard` are
+    the texts of the models: `heard` of the winner in floats, `served` of the winner as served, and `baseline` of the
+    base where there is one. Each has a column with its texts; the counts of the first bear no model's name.
     """
     rule, language, references = settings.text.scoring, settings.corpus.language, said["reference"].tolist()
     table = said.copy()
-    counts = rates.errors(references, heard, rule, language)
-    table["heard"], table["served"] = heard, served
-    table["words"] = [one.words for one in counts]
-    table["word_errors"] = [one.word_errors for one in counts]
-    table["characters"] = [one.characters for one in counts]
-    table["character_errors"] = [one.character_errors for one in counts]
-    table["served_word_errors"] = [one.word_errors for one in rates.errors(references, served, rule, language)]
-    as_written = rates.errors(references, heard, "verbatim", language)
+    for model, texts in heard.items():
+        prefix = "" if model == "heard" else f"{model}_"
+        table[model] = list(texts)
+        counts = rates.errors(references, texts, rule, language)
+        for name in ("words", "characters") if model == "heard" else ():
+            table[name] = [getattr(one, name) for one in counts]
+        for name in ("word_errors", "substitutions", "deletions", "insertions", "character_errors"):
+            table[prefix + name] = [getattr(one, name) for one in counts]
+        table[f"{prefix}loops"] = [behaviour.loops(*pair) for pair in zip(references, texts, strict=True)]
+    as_written = rates.errors(references, heard["heard"], "verbatim", language)
     table["written_words"] = [one.words for one in as_written]
     table["written_word_errors"] = [one.word_errors for one in as_written]
-    if baseline is not None:
-        table["baseline"] = baseline
-        table["baseline_word_errors"] = [one.word_errors for one in rates.errors(references, baseline, rule, language)]
     return table
 
 
-def report(table: pd.DataFrame) -> dict[str, Any]:
-    """WERs and CER in percent, the interval of the test WER, and how many clips it rests on.
+def report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """What the table sums up to; WERs and other shares in percent, each WER with its 95 % interval `_ci`.
 
-    `orthographic_wer` counts case and punctuation too.
+    `test_wer`, `test_cer` and `substitutions`, `deletions`, `insertions` (shares of the words said) are the float
+    model's; `orthographic_wer` counts case and punctuation too. `served_wer` is the release's through the engine that
+    serves it, `baseline_wer` the base's (None where there is none); `against_served` and `against_baseline` compare the
+    float model with each on the same clips: difference, low, high (WER points) and p. `loops` and `wrong_language` are
+    shares of the clips as served.
     """
-    counts = [
-        rates.Errors(*row)
-        for row in table[["words", "word_errors", "characters", "character_errors"]].itertuples(index=False)
-    ]
-    interval = intervals.wer_interval(counts, table["speaker"].tolist())
 
-    def percent(errors: str, words: str = "words", part: pd.DataFrame = table) -> float | None:
-        return 100 * float(part[errors].sum() / part[words].sum()) if errors in part else None
+    def rate(errors: str, of: str = "words", part: pd.DataFrame = table) -> float:
+        return rates.rate(int(part[errors].sum()), int(part[of].sum()))
 
+    def bounds(errors: str, of: str = "words") -> tuple[float, float]:
+        found = _interval(table, errors, of)
+        return found.low, found.high
+
+    def against(other: str) -> dict[str, float]:
+        ours, theirs = table["word_errors"].tolist(), table[f"{other}_word_errors"].tolist()
+        found = intervals.compare(ours, theirs, table["words"].tolist(), table["speaker"].tolist())
+        return {"difference": found.difference, "low": found.low, "high": found.high, "p": found.p}
+
+    based = "baseline" in table
     return {
-        "test_wer": rates.wer(counts),
-        "test_wer_ci": (interval.low, interval.high),
-        "test_wer_ci_unit": interval.unit,
-        "test_cer": rates.cer(counts),
-        "orthographic_wer": percent("written_word_errors", "written_words"),
-        "wer_by_source": {name: percent("word_errors", part=part) for name, part in table.groupby("source")},
-        "baseline_wer": percent("baseline_word_errors"),
-        "served_wer": percent("served_word_errors"),
+        "test_wer": rate("word_errors"),
+        "test_wer_ci": bounds("word_errors"),
+        "test_wer_ci_unit": _interval(table, "word_errors").unit,
+        "test_cer": rate("character_errors", "characters"),
+        "test_cer_ci": bounds("character_errors", "characters"),
+        "substitutions": rate("substitutions"),
+        "deletions": rate("deletions"),
+        "insertions": rate("insertions"),
+        "orthographic_wer": rate("written_word_errors", "written_words"),
+        "orthographic_wer_ci": bounds("written_word_errors", "written_words"),
+        "wer_by_source": {name: rate("word_errors", part=part) for name, part in table.groupby("source")},
+        "served_wer": rate("served_word_errors"),
+        "served_wer_ci": bounds("served_word_errors"),
+        "against_served": against("served"),
+        "baseline_wer": rate("baseline_word_errors") if based else None,
+        "baseline_wer_ci": bounds("baseline_word_errors") if based else None,
+        "against_baseline": against("baseline") if based else None,
+        "loops": 100 * float(table["served_loops"].mean()),
+        "wrong_language": behaviour.strangers(
+            table["reference"].tolist(), table["served"].tolist(), settings.corpus.language
+        ),
         "clips": len(table),
         "speakers": int(table["speaker"].nunique()),
     }
+
+
+def breakdown(table: pd.DataFrame) -> pd.DataFrame:
+    """Where the float model's errors lie: by, name, clips, words, wer, low, high.
+
+    `by` is source, speaker, length or noise; speakers come by WER, the worst first, and what is of no speaker is left
+    out. The intervals are by clip, or by speaker where a group has 20 of them.
+    """
+    import pandas as pd
+
+    rows = []
+    for by, name, part in _groups(table):
+        found = _interval(part, "word_errors")
+        wer = rates.rate(int(part["word_errors"].sum()), int(part["words"].sum()))
+        rows.append((by, name, len(part), int(part["words"].sum()), wer, found.low, found.high))
+    found_rows = pd.DataFrame(rows, columns=["by", "name", "clips", "words", "wer", "low", "high"])
+    speakers = found_rows["by"] == "speaker"
+    ranked = found_rows[speakers].sort_values("wer", ascending=False, kind="stable")
+    return pd.concat([found_rows[~speakers], ranked], ignore_index=True)
+
+
+def worst(table: pd.DataFrame, most: int) -> list[int]:
+    """The rows of the clips in which most went wrong: by the share of words, then by their number."""
+    ranked = table.assign(share=table["word_errors"] / table["words"].clip(lower=1), row=range(len(table)))
+    ranked = ranked[ranked["word_errors"] > 0].sort_values(["share", "word_errors"], ascending=False, kind="stable")
+    return ranked["row"].head(most).tolist()
+
+
+def _groups(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    for by in ("source", "speaker"):
+        for name, part in table.groupby(by):
+            yield by, str(name), part
+    for by, column, edges, unit in (("length", "seconds", SECONDS, "s"), ("noise", "decibels", DECIBELS, "dB")):
+        for low, high in pairwise(edges):
+            part = table[(table[column] >= low) & (table[column] < high)]
+            if len(part):
+                yield by, f"over {low:g} {unit}" if high == math.inf else f"{low:g} to {high:g} {unit}", part
+
+
+def _interval(table: pd.DataFrame, errors: str, of: str = "words") -> intervals.Interval:
+    return intervals.interval(table[errors].tolist(), table[of].tolist(), table["speaker"].tolist())

@@ -23,7 +23,7 @@ from asr.training.search import Trial
 
 SLOTS = ("a", "b")
 MOST_OF_THE_TIME = 0.05  # that saving may take: rarer where the datastore is slow or the model large
-FORMAT = 1  # raised when older checkpoints can no longer be gone on from
+FORMAT = 2  # raised when older checkpoints can no longer be gone on from
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]
     `search` tells one search from another: the id of the run that planned it, which its resumed runs share.
     """
     shaping = settings.model_dump_json(
-        exclude={"name": True, "search": True, "release": True, "training": {"checkpoint_minutes"}}
+        exclude={"name": True, "search": True, "release": True, "training": {"checkpoint_minutes", "trackers"}}
     )
     told = repr((FORMAT, trial, shaping, sorted(shard.key for shard in shards)))
     return f"trials/{search}/{trial.number}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"

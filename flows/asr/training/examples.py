@@ -53,6 +53,7 @@ class Clips:
         self.dataset, self.processor = dataset, processor
         self.texts: list[str] = list(dataset["text"])
         self.seconds: list[float] = list(dataset["seconds"])
+        self.speakers: list[str | None] = list(dataset["speaker"])
         self._segments = list(dataset["segments"])
         self._cache: dict[int, np.ndarray] = {}
         self._room = room
@@ -82,11 +83,13 @@ class Clips:
         ).input_features[0]
         return made[:, :WINDOW_FRAMES]
 
+    def segments(self, clip: int) -> list[Words]:
+        """What its transcript told of when things are said in the clip; most corpora tell nothing."""
+        return [Words(one["start"], one["end"], one["text"]) for one in self._segments[clip] or ()]
+
     def words(self, clip: int) -> list[Words]:
-        """What is said in the clip and when: the segments that its transcript told, else all of it."""
-        if not (told := self._segments[clip]):
-            return [Words(0.0, self.seconds[clip], self.texts[clip])]
-        return [Words(one["start"], one["end"], one["text"]) for one in told]
+        """What is said in the clip and when: its segments, else all of it."""
+        return self.segments(clip) or [Words(0.0, self.seconds[clip], self.texts[clip])]
 
     def tokens(self, clip: int) -> list[int]:
         """Prompt, text and end. Whisper's words carry the space before them."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from asr import story
+from asr.corpus.text import scored
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models
@@ -26,18 +28,20 @@ from asr.training.batches import by_length, evenly, labelled, pad
 from asr.training.examples import Clips
 from asr.training.learner import Learner
 from asr.training.models import WINDOW_FRAMES
+from asr.training.search import Heard
 
 TAIL_FRAMES = 30  # of silence after the longest clip that a model is to transcribe, as the serving engine leaves it
 
 
 def transcripts(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int]
-) -> list[str]:
-    """What the float model hears in the chosen clips, in their order."""
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int],
+    say: Callable[[str], None] = print,
+) -> list[str]:  # fmt: skip
+    """What the float model hears in the chosen clips, in their order; `say` is told how far it is."""
     was_training, heard = model.training, dict[int, str]()
     model.eval()
-    for batch, features in _batches(clips, chosen):
-        heard.update(zip(batch, models.transcribe(model, processor, features), strict=True))
+    for batch in story.told(by_length(clips, chosen), len(chosen), say):
+        heard.update(zip(batch, models.transcribe(model, processor, _stacked(clips, batch)), strict=True))
     model.train(was_training)
     return [heard[clip] for clip in chosen]
 
@@ -45,9 +49,13 @@ def transcripts(
 def _batches(clips: Clips, chosen: Sequence[int], context: int = 0) -> Iterator[tuple[list[int], torch.Tensor]]:
     """The chosen clips in batches, longest first, each with its (batch, mel, frames) log-mels."""
     for batch in by_length(clips, chosen):
-        features = [clips.features(clip) for clip in batch]
-        longest = max(one.shape[1] for one in features)
-        yield batch, pad(features, max(context, min(WINDOW_FRAMES, longest + TAIL_FRAMES)))
+        yield batch, _stacked(clips, batch, context)
+
+
+def _stacked(clips: Clips, batch: Sequence[int], context: int = 0) -> torch.Tensor:
+    features = [clips.features(clip) for clip in batch]
+    longest = max(one.shape[1] for one in features)
+    return pad(features, max(context, min(WINDOW_FRAMES, longest + TAIL_FRAMES)))
 
 
 class Validation:
@@ -56,10 +64,7 @@ class Validation:
     def __init__(self, clips: Clips, processor: WhisperProcessor, settings: Settings) -> None:
         self.clips, self.processor, self.settings = clips, processor, settings
         self.chosen = evenly(len(clips), settings.training.validation_clips)
-
-    def wer(self, learner: Learner) -> float:
-        """Percent of words wrong."""
-        return rates.wer(self.errors(learner))
+        self.speakers: list[str | None] = [clips.speakers[clip] for clip in self.chosen]
 
     def errors(self, learner: Learner, context: int = 0) -> list[rates.Errors]:
         """What is wrong in each clip, heard at its batch's own length, or at `context` frames where that is more."""
@@ -74,6 +79,12 @@ class Validation:
         said = [self.clips.texts[clip] for clip in self.chosen]
         told = [heard[clip] for clip in self.chosen]
         return rates.errors(said, told, self.settings.text.scoring, self.settings.corpus.language)
+
+    def heard(self, wrong: Sequence[int]) -> Heard:
+        """So many wrong words in each clip, beside how many were said and by whom."""
+        said = [self.clips.texts[clip] for clip in self.chosen] if wrong else []
+        words = (len(scored(text, self.settings.text.scoring, self.settings.corpus.language).split()) for text in said)
+        return Heard(tuple(wrong), tuple(words), tuple(self.speakers[: len(said)]))
 
     @torch.no_grad()
     def loss(self, learner: Learner) -> float:

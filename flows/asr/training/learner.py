@@ -47,6 +47,7 @@ class Learner(nn.Module):
         if training.gradient_checkpointing:
             whisper.activation_checkpointing_enable({"use_reentrant": False})
         self.losses: list[torch.Tensor] = []  # of the batches since they were last taken
+        self.learnt_from = 0  # clips, or packs of them
 
     def forward(self, input_features: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end."""
@@ -55,6 +56,7 @@ class Learner(nn.Module):
         scores, expected = self._next_tokens(states, labels)
         loss = functional.cross_entropy(scores, expected, label_smoothing=self.smoothing)
         self.losses.append(loss.detach())
+        self.learnt_from += len(labels)
         if self.aligner is not None:
             loss = (1 - self.ctc_weight) * loss + self.ctc_weight * self._alignment_loss(states, labels)
         return {"loss": loss}

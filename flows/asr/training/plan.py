@@ -17,12 +17,12 @@ from transformers import WhisperForConditionalGeneration
 from asr import Refused
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
+from asr.story import clock
 from asr.training import halving, models, optimizers
 from asr.training.batches import LONG_ODDS, WINDOW_SECONDS, long_parts
 from asr.training.learner import Learner
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 from asr.training.search import Trial
-from asr.training.watch import clock
 
 PROBE_STEPS = 5  # after one to warm up
 BESIDE = 0.3  # of the steps' time: making batches, checkpoints, and what branches cost each other; seen on the sample

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused
+from asr.scoring import intervals
 from asr.settings import Range, Search, Settings
 from asr.training import models
 
@@ -36,6 +38,16 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a trial was doing in passing."""
+
+    step: int
+    loss: float  # of the training batches since the look before
+    learning_rate: float
+    clips_per_second: float  # since the look before, the time of evaluations left out
+
+
+@dataclass(frozen=True)
 class Point:
     """How a trial stood at one evaluation."""
 
@@ -43,6 +55,17 @@ class Point:
     loss: float  # of the training batches since the report before
     validation_loss: float  # a token
     validation_wer: float  # percent
+    low: float  # its 95 % interval
+    high: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the model that a trial handed on got wrong in each validation clip, the same ones in every trial."""
+
+    wrong: tuple[int, ...] = ()  # words
+    words: tuple[int, ...] = ()  # that were said
+    speakers: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +78,18 @@ class Outcome:
     seconds: float
     stopped: str  # why it ended: finished, plateau, outpaced, diverged
     curve: tuple[Point, ...]
+    heard: Heard = Heard()
+    history: tuple[Look, ...] = field(default=(), compare=False)  # clips a second are never the same twice
+
+    @property
+    def best(self) -> Point | None:
+        """Where the model that was handed on stood."""
+        return best(self.curve)
+
+
+def best(curve: Sequence[Point]) -> Point | None:
+    """The point with the lowest validation WER, the earliest of equals."""
+    return min(curve, key=lambda point: (point.validation_wer, point.step), default=None)
 
 
 def trials(settings: Settings) -> list[Trial]:
@@ -116,7 +151,9 @@ def _drawn(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
 def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row a trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number.
 
-    Raises `Refused`, with the table, where no trial came to a WER.
+    `low` and `high` bound the WER's 95 % interval; `p` is how often a difference to the winner as large as the trial's
+    comes by chance on these clips; a trial that came to no WER has none of them. Raises `Refused`, with the table,
+    where no trial came to a WER.
     """
     import pandas as pd
 
@@ -130,10 +167,18 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "steps": one.steps,
             "seconds": one.seconds,
             "stopped": one.stopped,
+            "low": one.best.low if one.best else math.nan,
+            "high": one.best.high if one.best else math.nan,
+            "p": math.nan,
         }
         for one in outcomes
     ]
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
         raise Refused(f"no trial came to a WER; lower learning rates may do:\n{board.to_string(index=False)}")
+    heard = {one.trial.number: one.heard for one in outcomes}
+    best = heard[board["trial"].iloc[0]]
+    for row, number in board["trial"].items():
+        if (one := heard[number]).wrong:
+            board.loc[row, "p"] = intervals.compare(one.wrong, best.wrong, best.words, best.speakers).p
     return board

@@ -20,15 +20,15 @@ from transformers import Trainer, TrainingArguments, WhisperForConditionalGenera
 from asr import Refused
 from asr.corpus.shards import Speech
 from asr.settings import Settings
-from asr.training import halving, models, optimizers
+from asr.training import halving, models, optimizers, trackers
 from asr.training.batches import LengthBuckets, Pool, collate
 from asr.training.checkpoints import Checkpoints
 from asr.training.examples import CACHE_BYTES, Clips, Examples
 from asr.training.hearing import Validation
 from asr.training.learner import Learner
 from asr.training.models import MAX_TOKENS
-from asr.training.search import Outcome, Trial
-from asr.training.watch import BEST, WEIGHTS, Watch
+from asr.training.search import Outcome, Trial, best
+from asr.training.watch import BEST, WEIGHTS, Standing, Watch
 
 CLIP_NORM = 1.0
 LOADERS = 4  # processes that make batches while a GPU computes
@@ -58,13 +58,14 @@ class _Engine(Trainer):
 def fine_tune(
     trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print,
     keeper: Checkpoints | None = None, siblings: halving.Siblings | None = None,
+    show: Callable[[Standing], None] | None = None, name: str = "trial",
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
     """Train with one set of hyperparameters; the model is the one that was best on validation.
 
     The same trial on the same speech ends the same, bit by bit, on the same CPU with the same number of threads, also
     when it was killed in between and goes on from `keeper`'s last checkpoint. With `siblings` it ends early where they
-    do better. Raises `Terminated` after a SIGTERM or an interrupt, its state kept by `keeper`, and `Refused` where
-    memory does not suffice.
+    do better. `show` is given its standing some fifty times, and trackers know it by `name`. Raises `Terminated` after
+    a SIGTERM or an interrupt, its state kept by `keeper`, and `Refused` where memory does not suffice.
     """
     settings, began = trial.applied(settings), time.monotonic()
     training = settings.training
@@ -76,29 +77,32 @@ def fine_tune(
     optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        watch = Watch(learner, validation, settings, say, scratch, began, keeper, siblings)
+        watch = Watch(learner, validation, settings, say, scratch, began, keeper, siblings, show)
         state = scratch / "taken-up"
         step = keeper.restore(state) if keeper else 0
         if step:
             watch.load(state, step)
         engine = _Engine(
-            loader(heard, processor, settings, say, step), watch, model=learner, args=_arguments(folder, settings),
-            optimizers=(optimizer, None), callbacks=[watch],
+            loader(heard, processor, settings, say, step), watch, model=learner, optimizers=(optimizer, None),
+            args=_arguments(folder, settings, name), callbacks=[watch, *trackers.callbacks(settings, name)],
         )  # fmt: skip
+        watch.log = engine.log
         engine.remove_callback(transformers.PrinterCallback)
         with _terminating(watch), _in_memory(settings):
             engine.train(resume_from_checkpoint=str(state) if step else None)
         progress = watch.progress
         if progress.curve:
             learner.load(scratch / BEST)
-    model = learner.plain().eval()
+    model, handed_on = learner.plain().eval(), best(progress.curve)
     outcome = Outcome(
         trial=trial,
-        validation_wer=progress.best.validation_wer if progress.curve else math.nan,
+        validation_wer=handed_on.validation_wer if handed_on else math.nan,
         steps=engine.state.global_step,
         seconds=watch.seconds,
         stopped=progress.stopped,
         curve=tuple(progress.curve),
+        heard=validation.heard(progress.wrong),
+        history=tuple(progress.history),
     )
     return outcome, model, processor
 
@@ -160,7 +164,7 @@ def _in_memory(settings: Settings) -> Iterator[None]:
         ) from None
 
 
-def _arguments(folder: str, settings: Settings) -> TrainingArguments:
+def _arguments(folder: str, settings: Settings, name: str) -> TrainingArguments:
     training = settings.training
     on_gpu = torch.cuda.is_available()
     wide = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -176,7 +180,8 @@ def _arguments(folder: str, settings: Settings) -> TrainingArguments:
         logging_nan_inf_filter=False,
         save_strategy="no",
         ignore_data_skip=True,  # the loader begins where it is to go on
-        report_to=[],
+        report_to=[],  # `trackers` are given as callbacks
+        run_name=name,
         disable_tqdm=True,
         remove_unused_columns=False,
         seed=training.seed,

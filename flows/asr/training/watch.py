@@ -14,12 +14,14 @@ from typing import Any
 from transformers import TrainerCallback
 
 from asr import Terminated
+from asr.scoring import intervals, rates
 from asr.settings import Settings
+from asr.story import clock
 from asr.training import halving
 from asr.training.checkpoints import Checkpoints
 from asr.training.hearing import Validation
 from asr.training.learner import Learner
-from asr.training.search import Point
+from asr.training.search import Look, Point, best
 
 REPORTS = 12  # lines of progress a trial prints
 LOOKS = 50  # times a trial looks whether its loss has exploded
@@ -32,17 +34,26 @@ class Progress:
     """How far a trial has come: what a checkpoint must know beside weights, optimiser and schedule."""
 
     losses: list[float] = field(default_factory=list)  # of the batches since the last report
+    fresh: list[float] = field(default_factory=list)  # of those since the last look
     loss: float = math.nan  # the mean of those before the last report
+    history: list[Look] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
     stopped: str = ""  # why it ended, once it has
     seconds: float = 0.0  # until the last checkpoint, in all lives
     rung: int = -1  # the last one passed
     rung_loss: float = math.nan
+    wrong: list[int] = field(default_factory=list)  # words in each validation clip, where it was best
 
-    @property
-    def best(self) -> Point:
-        """The point with the lowest validation WER, the earliest of equals."""
-        return min(self.curve, key=lambda point: (math.isnan(point.validation_wer), point.validation_wer, point.step))
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a trial has come, for somebody who looks at it."""
+
+    steps: int  # of how many
+    left: float  # seconds
+    stopped: str  # why it ended, once it has
+    history: tuple[Look, ...]
+    curve: tuple[Point, ...]
 
 
 class Watch(TrainerCallback):
@@ -51,17 +62,22 @@ class Watch(TrainerCallback):
     def __init__(
         self, learner: Learner, validation: Validation, settings: Settings, say: Callable[[str], None], scratch: Path,
         born: float, keeper: Checkpoints | None, siblings: halving.Siblings | None,
+        show: Callable[[Standing], None] | None,
     ) -> None:  # fmt: skip
         self.learner, self.validation, self.training, self.say = learner, validation, settings.training, say
         self.scratch, self.born, self.keeper, self.siblings = scratch, born, keeper, siblings
+        self.show = show or (lambda standing: None)
+        self.log: Callable[[dict[str, float]], None] = lambda figures: None  # to the trackers
         steps, times = self.training.steps, self.training.evaluations
         self.evaluations = {max(1, round(steps * part / times)) for part in range(1, times + 1)}
         self.reports = {1, *range(max(1, steps // REPORTS), steps + 1, max(1, steps // REPORTS))}
         self.rungs = halving.rungs(steps) if siblings else []
-        self.looks = {*range(0, steps + 1, max(1, steps // LOOKS)), *self.reports, *self.evaluations, *self.rungs}
+        self.paces = {1, *range(0, steps + 1, max(1, steps // LOOKS)), steps}
+        self.looks = self.paces | self.reports | self.evaluations | set(self.rungs)
         self.progress = Progress()
         self.terminated = False
         self.began, self.first, self.evaluating, self.evaluated = time.monotonic(), 0, 0.0, 0
+        self.looked = self.began  # when it last did, with the time of evaluations since then added
 
     def save(self, folder: Path) -> None:
         """Write what it knows to a checkpoint's folder."""
@@ -73,7 +89,9 @@ class Watch(TrainerCallback):
     def load(self, folder: Path, step: int) -> None:
         """Take up what `save` wrote."""
         told = json.loads((folder / PROGRESS).read_text())
-        self.progress = Progress(**{**told, "curve": [Point(**point) for point in told["curve"]]})
+        told["curve"] = [Point(**point) for point in told["curve"]]
+        told["history"] = [Look(**look) for look in told["history"]]
+        self.progress = Progress(**told)
         self.first = step
         if (folder / BEST).exists():
             shutil.copyfile(folder / BEST, self.scratch / BEST)
@@ -84,17 +102,23 @@ class Watch(TrainerCallback):
         """Since the trial began, without the time between its lives."""
         return self.progress.seconds + time.monotonic() - self.born
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         step, progress = state.global_step, self.progress
+        if step in self.looks:
+            self._take_losses()
+        if step in self.paces:
+            self._look(step, more["lr_scheduler"].get_last_lr()[0])
         for judge in (self._by_loss, self._by_wer, self._by_siblings):
             if not progress.stopped:
                 judge(step)
         if step == self.training.steps and not progress.stopped:
             progress.stopped = "finished"
+        if step in self.looks or progress.stopped:
+            self.show(self._standing(step))
         if progress.stopped:
             control.should_training_stop = True
         elif self.keeper and (self.terminated or self.keeper.due):
-            progress.losses += self.learner.take_losses()
+            self._take_losses()
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -107,12 +131,24 @@ class Watch(TrainerCallback):
         if self.terminated:
             raise Terminated(f"asked to end at step {state.global_step}")
 
+    def _take_losses(self) -> None:
+        taken = self.learner.take_losses()
+        self.progress.losses += taken
+        self.progress.fresh += taken
+
+    def _look(self, step: int, learning_rate: float) -> None:
+        progress, now = self.progress, time.monotonic()
+        speed = self.learner.learnt_from / max(now - self.looked, 1e-3)
+        self.looked, self.learner.learnt_from = now, 0
+        look = Look(step, sum(progress.fresh) / len(progress.fresh), learning_rate, speed)
+        progress.fresh = []
+        progress.history.append(look)
+        self.log({"loss": look.loss, "learning_rate": learning_rate, "clips_per_second": speed})
+
     def _by_loss(self, step: int) -> None:
         progress = self.progress
-        if step in self.looks:
-            progress.losses += self.learner.take_losses()
-            if exploded(progress.losses, self.learner.whisper.config.vocab_size):
-                progress.stopped = "diverged"
+        if step in self.looks and exploded(progress.losses, self.learner.whisper.config.vocab_size):
+            progress.stopped = "diverged"
         if step in self.reports and not progress.stopped:
             progress.loss, progress.losses = sum(progress.losses) / len(progress.losses), []
             self._line(step, f"loss {progress.loss:6.3f}")
@@ -122,7 +158,7 @@ class Watch(TrainerCallback):
             return
         self._evaluate(step)
         curve = self.progress.curve
-        without_gain = len(curve) - 1 - curve.index(self.progress.best)
+        without_gain = len(curve) - 1 - [point is best(curve) for point in curve].index(True)
         if 0 < self.training.patience <= without_gain and step < self.training.steps:
             self.progress.stopped = "plateau"
 
@@ -142,32 +178,38 @@ class Watch(TrainerCallback):
 
     def _evaluate(self, step: int) -> None:
         began, progress = time.monotonic(), self.progress
-        point = Point(step, progress.loss, self.validation.loss(self.learner), self.validation.wer(self.learner))
+        errors = self.validation.errors(self.learner)
+        wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
+        bounds = intervals.interval(wrong, words, self.validation.speakers)
+        loss = self.validation.loss(self.learner)
+        point = Point(step, progress.loss, loss, rates.wer(errors), bounds.low, bounds.high)
         progress.curve.append(point)
-        if progress.best is point:
+        if best(progress.curve) is point:
+            progress.wrong = wrong
             self.learner.save(self.scratch / BEST)
-        self.evaluating, self.evaluated = self.evaluating + time.monotonic() - began, self.evaluated + 1
+        spent = time.monotonic() - began
+        self.evaluating, self.evaluated, self.looked = self.evaluating + spent, self.evaluated + 1, self.looked + spent
+        self.log({"eval_loss": loss, "eval_wer": point.validation_wer})
         self._line(step, f"validation WER {point.validation_wer:.1f} %")
 
-    def _line(self, step: int, what: str) -> None:
-        spent, steps = time.monotonic() - self.began, self.training.steps
-        left = (spent - self.evaluating) / max(1, step - self.first) * (steps - step)
+    def _left(self, step: int) -> float:
+        """Seconds until the trial is over, as it has gone so far."""
+        spent = time.monotonic() - self.began - self.evaluating
         to_come = sum(one > step for one in self.evaluations)
-        left += self.evaluating / max(1, self.evaluated) * to_come
-        self.say(f"step {step:{len(str(steps))}d}/{steps}  {what:24s}  {clock(left)} left")
+        steps = spent / max(1, step - self.first) * (self.training.steps - step)
+        return steps + self.evaluating / max(1, self.evaluated) * to_come
+
+    def _standing(self, step: int) -> Standing:
+        progress, left = self.progress, 0.0 if self.progress.stopped else self._left(step)
+        steps, history, curve = self.training.steps, tuple(progress.history), tuple(progress.curve)
+        return Standing(steps, left, progress.stopped, history, curve)
+
+    def _line(self, step: int, what: str) -> None:
+        steps = self.training.steps
+        self.say(f"step {step:{len(str(steps))}d}/{steps}  {what:24s}  {clock(self._left(step))} left")
 
 
 def exploded(losses: list[float], vocabulary: int) -> bool:
     """Whether the last losses are no numbers, or far worse than guessing."""
     last = losses[-max(1, len(losses) // 2) :]
     return bool(losses) and not sum(last) / len(last) < EXPLODED * math.log(vocabulary)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes.
-
-    >>> clock(75), clock(7500)
-    ('1:15 min', '2:05 h')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"

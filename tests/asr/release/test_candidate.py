@@ -1,36 +1,128 @@
 """The winner as a release: what it was scored on, and what it tells of its corpus."""
 
 import json
+from types import SimpleNamespace
 
+import datasets
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from asr.release import candidate, engine
+from asr.scoring import behaviour
+
+SPACE = json.loads(engine.capture())
 
 
 @pytest.fixture(scope="module")
 def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
-    """The scores, the report and the record of a release made of an untrained model."""
+    """The exam and the record of a release made of an untrained model, whose base is itself; and what was said."""
     board = pd.DataFrame([{"trial": 0, "learning_rate": 0.003, "weight_decay": 0.01, "steps": 24}])
     about = candidate.facts(tiny, "17", "0.1.0+abc", {**joined.summary, "speakers_crossing": 3}, board)
-    ready = tmp_path_factory.mktemp("ready")
-    scores, report = candidate.make(ready, tiny, base, speech, json.loads(engine.capture()), about)
-    return scores, report, json.loads((ready / "release.json").read_text(encoding="utf-8"))
+    ready, said = tmp_path_factory.mktemp("ready"), []
+    onward = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
+    exam = candidate.make(ready, onward, base, speech, SPACE, about, said.append)
+    return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), said
 
 
 def test_every_test_clip_is_scored_once_under_its_own_name(made, joined):
+    scores = made[0].scores
     tested = [clip for shard in joined.shards if shard.split == "test" for clip in shard.clips["clip"]]
-    assert made[0]["clip"].tolist() == tested
-    assert set(made[0]["source"]) == {"sample"}
-    assert made[0]["speaker"].notna().all()
-    assert made[0]["reference"].str.len().min() > 3
+    assert scores["clip"].tolist() == tested
+    assert set(scores["source"]) == {"sample"}
+    assert scores["speaker"].notna().all()
+    assert scores["reference"].str.len().min() > 3
+
+
+def test_a_model_that_is_its_own_base_is_no_better(made):
+    scores, report = made[0].scores, made[0].report
+    assert scores["heard"].tolist() == scores["baseline"].tolist()
+    assert report["test_wer"] == report["baseline_wer"]
+    assert report["against_baseline"]["p"] == 1
 
 
 def test_the_record_tells_of_the_corpus_and_the_scores(made, joined):
-    _, report, record = made
+    exam, record, _ = made
     assert record["hours"] == joined.summary["hours"]
     assert record["fingerprint"] == joined.summary["fingerprint"]
     assert record["speakers_crossing"] == 3
-    assert record["wer_by_source"] == {"sample": pytest.approx(report["test_wer"])}
-    assert {name: record[name] for name in ("test_wer", "served_wer", "orthographic_wer", "clips")} == {
-        name: report[name] for name in ("test_wer", "served_wer", "orthographic_wer", "clips")
-    }
+    assert record["wer_by_source"] == {"sample": pytest.approx(exam.report["test_wer"])}
+    for name in ("test_wer", "served_wer", "orthographic_wer", "clips", "invented_words_per_minute", "loops"):
+        assert record[name] == exam.report[name], name
+
+
+class Engine:
+    """Stands in for the Space's: hears "tack" in everything, "tack tack" at 30 s of context, from 0.5 to 1.5 s."""
+
+    def __init__(self, folder):
+        assert (folder / "ct2-int8" / "model.bin").is_file()
+        self.context = "trimmed"
+
+    def transcribe_batch(self, sounds):
+        return ["tack" if self.context == "trimmed" else "tack tack"] * len(sounds)
+
+    def transcribe(self, sound):
+        assert self.context == "trimmed"
+        return SimpleNamespace(segments=[SimpleNamespace(start=0.5, end=1.5)])
+
+
+@pytest.fixture
+def examined(tiny, whisper, speech, tmp_path, monkeypatch):
+    """A function to the report on some test clips, with the times of their words, through that engine."""
+    monkeypatch.setattr(engine, "load", lambda space: SimpleNamespace(Transcriber=Engine))
+
+    def examine(times=None):
+        clips = speech.split("test").select(range(4))
+        if times:
+            told = pa.array([[{"start": start, "end": end, "text": "x"}] for start, end in times])
+            clips = datasets.Dataset(
+                clips.with_format("arrow")[:].drop_columns("segments").append_column("segments", told)
+            )
+            clips = clips.cast_column("audio", datasets.Audio(decode=False))
+        return candidate.examine(tmp_path, tiny, *whisper, clips, SPACE, say=lambda line: None)
+
+    return examine
+
+
+def test_what_a_wer_does_not_tell_is_measured_on_the_release_as_served(examined):
+    exam = examined()
+    report = exam.report
+    assert report["invented_words_per_minute"] == pytest.approx(24 / 3.2)
+    assert report["context_clips"] == report["clips"] == 4
+    assert report["trimmed_context_wer"] == report["served_wer"] == 100
+    assert report["full_context_wer"] == 100
+    assert report["full_context_p"] == 1
+    assert report["timestamp_error"] is None  # nobody knows when the sample's words are said
+    assert report["real_time_factor"] > 0 and report["threads"] > 0
+    assert report["test_hours"] == pytest.approx(exam.scores["seconds"].sum() / 3600)
+
+
+def test_where_times_are_known_the_served_ones_are_compared_with_them(examined):
+    report = examined([(0.5, 1.5), (0.4, 1.5), (0.4, 1.4), (0.3, 1.5)]).report
+    assert report["timestamp_error"] == pytest.approx(0.05)  # the median of 0, 0, 0.1, 0, 0.1, 0.1, 0.2, 0
+
+
+def test_the_worst_clips_can_be_heard(made, speech):
+    scores, sounds = made[0].scores, made[0].sounds
+    share = scores.set_index("clip")["word_errors"] / scores.set_index("clip")["words"]
+    assert share[next(iter(sounds))] == share.max()
+    kept = {clip["clip"]: clip["audio"]["bytes"] for clip in speech.split("test")}
+    assert all(kept[name] == flac for name, flac in sounds.items())
+    assert 1 < len(sounds) <= candidate.WORST
+
+
+def test_worst_clips_that_a_card_does_not_hold_are_left_out(made, speech, monkeypatch):
+    monkeypatch.setattr(candidate, "SOUND_BYTES", 100_000)
+    some = candidate._sounds(speech.split("test"), made[0].scores)
+    assert sum(map(len, some.values())) <= 100_000
+    assert len(some) < len(made[0].sounds)
+
+
+def test_probes_are_loud_enough_for_the_engine_to_listen():
+    assert min(np.abs(one).max() for one in behaviour.probes()) > engine.load(SPACE).SILENCE
+
+
+def test_it_says_what_it_is_about(made):
+    assert made[2] == [
+        "the base hears the test clips", "the model hears the test clips", "the release hears them as it is served",
+    ]  # fmt: skip

@@ -1,27 +1,26 @@
 """Word and character error rates, against what a hand counts."""
 
-import math
-
 import pytest
-from asr.scoring import rates
+from asr.scoring import intervals, rates
 
 KNOWN = [
-    # said, heard, words, wrong words, characters, wrong characters
-    ("hej på dig", "hej på dig", 3, 0, 10, 0),
-    ("hej på dig", "hej på mig", 3, 1, 10, 1),
-    ("hej på dig", "hej dig", 3, 1, 10, 3),
-    ("hej på dig", "hej på på dig", 3, 1, 10, 3),
-    ("hej på dig", "", 3, 3, 10, 10),
-    ("", "hej på", 0, 2, 0, 6),
-    ("", "", 0, 0, 0, 0),
-    ("åtta", "atta", 1, 1, 4, 1),
-    ("a b", "c d", 2, 2, 3, 2),
+    # said, heard, words, substituted, deleted, inserted, characters, wrong characters
+    ("hej på dig", "hej på dig", 3, 0, 0, 0, 10, 0),
+    ("hej på dig", "hej på mig", 3, 1, 0, 0, 10, 1),
+    ("hej på dig", "hej dig", 3, 0, 1, 0, 10, 3),
+    ("hej på dig", "hej på på dig", 3, 0, 0, 1, 10, 3),
+    ("hej på dig", "", 3, 0, 3, 0, 10, 10),
+    ("", "hej på", 0, 0, 0, 2, 0, 6),
+    ("", "", 0, 0, 0, 0, 0, 0),
+    ("åtta", "atta", 1, 1, 0, 0, 4, 1),
+    ("a b", "c d", 2, 2, 0, 0, 3, 2),
 ]
 
 
-@pytest.mark.parametrize(("said", "heard", "words", "wrong", "characters", "wrong_characters"), KNOWN)
-def test_errors_are_what_a_hand_counts(said, heard, words, wrong, characters, wrong_characters):
-    assert rates.errors([said], [heard]) == [rates.Errors(words, wrong, characters, wrong_characters)]
+@pytest.mark.parametrize(("said", "heard", "counts"), [(said, heard, counts) for said, heard, *counts in KNOWN])
+def test_errors_are_what_a_hand_counts(said, heard, counts):
+    assert rates.errors([said], [heard]) == [rates.Errors(*counts)]
+    assert rates.errors([said], [heard])[0].word_errors == sum(counts[1:4])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def test_swedish_letters_and_figures_do_count(said, heard):
 
 
 def test_a_rate_weighs_words_not_clips():
-    clips = rates.errors(["ja", "vi ses klockan åtta på fredag kväll hos mig"], ["nej"] + ["vi ses klockan åtta"] * 1)
+    clips = rates.errors(["ja", "vi ses klockan åtta på fredag kväll hos mig"], ["nej", "vi ses klockan åtta"])
     assert rates.wer(clips) == pytest.approx(60.0)
 
 
@@ -59,18 +58,48 @@ def test_what_is_heard_in_silence_counts_beside_real_words():
 
 
 @pytest.mark.parametrize("rate", [rates.wer, rates.cer])
-def test_where_nothing_was_said_there_is_no_rate(rate):
-    assert math.isnan(rate(rates.errors([""], ["hej"])))
-    assert math.isnan(rate([]))
+def test_where_nothing_was_said_all_is_right_or_all_is_wrong(rate):
+    assert rate(rates.errors([""], ["hej"])) == 100
+    assert rate(rates.errors(["..."], ["!"])) == 0
+    assert rate([]) == 0
 
 
 def test_clips_and_transcripts_must_match_in_number():
     with pytest.raises(ValueError):
         rates.errors(["ett", "två"], ["ett"])
+    with pytest.raises(ValueError):
+        rates.confusions(["ett", "två"], ["ett"])
 
 
-def test_the_evaluate_metric_is_the_same_figure():
+@pytest.mark.parametrize(("said", "heard"), [(said, heard) for said, heard, *_ in KNOWN])
+def test_aligned_words_are_those_that_were_said_and_heard(said, heard):
+    pairs = rates.aligned(said, heard)
+    assert " ".join(word for word, _ in pairs if word) == said
+    assert " ".join(word for _, word in pairs if word) == heard
+    assert sum(one != other for one, other in pairs) == rates.errors([said], [heard])[0].word_errors
+
+
+def test_the_most_frequent_confusion_stands_first():
+    said, heard = ["Jag är här.", "Du är där.", "Vi är här, ja."], ["jag e här", "du e där då", "vi är här"]
+    table = rates.confusions(said, heard)
+    assert [tuple(row) for row in table.itertuples(index=False)] == [("är", "e", 2), ("", "då", 1), ("ja", "", 1)]
+    assert rates.confusions(["ja"], ["ja"]).empty
+
+
+def test_the_evaluate_metric_gives_the_same_figures():
     said, heard = ["Hej på dig.", "Åtta ägg"], ["hej på mig", "atta ägg nu"]
     clips = rates.errors(said, heard)
     computed = rates.metric().compute(references=said, predictions=heard)
-    assert computed == {"wer": rates.wer(clips), "cer": rates.cer(clips)}
+    bounds = intervals.interval([1, 2], [3, 2], [None, None])
+    assert computed == {
+        "wer": rates.wer(clips), "wer_low": bounds.low, "wer_high": bounds.high, "wer_unit": "clip",
+        "cer": rates.cer(clips), "words": 5, "substitutions": 2, "deletions": 0, "insertions": 1,
+    }  # fmt: skip
+
+
+def test_the_evaluate_metric_takes_a_rule_a_language_and_speakers():
+    said, heard, speakers = ["8 ägg"] * 20, ["åtta ägg"] * 20, [f"p{at}" for at in range(20)]
+    computed = rates.metric().compute(
+        references=said, predictions=heard, rule="lenient", language="sv", speakers=speakers
+    )
+    assert (computed["wer"], computed["wer_unit"]) == (0, "speaker")

@@ -1,4 +1,6 @@
-"""The table of a test, and the report that sums it up."""
+"""The table of a test, the report that sums it up, and where the errors lie."""
+
+import math
 
 import pandas as pd
 import pytest
@@ -8,49 +10,107 @@ from asr.settings import Settings
 SAID, HEARD = ["hej på dig", "åtta ägg"], ["hej på mig", "åtta ägg"]
 
 
-def scores(heard, served, baseline=None, said=SAID, **text):
-    columns = {"clip": ["test/a", "test/b"], "source": ["one", "two"], "speaker": ["Åsa", None], "seconds": [1.0, 2.0]}
-    settings = Settings.model_validate({"text": text})
-    return report.scores(pd.DataFrame(columns).assign(reference=said), heard, served, baseline, settings)
+def table(heard, served, baseline=None, said=SAID, speakers=("Åsa", None), **text):
+    clips = len(said)
+    columns = {
+        "clip": [f"test/{at}" for at in range(clips)], "source": ["one", *["two"] * (clips - 1)],
+        "speaker": list(speakers), "seconds": [1.0 + 3 * at for at in range(clips)], "decibels": 30.0,
+        "reference": said,
+    }  # fmt: skip
+    models = {"heard": heard, "served": served} | ({"baseline": baseline} if baseline else {})
+    return report.scores(pd.DataFrame(columns), models, Settings.model_validate({"text": text}))
+
+
+def told(*texts, said=SAID, speakers=("Åsa", None), **text):
+    scores = table(*texts, said=said, speakers=speakers, **text)
+    return report.report(scores, Settings.model_validate({"text": text}))
 
 
 def test_a_report_gives_percentages_of_all_words_said():
-    told = report.report(scores(HEARD, SAID, ["", ""]))
-    assert told["test_wer"] == pytest.approx(20)
-    assert told["test_cer"] == pytest.approx(100 / 18)
-    assert told["served_wer"] == 0
-    assert told["baseline_wer"] == 100
-    assert (told["clips"], told["speakers"], told["test_wer_ci_unit"]) == (2, 1, "clip")
-    assert told["test_wer_ci"][0] <= 20 <= told["test_wer_ci"][1]
+    found = told(HEARD, SAID, ["", ""])
+    assert found["test_wer"] == pytest.approx(20)
+    assert found["test_cer"] == pytest.approx(100 / 18)
+    assert (found["substitutions"], found["deletions"], found["insertions"]) == pytest.approx((20, 0, 0))
+    assert found["served_wer"] == 0
+    assert found["baseline_wer"] == 100
+    assert (found["clips"], found["speakers"], found["test_wer_ci_unit"]) == (2, 1, "clip")
+
+
+def test_every_wer_has_its_interval():
+    found = told(HEARD, SAID, ["", ""])
+    for name in ("test_wer", "test_cer", "orthographic_wer", "served_wer", "baseline_wer"):
+        low, high = found[f"{name}_ci"]
+        assert low <= found[name] <= high, name
+
+
+def test_served_and_base_are_compared_with_the_float_model_clip_by_clip():
+    said = ["en två tre"] * 40
+    found = told(said, said, ["en två tjugo"] * 40, said=said, speakers=[f"p{at}" for at in range(40)])
+    assert found["against_baseline"]["difference"] == pytest.approx(-100 / 3)
+    assert found["against_baseline"]["p"] < 0.001
+    assert found["against_served"] == {"difference": 0, "low": 0, "high": 0, "p": 1}
 
 
 def test_without_a_base_there_is_no_baseline():
-    table = scores(HEARD, HEARD)
-    assert report.report(table)["baseline_wer"] is None
-    assert [column for column in table if "baseline" in column] == []
+    assert [column for column in table(HEARD, HEARD) if "baseline" in column] == []
+    found = told(HEARD, HEARD)
+    assert (found["baseline_wer"], found["baseline_wer_ci"], found["against_baseline"]) == (None, None, None)
 
 
 def test_the_table_shows_each_clip_with_what_was_heard():
-    table = scores(HEARD, HEARD)
-    assert table["clip"].tolist() == ["test/a", "test/b"]
-    assert table["heard"].tolist() == HEARD
-    assert table["word_errors"].tolist() == [1, 0]
+    scores = table(HEARD, HEARD)
+    assert scores["clip"].tolist() == ["test/0", "test/1"]
+    assert scores["heard"].tolist() == HEARD
+    assert scores["word_errors"].tolist() == [1, 0]
 
 
 def test_each_source_has_a_wer_of_its_own():
-    assert report.report(scores(HEARD, HEARD))["wer_by_source"] == pytest.approx({"one": 100 / 3, "two": 0})
+    assert told(HEARD, HEARD)["wer_by_source"] == pytest.approx({"one": 100 / 3, "two": 0})
 
 
 def test_capitals_and_punctuation_count_in_the_orthographic_wer_alone():
-    told = report.report(scores(["hej på dig", "åtta ägg"], SAID, said=["Hej på dig.", "åtta ägg"]))
-    assert told["test_wer"] == 0
-    assert told["orthographic_wer"] == pytest.approx(40)
+    found = told(["hej på dig", "åtta ägg"], SAID, said=["Hej på dig.", "åtta ägg"])
+    assert found["test_wer"] == 0
+    assert found["orthographic_wer"] == pytest.approx(40)
 
 
 def test_the_profile_says_what_counts_as_the_same_word():
     said, heard = ["Hej på dig.", "8 ägg"], ["hej på dig", "åtta ägg"]
-    rules = {
-        rule: report.report(scores(heard, heard, said=said, scoring=rule)) for rule in ("basic", "lenient", "verbatim")
-    }
-    assert [told["test_wer"] for told in rules.values()] == pytest.approx([20, 0, 60])
-    assert [told["served_wer"] for told in rules.values()] == pytest.approx([20, 0, 60])
+    rules = [told(heard, heard, said=said, scoring=rule) for rule in ("basic", "lenient", "verbatim")]
+    assert [found["test_wer"] for found in rules] == pytest.approx([20, 0, 60])
+    assert [found["served_wer"] for found in rules] == pytest.approx([20, 0, 60])
+
+
+def test_loops_and_strange_languages_are_those_of_the_served_model():
+    said = ["Klockan är halv åtta och jag vill gå hem nu.", "Hon köpte ägg och mjölk på lördag morgon."]
+    found = told(said, ["The clock is half past seven and I want to go home.", "ägg ägg ägg ägg"], said=said)
+    assert (found["loops"], found["wrong_language"]) == (50, 50)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "wer"),
+    [(["...", "!"], ["", ""], 0), (["...", "!"], ["hej", ""], 100), (SAID, ["", ""], 100), (["ja"], ["nej"], 100)],
+    ids=["nothing said or heard", "nothing said", "nothing heard", "one clip"],
+)
+def test_at_the_edges_every_figure_is_a_number(said, heard, wer):
+    found = told(heard, heard, heard, said=said, speakers=[None] * len(said))
+    assert found["test_wer"] == wer
+    flat = pd.json_normalize(found).iloc[0].explode()
+    assert all(math.isfinite(value) for value in flat if isinstance(value, int | float))
+    scores = table(heard, heard, said=said, speakers=[None] * len(said))
+    assert report.breakdown(scores)[["wer", "low", "high"]].notna().all(axis=None)
+
+
+def test_a_breakdown_tells_where_the_errors_lie():
+    found = report.breakdown(table(HEARD, HEARD)).set_index(["by", "name"])
+    assert found["wer"].to_dict() == pytest.approx({
+        ("source", "one"): 100 / 3, ("source", "two"): 0, ("length", "0 to 2 s"): 100 / 3, ("length", "2 to 5 s"): 0,
+        ("noise", "20 to 40 dB"): 20, ("speaker", "Åsa"): 100 / 3,
+    })  # fmt: skip
+    assert (found["low"] <= found["wer"]).all() and (found["wer"] <= found["high"]).all()
+
+
+def test_of_the_speakers_the_worst_stands_first():
+    found = report.breakdown(table(HEARD, HEARD, speakers=("b", "a")))
+    assert found[found["by"] == "speaker"]["name"].tolist() == ["b", "a"]
+    assert report.breakdown(table(SAID, HEARD, speakers=(None, None)))["by"].isin(["source", "length", "noise"]).all()

@@ -7,7 +7,7 @@ import pytest
 from asr import Refused
 from asr.settings import Settings
 from asr.training import search
-from asr.training.search import Outcome, Trial
+from asr.training.search import Heard, Outcome, Point, Trial
 
 
 def drawn(**space):
@@ -129,5 +129,26 @@ def test_the_leaderboard_begins_with_the_winner(outcomes, order):
 
 def test_the_leaderboard_has_the_columns_that_other_tools_read():
     assert list(search.leaderboard([outcome(0, 9.0)])) == [
-        "trial", "learning_rate", "weight_decay", "validation_wer", "steps", "seconds", "stopped",
+        "trial", "learning_rate", "weight_decay", "validation_wer", "steps", "seconds", "stopped", "low", "high", "p",
     ]  # fmt: skip
+
+
+def test_the_leaderboard_says_how_well_the_clips_tell_a_trial_from_the_winner():
+    def heard(number, wrong, stopped="finished"):
+        wer = 100 * sum(wrong) / 300 if wrong else float("nan")
+        curve = (Point(9, 1.0, 1.0, wer, wer - 1, wer + 1),) if wrong else ()
+        words = (10,) * len(wrong)
+        speakers = (None,) * len(wrong)
+        return Outcome(Trial(number, 2e-3, 0.01), wer, 9, 1.0, stopped, curve, Heard(tuple(wrong), words, speakers))
+
+    alike = [at % 2 for at in range(30)]
+    board = search.leaderboard([
+        heard(0, [1] * 30), heard(1, alike), heard(2, [*alike[1:], 2]), heard(3, [9] * 30), heard(4, [], "diverged"),
+    ])  # fmt: skip
+    assert board["trial"].tolist() == [1, 2, 0, 3, 4]
+    assert board["p"][0] == 1
+    assert board["p"][1] > 0.5
+    assert board["p"][2] < board["p"][1]
+    assert board["p"][3] < 0.001
+    assert board[["validation_wer", "low", "high", "p"]].iloc[4].isna().all()
+    assert (board["high"] - board["low"])[:4].tolist() == pytest.approx([2] * 4)

@@ -12,12 +12,13 @@ from asr import Terminated
 from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Settings
-from asr.training import checkpoints, trial
+from asr.story import clock
+from asr.training import checkpoints, trackers, trial
 from asr.training.checkpoints import Checkpoints
 from asr.training.halving import Siblings
 from asr.training.hearing import Validation
 from asr.training.search import Trial
-from asr.training.watch import clock, exploded
+from asr.training.watch import exploded
 
 POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 
@@ -26,10 +27,11 @@ POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 def run(tiny, speech, one_thread):
     """A function that trains; its outcome, the model and the lines it printed."""
 
-    def fine_tune(point=POINT, keeper=None, siblings=None, say=None, **training):
+    def fine_tune(point=POINT, keeper=None, siblings=None, say=None, show=None, name="trial", **training):
         settings = tiny.model_copy(update={"training": tiny.training.model_copy(update=training)})
         lines = []
-        outcome, model, _ = trial.fine_tune(point, settings, speech, say or lines.append, keeper, siblings)
+        given = point, settings, speech, say or lines.append, keeper, siblings, show, name
+        outcome, model, _ = trial.fine_tune(*given)
         return outcome, model, lines
 
     return fine_tune
@@ -59,6 +61,48 @@ def test_a_curve_has_its_points_evenly_and_ends_at_the_last_step(run, steps, eva
     outcome, _, _ = run(steps=steps, evaluations=evaluations, validation_clips=1)
     assert [point.step for point in outcome.curve] == at
     assert outcome.steps == steps
+
+
+def test_a_trial_shows_how_it_is_doing_some_fifty_times_and_at_its_end(run):
+    shown = []
+    outcome, *_ = run(show=shown.append, steps=120, evaluations=3, validation_clips=2)
+    assert 50 <= len(shown) <= 80
+    assert [standing.stopped for standing in shown] == [*[""] * (len(shown) - 1), "finished"]
+    assert shown[-1].left == 0 < shown[0].left
+    assert (shown[-1].history, shown[-1].curve) == (outcome.history, outcome.curve)
+    steps = [look.step for look in outcome.history]
+    assert steps[0] == 1 and steps[-1] == 120 and steps == sorted(set(steps)) and len(steps) >= 50
+    assert all(math.isfinite(look.loss) and look.clips_per_second > 0 for look in outcome.history)
+    rates = [look.learning_rate for look in outcome.history]
+    assert max(rates) == pytest.approx(POINT.learning_rate, rel=0.1)
+    assert rates[-1] == 0
+
+
+def test_each_evaluation_has_its_interval_and_the_best_its_errors_clip_by_clip(run):
+    outcome, *_ = run(validation_clips=4)
+    assert all(point.low <= point.validation_wer <= point.high for point in outcome.curve)
+    heard = outcome.heard
+    assert len(heard.wrong) == len(heard.words) == len(heard.speakers) == 4
+    assert 100 * sum(heard.wrong) / sum(heard.words) == pytest.approx(outcome.validation_wer)
+
+
+def test_trackers_see_the_figures_under_the_trials_name(run, tmp_path, monkeypatch):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path))
+    outcome, *_ = run(trackers=("tensorboard",), name="tiny-7/trial-0", validation_clips=2)
+    seen = reader.EventAccumulator(str(tmp_path / "tiny-7" / "trial-0"))
+    seen.Reload()
+    found = {at.step: at.value for at in seen.Scalars("eval/wer")}
+    assert found == {point.step: pytest.approx(point.validation_wer, rel=1e-5) for point in outcome.curve}
+    assert [at.step for at in seen.Scalars("train/loss")] == [look.step for look in outcome.history]
+    assert {"train/learning_rate", "train/clips_per_second"} <= set(seen.Tags()["scalars"])
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_any_work(refusal, tiny, monkeypatch):
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    settings = tiny.model_copy(update={"training": tiny.training.model_copy(update={"trackers": ("wandb",)})})
+    assert refusal(trackers.check, settings) == "[training] trackers: wandb is not installed; pip install wandb"
+    trackers.check(tiny)
 
 
 def test_another_seed_is_another_trial(run):
@@ -165,16 +209,32 @@ def test_a_trial_killed_again_and_again_ends_as_one_left_alone(run, keeper, trai
     assert disturbed[2][0] == "goes on from step 22 of 24, where it was stopped"
 
 
-def test_what_was_best_before_a_kill_is_still_the_model_after_it(run, keeper, monkeypatch):
+@pytest.fixture
+def at_wer(monkeypatch):
+    """A function to let the evaluations to come find these WERs, the last of them for good."""
+
+    def set_(*wers):
+        left = list(wers)
+
+        def errors(validation, learner):
+            wer = left.pop(0) if len(left) > 1 else left[0]
+            return [rates.Errors(1000, round(10 * wer), 0, 0, 0, 0)] * len(validation.chosen)
+
+        monkeypatch.setattr(Validation, "errors", errors)
+
+    return set_
+
+
+def test_what_was_best_before_a_kill_is_still_the_model_after_it(run, keeper, at_wer):
     """The WER rises after the first evaluation, which stands before the kill."""
-    monkeypatch.setattr(Validation, "wer", lambda self, learner: next(wers))
-    wers = iter([5.0, 7.0, 6.0])
+    at_wer(5.0, 7.0, 6.0)
     undisturbed = run()
-    wers = iter([5.0, 7.0, 6.0])
+    at_wer(5.0, 7.0, 6.0)
     disturbed = killed_at((10,), keeper, run)
     assert same(undisturbed, disturbed)
     assert undisturbed[0].validation_wer == 5.0
-    wers = iter([5.0, 4.0, 3.0])
+    assert sum(undisturbed[0].heard.wrong) == 4 * 50
+    at_wer(5.0, 4.0, 3.0)
     assert not torch.equal(undisturbed[1].proj_out.weight, run()[1].proj_out.weight)
 
 
@@ -207,13 +267,12 @@ def test_a_loss_explodes_where_it_is_far_worse_than_guessing_or_no_number(losses
     assert exploded(losses, vocabulary=2_000) == bad
 
 
-def test_a_trial_that_stands_still_ends_with_its_best_model(run, monkeypatch):
-    wers = iter([9.0, 9.5, 9.0, 9.1, 1.0])
-    monkeypatch.setattr(Validation, "wer", lambda self, learner: next(wers))
+def test_a_trial_that_stands_still_ends_with_its_best_model(run, at_wer):
+    at_wer(9.0, 9.5, 9.0, 9.1, 1.0)
     outcome, model, _ = run(evaluations=6, patience=2)
     assert (outcome.stopped, outcome.steps, outcome.validation_wer) == ("plateau", 12, 9.0)
     assert len(outcome.curve) == 3
-    monkeypatch.setattr(Validation, "wer", lambda self, learner: 9.0)
+    at_wer(9.0)
     early = run(evaluations=6, patience=1)
     assert (early[0].stopped, early[0].steps) == ("plateau", 8)
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), early[1].parameters(), strict=True))

@@ -1,14 +1,12 @@
-"""The frame of every Metaflow card: a page of ours.
-
-It reads the same offline, on a phone, in light and in dark, and its security policy lets it ask nothing of anyone.
-"""
+"""The frame of every card: a page of ours, and the pieces of HTML that the cards are made of."""
 
 from __future__ import annotations
 
 import html
+import time
 import traceback
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from hashlib import sha256
 from typing import Any, ParamSpec
@@ -18,7 +16,8 @@ from metaflow.plugins import CARDS
 
 P = ParamSpec("P")
 
-PAGE = "whisper_page"  # the cards' type
+PAGE, LIVE = "whisper_page", "whisper_live_page"  # the cards' types
+REFRESH_SECONDS = 30.0  # between two pictures of a running step: each is a process that imports the flow
 
 
 class Part(MetaflowCardComponent):
@@ -44,7 +43,38 @@ class Page(MetaflowCard):
         return page(task.pathspec, "".join(self.parts))
 
 
-CARDS.append(Page)  # where the task, and the process that writes its card, look the type up
+class LivePage(Page):
+    """A page that shows a step while it runs."""
+
+    type = LIVE
+    RUNTIME_UPDATABLE = True
+
+    def render_runtime(self, task: Any, data: Any) -> str:
+        return self.render(task)
+
+    def refresh(self, task: Any, data: Any) -> Any:
+        """What a viewer that has the page open puts in its place."""
+        return data["user"]
+
+
+CARDS += [Page, LivePage]  # where the task, and the process that writes its card, look the types up
+
+
+class Live(MetaflowCardComponent):
+    """A part of a card that follows a running step: call it with what `draw` takes, as often as there is news."""
+
+    def __init__(self, card: Any, draw: Callable[..., str]) -> None:
+        self.card, self.draw, self.latest, self.due = card, draw, (), 0.0
+        card.append(self)
+
+    def __call__(self, *given: Any) -> None:
+        self.latest = given
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + REFRESH_SECONDS
+            self.card.refresh({"content": self.render()})
+
+    def render(self) -> str:
+        return shown(self.draw)(*self.latest).content if self.latest else ""
 
 
 def shown(make: Callable[P, str]) -> Callable[P, Part]:
@@ -61,11 +91,10 @@ def shown(make: Callable[P, str]) -> Callable[P, Part]:
     return part
 
 
-def tiles(title: str, of: Sequence[tuple[str, str, str]]) -> str:
+def tiles(title: str, of: Sequence[tuple[str, str, str]], more: str = "") -> str:
     """The head of a card: figures, each with its name and what is worth adding."""
-    return (
-        f"<h1>{title}</h1><dl>{''.join(f'<div><dt>{name}<dd>{value}<dd>{more}</div>' for name, value, more in of)}</dl>"
-    )
+    told = "".join(f"<div><dt>{name}<dd>{value}<dd>{beside}</div>" for name, value, beside in of)
+    return f"<h1>{title}</h1>{f'<p class=lead>{more}</p>' if more else ''}<dl>{told}</dl>"
 
 
 def panel(title: str, *content: str) -> str:
@@ -75,6 +104,23 @@ def panel(title: str, *content: str) -> str:
 def stack(panels: Sequence[str]) -> str:
     """Panels one below the other, in as many columns as there is room for."""
     return f"<div class=stack>{''.join(panels)}</div>"
+
+
+def rows(heads: Sequence[str], lines: Iterable[Sequence[str]], kind: str = "") -> str:
+    """A table; it scrolls where it is wider than its panel. Of kind "words" its first two columns are text."""
+    head = f"<tr>{''.join(f'<th>{name}' for name in heads)}" if any(heads) else ""
+    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in line)}" for line in lines)
+    return f'<div class="wide {kind}"><table>{head}{body}</table></div>'
+
+
+def facts(parts: Iterable[str]) -> str:
+    """What is worth adding, side by side."""
+    return " · ".join(safe(part) for part in parts if part)
+
+
+def audio(flac: bytes) -> str:
+    """A sound to play."""
+    return f'<audio controls preload="metadata" src="data:audio/flac;base64,{b64encode(flac).decode()}"></audio>'
 
 
 def safe(text: object) -> str:
@@ -115,13 +161,23 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
   table { width: 100%; border-collapse: collapse; margin-top: .5rem; }
   td, th { padding: .35rem 0; text-align: right; white-space: nowrap; }
   td { border-top: 1px solid var(--line); }
-  td:first-child { text-align: left; }
+  td:first-child, th:first-child { text-align: left; }
+  td:first-child { white-space: normal; overflow-wrap: normal; }
+  td + td, th + th { padding-left: 1rem; }
+  .wide { overflow-x: auto; }
+  .words :is(td, th):nth-child(2) { text-align: left; }
+  .content > section { margin-bottom: 1rem; }
+  .lead, .key { color: var(--quiet); }
+  .chip + .chip { margin-left: 1rem; }
+  del { color: var(--warn); }
+  ins { color: var(--train); text-underline-offset: .2em; }
   ul { list-style: none; padding: 0; }
   li { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; padding: .4rem 0; }
   li + li { border-top: 1px solid var(--line); }
   .chip { font-weight: 400; }
   .chip::before { content: ""; display: inline-block; width: .65em; height: .65em; margin-right: .5em;
     border-radius: .2em; background: var(--chip); }
+  code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
   blockquote { flex: 1; font-size: 1.1rem; line-height: 1.45; margin: -.4rem 0 .9rem; }
   audio { width: 100%; height: 2.5rem; }
   pre { white-space: pre-wrap; }
@@ -133,9 +189,12 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
 
 # A bar says its figures where it is touched, and of the sounds one plays at a time.
 SCRIPT = """{
-const tip = document.querySelector(".card .tip");
+const tip = document.querySelector(".card .tip"), content = document.querySelector(".card .content");
+// A viewer of a running step compares the token and calls the function: Metaflow's way to bring news to an open card.
+window.METAFLOW_RELOAD_TOKEN = document.querySelector("meta[name=reload]").content;
+window.metaflow_card_update = (news) => { if (news?.content) content.innerHTML = news.content; };
 addEventListener("pointerover", ({ target, clientX, clientY }) => {
-  const bar = target.closest(".card [aria-roledescription=bar]");
+  const bar = target.closest(".card [aria-roledescription=bar], .card [aria-roledescription=point]");
   tip.hidden = !bar;
   tip.textContent = bar?.getAttribute("aria-label");
   tip.style.left = `${Math.max(8, Math.min(clientX - 20, innerWidth - tip.offsetWidth - 8))}px`;
@@ -156,6 +215,8 @@ def page(title: str, content: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="reload" content="{MetaflowCard.RELOAD_POLICY_TOKEN}">
 <link rel="icon" href="data:,"><title>{safe(title)}</title><style>{STYLE}</style>
-<main class="card">{content}<footer>{safe(title)}</footer><div class="tip" hidden></div></main>
+<main class="card"><div class="content">{content}</div>
+<footer>{safe(title)}</footer><div class="tip" hidden></div></main>
 <script>{SCRIPT}</script></html>"""

@@ -1,39 +1,25 @@
-"""What the Metaflow cards show.
+"""What a run learns from: the cards of `collect` and `preprocess`.
 
-A card is a page of ours: it reads the same offline, on a phone, in light and in dark, and its security policy lets it
-ask nothing of anyone. altair draws the charts to SVG in the page's colours, from sums alone, so that 100,000 clips take
-no more room than ten. Below `@card(type=charts.PAGE)` a step says
-
-    current.card.append(charts.corpus(clips, rejected, summary, taken, examples))
-
-where `clips` has a row a clip that was kept (clip, split, source, speaker or None, seconds, words, text) and `rejected`
-one a clip that was set aside (clip, reason); `taken` is the number of shards that an earlier run made.
+`clips` has a row a clip that was kept (clip, split, source, speaker or None, seconds, words, text) and `rejected` one a
+clip that was set aside (clip, reason).
 """
 
 from __future__ import annotations
 
-import io
 import math
-from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any
 
+from asr.cards.drawing import NAMED, ORDER, amount, bars, chip, columns, draw, top
+from asr.cards.page import audio, facts, panel, safe, shown, stack, tiles
 from asr.corpus.rows import SPLITS
-from asr.page import PAGE as PAGE
-from asr.page import panel, safe, shown, stack, tiles
 
 if TYPE_CHECKING:
-    import altair as alt
     import pandas as pd
 
     from asr.corpus.clips import Clip
 
-    Chart = alt.LayerChart | alt.FacetChart
-
-ORDER = {split: rank for rank, split in enumerate((*SPLITS, ""))}  # "" is what belongs to no split
-WIDTH = 320  # pixels of a chart at its own size: a phone's without the margins
-NAMED = 10  # bars with a name of their own, at most
 LISTED = 8  # clips that were set aside, by name
 BINS = 30  # of a histogram, at most
 STEPS = [digit * 10.0**power for power in range(-2, 6) for digit in (1, 2, 5)]  # widths of its bins
@@ -41,7 +27,7 @@ EDGES = (0, 10, 30, 60, 120, 300, 600, 1200, 3600, 7200, 18_000, 36_000, math.in
 
 
 @shown
-def corpus(
+def collect(
     clips: pd.DataFrame, rejected: pd.DataFrame, summary: Mapping[str, Any], taken: int, examples: Sequence[Clip]
 ) -> str:
     """What the run learns from: how much there is, who speaks, how it sounds, what was set aside."""
@@ -57,7 +43,7 @@ def corpus(
 
 
 @shown
-def shard(clips: pd.DataFrame, rejected: pd.DataFrame, examples: Sequence[Clip]) -> str:
+def preprocess(clips: pd.DataFrame, rejected: pd.DataFrame, examples: Sequence[Clip]) -> str:
     """The same of one shard, at small."""
     head = figures(len(clips), len(rejected), clips["seconds"])
     return tiles("Shard", head) + stack(set_aside(rejected)) + listen(examples)
@@ -123,17 +109,6 @@ def sums(clips: pd.DataFrame, column: str) -> pd.DataFrame:
     return found.set_axis(["name", "split", "value"], axis="columns")
 
 
-def top(data: pd.DataFrame) -> pd.DataFrame:
-    """name, split, value, the largest name first; where there are many, the smallest are one."""
-    ranked = list(data.groupby("name")["value"].sum().sort_values(ascending=False, kind="stable").index)
-    if len(ranked) > NAMED:
-        rest = f"{len(ranked) - NAMED + 1:,} others"
-        data = data.assign(name=data["name"].where(data["name"].isin(ranked[: NAMED - 1]), rest))
-        ranked = [*ranked[: NAMED - 1], rest]
-    data = data.groupby(["name", "split"], as_index=False).sum().sort_values("split", key=lambda of: of.map(ORDER))
-    return data.sort_values("name", key=lambda names: names.map(ranked.index), kind="stable")
-
-
 def brackets(data: pd.DataFrame) -> pd.DataFrame:
     """How many names have how many seconds: name (as "1 min to 2 min"), split, value."""
     import pandas as pd
@@ -165,65 +140,6 @@ def spread(values: pd.Series[float], groups: pd.Series[str], unit: str = "") -> 
     return pd.concat(parts, ignore_index=True)
 
 
-def bars(data: pd.DataFrame, say: Callable[[float], str]) -> Chart:
-    """A bar a name in the order given, its splits in their colours: name, split, value."""
-    import altair as alt
-
-    of = zip(data["name"], data["split"], data["value"], strict=True)
-    told = [f"{', '.join(filter(None, (name, split)))}: {say(value)}" for name, split, value in of]
-    data = data.assign(told=told, rank=data["split"].map(ORDER))
-    ends = data.groupby("name", sort=False, as_index=False)[["value"]].sum()
-    ends["told"] = ends["value"].map(say)
-    y = alt.Y("name:N", sort=list(ends["name"]), axis=None)
-    x = alt.X("value:Q", axis=None, scale=alt.Scale(nice=False))
-    rows = alt.Chart(ends, height=alt.Step(40)).encode(y)
-    parts = alt.Chart(data).mark_bar(size=8, yOffset=9, stroke="var(--panel)")
-    return alt.layer(
-        rows.mark_bar(size=8, yOffset=9, fill="var(--track)", aria=False).encode(x=alt.value(0), x2=alt.value(WIDTH)),
-        parts.encode(x, y, colour(), alt.Order("rank:Q"), alt.Description("told:N")),
-        rows.mark_text(align="left", baseline="bottom", limit=220).encode(x=alt.value(0), text="name:N"),
-        rows.mark_text(align="right", baseline="bottom").encode(x=alt.value(WIDTH), text="told:N"),
-        width=WIDTH,
-    )
-
-
-def columns(data: pd.DataFrame, unit: str) -> Chart:
-    """Histograms one above the other, each to its own height, for their shapes to be compared: what `spread` gives."""
-    import altair as alt
-
-    told = [f"{row.low:g} to {row.high:g} {unit}: {row.clips:,} clips" for row in data.itertuples()]
-    names = list(data["name"].unique())
-    x = alt.X("low:Q", bin="binned", title=unit, axis=alt.Axis(tickCount=6))
-    chart = alt.Chart(data.assign(told=told), width=WIDTH, height=120 if len(names) == 1 else 60)
-    chart = chart.mark_bar(stroke="var(--panel)")
-    chart = chart.encode(x, alt.X2("high:Q"), alt.Y("clips:Q", axis=None), colour(), alt.Description("told:N"))
-    return chart.facet(row=alt.Row("name:N", sort=names, title=None), spacing=10).resolve_scale(y="independent")
-
-
-def colour() -> alt.Color:
-    """A split's own colour, everywhere; slate for what is of no split."""
-    import altair as alt
-
-    names = [f"var(--{name})" for name in (*SPLITS, "plain")]
-    return alt.Color("split:N", scale=alt.Scale(domain=[*ORDER], range=names), legend=None)
-
-
-def draw(chart: Chart) -> str:
-    """The chart as SVG."""
-    quiet = {"labelColor": "var(--quiet)", "titleColor": "var(--quiet)", "labelFontSize": 12, "titleFontSize": 12}
-    file = io.StringIO()
-    chart.configure(
-        background="transparent",
-        padding=1,
-        font="Arial",  # to reckon with; the page sets its own
-        view={"stroke": None},
-        text={"fontSize": 13, "color": "var(--ink)"},
-        axis={**quiet, "titleFontWeight": "normal", "domainColor": "var(--line)", "ticks": False, "grid": False},
-        header={"labelOrient": "top", "labelAnchor": "start", "labelColor": "var(--ink)", "labelFontSize": 13},
-    ).save(file, format="svg")
-    return file.getvalue()
-
-
 def key(clips: pd.DataFrame) -> str:
     """Which colour is which split, and how much it holds."""
     lines = "<tr><th><th>speech<th>clips<th>speakers"
@@ -242,18 +158,5 @@ def listen(examples: Sequence[Clip]) -> str:
 
 
 def player(clip: Clip) -> str:
-    told = " · ".join(safe(part) for part in (clip.speaker, f"{clip.seconds:.1f} s", clip.clip) if part)
-    sound = f"data:audio/flac;base64,{b64encode(clip.flac).decode()}"
-    text = f"<blockquote>{safe(clip.text)}</blockquote>"
-    return panel(chip(clip.split), text, f'<audio controls preload="metadata" src="{sound}"></audio><p>{told}</p>')
-
-
-def chip(split: str) -> str:
-    return f'<span class=chip style="--chip: var(--{split})">{split}</span>'
-
-
-def amount(seconds: float) -> str:
-    """Seconds in the unit that one would say."""
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if round(seconds / 60) < 60 else f"{seconds / 3600:,.1f}".removesuffix(".0") + " h"
+    told = facts((clip.speaker or "", f"{clip.seconds:.1f} s", clip.clip))
+    return panel(chip(clip.split), f"<blockquote>{safe(clip.text)}</blockquote>", audio(clip.flac), f"<p>{told}</p>")

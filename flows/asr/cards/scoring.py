@@ -1,0 +1,153 @@
+"""What the test came to: the card of `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from asr.cards.drawing import amount, draw, reaches
+from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
+from asr.cards.training import CHANCE, between
+from asr.scoring import rates
+from asr.story import chance
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from asr.scoring.report import Exam
+    from asr.settings import Settings
+
+NAMED = 8  # speakers and sources, by name
+FEWEST = 10  # clips of a group that is shown: the interval of fewer says nothing
+CONFUSED = 10  # pairs of words
+
+
+@shown
+def evaluate(exam: Exam, settings: Settings) -> str:
+    """The three figures side by side, how the release behaves, where the errors lie, and the worst clips to hear."""
+    table, report = exam.scores, exam.report
+    clips, speakers = f"{report['clips']:,} clips", report["speakers"]
+    head = [
+        ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
+        ("As served", percent(report["served_wer"]), between(*report["served_wer_ci"])),
+        ("CER", percent(report["test_cer"]), between(*report["test_cer_ci"])),
+        ("Heard", clips, f"of {speakers:,} speakers" if speakers else "the corpus names no speakers"),
+    ]
+    panels = [
+        panel("Word error rate", draw(reaches(_models(report))), *verdict(report)),
+        panel("Words that went wrong", _kinds(report)),
+        panel("Behaviour as served", behaviour(report)),
+        *_breakdown(exam.breakdown),
+        _confusions(table, settings),
+    ]
+    return tiles("Test", head) + stack(panels) + worst(table, exam.sounds, settings)
+
+
+def verdict(report: Mapping[str, Any]) -> list[str]:
+    """What the figures allow to say, and for whom."""
+    said = []
+    if report["against_baseline"]:
+        found = report["against_baseline"]
+        better = "better" if found["difference"] < 0 else "worse"
+        sure = f"The model is {better} than its base (p {chance(found['p'])})."
+        said.append(sure if found["p"] < CHANCE else "The model cannot be told from its base.")
+    who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new ones"
+    said.append(f"The intervals are 95\u00a0% and speak for new {who}.")
+    if crossing := report.get("speakers_crossing"):
+        said.append(f"{crossing:,} speakers stand in several splits.")
+    return [f"<p>{' '.join(said)}</p>"]
+
+
+def _models(report: Mapping[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    of = [
+        ("this model", "test", "test_wer"),
+        ("as served, 8-bit", "test", "served_wer"),
+        ("its base", "", "baseline_wer"),
+    ]
+    table = [(name, split, report[key], *report[f"{key}_ci"]) for name, split, key in of if report[key] is not None]
+    return pd.DataFrame(table, columns=["name", "split", "wer", "low", "high"])
+
+
+def _kinds(report: Mapping[str, Any]) -> str:
+    kinds = [(name, percent(report[name])) for name in ("substitutions", "deletions", "insertions")]
+    written = ("WER with capitals and punctuation", percent(report["orthographic_wer"]))
+    return rows(("", "of the words"), [*kinds, written])
+
+
+def behaviour(report: Mapping[str, Any]) -> str:
+    """What a WER does not tell, as a table."""
+    took, seconds = report["real_time_factor"], report["timestamp_error"]
+    table = [
+        ("words invented on noise", f"{report['invented_words_per_minute']:.1f} a minute"),
+        ("clips with a loop", percent(report["loops"])),
+        ("clips in another language", percent(report["wrong_language"])),
+        ("times off by, in the median", "times unknown" if seconds is None else f"{seconds:.2f} s"),
+        (f"WER of {report['context_clips']:,} clips, cut to length", percent(report["trimmed_context_wer"])),
+        ("the same, padded to 30 s", percent(report["full_context_wer"])),
+        (f"an hour of speech, on {report['threads']} cores", amount(3600 * took)),
+    ]
+    return rows(("", ""), table)
+
+
+def _breakdown(breakdown: pd.DataFrame) -> list[str]:
+    """A panel for each way to part the clips that parts them."""
+    titles = {"length": "by length", "noise": "by speech over noise", "source": "by source", "speaker": "by speaker"}
+    made = []
+    for by, title in titles.items():
+        part = breakdown[(breakdown["by"] == by) & (breakdown["clips"] >= FEWEST)]
+        if len(part) < 2:
+            continue
+        named = part.head(NAMED).assign(split="test")
+        named["name"] += [f", {clips:,} clip{'s' * (clips != 1)}" for clips in named["clips"]]
+        rest = f"<p>The {NAMED} worst of {len(part):,}.</p>" if len(part) > NAMED else ""
+        made.append(panel(f"WER {title}", draw(reaches(named)), rest))
+    return made
+
+
+def _confusions(table: pd.DataFrame, settings: Settings) -> str:
+    rule, language = settings.text.scoring, settings.corpus.language
+    found = rates.confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
+    if found.empty:
+        return panel("Confusions", "<p>Every word was heard as it was said.</p>")
+    nothing = "<i>nothing</i>"
+    pairs = ((safe(said) or nothing, safe(heard) or nothing, f"{times:,}") for said, heard, times in found.to_numpy())
+    return panel("Confusions", rows(("said", "heard as", "times"), pairs, "words"))
+
+
+def worst(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) -> str:
+    """The worst clips, to hear, with what was said and heard side by side."""
+    found = table[table["clip"].isin(list(sounds)) & (table["word_errors"] > 0)].set_index("clip")
+    made = []
+    for clip in (clip for clip in sounds if clip in found.index):
+        row: Any = found.loc[clip]
+        told = [row["speaker"] or "", f"{row['seconds']:.1f} s", clip]
+        title = f"{row['word_errors']:,} of {row['words']:,} words wrong"
+        pairs = rates.aligned(row["reference"], row["heard"], settings.text.scoring, settings.corpus.language)
+        made.append(
+            panel(title, f"<blockquote>{difference(pairs)}</blockquote>", audio(sounds[clip]), f"<p>{facts(told)}</p>")
+        )
+    if not made:
+        return ""
+    key = "<p class=key><del>said</del> <ins>heard</ins></p>"
+    return f"<h2>The worst clips</h2>{key}<div class=clips>{''.join(made)}</div>"
+
+
+def difference(pairs: list[rates.Pair]) -> str:
+    """Aligned words as HTML: what was said and not heard is struck out, what was heard in its stead underlined.
+
+    >>> difference([("hej", "hej"), ("du", "nu"), ("", "då")])
+    'hej <del>du</del> <ins>nu</ins> <ins>då</ins>'
+    """
+    words = []
+    for said, heard in pairs:
+        if said == heard:
+            words.append(safe(said))
+            continue
+        words += [f"<del>{safe(said)}</del>"] * bool(said) + [f"<ins>{safe(heard)}</ins>"] * bool(heard)
+    return " ".join(words)
+
+
+def percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1f}\u00a0%"

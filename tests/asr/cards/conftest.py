@@ -1,0 +1,167 @@
+"""What the cards are given: plausible corpora, searches and tests, of any size, by any name."""
+
+import io
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from asr.corpus.clips import Clip
+from asr.corpus.rows import SPLITS
+from asr.scoring import report
+from asr.scoring.report import Exam
+from asr.settings import Settings
+from asr.training import search
+from asr.training.search import Heard, Look, Outcome, Point, Trial
+from asr.training.watch import Standing
+
+
+def _corpus(clips=300, speakers=30, rejected=9, said=None, seed=0):
+    """What `cards.collect` takes: a plausible corpus; `said` is every text, name and reason of it."""
+    random = np.random.default_rng(seed)
+    split = random.choice(SPLITS, clips, p=[0.8, 0.1, 0.1])
+    kept = pd.DataFrame(
+        {
+            "clip": [f"clip_{at:06d}.flac" for at in range(clips)],
+            "split": split,
+            "source": said or random.choice(["common_voice", "fleurs"], clips),
+            "speaker": said or ([f"voice {who}" for who in random.zipf(1.5, clips) % speakers] if speakers else None),
+            "seconds": random.lognormal(1.2, 0.5, clips),
+            "words": random.integers(1, 15, clips),
+            "text": said or "Åsa köper ägg på lördag.",
+        }
+    )
+    reasons = random.choice(["too short", "silent", "unreadable audio"], rejected)
+    aside = pd.DataFrame({"clip": [said or f"bad_{at}.flac" for at in range(rejected)], "reason": said or reasons})
+    summary = {
+        "found": clips + rejected, "kept": clips, "rejected": rejected, "hours": kept["seconds"].sum() / 3600,
+        "fingerprint": "3f2a9c81d04be756", "clips": dict(kept["split"].value_counts()),
+        "speakers_crossing": 0 if speakers else None,
+    }  # fmt: skip
+    examples = [
+        Clip(row.clip, name, row.source, row.text, row.speaker, row.seconds, _flac(), "")
+        for name in SPLITS
+        for row in kept[kept["split"] == name].head(2).itertuples()
+    ]
+    return kept, aside, summary, 3, examples
+
+
+def _flac(seconds=0.5):
+    """A sine as FLAC."""
+    file = io.BytesIO()
+    wave = 0.3 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * 16_000)) / 16_000)
+    soundfile.write(file, wave, 16_000, format="FLAC")
+    return file.getvalue()
+
+
+def _curve(wer, steps=1000, evaluations=5):
+    """An evaluation's points and looks on the way to a WER."""
+    at = [round(steps * part / evaluations) for part in range(1, evaluations + 1)]
+    wers = [wer + 90 * math.exp(-4 * step / steps) for step in at]
+    points = [Point(step, 3 * math.exp(-3 * step / steps), wer / 40 + 0.1, wer, wer * 0.8, wer * 1.2)
+              for step, wer in zip(at, wers, strict=True)]  # fmt: skip
+    looks = [
+        Look(step, 6 * math.exp(-4 * step / 1000) + 0.1, 3e-3 * (1 - step / 1000), 40 + step % 7)
+        for step in range(20, steps + 1, 20)
+    ]
+    return tuple(points), tuple(looks)
+
+
+def _outcome(number, wer, stopped="finished", steps=1000, rate=3e-3, others=()):
+    trial, (points, looks) = Trial(number, rate, 0.01, others), _curve(wer, steps)
+    if math.isnan(wer):
+        return Outcome(trial, wer, steps, 50.0, stopped, (), Heard(), looks)
+    wrong = tuple(round(wer / 10) + (at + number) % 2 for at in range(40))
+    heard = Heard(wrong, (10,) * 40, (None,) * 40)
+    return Outcome(trial, points[-1].validation_wer, steps, 200.0 + number, stopped, points, heard, looks)
+
+
+def _search(trials=5):
+    """What `cards.select` takes."""
+    ends = ["finished", "finished", "outpaced", "plateau", "finished"]
+    outcomes = [
+        _outcome(at, 6.0 + 3 * at, ends[at % 5], 400 if ends[at % 5] == "outpaced" else 1000, 10 ** (-3 - 0.3 * at))
+        for at in range(trials)
+    ]
+    outcomes += [_outcome(trials, math.nan, "diverged", 80, 0.09)] if trials > 1 else []
+    return search.leaderboard(outcomes), outcomes
+
+
+def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0):
+    """What `cards.evaluate` takes; `said` is every text and name of it."""
+    random = np.random.default_rng(seed)
+    words = "Klockan är halv åtta och Åsa köper ägg på lördag i Örebro med sju små barn".split()
+    texts = [said or " ".join(random.choice(words, random.integers(3, 9))) for _ in range(clips)]
+
+    def heard(share):
+        return [
+            " ".join(word if random.random() > share else random.choice(words) for word in text.split())
+            for text in texts
+        ]
+
+    who = [said or f"voice {at % speakers}" for at in range(clips)] if speakers else [None] * clips
+    table = pd.DataFrame({
+        "clip": [f"test/{at:03d}{said or '.ogg'}" for at in range(clips)],
+        "source": said or random.choice(["common_voice", "fleurs"], clips),
+        "speaker": who, "seconds": random.uniform(1, 12, clips), "decibels": random.uniform(5, 60, clips),
+        "reference": texts,
+    })  # fmt: skip
+    models = {"heard": heard(wrong), "served": heard(wrong)} | ({"baseline": heard(3 * wrong)} if base else {})
+    settings = Settings()
+    scores = report.scores(table, models, settings)
+    told = report.report(scores, settings) | {
+        "invented_words_per_minute": 1.56, "timestamp_error": None, "trimmed_context_wer": 8.1, "full_context_wer": 7.9,
+        "full_context_p": 0.4, "context_clips": 100, "real_time_factor": 0.031, "threads": 2, "speakers_crossing": None,
+    }  # fmt: skip
+    sounds = {scores["clip"][row]: _flac() for row in report.worst(scores, 9)}
+    return Exam(scores, told, report.breakdown(scores), sounds), settings
+
+
+def _standing(steps=500, stopped="", evaluations=5):
+    points, looks = _curve(8.0, max(20, steps), evaluations)
+    return Standing(1000, 64.0, stopped, looks, points if steps > 100 else ())
+
+
+def _release(faults=(), said=None):
+    """What `cards.push` takes."""
+    exam, _ = _exam()
+    made = {
+        "path": f"/far/away/released/{said or 'sample-17'}",
+        "repo_id": None,
+        "revision": None,
+        "pushed": False,
+        "why": "",
+    }
+    sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, said or "release.json": 912}
+    return made, exam.report, list(faults), sizes
+
+
+@pytest.fixture(scope="session")
+def corpus():
+    return _corpus
+
+
+@pytest.fixture(scope="session")
+def exam():
+    return _exam
+
+
+@pytest.fixture(scope="session")
+def searched():
+    return _search
+
+
+@pytest.fixture(scope="session")
+def outcome():
+    return _outcome
+
+
+@pytest.fixture(scope="session")
+def standing():
+    return _standing
+
+
+@pytest.fixture(scope="session")
+def released():
+    return _release

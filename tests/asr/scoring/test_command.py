@@ -1,0 +1,80 @@
+"""`python -m asr.scoring`: the flow's figures for any model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+FLOWS = Path(__file__).parents[3] / "flows"
+PROFILE = """
+name = "tiny"
+[corpus]
+limit_clips = 12
+"""
+
+
+@pytest.fixture(scope="module")
+def score(tmp_path_factory):
+    """A function that runs the command in a folder of its own."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "tiny.toml").write_text(PROFILE, encoding="utf-8")
+
+    def run(*arguments):
+        environment = os.environ | {"PYTHONPATH": str(FLOWS), "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", "asr.scoring", *map(str, arguments)]
+        ran = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=200)
+        return ran, place
+
+    return run
+
+
+def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(score, base, tmp_path):
+    ran, _ = score(base, base, "--profile", "tiny.toml", "--out", tmp_path / "out")
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert lines[0] == "12 test clips, 0 set aside"
+    rows = [line for line in lines if line.strip().startswith(str(base)) and " to " in line]
+    assert len(rows) == 2
+    assert rows[1].split()[-1] == "1.000"  # p: it is the same model
+    for number in ("0", "1"):
+        report = json.loads((tmp_path / "out" / number / "report.json").read_text(encoding="utf-8"))
+        scores = pd.read_csv(tmp_path / "out" / number / "scores.csv")
+        assert len(scores) == report["clips"] == 12
+        assert f"{report['test_wer']:.2f} (" in rows[0]
+        assert "<h1>Test</h1>" in (tmp_path / "out" / number / "page.html").read_text(encoding="utf-8")
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nowhere"], "MODEL nowhere is neither a model's folder nor to be had from the Hub"),
+        (["."], "MODEL . is neither a model's folder nor to be had from the Hub: it is a folder without a model"),
+        (["{base}", "--profile", "gone.toml"], "--profile: gone.toml cannot be read"),
+        (["{base}", "--profile", "."], "--profile: . cannot be read"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_any_work(score, base, arguments, line):
+    ran, _ = score(*(argument.format(base=base) for argument in arguments))
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    assert ran.stderr.startswith(line)
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_corpus_for_tests_alone_will_do(score, base, tmp_path, tone):
+    import soundfile
+
+    corpus = tmp_path / "corpus" / "test"
+    corpus.mkdir(parents=True)
+    soundfile.write(corpus / "a.wav", tone(2.0), 16_000)
+    (corpus / "metadata.csv").write_text("file_name,transcription\na.wav,Hej på dig\n", encoding="utf-8")
+    profile = tmp_path / "own.toml"
+    profile.write_text(f'[corpus]\nsource = "folder"\npath = "{corpus.parent}"\n', encoding="utf-8")
+    ran, _ = score(base, "--profile", profile)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("1 test clips, 0 set aside")

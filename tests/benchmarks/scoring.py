@@ -1,0 +1,76 @@
+"""What scoring takes: 5,000 clips of 11 words, three models, by 500 speakers.
+
+    python tests/benchmarks/scoring.py [CLIPS]
+
+`bootstrap` is one 95 % interval by clip, `scores` the alignment of every clip of the three models (words, characters,
+as written), `report` and `breakdown` what they sum up to with all their intervals and tests; medians of three rounds.
+Texts and errors are made up; nothing is left out but the hearing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "flows"))
+
+import pandas as pd
+from asr.scoring import intervals, rates, report
+from asr.settings import Settings
+
+WORDS, SPEAKERS, ROUNDS, SHARE = 11, 500, 3, 0.1
+
+
+def made(clips: int) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """What was said, and what three models heard: every tenth word is another."""
+    random.seed(0)
+    vocabulary = [f"ord{at}" for at in range(3000)]
+    said = [" ".join(random.choices(vocabulary, k=WORDS)) for _ in range(clips)]
+
+    def heard(text: str) -> str:
+        return " ".join(random.choice(vocabulary) if random.random() < SHARE else word for word in text.split())
+
+    table = pd.DataFrame({
+        "clip": [f"{at}.flac" for at in range(clips)], "source": "made up", "reference": said,
+        "speaker": [f"voice {at % SPEAKERS}" for at in range(clips)],
+        "seconds": [1 + at % 12 for at in range(clips)], "decibels": [at % 60 for at in range(clips)],
+    })  # fmt: skip
+    return table, {model: [heard(text) for text in said] for model in ("heard", "served", "baseline")}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    took = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def main() -> None:
+    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
+    said, heard = made(clips)
+    settings = Settings()
+    table = report.scores(said, heard, settings)
+    wrong, words = table["word_errors"].tolist(), table["words"].tolist()
+    texts = table["reference"].tolist(), table["heard"].tolist()
+    took = {
+        "bootstrap": seconds(lambda: intervals.interval(wrong, words, [None] * clips)),
+        "scores": seconds(lambda: report.scores(said, heard, settings)),
+        "report": seconds(lambda: report.report(table, settings)),
+        "breakdown": seconds(lambda: report.breakdown(table)),
+        "confusions": seconds(lambda: rates.confusions(*texts)),
+    }
+    took["scoring"] = sum(took.values()) - took["bootstrap"]
+    for name, spent in took.items():
+        print(f"{name:12s} {spent:8.2f} s")
+    print(json.dumps({"clips": clips} | {f"{name}_s": round(spent, 3) for name, spent in took.items()}))
+
+
+if __name__ == "__main__":
+    main()
