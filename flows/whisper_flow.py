@@ -6,6 +6,7 @@ python flows/whisper_flow.py resume
 """
 
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -138,7 +139,8 @@ class WhisperFlow(FlowSpec):
             cost = plan.plan(
                 self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
             )
-        self.searched = current.run_id  # a resumed run keeps it, and so finds its trials' checkpoints
+        # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
+        self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
         print(cost.text)
         self.next(self.train, foreach="trials")
 
@@ -184,7 +186,6 @@ class WhisperFlow(FlowSpec):
         with plainly():
             self.leaderboard = search.leaderboard(outcomes)
         self.winner = self.leaderboard.iloc[0].to_dict()
-        tag(f"winner:{self.winner['trial']}")
         self.curves = {one.trial.number: one.curve for one in outcomes}
         current.card.append(cards.select(self.leaderboard, outcomes))
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
@@ -239,6 +240,8 @@ class WhisperFlow(FlowSpec):
     @step
     def end(self):
         """Say what came of it."""
+        tag(f"profile:{self.settings.name}")  # again: a resumed run does not have the tags of the steps it took over
+        tag(f"winner:{self.winner['trial']}")
         print(story.ending(self.leaderboard, self.report, self.release, self.latest))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -13,19 +14,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from metaflow import Run
 from servers.bucket import Bucket
+from servers.metadata import Metadata
 
 LOOK = """
-import sys
-from metaflow import Run, namespace
+import json, sys
+from metaflow import Run, get_metadata, namespace
 namespace(None)
-run = Run("WhisperFlow/" + sys.argv[1])
-run["select"].task.data.leaderboard.drop(columns="seconds").to_pickle(sys.argv[2])
-print(run.successful)
+killed, run = (Run("WhisperFlow/" + id) for id in sys.argv[1:3])
+run["select"].task.data.leaderboard.drop(columns="seconds").to_pickle("board.pickle")
+print(json.dumps({
+    "metadata": get_metadata(),
+    "finished": [killed.finished, run.finished, run.successful],
+    "goes on from": run.origin_pathspec,
+    "tasks": {step.id: len(list(step)) for step in run},
+    "tags": sorted(run.user_tags),
+    "tries": [task.current_attempt for task in killed["train"]],
+}))
 """
 
 
@@ -86,30 +96,31 @@ def start(flow_file: Path, place: Path, tiny_run: object, tiny_profile: str, tmp
     return begin
 
 
-def leaderboard(said: str, cwd: Path, env: dict[str, str]) -> pd.DataFrame:
-    """The finished run's, read in a process of its own: a Client stays with the first datastore it meets."""
-    found = re.search(r"run-id (\d+)", said)
-    assert found, said
-    command = [sys.executable, "-c", LOOK, found[1], "board.pickle"]
+def look(*runs: str, cwd: Path, env: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The resumed run's leaderboard, and what the Client tells of both, in a process of its own.
+
+    A Client stays with the first datastore and the first metadata service it meets.
+    """
+    command = [sys.executable, "-c", LOOK, *runs]
     ended = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False)
-    assert ended.stdout.startswith("True"), ended.stdout + ended.stderr
-    return pd.read_pickle(cwd / "board.pickle")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return pd.read_pickle(cwd / "board.pickle"), json.loads(ended.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module", params=["local", "gs"])
-def datastore(request, tmp_path_factory):
-    """The environment that keeps artifacts on this disk, or in a bucket."""
+def backend(request, tmp_path_factory):
+    """The environment that keeps artifacts and metadata on this disk, or in a bucket and at a metadata service."""
     if request.param == "local":
         yield {}
         return
-    with Bucket(tmp_path_factory.mktemp("bucket"), "artifacts") as bucket:
+    with Bucket(tmp_path_factory.mktemp("bucket"), "artifacts") as bucket, Metadata() as service:
         root = {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
-        yield {**bucket.settings, **root}
+        yield {**bucket.settings, **root, **service.settings}
 
 
-def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, datastore, tiny_run, tmp_path):
+def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, backend, tiny_run, tmp_path):
     """SIGTERM for one trial, as a spot machine gets it; SIGKILL for the other, and then for everything."""
-    run = start("--config", "profile", "often.toml", "run", env=datastore)
+    run = start("--config", "profile", "often.toml", "run", env=backend)
     asked = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
     os.kill(int(asked[1]), signal.SIGTERM)
     running = run.wait_for(r"\(pid (\d+)\)\] trial 0  step +([1-4]\d)/80")
@@ -123,8 +134,19 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, data
     run.kill()
     assert "Traceback" not in "".join(run.said)
 
-    resumed = start("resume", env=datastore)
+    resumed = start("resume", env=backend)
     further = resumed.wait_for(r"trial 0  goes on from step (\d+) of 80")
     assert int(further[1]) > int(again[1]) > 0
-    undisturbed = Run(tiny_run.run.pathspec)["select"].task.data.leaderboard.drop(columns="seconds")
-    pd.testing.assert_frame_equal(leaderboard(resumed.end(), tmp_path, datastore), undisturbed, check_exact=True)
+    ids = [re.search(r"run-id (\d+)", said)[1] for said in ("".join(run.said), resumed.end())]
+    board, seen = look(*ids, cwd=tmp_path, env=backend)
+    undisturbed = Run(tiny_run.run.pathspec)
+    whole = undisturbed["select"].task.data.leaderboard.drop(columns="seconds")
+    pd.testing.assert_frame_equal(board, whole, check_exact=True)
+    assert seen == {
+        "metadata": f"service@{backend['METAFLOW_SERVICE_URL']}" if backend else f"local@{tmp_path}",
+        "finished": [False, True, True],
+        "goes on from": f"WhisperFlow/{ids[0]}",
+        "tasks": {step.id: len(list(step)) for step in undisturbed},
+        "tags": ["profile:tiny", f"winner:{whole['trial'][0]}"],
+        "tries": [1, 1],
+    }

@@ -1,4 +1,4 @@
-"""The stand-ins for the Hub and for Google's storage, as real clients in processes of their own see them."""
+"""The stand-ins for the Hub, Google's storage and Metaflow's service, as clients in processes of their own see them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import torch
+from transformers import WhisperConfig, WhisperForConditionalGeneration  # Metaflow's Runner breaks a later import
 
 from servers.bucket import Bucket
 from servers.hub import Hub
+from servers.metadata import Metadata
 
 SPLITS = {"train": 2, "validation": 1, "test": 1}  # files
 CLIPS = 6  # a file, in two row groups
@@ -52,9 +55,6 @@ def speech(name: str, scratch: Path) -> pa.Table:
 
 
 def save_whisper(folder: Path, seed: int) -> None:
-    import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-
     torch.manual_seed(seed)
     small = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
     sizes = {"d_model": 16, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 100}
@@ -248,3 +248,69 @@ def test_a_bucket_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     pytest.fail("the emulator outlived its owner")
+
+
+def post(settings: dict[str, str], path: str, told: object) -> tuple[int, dict[str, object] | None]:
+    """The status, and what a metadata service says where that is 200."""
+    url, body = f"{settings['METAFLOW_SERVICE_URL']}/flows/{path}", json.dumps(told).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, method="POST")) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as refused:
+        return refused.code, None
+
+
+def test_a_metadata_service_numbers_runs_and_tasks_and_keeps_one_of_each() -> None:
+    whose = {"user_name": "anna", "tags": ["mine"], "system_tags": ["user:anna"]}
+    artifact = {"name": "name", "attempt_id": 0, "sha": "a", "ds_type": "local", "location": "here", **whose}
+    asked: list[tuple[str, object, object]] = [
+        ("F/run", whose, 404),
+        ("F", {}, ("flow_id", "F")),
+        ("F", {}, 409),
+        ("F/run", whose, ("run_number", 1)),
+        ("F/run", whose, ("run_number", 2)),
+        ("F/run", {"run_number": "argo-x", **whose}, ("run_number", "argo-x")),
+        ("F/run", {"run_number": "argo-x", **whose}, 409),
+        ("F/run", {"run_number": "7", **whose}, 500),
+        ("F/runs/9/steps/start/step", whose, 500),
+        ("F/runs/2/steps/start/task", whose, 404),
+        ("F/runs/2/steps/start/step", {}, ("tags", ["mine"])),
+        ("F/runs/2/steps/start/step", {}, 409),
+        ("F/runs/2/steps/start/task", {}, ("task_id", 1)),
+        ("F/runs/2/steps/start/task", {"task_id": "3"}, 400),
+        ("F/runs/2/steps/start/tasks/9/artifact", [artifact], 400),
+        ("F/runs/2/steps/start/tasks/1/artifact", [artifact], ("artifacts_created", 1)),
+        ("F/runs/2/steps/start/tasks/1/artifact", [artifact], ("artifacts_created", 0)),
+        ("F/runs/2/steps/start/tasks/1/artifact", [{**artifact, "attempt_id": 1}], ("artifacts_created", 1)),
+        ("F/runs/2/heartbeat", {}, 404),  # too soon
+    ]
+    with Metadata() as service:
+        for path, told, expected in asked:
+            status, row = post(service.settings, path, told)
+            if isinstance(expected, int):
+                assert status == expected, path
+            else:
+                assert (status, row[expected[0]]) == (200, expected[1]), path
+
+
+def test_metaflow_changes_a_runs_tags_at_a_metadata_service_and_is_told_when_it_may_not() -> None:
+    program = (
+        "from metaflow import Flow, namespace\n"
+        "from metaflow.exception import MetaflowTaggingError\n"
+        "namespace(None)\n"
+        "run = Flow('F').latest_run\n"
+        "run.replace_tags(['mine'], ['ours', 'user:anna'])\n"
+        "said = ''\n"
+        "try:\n"
+        "    run.remove_tag('user:anna')\n"
+        "except MetaflowTaggingError as error:\n"
+        "    said = str(error)\n"
+        "print(json.dumps([run.pathspec, sorted(run.user_tags), sorted(run['start'].task.user_tags), said]))"
+    )
+    with Metadata() as service:
+        whose = {"user_name": "anna", "tags": ["mine"], "system_tags": ["user:anna"]}
+        for path in ("F", "F/run", "F/runs/1/steps/start/step", "F/runs/1/steps/start/task"):
+            assert post(service.settings, path, whose)[0] == 200
+        pathspec, tags, task_tags, said = told(run(program, {**os.environ, **service.settings}))
+    assert (pathspec, tags, task_tags) == ("F/1", ["ours"], ["ours"])
+    assert "Cannot remove tags that are existing system tags" in said

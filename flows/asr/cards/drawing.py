@@ -138,7 +138,8 @@ def lines(data: pd.DataFrame, steps: int, marks: pd.DataFrame | None = None, log
     import altair as alt
 
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False, nice=True)
-    ticks = {"values": decades(data["value"]), "format": "~g"} if log else {"tickCount": 4}
+    powers = decades(data["value"]) if log else []
+    ticks = {"values": powers, "format": "~g"} if powers else {"tickCount": 4}
     axis = alt.Axis(grid=True, gridColor="var(--line)", domain=False, **ticks)
     along = alt.Scale(domain=[0, steps], nice=False)
     x = alt.X("step:Q", axis=alt.Axis(tickCount=5, format=",d"), scale=along, title="step")

@@ -1,0 +1,107 @@
+"""What the cards of training, scoring and release say, in words and figures."""
+
+import math
+
+import pytest
+from asr import cards
+from asr.cards import drawing, scoring, training
+
+
+def test_a_running_trial_says_how_far_it_is_and_a_finished_one_how_it_ended(outcome, standing):
+    trial = outcome(2, 8.0).trial
+    running, early = cards.train(trial, standing(500)), cards.train(trial, standing(20))
+    for part in ("Trial 2", "learning rate 0.003", "of 1,000", "Time left", "1:04 min"):
+        assert part in running
+    assert "not heard yet" in early
+    assert "no better for a while" in cards.train(trial, standing(600, "plateau"))
+
+
+def test_losses_that_exploded_are_left_out_of_the_curves(outcome, standing):
+    from dataclasses import replace
+
+    of = standing(200)
+    broken = replace(of, history=tuple(replace(look, loss=math.nan) for look in of.history), curve=())
+    assert "Loss a token" not in cards.train(outcome(0, 8.0).trial, broken)
+    assert "<svg" in cards.train(outcome(0, 8.0).trial, broken)
+
+
+def test_the_search_tells_which_trials_the_clips_cannot_tell_from_the_winner(searched):
+    board, outcomes = searched()
+    text = cards.select(board, outcomes).content
+    assert (board["p"] > 0.05).tolist() == [True, True, True, False, False, False]
+    assert "Trials 1, 2 are no worse than the winner" in text
+    assert "3 ended early" in text
+    assert "A cross is a trial that ended early" in text
+    assert "WER by learning rate" in text and "WER by weight decay" not in text  # they do not differ in it
+
+
+def test_a_trial_that_diverged_has_no_figures(searched):
+    row = [line for line in training.leaderboard(searched()[0]).split("<tr>") if "diverged" in line]
+    assert len(row) == 1
+    assert row[0].count("<td>\N{EN DASH}") == 4
+    assert "nan" not in row[0]
+
+
+def test_a_search_of_one_trial_compares_nothing(searched):
+    text = cards.select(*searched(1)).content
+    assert "all ran to their end" in text
+    assert "the others" not in text and "no worse than" not in text
+
+
+def test_the_test_card_puts_the_three_figures_side_by_side(exam):
+    given, settings = exam()
+    text = cards.evaluate(given, settings).content
+    for name in ("test_wer", "served_wer", "baseline_wer"):
+        assert f"{given.report[name]:.1f}\u00a0%" in text
+    assert "better than its base (p &lt; 0.001)" in text or "better than its base (p < 0.001)" in text
+    assert "speak for new speakers" in text
+
+
+def test_from_nothing_there_is_no_base_and_few_speakers_are_told(exam):
+    given, settings = exam(base=False, speakers=5)
+    text = cards.evaluate(given, settings).content
+    assert "its base" not in text
+    assert "clips of these speakers, not for new ones" in text
+
+
+def test_a_perfect_test_has_no_worst_clips(exam):
+    text = cards.evaluate(*exam(wrong=0.0)).content
+    assert "The worst clips" not in text
+    assert "Every word was heard as it was said" in text
+
+
+def test_groups_of_a_few_clips_are_not_shown(exam):
+    given, settings = exam(clips=60, speakers=30)
+    assert "WER by speaker" not in cards.evaluate(given, settings).content
+    assert "WER by source" in cards.evaluate(given, settings).content
+
+
+def test_what_is_not_known_is_said():
+    assert scoring.percent(None) == "unknown"
+    report = {
+        "invented_words_per_minute": 0.0, "loops": 0.0, "wrong_language": None, "timestamp_error": None,
+        "trimmed_context_wer": 1.0, "full_context_wer": 2.0, "context_clips": 10, "real_time_factor": 0.5, "threads": 2,
+    }  # fmt: skip
+    assert "unknown" in scoring.behaviour(report)
+    assert "an hour of speech, on 2 cores<td>30 min" in scoring.behaviour(report)
+    assert "0.21 s" in scoring.behaviour(report | {"timestamp_error": 0.21})
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"), [((), "released/latest"), (("it is worse",), "MODEL_ID=released/sample-17")]
+)
+def test_a_release_says_how_to_hear_it(released, faults, told):
+    text = cards.push(*released(faults)).content
+    assert told in text
+    assert ("held back" in text) == bool(faults)
+    assert all(fault in text for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0.11, 5.5, [0.2, 0.5, 1, 2, 5]), (0.002, 9.0, [0.01, 0.1, 1]), (1.2, 1.9, []), (1, 1, [1])],
+)
+def test_a_logarithmic_axis_has_a_few_round_ticks(low, high, ticks):
+    import pandas as pd
+
+    assert drawing.decades(pd.Series([low, high])) == ticks
