@@ -27,9 +27,11 @@ def evaluate(exam: Exam, settings: Settings) -> str:
     """The three figures side by side, how the release behaves, where the errors lie, and the worst clips to hear."""
     table, report = exam.scores, exam.report
     clips, speakers = f"{report['clips']:,} clips", report["speakers"]
+    base = report["baseline_wer_ci"]
     head = [
         ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
         ("As served", percent(report["served_wer"]), between(*report["served_wer_ci"])),
+        *([("Its base", percent(report["baseline_wer"]), between(*base))] if base else []),
         ("CER", percent(report["test_cer"]), between(*report["test_cer_ci"])),
         ("Heard", clips, f"of {speakers:,} speakers" if speakers else "the corpus names no speakers"),
     ]

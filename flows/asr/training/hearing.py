@@ -37,12 +37,15 @@ def transcripts(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int],
     say: Callable[[str], None] = print,
 ) -> list[str]:  # fmt: skip
-    """What the float model hears in the chosen clips, in their order; `say` is told how far it is."""
-    was_training, heard = model.training, dict[int, str]()
-    model.eval()
+    """What the float model hears in the chosen clips, in their order, on a GPU where there is one.
+
+    `say` is told how far it is.
+    """
+    was_training, before, heard = model.training, model.device, dict[int, str]()
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     for batch in story.told(by_length(clips, chosen), len(chosen), say):
         heard.update(zip(batch, models.transcribe(model, processor, _stacked(clips, batch)), strict=True))
-    model.train(was_training)
+    model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]
 
 
