@@ -8,6 +8,7 @@ A folder holds its repositories, and whatever changes there is a new commit at t
 
 It answers what `datasets`, `transformers` and `huggingface_hub` ask in order to read: a repository's info, its
 tree, paths-info, and resolve with HEAD, GET and ranges. An answer is a `Reply` and a route a line of `ROUTES`.
+To one that is a `WritableHub` they can write as well.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from servers.local import Served
 
-KINDS = ("datasets", "models")
+KINDS = ("datasets", "models", "spaces")
 # What git keeps itself; everything else a repository's .gitattributes sends to LFS.
 TEXT = (".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".py", ".gitattributes")
 LATELY = "2026-01-01T00:00:00.000Z"
@@ -45,10 +46,13 @@ class Blob:
     size: int
     oid: str  # git's, 40 hex digits
     sha256: str
+    lfs: bool
 
-    @property
-    def lfs(self) -> bool:
-        return not self.path.endswith(TEXT)
+    @classmethod
+    def of(cls, file: Path, path: str, lfs: bool) -> Blob:
+        state = file.stat()
+        oid, sha256 = _hashes(file, state.st_size, state.st_mtime_ns)
+        return cls(path, file, state.st_size, oid, sha256, lfs)
 
     def entry(self, commit: dict[str, str] | None) -> dict[str, object]:
         """Its line in a tree."""
@@ -56,6 +60,13 @@ class Blob:
         if self.lfs:
             told["lfs"] = {"oid": self.sha256, "size": self.size, "pointerSize": 134}
         return told | ({"lastCommit": commit} if commit else {})
+
+    def sibling(self, fully: bool) -> dict[str, object]:
+        """Its line in a repository's info."""
+        told: dict[str, object] = {"size": self.size, "blobId": self.oid}
+        if self.lfs:
+            told["lfs"] = {"sha256": self.sha256, "size": self.size, "pointerSize": 134}
+        return {"rfilename": self.path} | (told if fully else {})
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,8 @@ class Snapshot:
 
     @classmethod
     def of(cls, folder: Path) -> Snapshot:
-        found = (_blob(file, file.relative_to(folder).as_posix()) for file in folder.rglob("*") if file.is_file())
-        files = {blob.path: blob for blob in sorted(found, key=lambda blob: blob.path)}
+        found = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+        files = {path: Blob.of(file, path, not path.endswith(TEXT)) for path, file in sorted(found.items())}
         listing = "".join(f"{blob.sha256} {path}\n" for path, blob in files.items())
         return cls(hashlib.sha1(listing.encode()).hexdigest(), files)
 
@@ -78,23 +89,31 @@ class Snapshot:
         return sorted("" if name == "." else name for name in parents | {"."})
 
 
-def _blob(file: Path, path: str) -> Blob:
-    state = file.stat()
-    oid, sha256 = _hashes(file, state.st_size, state.st_mtime_ns)
-    return Blob(path, file, state.st_size, oid, sha256)
-
-
 @functools.cache
 def _hashes(file: Path, size: int, changed: int) -> tuple[str, str]:
     content = file.read_bytes()
     return hashlib.sha1(b"blob %d\0" % size + content).hexdigest(), hashlib.sha256(content).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Repo:
-    kind: str
+    kind: str  # one of KINDS
     id: str  # OWNER/NAME
-    branches: dict[str, Path]
+    private: bool = False
+
+    def at(self, revision: str) -> Snapshot | None:
+        raise NotImplementedError
+
+    def facts(self, snapshot: Snapshot) -> dict[str, object]:
+        """What its info tells besides its name and its files."""
+        return {"private": self.private, "gated": False, "lastModified": LATELY, "tags": [], "downloads": 0}
+
+
+@dataclass
+class FolderRepo(Repo):
+    """A repository whose branches are folders, as they are now."""
+
+    branches: dict[str, Path] = field(default_factory=dict)
 
     def at(self, revision: str) -> Snapshot | None:
         """The snapshot of a branch or of a commit that is some branch's last."""
@@ -104,13 +123,21 @@ class Repo:
         return next((head for head in heads if head.sha == revision), None)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     method: str
-    path: str  # without its query
-    query: Mapping[str, list[str]]
+    target: str  # the path with its query
     headers: Message  # of which a name's case is no matter
-    body: bytes
+    body: bytes = b""  # as much of it as was read
+    status: int | None = None  # of the answer, unless the connection was dropped before
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> Mapping[str, list[str]]:
+        return parse_qs(urlsplit(self.target).query)
 
     @property
     def token(self) -> str | None:
@@ -136,9 +163,14 @@ class Reply:
 
 @dataclass
 class Fault:
+    """What goes wrong with a request: in each of these ways but the first, its connection is closed."""
+
     times: int
     match: str  # a regular expression, sought in "METHOD path"
-    reply: Reply | None  # None: the body's first half, and the connection is closed
+    reply: Reply | None = None  # instead of an answer
+    heard: int | None = None  # bytes of its body that are read
+    lost: bool = False  # it is done, and the answer is not sent
+    torn: bool = False  # the first half of the answer's body is sent
 
     def takes(self, asked: str) -> bool:
         return self.times > 0 and bool(re.search(self.match, asked))
@@ -149,7 +181,7 @@ class Hub(Served):
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.requests: list[str] = []  # "METHOD path?query", in the order of their coming
+        self.asked: list[Request] = []  # in the order of their coming
         self._faults: list[Fault] = []
         self._locks: dict[str, tuple[str, bool]] = {}
         self._guard = threading.Lock()
@@ -165,6 +197,11 @@ class Hub(Served):
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
+    @property
+    def requests(self) -> list[str]:
+        """Every request's "METHOD path?query", in the order of their coming."""
+        return [f"{request.method} {request.target}" for request in self.asked]
+
     def env(self, home: Path, token: str | None = None) -> dict[str, str]:
         """The whole environment of a client process that knows no other Hub, nobody's token and no cache but `home`."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSF"))}
@@ -179,41 +216,47 @@ class Hub(Served):
         return kept | known | ({"HF_TOKEN": token} if token else {})
 
     def fail(self, times: int = 1, status: int = 503, match: str = "", headers: dict[str, str] | None = None) -> None:
-        """The next `times` requests whose "METHOD path" holds `match` are answered with `status`."""
+        """The next `times` requests whose "METHOD path" holds `match` are answered with `status`, and not done."""
         error = Reply.error(status, "", HTTPStatus(status).phrase)
         reply = Reply(status, error.body, error.headers | (headers or {}))
         self._faults.append(Fault(times, match, reply))
 
     def drop(self, times: int = 1, match: str = "/resolve/") -> None:
         """The next `times` bodies asked for with such a GET break off in the middle."""
-        self._faults.append(Fault(times, f"^GET .*{match}", None))
+        self._faults.append(Fault(times, f"^GET .*{match}", torn=True))
+
+    def cut(self, times: int = 1, match: str = "^PUT ", after: int = 0) -> None:
+        """The next `times` such requests are dropped, and not done, once `after` bytes of their body have come."""
+        self._faults.append(Fault(times, match, heard=after))
+
+    def lose(self, times: int = 1, match: str = "^POST .*/commit/") -> None:
+        """The next `times` such requests are done, and the connection is dropped before the answer."""
+        self._faults.append(Fault(times, match, lost=True))
 
     def lock(self, repo: str, token: str, hidden: bool = False) -> None:
         """Files only for `token`: a gated repository, or with `hidden` a private one, which others cannot see."""
         self._locks[repo] = token, hidden
 
-    def repo(self, kind: str, name: str) -> Repo | None:
+    def find(self, kind: str, name: str) -> Repo | None:
         owner, _, short = name.partition("/")
         branches = {}
         for folder in (self.root / kind / owner).glob("*"):
             its_name, _, branch = folder.name.partition("@")
             if its_name == short and folder.is_dir():
                 branches[unquote(branch) or "main"] = folder
-        return Repo(kind, name, branches) if branches else None
+        return FolderRepo(kind, name, branches=branches) if branches else None
 
-    def answer(self, request: Request) -> tuple[Reply, bool]:
-        """The reply, and whether its body is to break off."""
+    def answer(self, request: Request) -> Reply:
         asked = f"{request.method} {request.path}"
-        fault = self._fault(asked)
-        if fault and fault.reply:
-            return fault.reply, False
         for pattern, route in ROUTES:
             if found := re.fullmatch(pattern, asked):
                 words = {word: unquote(value or "") for word, value in found.groupdict().items()}
-                return self._allowed(request, route, words), fault is not None
-        return Reply.error(HTTPStatus.NOT_FOUND, "", f"no such route: {asked}"), False
+                return self._allowed(request, route, words)
+        return Reply.error(HTTPStatus.NOT_FOUND, "", f"no such route: {asked}")
 
-    def _fault(self, asked: str) -> Fault | None:
+    def fault(self, request: Request) -> Fault | None:
+        """What is to go wrong with this request, which from then on has gone wrong once."""
+        asked = f"{request.method} {request.path}"
         with self._guard:
             fault = next((fault for fault in self._faults if fault.takes(asked)), None)
             if fault:
@@ -222,7 +265,7 @@ class Hub(Served):
 
     def _allowed(self, request: Request, route: Route, words: dict[str, str]) -> Reply:
         name, revision, path = (words.get(word, "") for word in ("repo", "revision", "path"))
-        repo = self.repo(words.get("kind", "").strip("/") or "models", name)
+        repo = self.find(words.get("kind", "").strip("/") or "models", name)
         token, hidden = self._locks.get(name, (request.token, False))
         stranger = token != request.token
         if repo is None or (stranger and hidden):
@@ -237,9 +280,9 @@ class Hub(Served):
 
 
 def info(request: Request, repo: Repo, snapshot: Snapshot, path: str) -> Reply:
-    siblings = [{"rfilename": name} for name in snapshot.files]
-    told = {"id": repo.id, "author": repo.id.split("/")[0], "sha": snapshot.sha, "lastModified": LATELY}
-    return Reply.json(told | {"private": False, "gated": False, "tags": [], "downloads": 0, "siblings": siblings})
+    siblings = [blob.sibling(_flag(request, "blobs")) for blob in snapshot.files.values()]
+    told = {"id": repo.id, "author": repo.id.split("/")[0], "sha": snapshot.sha, "siblings": siblings}
+    return Reply.json(told | repo.facts(snapshot))
 
 
 def tree(request: Request, repo: Repo, snapshot: Snapshot, path: str) -> Reply:
@@ -302,13 +345,14 @@ def _folder_entry(path: str, commit: dict[str, str] | None) -> dict[str, object]
 
 
 Route = Callable[[Request, Repo, Snapshot, str], Reply]
-_REPO = r"(?P<repo>[^/]+/[^/]+)"
-_API = rf"/api/(?P<kind>{'|'.join(KINDS)})/{_REPO}"
+REPO = r"(?P<repo>[^/]+/[^/]+)"
+API = rf"/api/(?P<kind>{'|'.join(KINDS)})/{REPO}"
+PREFIX = "(?P<kind>datasets/|spaces/)?"  # of the paths that are no API
 ROUTES: list[tuple[str, Route]] = [
-    (rf"GET {_API}(/revision/(?P<revision>[^/]+))?", info),
-    (rf"GET {_API}/tree/(?P<revision>[^/]+)(/(?P<path>.+))?", tree),
-    (rf"POST {_API}/paths-info/(?P<revision>[^/]+)", paths_info),
-    (rf"(GET|HEAD) /(?P<kind>datasets/)?{_REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", resolve),
+    (rf"GET {API}(/revision/(?P<revision>[^/]+))?", info),
+    (rf"GET {API}/tree/(?P<revision>[^/]+)(/(?P<path>.+))?", tree),
+    (rf"POST {API}/paths-info/(?P<revision>[^/]+)", paths_info),
+    (rf"(GET|HEAD) /{PREFIX}{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", resolve),
 ]
 
 
@@ -349,20 +393,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         hub = self.server.hub
-        url = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        hub.requests.append(f"{self.command} {self.path}")
-        request = Request(self.command, url.path, parse_qs(url.query), self.headers, body)
-        reply, broken = hub.answer(request)
+        request = Request(self.command, self.path, self.headers)
+        hub.asked.append(request)
+        fault = hub.fault(request) or Fault(0, "")
+        length = int(self.headers.get("Content-Length", 0))
+        request.body = self.rfile.read(length if fault.heard is None else min(fault.heard, length))
+        reply = None
+        if fault.heard is None:
+            reply = fault.reply or hub.answer(request)
+        if reply is None or fault.lost:
+            self.close_connection = True
+            return
+        request.status = reply.status
         self.send_response(reply.status)
         for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[: len(reply.body) // 2] if broken else reply.body)
-        self.close_connection = self.close_connection or broken
+            self.wfile.write(reply.body[: len(reply.body) // 2] if fault.torn else reply.body)
+        self.close_connection = self.close_connection or fault.torn
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
