@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -85,12 +86,15 @@ class WhisperFlow(FlowSpec):
         """Find the speech, and what the profile asks of it."""
         from asr import code_version
         from asr.corpus import sources
+        from asr.release import hub
         from asr.store import Store
         from asr.training import search, trackers
 
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")  # a resumed run's is the first one's
         tag(f"profile:{self.settings.name}")
         with plainly():
             trackers.check(self.settings)
+            hub.check(self.settings.release)
             search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
             parts = sources.parts(self.settings.corpus)
         self.parts = [Store.of(self).put_object(part) for part in parts]  # so that a task reads no part but its own
@@ -120,7 +124,7 @@ class WhisperFlow(FlowSpec):
         packed = [branch.packed for branch in inputs]
         joined = joining.join(packed, self.settings.corpus)
         self.shards, self.rejected, self.corpus = joined.shards, joined.rejected, joined.summary
-        self.merge_artifacts(inputs, include=["code_version"])
+        self.merge_artifacts(inputs, include=["code_version", "created"])
         with plainly():
             joining.check(joined, self.settings.corpus)
         heard = [clip for at in joining.first(packed) for clip in inputs[at].examples]
@@ -150,6 +154,7 @@ class WhisperFlow(FlowSpec):
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
         compute.use(self.threads)
+        self.hardware = compute.hardware()
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import halving, models, trial
@@ -187,9 +192,11 @@ class WhisperFlow(FlowSpec):
             self.leaderboard = search.leaderboard(outcomes)
         self.winner = self.leaderboard.iloc[0].to_dict()
         self.curves = {one.trial.number: one.curve for one in outcomes}
+        self.outcome = next(one for one in outcomes if one.trial.number == self.winner["trial"])
+        self.hardware = inputs[0].hardware
         current.card.append(cards.select(self.leaderboard, outcomes))
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
-        self.merge_artifacts(inputs, include=["code_version", "corpus", "rejected", "searched", "shards"])
+        self.merge_artifacts(inputs, include=["code_version", "corpus", "created", "rejected", "searched", "shards"])
         for branch in inputs:
             where = place(self.searched, branch.outcome.trial, self.settings, self.shards)
             Checkpoints(Store.of(self), where, self.settings.training).clear()
@@ -208,7 +215,10 @@ class WhisperFlow(FlowSpec):
         with tempfile.TemporaryDirectory() as scratch:
             speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"))
-            facts = candidate.facts(self.settings, current.run_id, self.code_version, self.corpus, self.leaderboard)
+            facts = candidate.facts(
+                self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
+                self.outcome, self.hardware,
+            )  # fmt: skip
             ready = Path(scratch, "release")
             exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
             self.scores, self.report, self.breakdown = exam.scores, exam.report, exam.breakdown
@@ -219,22 +229,18 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE)
     @step
     def push(self):
-        """Publish that very folder; the newest release moves only past the gate."""
-        from asr.release import folder, gate
+        """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""
+        from asr.corpus import shards
+        from asr.release import gate, outlet
         from asr.store import Store
 
-        faults = gate.faults(self.report, self.settings.release)
+        checks = gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch, plainly():
             ready = Store.of(self).fetch_folder(self.release_key, Path(scratch, "release"))
-            name = f"{self.settings.name}-{current.run_id}"
-            path = folder.publish(ready, self.settings.release.folder, name, newest=not faults)
-            sizes = {str(file.relative_to(path)): file.stat().st_size for file in path.rglob("*") if file.is_file()}
-        self.latest = not faults
-        self.release = {
-            "path": str(path), "repo_id": None, "revision": None, "pushed": False,
-            "why": "; ".join(faults) or "no Hub repo is configured",
-        }  # fmt: skip
-        current.card.append(cards.push(self.release, self.report, faults, sizes))
+            speech = shards.Speech(self.shards, Path(scratch, "shards"), Store.of(self).fetch)
+            out = outlet.let_out(ready, current.run_id, self.settings, checks, self.scores, speech, self.space)
+        self.release, self.latest = out.release, out.latest
+        current.card.append(cards.push(out, self.report))
         self.next(self.end)
 
     @step

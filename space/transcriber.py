@@ -32,6 +32,7 @@ BATCH = 16  # clips at once
 TAIL = (
     30  # frames of silence after the longest clip: cut right at its end, digits lost 3 points of WER more than with it
 )
+FORMATS = range(1, 3)  # of releases
 PADDING = 0.1  # of the longest clip in a batch, at most: padding costs time, and context a model may not know
 MADE_BY = "python flows/whisper_flow.py run"
 
@@ -72,6 +73,11 @@ class Transcriber:
     def __init__(self, folder: Path, threads: int = 0) -> None:
         folder = Path(folder)
         self.release = _json(folder / "release.json")
+        if (made := self.release.get("format", 1)) not in FORMATS:
+            raise ValueError(
+                f"{folder} is a release of format {made}, and this engine reads {FORMATS[0]} to {FORMATS[-1]}: "
+                "one of the two is too old"
+            )
         feature_size = _json(folder / "preprocessor_config.json").get("feature_size")
         if not isinstance(feature_size, int):
             raise ValueError(f"{folder / 'preprocessor_config.json'} has no feature_size")

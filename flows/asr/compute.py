@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+WATTS = {"T4": 70, "L4": 72, "A10": 150, "V100": 300, "A100": 400, "H100": 700, "H200": 700}  # data sheets
+WATTS_A_CORE = 10
 FEWEST_WORKERS = 4  # so that the three default trials run side by side on two cores, each on one thread
 
 
@@ -25,6 +27,17 @@ def at_once(trials: int) -> int:
 def threads(trials: int) -> int:
     """Torch threads for each of so many trials. Branches that outnumber the cores' threads slow each other tenfold."""
     return max(1, cores() // at_once(trials))
+
+
+def hardware() -> tuple[str, int]:
+    """What this process computes on, and how many watts that takes, by its maker's word; 10 W a core of a CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"{cores()} CPU cores", WATTS_A_CORE * cores()
+    name = torch.cuda.get_device_name().removeprefix("NVIDIA ").removeprefix("Tesla ")
+    watts = next((watts for known, watts in WATTS.items() if name.startswith(known)), WATTS["A100"])
+    return f"NVIDIA {name}", watts
 
 
 def use(count: int) -> None:

@@ -27,6 +27,7 @@ Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Yes = Annotated[bool, Field(strict=True)]
 Rate = Annotated[float, Field(gt=0, lt=1, strict=True)]
 Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Repo = Annotated[str, Field(pattern=r"^([\w.-]+/)?[\w.-]{1,96}$")]
 Name = Annotated[str, AfterValidator(lambda name: unicodedata.normalize("NFC", name.strip()))]
 
 Writing = Literal["unicode", "quotes", "dashes", "abbreviations", "numbers", "lower", "unpunctuated"]
@@ -65,6 +66,7 @@ class Source(Table):
 
     source: Literal["sample", "folder", "common_voice", "hub"] = "sample"
     name: str | None = Field(None, pattern=r"^[^/\s]+$")  # in every report; None: by its id or kind
+    licence: str | None = None  # of its speech, for the model card; None: the kind's, where it has one
     weight: Real = 1.0  # times an epoch that each of its training clips is drawn
     limit_clips: Positive | None = None  # the first so many of each split, to try a profile out
     limit_hours: Annotated[float, Field(gt=0, strict=True)] | None = None  # at most so many of each split
@@ -260,10 +262,32 @@ class Search(Table):
 
 
 class Release(Table):
-    """Where the winner goes."""
+    """Where the winner goes, and what it must hold to get there."""
 
     folder: Path = Path("released")
+    keep: Positive | None = None  # of this profile's releases there, the newest; None: all
+    weights: Literal["fp32", "fp16"] = "fp32"  # of the model in Hugging Face's format
+    license: str = Field("apache-2.0", pattern=r"^[a-z0-9.-]+$")  # of the model, as the Hub calls it
+
+    # The gate: what is not held keeps a release here, and the newest one stays what it was.
     max_served_gap: Real = 2.0  # WER points the served model may lose on the float one
+    max_invented: Real | None = None  # words a minute that it may hear in noise
+    max_timestamp_error: Real | None = None  # seconds, the median, where times are known
+
+    # The Hugging Face Hub; the token comes from HF_TOKEN or `hf auth login`.
+    repo_id: Repo | None = None
+    private: Yes = True
+    branch: str = Field("main", pattern=r"^[\w./-]+$")
+    tag: str | None = Field(None, pattern=r"^[\w.-]+$")  # beside run-ID and the date, such as "v1.0"
+    space_id: Repo | None = None  # the Space that serves it
+    space_hardware: str | None = Field(None, pattern=r"^[\w-]+$")  # such as "cpu-basic", "zero-a10g"; None: as it is
+    push_dataset: Repo | None = None  # where the corpus goes too, sound and text; None: it stays where it is
+
+    @model_validator(mode="after")
+    def _a_space_serves_from_the_hub(self) -> Release:
+        if self.space_id and not self.repo_id:
+            raise ValueError("space_id needs repo_id: a Space serves a model of the Hub")
+        return self
 
 
 class Settings(Table):

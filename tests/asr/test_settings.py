@@ -54,6 +54,10 @@ WRONG = {
     "[training]\ntimestamps_share = 1.2": ("[training] timestamps_share", "1.2"),
     "[model]\nwidth = 100\nheads = 3": ("[model]", "width 100", "heads"),
     "[model]\nvocabulary = 256": ("[model] vocabulary", "256"),
+    '[release]\nrepo_id = "a/b/c"': ("[release] repo_id", "'a/b/c'"),
+    '[release]\nspace_id = "me/hear"': ("[release] space_id needs repo_id",),
+    "[release]\nkeep = 0": ("[release] keep", "0"),
+    '[release]\nweights = "int4"': ("[release] weights", "'fp16'"),
     '[corpus]\nsource = "folder"': ('[corpus] source = "folder" needs path',),
     '[corpus]\nsource = "folder"\npath = ""': ("[corpus] path", "''"),
     '[corpus]\nsource = "folder"\npath = "a\\u0000b"': ("[corpus] path",),
@@ -109,8 +113,10 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
         if isinstance(values, dict)
         for key in values.keys() - given[table].keys()
     }
-    of_other_sources = "name path id config revision splits columns sources limit_clips limit_hours".split()
+    of_other_sources = "name licence path id config revision splits columns sources limit_clips limit_hours".split()
     off = "training.batch_seconds search.warmup search.label_smoothing search.batch_size search.max_hours".split()
+    off += [f"release.{key}" for key in "keep max_invented max_timestamp_error repo_id tag space_id".split()]
+    off += ["release.space_hardware", "release.push_dataset"]
     assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base", *off}
 
 

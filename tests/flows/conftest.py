@@ -102,9 +102,10 @@ def flow_file() -> Path:
 def flow() -> Callable[..., subprocess.CompletedProcess[str]]:
     """The flow from the command line."""
 
-    def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(FLOW), *arguments]
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}  # or the Hub is asked again and again for half a minute
+        # Offline, or the Hub is asked again and again for half a minute.
+        environment = {**os.environ, **(more or {"HF_HUB_OFFLINE": "1"})}
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
         )

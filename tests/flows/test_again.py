@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from metaflow import Run
+from servers.writable_hub import User, WritableHub
 
+TOKEN = "hf_" + "geheim" * 5
+RELEASE = """[release]
+folder = "again"
+repo_id = "tiny"
+space_id = "me/hear"
+push_dataset = "me/tal"
+"""
 TRAIN = 2  # trials of the tiny run
 
 
@@ -25,13 +36,29 @@ def run_of(ended: subprocess.CompletedProcess[str]) -> Run:
 
 
 @pytest.fixture(scope="module")
-def failed(place, tiny_run, flow):
-    """The tiny run once more, where a file stands in the way of its push."""
+def hub(tmp_path_factory):
+    with WritableHub(tmp_path_factory.mktemp("hub"), {TOKEN: User("me")}) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def online(hub, tmp_path_factory):
+    """The environment of somebody who is logged in there."""
+    return hub.env(tmp_path_factory.mktemp("home"), TOKEN)
+
+
+@pytest.fixture(scope="module")
+def failed(place, tiny_run, flow, hub, online):
+    """The tiny run once more, to the Hub; its push is killed when its commit has just gone out."""
     profile = (place / "tiny.toml").read_text(encoding="utf-8")
-    (place / "again.toml").write_text(profile.replace("[release]", '[release]\nfolder = "again"'), encoding="utf-8")
-    (place / "again").write_text("in the way")
-    ended = flow("--config", "profile", "again.toml", "run", cwd=place)
-    (place / "again").unlink()
+    (place / "again.toml").write_text(profile.replace("[release]", RELEASE), encoding="utf-8")
+
+    def kill(repo):
+        subprocess.run(["pkill", "-9", "-f", f"{place}.* step push"], check=True)
+
+    hub.create("me/tiny", private=True)
+    hub.before_commit.append(kill)
+    ended = flow("--config", "profile", "again.toml", "run", cwd=place, **online)
     return ended, run_of(ended)
 
 
@@ -59,10 +86,15 @@ def test_an_unchanged_part_is_not_made_again_and_the_log_says_so(failed):
     assert all("unchanged since an earlier run, not made again" in log for log in logs)
 
 
-def test_resume_finishes_without_redoing_what_is_finished(failed, place, flow):
-    ended = flow("resume", cwd=place)
+@pytest.fixture(scope="module")
+def resumed(failed, place, flow, online):
+    ended = flow("resume", cwd=place, **online)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    run = run_of(ended)
+    return ended, run_of(ended)
+
+
+def test_resume_finishes_without_redoing_what_is_finished(resumed, place):
+    _, run = resumed
     assert run.successful
     for name in ("preprocess", "train", "evaluate"):
         for task in run[name]:
@@ -70,6 +102,78 @@ def test_resume_finishes_without_redoing_what_is_finished(failed, place, flow):
     assert run["push"].task.origin_pathspec is None
     assert len(list(run["train"])) == TRAIN
     assert Path(run["end"].task.data.release["path"]) == place / "again" / f"tiny-{run.id}"
+
+
+def test_a_push_that_was_killed_is_one_commit_all_the_same(resumed, hub):
+    _, run = resumed
+    release, repo = run["end"].task.data.release, hub.repo("me/tiny")
+    assert (release["repo_id"], release["pushed"], release["why"]) == ("me/tiny", True, "")
+    assert release["revision"] == repo.commits()[0].sha
+    assert len(repo.commits()) == 2  # the first is the Hub's own
+    local = Path(release["path"])
+    held = {file.relative_to(local).as_posix(): file.read_bytes() for file in local.rglob("*") if file.is_file()}
+    there = repo.files()
+    there.pop(".gitattributes")
+    assert there == held
+    assert any(tag.startswith("run-") and sha == release["revision"] for tag, sha in repo.tags.items())
+
+
+def test_the_same_run_deploys_the_space_that_serves_it(resumed, hub):
+    _, run = resumed
+    held, space = run["end"].task.data, hub.space("me/hear")
+    assert space.variables == {"MODEL_ID": "me/tiny", "MODEL_REVISION": held.release["revision"]}
+    files = space.files()
+    for name in ("app.py", "transcriber.py", "requirements.txt"):
+        assert files[name].decode() == held.space[name]
+    assert "me/tiny" in files["README.md"].decode()
+    assert "it runs" in held.release["space_told"]
+
+
+def test_the_corpus_goes_to_the_hub_where_it_is_asked_for(resumed, hub):
+    import pyarrow.parquet as pq
+
+    _, run = resumed
+    files = hub.repo("me/tal", "dataset").files()
+    clips = [
+        row for name in files if name.endswith(".parquet") for row in pq.read_table(io.BytesIO(files[name])).to_pylist()
+    ]
+    corpus = run["end"].task.data.corpus
+    assert len(clips) == corpus["kept"]
+    assert {row["split"] for row in clips} == {"train", "validation", "test"}
+    assert not any(row["speaker"] == "Anna" for row in clips)  # who withdrew
+    assert corpus["fingerprint"] in files["corpus.json"].decode()
+
+
+def test_the_token_is_nowhere_in_what_the_run_wrote(resumed, failed, place):
+    for ended, _ in (resumed, failed):
+        assert TOKEN not in ended.stdout + ended.stderr
+    for file in place.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            with suppress(OSError, EOFError):
+                content += gzip.decompress(content)
+            assert TOKEN.encode() not in content, file
+
+
+READ = """
+import os, sys
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+name, revision = os.environ["MODEL_ID"], os.environ["MODEL_REVISION"]
+WhisperProcessor.from_pretrained(name, revision=revision)
+print(WhisperForConditionalGeneration.from_pretrained(name, revision=revision).config.d_model)
+sys.path.insert(0, sys.argv[1])
+import transcriber
+print(transcriber.Transcriber(transcriber.locate()).release["run_id"])
+"""
+
+
+def test_what_was_pushed_is_read_by_transformers_and_served_by_the_space(resumed, failed, online):
+    release = resumed[1]["end"].task.data.release
+    which = {"MODEL_ID": release["repo_id"], "MODEL_REVISION": release["revision"]}
+    space = Path(__file__).parents[2] / "space"
+    environment = {**os.environ, **online, **which}
+    ran = subprocess.run([sys.executable, "-c", READ, str(space)], env=environment, capture_output=True, text=True)
+    assert ran.stdout.split() == ["32", failed[1].id], ran.stderr
 
 
 def test_a_corpus_may_have_hundreds_of_parts_and_ctrl_c_leaves_the_resume_command(tmp_path, flow_file):

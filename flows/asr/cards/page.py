@@ -107,7 +107,7 @@ def stack(panels: Sequence[str]) -> str:
 
 
 def rows(heads: Sequence[str], lines: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table; it scrolls where it is wider than its panel. Of kind "words" its first two columns are text."""
+    """A table; it scrolls where it is wider than its panel. Of kind "words" it is all text."""
     head = f"<tr>{''.join(f'<th>{name}' for name in heads)}" if any(heads) else ""
     body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in line)}" for line in lines)
     return f'<div class="wide {kind}"><table>{head}{body}</table></div>'
@@ -165,7 +165,7 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
   td:first-child { white-space: normal; overflow-wrap: normal; }
   td + td, th + th { padding-left: 1rem; }
   .wide { overflow-x: auto; }
-  .words :is(td, th):nth-child(2) { text-align: left; }
+  .words :is(td, th) { text-align: left; white-space: normal; }
   .content > section { margin-bottom: 1rem; }
   .lead, .key { color: var(--quiet); }
   .chip + .chip { margin-left: 1rem; }

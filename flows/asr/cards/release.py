@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr.cards.page import panel, rows, safe, shown, stack, tiles
 from asr.cards.scoring import percent, verdict
 from asr.cards.training import between
 
+if TYPE_CHECKING:
+    from asr.release.gate import Check
+    from asr.release.outlet import Out
+
 
 @shown
-def push(made: Mapping[str, Any], report: Mapping[str, Any], faults: Sequence[str], sizes: Mapping[str, int]) -> str:
-    """The release, whether it may take the place of the last one, what it holds and how to hear it.
-
-    `sizes` are its files' bytes by name.
-    """
-    name = Path(made["path"]).name
-    passed = "passed" if not faults else f"<em>{len(faults)} against it</em>"
+def push(out: Out, report: Mapping[str, Any]) -> str:
+    """The release, whether it may take the place of the last one, what it holds and how to hear it."""
+    made, faults = out.release, sum(not check.passed for check in out.checks)
+    name, revision = Path(made["path"]).name, (made["revision"] or "")[:8]
     head = [
-        ("Release", f"<code>{safe(name)}</code>", "now <code>released/latest</code>" if not faults else "held back"),
+        ("Release", f"<code>{safe(name)}</code>", "now <code>released/latest</code>" if out.latest else "held back"),
         ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
-        ("Gate", passed, ""),
-        ("On the Hub", safe(made["repo_id"]) if made["pushed"] else "no", safe(made["revision"] or "")),
+        ("Gate", f"<em>{faults} against it</em>" if faults else "passed", f"{len(out.checks)} checks"),
+        ("On the Hub", f"<code>{safe(made['repo_id'])}</code>" if made["pushed"] else "no", f"<code>{revision}</code>"),
     ]
-    hear = "" if not faults else f"MODEL_ID=released/{name} "
-    against = [f"<li>{safe(fault)}</li>" for fault in faults] or ["<li>Nothing speaks against it.</li>"]
-    files = [(safe(file), weight(size)) for file, size in sorted(sizes.items(), key=lambda pair: -pair[1])]
+    asked = [(mark(check), safe(check.name), safe(check.told)) for check in out.checks]
+    gate = panel("The gate", rows(("", "is it so?", "what was found"), asked, "words"), *verdict(report))
+    hear = "" if out.latest else f"MODEL_ID=released/{name} "
+    space = f"<p>{safe(made['space'])}: {safe(made['space_told'])}.</p>" if "space" in made else ""
+    files = [(safe(file), weight(size)) for file, size in sorted(out.sizes.items(), key=lambda pair: -pair[1])]
+    where = "<p>From the folder the run was launched in.</p>"
     panels = [
-        panel("The gate", "<ul>", *against, "</ul>", *verdict(report)),
-        panel(
-            "Hear it", f"<pre>{safe(hear)}python space/app.py</pre>", "<p>From the folder the run was launched in.</p>"
-        ),
-        panel("What it holds", rows(("", ""), [*files, ("together", weight(sum(sizes.values())))])),
+        panel("Hear it", space, f"<pre>{safe(hear)}python space/app.py</pre>", where),
+        panel("What it holds", rows(("", ""), [*files, ("together", weight(sum(out.sizes.values())))])),
     ]
-    return tiles("Release", head) + stack(panels)
+    return tiles("Release", head) + gate + stack(panels)
+
+
+def mark(check: Check) -> str:
+    """Whether it passed, for those who see and those who listen."""
+    return "<b>yes</b>" if check.passed else "<em>no</em>"
 
 
 def weight(size: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,44 +17,65 @@ import pandas as pd
 from asr import compute, story
 from asr.corpus.clips import RATE
 from asr.corpus.shards import Speech
-from asr.release import engine, folder
+from asr.release import engine, folder, gate
 from asr.scoring import behaviour, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
 from asr.training import hearing, models
 from asr.training.batches import by_length, evenly
-from asr.training.examples import Clips
+from asr.training.examples import Clips, Sounds
+from asr.training.search import Outcome
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 AT_ONCE = 256  # sounds in memory
 WORST, SOUND_BYTES = 9, 1_800_000  # of the worst clips to hear: base64 takes a third more, and a card stays below 3 MB
+LOADED = 3  # clips that each format is to hear before it counts
+LICENCES = {"sample": "CC0-1.0", "common_voice": "CC0-1.0"}  # of the kinds of sources that have one
 COMPARED = 100  # clips that are heard once more at 30 s of context, or for their times
 
 
 def facts(
-    settings: Settings, run_id: str, code_version: str, corpus: dict[str, Any], leaderboard: pd.DataFrame
-) -> dict[str, Any]:
-    """What a release tells of the run that made it."""
-    winner = leaderboard.iloc[0]
+    settings: Settings, run_id: str, created: str, code_version: str, corpus: dict[str, Any], board: pd.DataFrame,
+    winner: Outcome, hardware: tuple[str, int],
+) -> dict[str, Any]:  # fmt: skip
+    """What a release tells of the run that made it, as JSON holds it."""
+    release = settings.release
     return {
+        "format": models.FORMATS[-1],
         "name": settings.name,
         "run_id": run_id,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created,
         "program": f"whisper-flow {code_version}",
         "language": settings.corpus.language,
         "scoring": settings.text.scoring,
+        "context": "trimmed",
         "base": settings.model.base,
+        "license": release.license,
+        "repo_id": release.repo_id,
         "hours": corpus["hours"],
-        "fingerprint": corpus["fingerprint"],
+        "split_hours": corpus["split_hours"],
+        "clips_of": corpus["clips"],
+        "corpus_speakers": corpus["speakers"],
         "speakers_crossing": corpus["speakers_crossing"],
-        "trials": len(leaderboard),
-        "learning_rate": float(winner["learning_rate"]),
-        "weight_decay": float(winner["weight_decay"]),
-        "steps": int(winner["steps"]),
-    }
+        "sources": corpus["sources"],
+        "licences": {source.called: source.licence or LICENCES.get(source.source, "not stated")
+                     for source in settings.corpus.mixed},
+        "fingerprint": corpus["fingerprint"],
+        "trials": len(board),
+        "steps": winner.steps,
+        "hyperparameters": {
+            "learning_rate": winner.trial.learning_rate, "weight_decay": winner.trial.weight_decay,
+            **dict(winner.trial.others),
+        },
+        "leaderboard": json.loads(board.to_json(orient="records", double_precision=12)),
+        "curve": [asdict(point) for point in winner.curve],
+        "training_seconds": float(board["seconds"].sum()),
+        "hardware": hardware[0],
+        "watts": hardware[1],
+        "forced": [],
+    }  # fmt: skip
 
 
 def make(
@@ -65,46 +88,75 @@ def make(
     """
     speech, baseline = corpus.split("test"), None
     if settings.model.base:
-        model, processor = models.load(settings.model.base)
-        models.speak(model, processor, settings.corpus.language)
         say("the base hears the test clips")
-        baseline = hearing.transcripts(model, processor, Clips(speech, processor), range(len(speech)), say)
-    exam = examine(ready, settings, *models.load(winner), speech, space, baseline, say)
+        baseline = _heard(settings.model.base, settings, speech, say)
+    exam = examine(ready, settings, winner, speech, space, baseline, say)
     exam.report["speakers_crossing"] = about["speakers_crossing"]
-    folder.describe(ready, {**about, **exam.report})
+    faults = gate.faults(gate.checks(exam.report, settings.release))
+    folder.write(ready / folder.COUNTS, gate.counts(exam.scores, settings.text.scoring))
+    folder.describe(ready, {**about, **exam.report, "faults": faults})
     return exam
 
 
 def examine(
-    ready: Path, settings: Settings, model: WhisperForConditionalGeneration, processor: WhisperProcessor,
-    speech: Dataset, space: dict[str, str], baseline: Sequence[str] | None = None, say: Callable[[str], None] = print,
+    ready: Path, settings: Settings, source: str | Path, speech: Dataset, space: dict[str, str],
+    baseline: Sequence[str] | None = None, say: Callable[[str], None] = print,
 ) -> Exam:  # fmt: skip
-    """Build a release of the model in `ready`; score the model on the clips of `speech`, and that folder as served.
+    """Score the model of `source`, a folder or a Hub id, on the clips of `speech`, and as served: a release in `ready`.
 
-    `baseline` is what its base heard in them.
+    `baseline` is what its base heard in them. There is one model in memory at a time.
     """
-    folder.build(ready, model, processor)
-    folder.write_record(ready, {"language": settings.corpus.language})
-    transcriber = engine.load(space).Transcriber(ready)
-    test = Clips(speech, processor)
     say("the model hears the test clips")
-    heard = {"heard": hearing.transcripts(model, processor, test, range(len(test)), say)}
-    say("the release hears them as it is served")
+    heard = {"heard": _heard(source, settings, speech, say)}
+    language, half = settings.corpus.language, settings.release.weights == "fp16"
+    say("the release is built, and hears them as it is served")
+    folder.build(ready, source, language, half)
+    folder.write(ready / folder.RECORD, {"format": models.FORMATS[-1], "language": language})
+    test = Sounds(speech)
+    some = evenly(len(test), LOADED)
+    loads = folder.faults(ready, [test.sound(at) for at in some], [heard["heard"][at] for at in some], language)
+    transcriber = engine.load(space).Transcriber(ready)
     served = _served(transcriber, test, say)
     heard["served"] = served.texts
     if baseline is not None:
         heard["baseline"] = list(baseline)
     said = pd.DataFrame({name: speech[name][:] for name in ("clip", "source", "speaker", "seconds")})
-    table = report.scores(said.assign(decibels=served.decibels, reference=test.texts), heard, settings)
+    said = said.assign(decibels=served.decibels, sound=served.hashes, reference=test.texts)
+    table = report.scores(said, heard, settings)
     seconds = sum(test.seconds)
+    config = json.loads((ready / "config.json").read_text(encoding="utf-8"))
     told = {
         **report.report(table, settings),
         **_beside(transcriber, test, table, settings),
+        "loads": loads,
+        "vocabulary": config["vocab_size"],
+        "parameters": folder.parameters(ready),
         "test_hours": seconds / 3600,
         "real_time_factor": served.took / seconds,
         "threads": compute.cores(),
     }
     return Exam(table, told, report.breakdown(table), _sounds(speech, table))
+
+
+def rival(
+    source: str | Path, settings: Settings, speech: Dataset, space: dict[str, str], say: Callable[[str], None]
+) -> list[int]:
+    """The words that another model, made a release for it, gets wrong in each test clip as served."""
+    with tempfile.TemporaryDirectory() as scratch:
+        ready = Path(scratch)
+        folder.build(ready, source, settings.corpus.language)
+        folder.write(ready / folder.RECORD, {"format": models.FORMATS[-1], "language": settings.corpus.language})
+        test = Sounds(speech)
+        texts = _served(engine.load(space).Transcriber(ready), test, say).texts
+    errors = rates.errors(test.texts, texts, settings.text.scoring, settings.corpus.language)
+    return [one.word_errors for one in errors]
+
+
+def _heard(source: str | Path, settings: Settings, speech: Dataset, say: Callable[[str], None]) -> list[str]:
+    """What a model hears in floats."""
+    model, processor = models.load(source)
+    models.speak(model, processor, settings.corpus.language)
+    return hearing.transcripts(model, processor, Clips(speech, processor, room=0), range(len(speech)), say)
 
 
 def _sounds(speech: Dataset, table: pd.DataFrame) -> dict[str, bytes]:
@@ -122,12 +174,13 @@ def _sounds(speech: Dataset, table: pd.DataFrame) -> dict[str, bytes]:
 class _Served:
     texts: list[str]
     decibels: list[float]  # of speech over noise
+    hashes: list[str]  # of the sounds
     took: float  # seconds to write the texts
 
 
-def _served(transcriber: Any, test: Clips, say: Callable[[str], None]) -> _Served:
+def _served(transcriber: Any, test: Sounds, say: Callable[[str], None]) -> _Served:
     """What is heard in all clips as served, so many at once as memory holds."""
-    texts, decibels, took = [""] * len(test), [0.0] * len(test), 0.0
+    texts, decibels, hashes, took = [""] * len(test), [0.0] * len(test), [""] * len(test), 0.0
     for batch in story.told(by_length(test, range(len(test)), AT_ONCE), len(test), say):
         sounds = [test.sound(clip) for clip in batch]
         began = time.perf_counter()
@@ -135,10 +188,11 @@ def _served(transcriber: Any, test: Clips, say: Callable[[str], None]) -> _Serve
         took += time.perf_counter() - began
         for clip, text, sound in zip(batch, found, sounds, strict=True):
             texts[clip], decibels[clip] = text, behaviour.speech_over_noise(sound)
-    return _Served(texts, decibels, took)
+            hashes[clip] = hashlib.sha256(sound.tobytes()).hexdigest()[:16]
+    return _Served(texts, decibels, hashes, took)
 
 
-def _beside(transcriber: Any, test: Clips, table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+def _beside(transcriber: Any, test: Sounds, table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     """What a WER does not tell of the release: inventions, times, and what 30 s of context would change."""
     probes = behaviour.probes()
     invented = behaviour.invented(transcriber.transcribe_batch(probes), sum(map(len, probes)) / RATE)

@@ -1,134 +1,174 @@
-"""The release: one folder in Hugging Face's format with CTranslate2's int8 model, its record and its card."""
+"""The release: one folder in Hugging Face's format with CTranslate2's int8 model, its record, counts and card."""
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused
+from asr.corpus.clips import RATE
 from asr.training import models
 
 if TYPE_CHECKING:
-    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+    import numpy as np
 
-RECORD = "release.json"
+RECORD, COUNTS, CURVE = "release.json", "test-counts.json", "training.png"
 SERVED = "ct2-int8"
+FULL_VOCABULARY = 51_865  # tokens: faster-whisper takes a model with fewer for an English-only one
+LOST = 50.0  # percent of the float model's words that a format may hear differently before it counts as broken
 
 
-def build(folder: Path, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
-    """Write the weights, the processor and the CTranslate2 model to `folder`."""
+def build(folder: Path, source: str | Path, language: str, half: bool = False) -> None:
+    """Write the weights, the processor and the CTranslate2 model to `folder`, one model in memory at a time.
+
+    `source` is a Whisper's folder or its id on the Hub. Raises `Refused` where it cannot be read.
+    """
     from ctranslate2.converters import TransformersConverter
 
-    models.save(folder, model, processor)
+    model, processor = models.load(source)
+    models.speak(model, processor, language)
+    models.save(folder, model.half() if half else model, processor)
     # faster-whisper and CTranslate2's converter know the older name of the processor's file.
     processor.feature_extractor.save_pretrained(folder)
+    del model
+    gc.collect()
     TransformersConverter(str(folder), copy_files=["tokenizer.json", "preprocessor_config.json"]).convert(
         str(folder / SERVED), quantization="int8"
     )
 
 
+def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], language: str) -> list[str]:
+    """What is wrong with the folder's formats, a sentence each: every one is loaded back and hears a few sounds.
+
+    `sounds` are (samples,) float32 at 16 kHz, `heard` what the float model heard in them. CTranslate2 itself is
+    judged on the whole test set, by what it loses as served.
+    """
+    found = []
+    for name, listen in (("transformers", _by_transformers), ("faster-whisper", _by_faster_whisper)):
+        if name == "faster-whisper" and vocabulary(folder) < FULL_VOCABULARY:
+            continue
+        try:
+            texts = listen(folder, sounds, language)
+        except Exception as error:  # whatever a library makes of a broken folder, the release must not go out
+            found.append(
+                f"{name} cannot use it: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
+            )
+            continue
+        if (lost := _lost(heard, texts)) > LOST:
+            found.append(f"{name} hears {lost:.0f} % of the words differently")
+        gc.collect()
+    return found
+
+
+def _by_transformers(folder: Path, sounds: Sequence[np.ndarray], language: str) -> list[str]:
+    from asr.training import hearing
+
+    model, processor = models.load(folder)
+    return hearing.texts(model.eval(), processor, sounds)
+
+
+def _by_faster_whisper(folder: Path, sounds: Sequence[np.ndarray], language: str) -> list[str]:
+    from faster_whisper import WhisperModel
+
+    model = WhisperModel(str(folder / SERVED), device="cpu", compute_type="int8")
+    texts = []
+    for sound in sounds:  # greedy and once, as the others, with as many tokens as they may write
+        most = models.most_tokens(round(models.FRAMES_PER_SECOND * len(sound) / RATE))
+        parts, _ = model.transcribe(
+            sound, language=language, beam_size=1, temperature=0.0, max_new_tokens=most, without_timestamps=True
+        )
+        texts.append(" ".join(part.text.strip() for part in parts))
+    return texts
+
+
+def _lost(said: Sequence[str], heard: Sequence[str]) -> float:
+    from asr.scoring import rates
+
+    return rates.wer(rates.errors(said, heard))
+
+
+def vocabulary(folder: Path) -> int:
+    """Tokens that the model tells apart."""
+    return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"])
+
+
+def parameters(folder: Path) -> int:
+    """Weights of the model."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="np") as weights:
+        return sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+
+
 def describe(folder: Path, record: dict[str, Any]) -> None:
-    """Write the release's record and its model card."""
+    """Write the release's record, its training curve and its model card."""
+    from asr.release import card
+
     base = record["base"]
-    write_record(folder, {**record, "base": Path(base).name if _is_local(base) else base})
-    (folder / "README.md").write_text(card(record), encoding="utf-8")
+    local = base is not None and Path(base).is_absolute()  # its path on this machine is nobody else's business
+    record = {**record, "base": Path(base).name if local else base, "base_is_local": local}
+    write(folder / RECORD, record)
+    (folder / CURVE).write_bytes(card.curve(record))
+    (folder / "README.md").write_text(card.card(record), encoding="utf-8")
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """What programs read of the release; the engine needs its language."""
-    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def write(file: Path, content: dict[str, Any]) -> None:
+    """As JSON, a line a key."""
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def card(record: dict[str, Any]) -> str:
-    """The model card, with the metadata that the Hub reads."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    result = EvalResult(
-        task_type="automatic-speech-recognition",
-        dataset_type=record["name"],
-        dataset_name=record["name"],
-        dataset_split="test",
-        metric_type="wer",
-        metric_value=round(record["test_wer"], 2),
-    )
-    data = ModelCardData(
-        language=record["language"],
-        license="apache-2.0",
-        library_name="transformers",
-        pipeline_tag="automatic-speech-recognition",
-        tags=["whisper", "whisper-flow"],
-        base_model=None if _is_local(record["base"]) else record["base"],
-        model_name=record["name"],
-        eval_results=[result],
-    )
-    low, high = record["test_wer_ci"]
-    baseline = record["baseline_wer"]
-    return f"""---
-{data.to_yaml()}
----
-
-# {record["name"]}
-
-A Whisper for `{record["language"]}`, made by whisper-flow in run {record["run_id"]}.
-
-| on {record["clips"]} test clips | WER |
-|---|---|
-| this model | {record["test_wer"]:.1f} % ({low:.1f} to {high:.1f}, 95 %, by {record["test_wer_ci_unit"]}) |
-| as served: CTranslate2 int8 | {record["served_wer"]:.1f} % |
-| before training | {"from nothing: no base" if baseline is None else f"{baseline:.1f} %"} |
-
-CER {record["test_cer"]:.1f} %; WER with capitals and punctuation {record["orthographic_wer"]:.1f} %.
-{_compared(record)} {_speaks_for(record)}
-
-```python
-from transformers import pipeline
-
-print(pipeline("automatic-speech-recognition", model="FOLDER_OR_ID")("speech.wav")["text"])
-```
-
-Trained in {record["steps"]} steps with learning rate {record["learning_rate"]:g} and weight decay
-{record["weight_decay"]:g}, the best of {record["trials"]} trials on validation. The corpus holds
-{record["hours"]:.2f} hours (fingerprint `{record["fingerprint"]}`). Made by {record["program"]}.
-"""
-
-
-def _is_local(base: str | None) -> bool:
-    """Whether the base is a folder: its path on this machine is nobody else's business."""
-    return base is not None and Path(base).is_absolute()
-
-
-def _compared(record: dict[str, Any]) -> str:
-    rule = record["scoring"]
-    if rule == "basic":
-        return "Text is compared as Whisper's basic normaliser leaves it: lower case, no punctuation."
-    return f"Text is compared by whisper-flow's rule `{rule}`, so no figure compares with those published elsewhere."
-
-
-def _speaks_for(record: dict[str, Any]) -> str:
-    if crossing := record["speakers_crossing"]:
-        return f"{crossing} speakers stand in several splits: the figures do not speak for new speakers."
-    if record["test_wer_ci_unit"] == "speaker":
-        return "The interval speaks for new speakers."
-    return "The interval speaks for new clips of the speakers in the test set, not for new speakers: they are too few."
+def record(folder: Path) -> dict[str, Any]:
+    """What the release tells of itself. Raises `Refused` where the folder is none, or of another age."""
+    file = folder / RECORD
+    try:
+        told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise Refused(f"{folder} is no release: it has no readable {RECORD}") from None
+    models.check_format(told, str(folder))
+    return told
 
 
 def publish(ready: Path, folder: Path, name: str, newest: bool) -> Path:
     """Move the folder `ready` to `folder/name`, whole or not at all; where it is `newest`, `latest` then points to it.
 
-    Raises `Refused` where a release of that name is there already.
+    What an earlier life of the same run put there is left as it is. Raises `Refused` where another release of that
+    name is there already.
     """
     target = folder / name
     folder.mkdir(parents=True, exist_ok=True)
-    if target.exists():
+    if target.exists() and not _same(ready, target):
         raise Refused(f"[release] folder: {target} is there already, and releases are never overwritten")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-        shutil.copytree(ready, Path(scratch) / name)
-        os.rename(Path(scratch) / name, target)
+        if not target.exists():
+            shutil.copytree(ready, Path(scratch) / name)
+            os.rename(Path(scratch) / name, target)
         if newest:
             os.symlink(name, Path(scratch) / "latest")
             os.replace(Path(scratch) / "latest", folder / "latest")
     return target
+
+
+def _same(one: Path, other: Path) -> bool:
+    names = [sorted(str(file.relative_to(top)) for file in top.rglob("*") if file.is_file()) for top in (one, other)]
+    return names[0] == names[1] and all((one / name).read_bytes() == (other / name).read_bytes() for name in names[0])
+
+
+def prune(folder: Path, name: str, keep: int) -> list[Path]:
+    """Delete the older releases of a profile beyond the newest `keep`; those deleted. `latest` always stays."""
+    mine = [
+        path
+        for path in folder.iterdir()
+        if path.name.startswith(f"{name}-") and path.name[len(name) + 1 :].isdigit() and (path / RECORD).is_file()
+    ]
+    stays = (folder / "latest").resolve()
+    old = [path for path in sorted(mine, key=lambda path: int(path.name[len(name) + 1 :]))[:-keep] if path != stays]
+    for path in old:
+        shutil.rmtree(path)
+    return old

@@ -1,22 +1,87 @@
-"""Whether a release may take the place of the last one."""
+"""Whether a release may take the place of the last one, here and on the Hub."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
+from asr.scoring import intervals
 from asr.settings import Release
 
+CHANCE = 0.05  # a p above it: the clips cannot tell two models apart
 
-def faults(report: dict[str, Any], release: Release) -> list[str]:
-    """What speaks against the release, a sentence each; nothing where it may go out."""
-    found = []
-    gap = report["served_wer"] - report["test_wer"]
-    if not gap <= release.max_served_gap:
-        found.append(
+
+@dataclass(frozen=True)
+class Check:
+    """One question that a release must answer."""
+
+    name: str
+    passed: bool
+    told: str  # what was found, in a sentence
+
+
+def checks(report: Mapping[str, Any], release: Release) -> list[Check]:
+    """What the release's own scores say of it."""
+    test, served, baseline = report["test_wer"], report["served_wer"], report["baseline_wer"]
+    gap, loads = served - test, report["loads"]
+    found = [
+        Check("it loads and serves", not loads, "; ".join(loads) or "each format was loaded and heard a few clips"),
+        Check(
+            "it serves what it learnt", bool(gap <= release.max_served_gap),
             f"served, its WER is {gap:.1f} points above the float model's; "
-            f"[release] max_served_gap is {release.max_served_gap:g}"
-        )
-    baseline = report["baseline_wer"]
-    if baseline is not None and not report["test_wer"] < baseline:
-        found.append(f"its WER of {report['test_wer']:.1f} % is not below its base's {baseline:.1f} %")
+            f"[release] max_served_gap is {release.max_served_gap:g}",
+        ),
+    ]  # fmt: skip
+    if baseline is None:
+        found.append(Check("it is better than its base", True, "it has no base"))
+    else:
+        better = bool(test < baseline)
+        told = f"its WER of {test:.1f} % is {'' if better else 'not '}below its base's {baseline:.1f} %"
+        found.append(Check("it is better than its base", better, told))
+    if release.max_invented is not None:
+        words = report["invented_words_per_minute"]
+        told = f"it hears {words:.1f} words a minute in noise; [release] max_invented is {release.max_invented:g}"
+        found.append(Check("it is silent on noise", bool(words <= release.max_invented), told))
+    if release.max_timestamp_error is not None and (off := report["timestamp_error"]) is not None:
+        told = f"its times are {off:.2f} s off; [release] max_timestamp_error is {release.max_timestamp_error:g}"
+        found.append(Check("its times hold", bool(off <= release.max_timestamp_error), told))
     return found
+
+
+def faults(of: Sequence[Check]) -> list[str]:
+    """What speaks against the release, a sentence each; nothing where it may go out."""
+    return [check.told for check in of if not check.passed]
+
+
+def contest(ours: pd.DataFrame, theirs: Sequence[int], revision: str) -> Check:
+    """Whether the release, as served, is better than what is published, clip by clip on the same test clips.
+
+    `ours` is the table of test clips, `theirs` the words that the published model got wrong in each.
+    """
+    wrong, words, speakers = (ours[name].tolist() for name in ("served_word_errors", "words", "speaker"))
+    found = intervals.compare(wrong, list(theirs), words, speakers)
+    said, points = max(sum(words), 1), f"{abs(found.difference):.1f} points"
+    where = "better" if found.difference < 0 else "worse"
+    told = (
+        f"served, its WER of {100 * sum(wrong) / said:.1f} % is {points} {where} than the published model's "
+        f"{100 * sum(theirs) / said:.1f} % ({revision[:8]}; p {found.p:.3f}, below {CHANCE:g} it is no chance)"
+    )
+    return Check("it is better than what is published", found.difference < 0 and found.p < CHANCE, told)
+
+
+def counts(table: pd.DataFrame, rule: str) -> dict[str, Any]:
+    """What a release keeps of its test for later ones to be compared with: no text, each clip by its sound's hash."""
+    rows = table[["sound", "words", "served_word_errors"]].itertuples(index=False)
+    return {"scoring": rule, "clips": {sound: [int(words), int(wrong)] for sound, words, wrong in rows}}
+
+
+def known(counts: Mapping[str, Any], table: pd.DataFrame, rule: str) -> list[int] | None:
+    """What a published release got wrong in the clips of our test, from the counts it kept; None where they differ."""
+    if counts.get("scoring") != rule:
+        return None
+    kept = [counts["clips"].get(sound) for sound in table["sound"]]
+    same = all(one and one[0] == words for one, words in zip(kept, table["words"], strict=True))
+    return [one[1] for one in kept if one] if same else None

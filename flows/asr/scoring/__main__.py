@@ -91,14 +91,10 @@ def test_clips(profile: Settings, scratch: Path) -> Dataset:
 def examine(model: str, profile: Settings, speech: Dataset) -> Exam:
     """The model's exam on the clips, made a release for it first."""
     from asr.release import candidate, engine
-    from asr.training import models
 
     print(model, flush=True)
-    whisper, processor = models.load(model)
-    models.speak(whisper, processor, profile.corpus.language)
-    space = json.loads(engine.capture())
     with tempfile.TemporaryDirectory() as ready:
-        return candidate.examine(Path(ready), profile, whisper, processor, speech, space)
+        return candidate.examine(Path(ready), profile, model, speech, json.loads(engine.capture()))
 
 
 def table(exams: Sequence[tuple[str, Exam]]) -> str:

@@ -21,7 +21,7 @@ from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 if TYPE_CHECKING:
     import torch
 
-    from asr.training.examples import Clips, Example
+    from asr.training.examples import Example, Sounds
 
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
 BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sorted by length
@@ -213,7 +213,7 @@ def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
     return torch.from_numpy(batch)
 
 
-def by_length(clips: Clips, chosen: Sequence[int], size: int = 32) -> Iterator[list[int]]:
+def by_length(clips: Sounds, chosen: Sequence[int], size: int = 32) -> Iterator[list[int]]:
     """The chosen clips in batches of like length, longest first (so that memory runs out at once or never)."""
     order = sorted(chosen, key=lambda clip: -clips.seconds[clip])
     for at in range(0, len(order), size):

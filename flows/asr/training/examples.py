@@ -46,17 +46,15 @@ class Example:
     tokens: list[int]  # prompt, text and end
 
 
-class Clips:
-    """The clips of one split, each computed when it is asked for and kept while there is room."""
+class Sounds:
+    """The clips of one split: what is said in them, by whom, and how they sound, read when it is asked for."""
 
-    def __init__(self, dataset: Dataset, processor: WhisperProcessor, room: int = CACHE_BYTES) -> None:
-        self.dataset, self.processor = dataset, processor
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
         self.texts: list[str] = list(dataset["text"])
         self.seconds: list[float] = list(dataset["seconds"])
         self.speakers: list[str | None] = list(dataset["speaker"])
         self._segments = list(dataset["segments"])
-        self._cache: dict[int, np.ndarray] = {}
-        self._room = room
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -66,6 +64,24 @@ class Clips:
         import soundfile
 
         return soundfile.read(io.BytesIO(self.dataset[clip]["audio"]["bytes"]), dtype="float32")[0]
+
+    def segments(self, clip: int) -> list[Words]:
+        """What its transcript told of when things are said in the clip; most corpora tell nothing."""
+        return [Words(one["start"], one["end"], one["text"]) for one in self._segments[clip] or ()]
+
+    def words(self, clip: int) -> list[Words]:
+        """What is said in the clip and when: its segments, else all of it."""
+        return self.segments(clip) or [Words(0.0, self.seconds[clip], self.texts[clip])]
+
+
+class Clips(Sounds):
+    """The same as a model meets them: log-mels, kept while there is room, and tokens."""
+
+    def __init__(self, dataset: Dataset, processor: WhisperProcessor, room: int = CACHE_BYTES) -> None:
+        super().__init__(dataset)
+        self.processor = processor
+        self._cache: dict[int, np.ndarray] = {}
+        self._room = room
 
     def features(self, clip: int) -> np.ndarray:
         """(mel, frames) float32 log-mels at the clip's own length."""
@@ -78,22 +94,19 @@ class Clips:
 
     def log_mels(self, sound: np.ndarray) -> np.ndarray:
         """(mel, frames) float32 log-mels of (samples,)."""
-        made: np.ndarray = self.processor.feature_extractor(
-            sound, sampling_rate=RATE, padding=False, truncation=False, return_tensors="np"
-        ).input_features[0]
-        return made[:, :WINDOW_FRAMES]
-
-    def segments(self, clip: int) -> list[Words]:
-        """What its transcript told of when things are said in the clip; most corpora tell nothing."""
-        return [Words(one["start"], one["end"], one["text"]) for one in self._segments[clip] or ()]
-
-    def words(self, clip: int) -> list[Words]:
-        """What is said in the clip and when: its segments, else all of it."""
-        return self.segments(clip) or [Words(0.0, self.seconds[clip], self.texts[clip])]
+        return log_mels(self.processor, sound)
 
     def tokens(self, clip: int) -> list[int]:
         """Prompt, text and end. Whisper's words carry the space before them."""
         return self.processor.tokenizer(" " + self.texts[clip]).input_ids
+
+
+def log_mels(processor: WhisperProcessor, sound: np.ndarray) -> np.ndarray:
+    """(mel, frames) float32 log-mels of (samples,), at most 30 s of them."""
+    made: np.ndarray = processor.feature_extractor(
+        sound, sampling_rate=RATE, padding=False, truncation=False, return_tensors="np"
+    ).input_features[0]
+    return made[:, :WINDOW_FRAMES]
 
 
 class Examples:

@@ -25,7 +25,7 @@ from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models
 from asr.training.batches import by_length, evenly, labelled, pad
-from asr.training.examples import Clips
+from asr.training.examples import Clips, log_mels
 from asr.training.learner import Learner
 from asr.training.models import WINDOW_FRAMES
 from asr.training.search import Heard
@@ -47,6 +47,19 @@ def transcripts(
         heard.update(zip(batch, models.transcribe(model, processor, _stacked(clips, batch)), strict=True))
     model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]
+
+
+def texts(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, sounds: Sequence[np.ndarray]
+) -> list[str]:
+    """What a float model hears in a few (samples,) float32 sounds, one by one."""
+    found = []
+    for sound in sounds:
+        features = log_mels(processor, sound)
+        found += models.transcribe(
+            model, processor, pad([features], min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES))
+        )
+    return found
 
 
 def _batches(clips: Clips, chosen: Sequence[int], context: int = 0) -> Iterator[tuple[list[int], torch.Tensor]]:

@@ -6,6 +6,7 @@ are: at 3,000 frames the result is the stock encoder's, at 300 it costs a tenth.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ POSITIONS = 448  # of a Whisper's decoder
 MAX_TOKENS = POSITIONS - 4  # less the prompt
 TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
 WHISPER_WIDTH = 384  # of the smallest published Whisper, tiny
+FORMATS = range(1, 3)  # of releases that can be used; raised with what a release holds
 BASE_LIMIT = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
 
 
@@ -64,6 +66,7 @@ def base_config(base: str) -> Any:
     """The base's configuration alone. Raises `Refused` where it is no Whisper, or is not there."""
     from transformers import WhisperConfig
 
+    _check_release(base)
     try:
         config = WhisperConfig.get_config_dict(base)[0]
         if config.get("model_type") != "whisper":
@@ -92,11 +95,28 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+    _check_release(base)
     try:
         model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
         return model, WhisperProcessor.from_pretrained(base)
     except (OSError, ValueError) as error:
         raise Refused(f"[model] base: {base} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+
+
+def _check_release(base: str | Path) -> None:
+    if (record := Path(base, "release.json")).is_file():
+        check_format(json.loads(record.read_text(encoding="utf-8")), str(base))
+
+
+def check_format(record: dict[str, Any], where: str) -> None:
+    """Raises `Refused` where a release is of a format that this program does not know."""
+    made = record.get("format", FORMATS[0])
+    if made not in FORMATS:
+        older = isinstance(made, int) and made < FORMATS[0]
+        raise Refused(
+            f"{where} is a release of format {made}, made by {record.get('program', 'another program')}; "
+            f"this one reads {FORMATS[0]} to {FORMATS[-1]}: {'train it again' if older else 'update whisper-flow'}"
+        )
 
 
 def save(folder: Path, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> Path:

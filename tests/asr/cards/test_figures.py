@@ -105,3 +105,10 @@ def test_a_logarithmic_axis_has_a_few_round_ticks(low, high, ticks):
     import pandas as pd
 
     assert drawing.decades(pd.Series([low, high])) == ticks
+
+
+def test_a_pushed_release_says_where_it_is_and_how_its_space_does(released):
+    text = cards.push(*released(pushed=True)).content
+    for part in ("me/model", "3f2a9c81", "https://huggingface.co/spaces/me/hear: it runs."):
+        assert part in text
+    assert "<b>yes</b>" in text and "<em>no</em>" not in text

@@ -105,8 +105,8 @@ def given(corpus, exam, searched, released):
         ("test", "evaluate", exam()),
         ("test-hostile", "evaluate", exam(said=HOSTILE)),
         ("test-perfect", "evaluate", exam(base=False, speakers=0, wrong=0.0)),
-        ("release", "push", released()),
-        ("release-hostile", "push", released([HOSTILE, "it is worse than its base"], HOSTILE)),
+        ("release", "push", released(pushed=True)),
+        ("release-hostile", "push", released([HOSTILE, "it is worse than its base"], HOSTILE, True)),
     ]
 
 

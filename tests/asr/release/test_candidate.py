@@ -5,20 +5,26 @@ from types import SimpleNamespace
 
 import datasets
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
-from asr.release import candidate, engine
+from asr.release import candidate, engine, folder, gate
 from asr.scoring import behaviour
+from asr.training import search
+from asr.training.search import Heard, Outcome, Point, Trial
 
 SPACE = json.loads(engine.capture())
+CREATED = "2026-11-25T08:00:00+00:00"
+POINTS = (Point(12, 3.0, 2.9, 80.0, 70.0, 90.0), Point(24, 2.0, 2.1, 60.0, 50.0, 70.0))
+HEARD = Heard((1, 2), (5, 5), (None, None))
+WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, HEARD)
+BOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("nan"), 4, 1.0, "diverged", ())])
 
 
 @pytest.fixture(scope="module")
 def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
     """The exam and the record of a release made of an untrained model, whose base is itself; and what was said."""
-    board = pd.DataFrame([{"trial": 0, "learning_rate": 0.003, "weight_decay": 0.01, "steps": 24}])
-    about = candidate.facts(tiny, "17", "0.1.0+abc", {**joined.summary, "speakers_crossing": 3}, board)
+    corpus = {**joined.summary, "speakers_crossing": 3}
+    about = candidate.facts(tiny, "17", CREATED, "0.1.0+abc", corpus, BOARD, WINNER, ("2 CPU cores", 20))
     ready, said = tmp_path_factory.mktemp("ready"), []
     onward = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
     exam = candidate.make(ready, onward, base, speech, SPACE, about, said.append)
@@ -67,7 +73,7 @@ class Engine:
 
 
 @pytest.fixture
-def examined(tiny, whisper, speech, tmp_path, monkeypatch):
+def examined(tiny, base, speech, tmp_path, monkeypatch):
     """A function to the report on some test clips, with the times of their words, through that engine."""
     monkeypatch.setattr(engine, "load", lambda space: SimpleNamespace(Transcriber=Engine))
 
@@ -79,9 +85,43 @@ def examined(tiny, whisper, speech, tmp_path, monkeypatch):
                 clips.with_format("arrow")[:].drop_columns("segments").append_column("segments", told)
             )
             clips = clips.cast_column("audio", datasets.Audio(decode=False))
-        return candidate.examine(tmp_path, tiny, *whisper, clips, SPACE, say=lambda line: None)
+        return candidate.examine(tmp_path, tiny, base, clips, SPACE, say=lambda line: None)
 
     return examine
+
+
+def test_the_record_is_json_that_tells_of_the_whole_search(made):
+    record = made[1]
+    assert record["leaderboard"][1]["validation_wer"] is None  # it diverged, and JSON knows no NaN
+    assert [point["step"] for point in record["curve"]] == [12, 24]
+    assert record["hyperparameters"] == {"learning_rate": 0.003, "weight_decay": 0.01}
+    assert (record["created"], record["hardware"], record["watts"]) == (CREATED, "2 CPU cores", 20)
+    assert record["licences"] == {"sample": "CC0-1.0"}
+    assert record["loads"] == [] and record["vocabulary"] > 300 and record["parameters"] > 10_000
+    assert len(record["faults"]) == 1  # it is no better than its base
+
+
+def test_the_release_keeps_its_counts_by_sound_and_no_text(made, tmp_path_factory):
+    exam = made[0]
+    counts = gate.counts(exam.scores, "basic")
+    assert len(counts["clips"]) == 16
+    assert gate.known(counts, exam.scores, "basic") == exam.scores["served_word_errors"].tolist()
+
+
+def test_the_same_artifacts_give_the_same_bytes(made, tiny, base, tmp_path_factory):
+    record = made[1]
+    folders = [tmp_path_factory.mktemp("again") for _ in range(2)]
+    for ready in folders:
+        folder.build(ready, base, "sv")
+        folder.describe(ready, {name: value for name, value in record.items() if name != "base_is_local"})
+    names = [sorted(str(path.relative_to(ready)) for path in ready.rglob("*") if path.is_file()) for ready in folders]
+    assert names[0] == names[1] and "training.png" in names[0]
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names[0])
+
+
+def test_a_rival_is_heard_as_served_on_the_same_clips(tiny, base, speech, made):
+    wrong = candidate.rival(base, tiny, speech.split("test"), SPACE, lambda line: None)
+    assert wrong == made[0].scores["served_word_errors"].tolist()
 
 
 def test_what_a_wer_does_not_tell_is_measured_on_the_release_as_served(examined):
@@ -124,5 +164,6 @@ def test_probes_are_loud_enough_for_the_engine_to_listen():
 
 def test_it_says_what_it_is_about(made):
     assert made[2] == [
-        "the base hears the test clips", "the model hears the test clips", "the release hears them as it is served",
+        "the base hears the test clips", "the model hears the test clips",
+        "the release is built, and hears them as it is served",
     ]  # fmt: skip

@@ -7,16 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from asr.release import folder
-from asr.training import models
-
-RECORD = {
-    "name": "svenska", "run_id": "17", "created": "2026-11-22T18:20:00+00:00", "program": "whisper-flow 0.1.0+abc",
-    "language": "sv", "base": None, "hours": 1.25, "fingerprint": "0123456789abcdef", "trials": 3,
-    "learning_rate": 0.002, "weight_decay": 0.1, "steps": 900, "test_wer": 8.236, "test_wer_ci": (6.9, 9.8),
-    "test_wer_ci_unit": "clip", "test_cer": 3.1, "baseline_wer": None, "served_wer": 8.4, "clips": 216, "speakers": 10,
-    "orthographic_wer": 11.5, "scoring": "basic", "speakers_crossing": 0,
-}  # fmt: skip
+from asr.release import card, folder
+from asr.training import hearing, models
 
 
 @pytest.fixture
@@ -110,58 +102,77 @@ def test_releases_can_be_moved_as_a_whole(ready, released, tmp_path):
     assert (moved / "latest" / "config.json").is_file()
 
 
-def test_the_hub_reads_the_score_from_the_card(tmp_path):
-    from huggingface_hub import ModelCard
-
-    folder.describe(tmp_path, RECORD)
-    data = ModelCard.load(tmp_path / "README.md").data
-    [result] = data.eval_results
-    assert (result.task_type, result.metric_type, result.metric_value) == ("automatic-speech-recognition", "wer", 8.24)
-    assert (result.dataset_name, result.dataset_split) == ("svenska", "test")
-    assert (data.language, data.license, data.model_name) == ("sv", "apache-2.0", "svenska")
-    assert data.pipeline_tag == "automatic-speech-recognition"
-    assert data.base_model is None
+def test_the_same_run_may_publish_twice(ready, released):
+    first = folder.publish(ready, released, "svenska-1", newest=True)
+    assert folder.publish(ready, released, "svenska-1", newest=True) == first
 
 
-def test_the_card_names_a_base_from_the_hub():
-    from huggingface_hub import ModelCard
-
-    card = ModelCard(folder.card({**RECORD, "base": "KBLab/kb-whisper-tiny", "baseline_wer": 13.21}))
-    assert card.data.base_model == "KBLab/kb-whisper-tiny"
-    assert "13.2 %" in card.text
+def kept(released, *names):
+    for name in names:
+        (released / name).mkdir(parents=True)
+        (released / name / "release.json").write_text("{}")
 
 
-def test_the_card_does_not_tell_the_path_of_a_base():
-    card = folder.card({**RECORD, "base": "/home/asa/secret/released/sample-1", "baseline_wer": 13.21})
-    assert "asa" not in card
-    assert "secret" not in card
+def test_of_a_profiles_releases_the_newest_are_kept(released):
+    kept(released, "svenska-9", "svenska-10", "svenska-11", "svenska-8", "svenska-small-1", "digits-1", "svenska-x")
+    (released / "latest").symlink_to("svenska-8")
+    assert [path.name for path in folder.prune(released, "svenska", 2)] == ["svenska-9"]
+    assert sorted(path.name for path in released.iterdir()) == [
+        "digits-1", "latest", "svenska-10", "svenska-11", "svenska-8", "svenska-small-1", "svenska-x",
+    ]  # fmt: skip
+    assert folder.prune(released, "svenska", 9) == []
 
 
-def test_the_record_does_not_tell_the_path_of_a_base(tmp_path):
+def test_what_is_no_release_is_never_deleted(released):
+    (released / "svenska-1").mkdir(parents=True)
+    (released / "svenska-1" / "mine.txt").write_text("mine")
+    kept(released, "svenska-2")
+    assert folder.prune(released, "svenska", 1) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"format": 99, "program": "whisper-flow 9.0"}', "format 99"),
+        ("[", "no readable release.json"),
+        (None, "no readable"),
+    ],
+)
+def test_a_folder_that_is_no_release_of_this_age_is_refused(tmp_path, refusal, text, told):
+    if text:
+        (tmp_path / "release.json").write_text(text)
+    assert told in refusal(folder.record, tmp_path)
+
+
+def test_a_release_of_another_age_is_no_base(built, tmp_path, refusal):
+    newer = Path(shutil.copytree(built, tmp_path / "newer"))
+    (newer / "release.json").write_text('{"format": 3, "program": "whisper-flow 9.0"}')
+    for reads in (models.load, models.base_config):
+        line = refusal(reads, newer)
+        assert "format 3" in line and "update whisper-flow" in line and "9.0" in line
+    (newer / "release.json").write_text('{"format": 0}')
+    assert "train it again" in refusal(models.load, newer)
+
+
+def test_the_record_tells_nothing_of_where_the_base_was(tmp_path, monkeypatch):
     """It goes to the Hub with the rest of the folder."""
-    folder.describe(tmp_path, {**RECORD, "base": "/home/asa/secret/released/sample-1", "baseline_wer": 13.21})
-    assert "secret" not in (tmp_path / "release.json").read_text()
-
-
-@pytest.mark.parametrize(("unit", "says"), [("speaker", "speaks for new speakers"), ("clip", "not for new speakers")])
-def test_the_card_says_whom_the_interval_speaks_for(unit, says):
-    text = folder.card({**RECORD, "test_wer_ci_unit": unit})
-    assert says in text
-    assert "6.9 to 9.8" in text
-
-
-def test_the_record_is_json_that_keeps_swedish_letters(tmp_path):
-    folder.describe(tmp_path, {**RECORD, "program": "åäö"})
-    text = (tmp_path / "release.json").read_text(encoding="utf-8")
-    assert "åäö" in text
-    assert json.loads(text)["test_wer"] == 8.236
+    monkeypatch.setattr(card, "card", lambda record: f"base: {record['base']}")
+    monkeypatch.setattr(card, "curve", lambda record: b"picture")
+    folder.describe(tmp_path, {"base": "/home/asa/secret/released/sample-1", "program": "åäö"})
+    told = json.loads((tmp_path / "release.json").read_text(encoding="utf-8"))
+    assert told == {"base": "sample-1", "base_is_local": True, "program": "åäö"}
+    assert "åäö" in (tmp_path / "release.json").read_text(encoding="utf-8")
+    assert (tmp_path / "README.md").read_text() == "base: sample-1"
+    assert (tmp_path / "training.png").read_bytes() == b"picture"
+    folder.describe(tmp_path, {"base": "KBLab/kb-whisper-tiny"})
+    assert json.loads((tmp_path / "release.json").read_text())["base"] == "KBLab/kb-whisper-tiny"
 
 
 @pytest.fixture(scope="module")
 def built(base, tmp_path_factory):
     """A release built from a tiny model that was loaded from a base."""
     made = tmp_path_factory.mktemp("release")
-    folder.build(made, *models.load(base))
+    folder.build(made, base, "sv")
     return made
 
 
@@ -190,3 +201,44 @@ def test_ctranslate2_reads_what_serves(built):
     model = ctranslate2.models.Whisper(str(built / folder.SERVED), device="cpu", intra_threads=1)
     assert model.n_mels == 80
     assert Path(built, folder.SERVED, "model.bin").stat().st_size < Path(built, "model.safetensors").stat().st_size
+
+
+def test_a_release_in_half_precision_is_half_as_large_and_can_be_used(built, base, tmp_path):
+    folder.build(tmp_path, base, "sv", half=True)
+    size = (tmp_path / "model.safetensors").stat().st_size
+    assert size < 0.6 * (built / "model.safetensors").stat().st_size
+    assert folder.parameters(tmp_path) == folder.parameters(built) > 10_000
+    assert models.load(tmp_path)[0].config.d_model == 32
+
+
+def test_the_same_model_gives_the_same_bytes(built, base, tmp_path):
+    folder.build(tmp_path, base, "sv")
+    assert files(tmp_path) == files(built)
+
+
+@pytest.fixture
+def sounds(tone):
+    return [tone(1.0), tone(0.7, hertz=300)]
+
+
+def test_every_format_is_loaded_back_and_hears_the_same(built, whisper, sounds):
+    heard = hearing.texts(*whisper, sounds)
+    assert folder.faults(built, sounds, heard, "sv") == []
+    (fault,) = folder.faults(built, sounds, ["något helt annat"] * 2, "sv")
+    assert fault.startswith("transformers hears")
+
+
+def test_a_format_that_does_not_load_is_told_in_one_line(built, sounds, tmp_path):
+    broken = Path(shutil.copytree(built, tmp_path / "broken"))
+    (broken / "model.safetensors").write_bytes(b"nothing")
+    (fault,) = folder.faults(broken, sounds, ["a", "b"], "sv")
+    assert fault.startswith("transformers cannot use it: ")
+    assert "\n" not in fault
+
+
+def test_faster_whisper_is_asked_only_where_the_vocabulary_is_whole(built, sounds, whisper, monkeypatch):
+    """It takes a smaller one for English only."""
+    heard = hearing.texts(*whisper, sounds)
+    monkeypatch.setattr(folder, "vocabulary", lambda folder: 51_865)
+    monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["helt fel ord här"] * 2)
+    assert any("faster-whisper" in fault for fault in folder.faults(built, sounds, heard, "sv"))

@@ -1,0 +1,80 @@
+"""Where a release goes that is ready: to the folder of releases, to the Hub, to the Space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asr.corpus.shards import Speech
+from asr.release import candidate, dataset, deploy, folder, gate, hub
+from asr.release.gate import Check
+from asr.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Out:
+    """What became of a release."""
+
+    release: dict[str, Any]  # path, repo_id, revision, pushed, why, space, told of the Space, dataset
+    latest: bool  # released/latest points to it now
+    checks: list[Check]
+    sizes: dict[str, int]  # of its files, in bytes
+
+
+def let_out(
+    ready: Path, run_id: str, settings: Settings, checks: Sequence[Check], table: pd.DataFrame, corpus: Speech,
+    space: Mapping[str, str], say: Callable[[str], None] = print,
+) -> Out:  # fmt: skip
+    """Publish the folder `ready` here; on the Hub too, where one is asked for and it is better than what is there.
+
+    `run_id` is the run's that publishes it, perhaps a later one than it was made in; `table` holds its test clips.
+    What does not pass the gate ends nothing: the release then says why. Raises `Refused` where the Hub refuses it.
+    """
+    release, about, checks = hub.check(settings.release), folder.record(ready), list(checks)
+    passed = not gate.faults(checks)
+    path = folder.publish(ready, release.folder, f"{settings.name}-{run_id}", newest=passed)
+    told: dict[str, Any] = {"path": str(path), "repo_id": release.repo_id, "revision": None, "pushed": False}
+    if release.keep:
+        for old in folder.prune(release.folder, settings.name, release.keep):
+            say(f"deleted {old.name}: [release] keep is {release.keep}")
+
+    def judge(there: hub.Published) -> str:
+        if not there.empty:
+            checks.append(gate.contest(table, _theirs(there, settings, table, corpus, space, say), there.revision))
+        return "; ".join(gate.faults(checks))
+
+    if release.repo_id and passed:
+        made = hub.push(path, release, judge, say)
+        told |= {"repo_id": made.repo_id, "revision": made.revision, "pushed": made.revision is not None}
+        if made.revision and release.space_id:
+            served = deploy.deploy(dict(space), release, made.revision, say)
+            told |= {"space": served.url, "space_told": served.told}
+            say(f"Space {served.space_id}: {served.told}")
+        if made.revision and release.push_dataset:
+            told["dataset"] = dataset.push(corpus, release, about, say)
+    told["why"] = "; ".join(gate.faults(checks)) or ("" if release.repo_id else "no Hub repo is configured")
+    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in path.rglob("*") if file.is_file()}
+    return Out(told, passed, checks, sizes)
+
+
+def _theirs(
+    there: hub.Published, settings: Settings, table: pd.DataFrame, corpus: Speech, space: Mapping[str, str],
+    say: Callable[[str], None],
+) -> list[int]:  # fmt: skip
+    """The words that the published model got wrong in our test clips: kept with it, else heard now."""
+    if there.counts and (kept := gate.known(there.counts, table, settings.text.scoring)) is not None:
+        return kept
+    say(f"what is published ({there.revision[:8]}) kept no counts for these test clips, so it hears them now")
+    repo = str(hub.check(settings.release).repo_id)
+    with hub.told(f"[release] repo_id: {repo}"):
+        fetched = hub.patiently(
+            lambda: hub.api().snapshot_download(
+                repo, revision=there.revision, ignore_patterns=[f"{folder.SERVED}/*", folder.RECORD]
+            )
+        )
+    return candidate.rival(fetched, settings, corpus.split("test"), dict(space), say)

@@ -1,0 +1,437 @@
+"""The model card: what the Hub reads of it, what it tells a stranger, and that no name breaks it."""
+
+import hashlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asr.release import card
+from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from PIL import Image
+
+
+def trial(number, wer, stopped="finished", steps=1000, **others):
+    """A row of the leaderboard; the WER of a diverged trial is None."""
+    low, high = (None, None) if wer is None else (0.8 * wer, 1.2 * wer)
+    given = {"trial": number, "learning_rate": 0.004, "weight_decay": 0.1, **others, "validation_wer": wer}
+    return {**given, "steps": steps, "seconds": 216.0, "stopped": stopped, "low": low, "high": high, "p": None}
+
+
+def point(step, wer):
+    return {
+        "step": step,
+        "loss": 0.4,
+        "validation_loss": 0.5,
+        "validation_wer": wer,
+        "low": 0.8 * wer,
+        "high": 1.2 * wer,
+    }
+
+
+# From nothing, on the sample.
+RECORD = {
+    "name": "svenska", "run_id": "1795587941339144", "created": "2026-11-22T18:20:00+00:00",
+    "program": "whisper-flow 0.1.0+abc", "format": 2, "language": "sv", "scoring": "basic", "context": "trimmed",
+    "base": None, "base_is_local": False, "license": "apache-2.0", "repo_id": None, "parameters": 1_234_567,
+    "vocabulary": 2_008, "hours": 1.09, "clips_of": {"train": 1404, "validation": 120, "test": 216},
+    "split_hours": {"train": 0.88, "validation": 0.07, "test": 0.14}, "corpus_speakers": 73,
+    "sources": {"sample": 1.09}, "licences": {"sample": "CC0-1.0"}, "fingerprint": "0123456789abcdef",
+    "speakers_crossing": 0, "trials": 2, "steps": 1000,
+    "hyperparameters": {"learning_rate": 0.004, "weight_decay": 0.1}, "leaderboard": [trial(1, 2.8), trial(0, 6.7)],
+    "curve": [point(333, 38.2), point(667, 9.4), point(1000, 2.8)], "hardware": "2 CPU cores", "watts": 20,
+    "training_seconds": 900.0, "forced": [], "test_wer": 8.236, "test_wer_ci": [6.9, 9.8], "test_wer_ci_unit": "clip",
+    "test_cer": 3.141, "test_cer_ci": [2.2, 4.1], "served_wer": 8.4, "served_wer_ci": [7.0, 9.9], "baseline_wer": None,
+    "baseline_wer_ci": None, "against_baseline": None, "orthographic_wer": 11.5, "orthographic_wer_ci": [9.7, 13.2],
+    "substitutions": 5.0, "deletions": 2.1, "insertions": 1.1, "wer_by_source": {"sample": 8.236}, "loops": 0.5,
+    "wrong_language": 0.0, "invented_words_per_minute": 22.4, "timestamp_error": None, "trimmed_context_wer": 8.1,
+    "full_context_wer": 21.9, "context_clips": 100, "real_time_factor": 0.0125, "threads": 2, "clips": 216,
+    "speakers": 9,
+}  # fmt: skip
+# On a base of the Hub, for the Hub, by many people, with nothing left to complain of.
+BASED = {
+    **RECORD, "base": "KBLab/kb-whisper-tiny", "baseline_wer": 13.21, "baseline_wer_ci": [12.0, 14.5],
+    "against_baseline": {"difference": -4.97, "low": -5.6, "high": -4.2, "p": 0.0005}, "repo_id": "asa/svenska",
+    "vocabulary": 51_865, "speakers": 212, "test_wer_ci_unit": "speaker", "sources": {"KBLab/rixvox-v2": 300.0},
+    "licences": {"KBLab/rixvox-v2": "CC-BY-4.0"}, "wer_by_source": {"KBLab/rixvox-v2": 8.236}, "loops": 0.0,
+    "invented_words_per_minute": 0.0, "timestamp_error": 0.14, "full_context_wer": 8.0,
+}  # fmt: skip
+HEADINGS = [
+    "svenska", "How to use it", "How often it is wrong", "What the figures speak for", "How it behaves", "Data",
+    "Training", "Limits", "Hardware and carbon", "Where it comes from",
+]  # fmt: skip
+HOSTILE = [
+    "a | b", "two\nlines\n\n# and a heading", "key: value", "--- # no comment", "<script>alert(1)</script>",
+    "<!-- hidden", "`code", "[link](http://example.com)", "*bold* _slanted_ ~gone~", "back\\slash\\", "&amp; &lt;",
+    "1. one", "- item", "> quote", "{'yaml': [1, *a]}", "'single' \"double\"", "åäö 🎙", "%TAG ! x", "\x1b[31mred",
+]  # fmt: skip
+
+
+def front(text):
+    """The metadata as the Hub reads them."""
+    return ModelCard(text).data
+
+
+def page(text):
+    """The tokens of the page, as Markdown reads it; none of them is HTML."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text.split("\n---\n", 1)[1])
+    assert not [one for one in walk(tokens) if one.type.startswith("html")]
+    return tokens
+
+
+def walk(tokens):
+    for token in tokens:
+        yield token
+        yield from token.children or ()
+
+
+def shown(token):
+    """What one reads of a line, without its markup."""
+    return "".join("\n" if one.type == "softbreak" else one.content for one in token.children)
+
+
+def headings(text):
+    tokens = page(text)
+    return [shown(tokens[at + 1]) for at, one in enumerate(tokens) if one.type == "heading_open"]
+
+
+def section(text, heading):
+    """The tokens below a heading."""
+    tokens = page(text)
+    starts = [at for at, one in enumerate(tokens) if one.type == "heading_open"]
+    for start, end in zip(starts, [*starts[1:], None], strict=True):
+        if shown(tokens[start + 1]) == heading:
+            return tokens[start + 3 : end]
+    raise AssertionError(f"no {heading}")
+
+
+def prose(text, heading):
+    """What one reads below a heading, on one line."""
+    lines = " ".join(shown(one) for one in section(text, heading) if one.type == "inline")
+    return re.sub(r"\s+", " ", lines)
+
+
+def rows(text, heading):
+    """The table below a heading: its lines of cells, the heads first."""
+    lines = []
+    for token in section(text, heading):
+        if token.type == "tr_open":
+            lines.append([])
+        elif token.type == "inline" and token.level == 4 and lines:
+            lines[-1].append(shown(token).replace("\u00a0", " "))
+    return lines
+
+
+def test_the_hub_reads_every_score_from_the_card(tmp_path):
+    (tmp_path / "README.md").write_text(card.card(RECORD), encoding="utf-8")
+    results = ModelCard.load(tmp_path / "README.md").data.eval_results
+    assert [(one.metric_type, one.metric_name, one.metric_value) for one in results] == [
+        ("wer", "WER", 8.24), ("wer", "WER as served, 8-bit", 8.4), ("cer", "CER", 3.14),
+    ]  # fmt: skip
+    assert {(one.task_type, one.dataset_name, one.dataset_split, one.verified) for one in results} == {
+        ("automatic-speech-recognition", "svenska", "test", False)
+    }
+
+
+def test_the_hub_reads_what_the_model_is():
+    data = front(card.card({**RECORD, "license": "cc-by-4.0"}))
+    assert (data.language, data.license, data.model_name) == ("sv", "cc-by-4.0", "svenska")
+    assert (data.library_name, data.pipeline_tag) == ("transformers", "automatic-speech-recognition")
+    assert {"whisper", "whisper-flow", "automatic-speech-recognition"} <= set(data.tags)
+    assert data.metrics == ["wer", "cer"]
+
+
+def test_a_base_and_a_data_set_of_the_hub_are_metadata_and_links():
+    text = card.card({**BASED, "sources": {"KBLab/rixvox-v2": 300.0, "our-own": 2.0},
+                      "licences": {"KBLab/rixvox-v2": "CC-BY-4.0", "our-own": "not stated"}})  # fmt: skip
+    data = front(text)
+    assert (data.base_model, data.datasets) == ("KBLab/kb-whisper-tiny", ["KBLab/rixvox-v2"])
+    links = {one.attrs["href"] for one in walk(page(text)) if one.type == "link_open"}
+    assert {"https://huggingface.co/KBLab/kb-whisper-tiny", "https://huggingface.co/datasets/KBLab/rixvox-v2"} < links
+
+
+def test_the_scores_stand_under_the_data_set_where_it_is_the_only_one():
+    assert {one.dataset_type for one in front(card.card(BASED)).eval_results} == {"KBLab/rixvox-v2"}
+    assert {one.dataset_type for one in front(card.card(RECORD)).eval_results} == {"svenska"}
+
+
+def test_what_is_not_on_the_hub_is_no_metadata():
+    text = card.card({**BASED, "base": "sample-17", "base_is_local": True, "sources": {"sample": 1.0},
+                      "licences": {"sample": "CC0-1.0"}})  # fmt: skip
+    data = front(text)
+    assert (data.base_model, data.datasets) == (None, None)
+    assert "sample-17" in prose(text, "svenska")
+    assert "huggingface.co/sample" not in text
+
+
+def test_the_card_tells_all_in_its_order():
+    assert headings(card.card(RECORD)) == HEADINGS
+    assert headings(card.card(BASED)) == HEADINGS
+
+
+def test_the_card_is_made_from_the_record_as_json_holds_it():
+    assert card.card(json.loads(json.dumps(BASED))) == card.card(BASED)
+
+
+@pytest.mark.parametrize("evil", HOSTILE)
+def test_names_from_outside_break_neither_the_page_nor_the_metadata(evil):
+    record = {
+        **BASED, "name": evil, "sources": {evil: 3.0, "other": 1.0}, "licences": {evil: evil, "other": evil},
+        "wer_by_source": {evil: 9.0}, "base": evil, "base_is_local": True, "program": evil, "hardware": evil,
+        "forced": [evil, "another"], "run_id": evil,
+    }  # fmt: skip
+    told, text = " ".join(evil.split()), card.card(record)
+    assert headings(text) == [told, *HEADINGS[1:]]
+    assert rows(text, "Data")[1:] == [[told, "3.00 h", "9.0 %", told], ["other", "1.00 h", "not tested", told]]
+    assert rows(text, "How often it is wrong")[3] == [f"its base, {told}", "13.2 %", "12.0 to 14.5"]
+    assert [len(row) for row in rows(text, "Training")] == [7, 7, 7]
+    lists = [one.type for one in section(text, told)].count("list_item_open")
+    assert lists == 2
+    assert all(told in prose(text, heading) for heading in (told, "Hardware and carbon", "Where it comes from"))
+    data = front(text)
+    assert (data.model_name, data.co2_eq_emissions["hardware_used"]) == (told, told)
+    assert {one.dataset_name for one in data.eval_results} == {told}
+
+
+def test_a_model_from_nothing_has_no_base_in_its_table():
+    text = card.card(RECORD)
+    assert rows(text, "How often it is wrong") == [
+        ["", "WER", "95 % interval"],
+        ["this model", "8.2 %", "6.9 to 9.8"],
+        ["as served: CTranslate2, 8-bit", "8.4 %", "7.0 to 9.9"],
+        ["this model, capitals and punctuation counted", "11.5 %", "9.7 to 13.2"],
+    ]
+    assert "no base to compare with" in prose(text, "How often it is wrong")
+    assert "trained from nothing on 0.88 h" in prose(text, "svenska")
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "says"),
+    [(-4.97, 0.0005, "is more than chance would make (p = 0.0005)"), (0.2, 0.41, "cannot be told from chance")],
+)
+def test_a_base_stands_beside_the_model_and_chance_is_judged(difference, p, says):
+    found = {"difference": difference, "low": difference - 1, "high": difference + 1, "p": p}
+    text = card.card({**BASED, "against_baseline": found})
+    assert ["its base, KBLab/kb-whisper-tiny", "13.2 %", "12.0 to 14.5"] in rows(text, "How often it is wrong")
+    assert says in prose(text, "How often it is wrong")
+    assert f"{difference:+.1f} points" in prose(text, "How often it is wrong")
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"), [("basic", "basic normaliser"), ("lenient", "no figure compares"), ("verbatim", "`verbatim`")]
+)
+def test_the_card_says_what_counts_as_the_same_word(rule, says):
+    assert says in card.card({**RECORD, "scoring": rule})
+
+
+def test_a_release_that_was_forced_says_so_before_anything_else():
+    against = ["its WER of 13.5 % is not below its base's 13.2 %", "its times are 0.90 s off"]
+    text = card.card({**BASED, "forced": against})
+    first = section(text, "svenska")
+    assert first[0].type == "blockquote_open"
+    warning = [shown(one) for one in first[: [one.type for one in first].index("blockquote_close")] if one.children]
+    assert "did not pass" in warning[0]
+    assert "pushed by hand" in warning[0]
+    assert warning[1:] == against
+    assert section(card.card(BASED), "svenska")[0].type == "paragraph_open"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "speak for new speakers: they are drawn from the 212 speakers"),
+        ({}, "No speaker can be heard in two splits"),
+        ({"test_wer_ci_unit": "clip", "speakers": 9}, "clips of the 9 speakers of the test set, not for new speakers"),
+        ({"speakers_crossing": 1}, "not for new speakers. 1 speaker of the corpus can be heard in several splits"),
+        ({"speakers_crossing": None}, "not for new speakers. Whether a speaker can be heard in several splits is not"),
+        ({"test_wer_ci_unit": "clip", "speakers": 0, "corpus_speakers": 0}, "several splits is not known"),
+    ],
+)
+def test_the_card_says_whom_the_figures_speak_for(changes, says):
+    assert says in prose(card.card({**BASED, **changes}), "What the figures speak for")
+
+
+def test_what_was_never_measured_is_called_that_and_not_zero():
+    told = dict(rows(card.card({**RECORD, "wrong_language": None}), "How it behaves"))
+    assert told["clips it writes in another language"] == "not measured"
+    assert told["how far its times are off, in the median"] == "not measured"
+    assert told["words it invents where nobody speaks"] == "22.4 a minute"
+    assert told["WER at 30 s, as transformers and faster-whisper hear them"] == "21.9 %"
+    assert told["speech it writes in a second"] == "80 s"
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"sources": {"sample": 1.0}, "licences": {"sample": "CC0-1.0"}}, "synthetic speech"),
+        ({"base": None, "baseline_wer": None, "against_baseline": None}, "than it was taught in 0.88 h"),
+        ({"speakers": 19}, "tested on 19 speakers, too few"),
+        ({"speakers": 0}, "Who speaks is not known"),
+        ({"speakers_crossing": 2}, "learnt from people that it was tested on"),
+        ({"invented_words_per_minute": 1.6}, "words where nobody speaks, 1.6 a minute"),
+        ({"loops": 0.5}, "over and over in 0.5 %"),
+        ({"wrong_language": 1.5}, "another language in 1.5 %"),
+        ({"full_context_wer": 21.9}, "8.1 % at the clips' own length, 21.9 % at 30 s"),
+        ({"timestamp_error": None}, "never measured"),
+    ],
+)
+def test_a_limit_is_told_where_the_record_shows_it(changes, limit):
+    last = "Dialects, noises and subjects that are not in the test clips were not measured."
+    assert prose(card.card(BASED), "Limits") == last
+    found = [shown(one).replace("\u00a0", " ") for one in section(card.card({**BASED, **changes}), "Limits")
+             if one.type == "inline"]  # fmt: skip
+    assert len(found) == 2
+    assert limit in found[0]
+
+
+def test_the_whole_search_is_a_table_the_winner_first():
+    board = [trial(2, 8.1, batch_size=1024, warmup=0.1), trial(0, 9.0, "plateau", 600, batch_size=16, warmup=0.05)]
+    text = card.card({**RECORD, "leaderboard": board, "hyperparameters": {"learning_rate": 2.3456e-5}, "trials": 2})
+    assert rows(text, "Training") == [
+        ["trial", "learning rate", "weight decay", "batch size", "warmup", "validation WER", "95 % interval", "steps",
+         "ended"],
+        ["2", "0.004", "0.1", "1,024", "0.1", "8.1 %", "6.5 to 9.7", "1,000", "finished"],
+        ["0", "0.004", "0.1", "16", "0.05", "9.0 %", "7.2 to 10.8", "600", "plateau"],
+    ]  # fmt: skip
+    assert "1,000 steps with learning rate 2.35e-05" in prose(text, "Training")
+
+
+def test_a_trial_that_diverged_has_no_wer_in_the_table():
+    text = card.card({**RECORD, "leaderboard": [trial(1, 2.8), trial(0, None, "diverged", 80)]})
+    assert rows(text, "Training")[2] == ["0", "0.004", "0.1", "none", "", "80", "diverged"]
+
+
+def test_the_picture_of_the_training_is_in_the_card():
+    [picture] = [one for one in walk(section(card.card(RECORD), "Training")) if one.type == "image"]
+    assert picture.attrs["src"] == "training.png"
+    assert "2.8" in picture.content
+
+
+def test_carbon_is_reckoned_from_the_hours_and_the_watts():
+    """900 s at 20 W are 0.005 kWh; at 458 g a kWh that is 2.29 g."""
+    text = card.card(RECORD)
+    assert all(
+        told in prose(text, "Hardware and carbon") for told in ("0.25 h", "20 W", "0.005 kWh", "458 g", "2.29 g")
+    )
+    assert "assumed, not measured" in prose(text, "Hardware and carbon")
+    carbon = front(text).co2_eq_emissions
+    assert carbon["emissions"] == 2.29
+    assert (carbon["training_type"], carbon["hardware_used"]) == ("pre-training", "2 CPU cores")
+    assert "458 g/kWh" in carbon["source"]
+    large = front(card.card({**BASED, "watts": 4_000, "training_seconds": 3.6e6})).co2_eq_emissions
+    assert (large["emissions"], large["training_type"]) == (1_830_000, "fine-tuning")
+
+
+def blocks(text):
+    """The pieces of code below "How to use it": language and content."""
+    return [(one.info, one.content) for one in section(text, "How to use it") if one.type == "fence"]
+
+
+def test_a_model_on_the_hub_is_used_by_its_name_three_ways():
+    (kind, transformers), (_, faster), (shell, space) = blocks(card.card(BASED))
+    assert (kind, shell, space) == ("python", "sh", "MODEL_ID=asa/svenska python space/app.py\n")
+    for code in (transformers, faster):
+        compile(code, "card", "exec")
+        assert '"asa/svenska"' in code
+        assert len(code.split("\n")) <= 6
+    assert "ct2-int8" in faster
+    assert 'language="sv"' in faster
+
+
+def test_a_vocabulary_too_small_for_faster_whisper_is_read_by_the_engine():
+    text = card.card(RECORD)
+    assert "faster_whisper" not in text
+    assert ("sh", "MODEL_ID=FOLDER python space/transcriber.py speech.wav\n") in blocks(text)
+    assert "2,008 tokens" in prose(text, "How to use it")
+    assert "faster_whisper" in card.card({**RECORD, "vocabulary": 51_865})
+
+
+def test_what_the_card_says_of_transformers_works(base, tone, capsys):
+    code = blocks(card.card(RECORD))[0][1].replace("FOLDER", str(base))
+    exec(code.replace('"speech.wav"', "sound"), {"sound": tone(seconds=0.5)})  # a file would take ffmpeg
+    assert capsys.readouterr().out.endswith("\n")
+
+
+def test_what_the_card_says_of_faster_whisper_calls_it_rightly(monkeypatch, capsys):
+    import faster_whisper
+    import huggingface_hub
+
+    asked = []
+
+    class Model:
+        def __init__(self, folder):
+            asked.append(folder)
+
+        def transcribe(self, file, language):
+            asked.append((file, language))
+            return iter([type("Segment", (), {"text": " hej"})]), None
+
+    monkeypatch.setattr(faster_whisper, "WhisperModel", Model)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: f"/cache/{name}")
+    exec(blocks(card.card(BASED))[1][1], {})
+    exec(blocks(card.card({**BASED, "repo_id": None}))[1][1], {})
+    heard = ("speech.wav", "sv")
+    assert asked == ["/cache/asa/svenska/ct2-int8", heard, "FOLDER/ct2-int8", heard]
+    assert capsys.readouterr().out == " hej\n" * 2
+
+
+def test_the_card_tells_where_the_model_comes_from():
+    told = prose(card.card(RECORD), "Where it comes from")
+    assert all(
+        one in told for one in ("1795587941339144", "whisper-flow 0.1.0+abc", "2026-11-22 18:20 UTC", "format 2")
+    )
+    assert "0123456789abcdef" in prose(card.card(RECORD), "Data")
+
+
+def pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
+
+
+def test_the_picture_is_legible_on_any_page():
+    """Dark ink and a blue line on white of its own."""
+    found = pixels(card.curve(RECORD))
+    assert found.shape == (600, 1280, 3)
+    assert (found[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
+    assert Image.open(io.BytesIO(card.curve(RECORD))).convert("RGBA").getextrema()[3] == (255, 255)
+    assert (found.max(axis=2) < 100).sum() > 50  # the best WER, in ink
+    assert ((found[..., 2] - found[..., 0]) > 150).sum() > 1_000  # the line
+
+
+def test_the_picture_shows_the_wer_and_its_interval():
+    wide = [{**point(step, 20.0), "low": 1.0, "high": 39.0} for step in (100, 200)]
+    tight = [{**point(step, 20.0), "low": 19.0, "high": 39.0} for step in (100, 200)]
+    coloured = [int((pixels(card.curve({**RECORD, "curve": of})).min(axis=2) < 250).sum()) for of in (wide, tight)]
+    assert coloured[0] > 1.3 * coloured[1]
+    assert card.curve({**RECORD, "curve": wide}) != card.curve(RECORD)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [[], [point(40, 120.0)], [point(20, 50.0), {**point(40, 0.0), "validation_wer": None, "low": None, "high": None}]],
+    ids=["none", "one", "one that broke off"],
+)
+def test_a_short_training_has_a_picture_too(points):
+    assert pixels(card.curve({**RECORD, "curve": points})).shape == (600, 1280, 3)
+
+
+def test_the_picture_and_the_card_are_the_same_in_every_process():
+    code = (
+        "import hashlib, json, sys; from asr.release import card; record = json.load(sys.stdin)\n"
+        "for made in (card.curve(record), card.card(record).encode()): print(hashlib.sha256(made).hexdigest())"
+    )
+    flows = Path(card.__file__).parents[2]
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code], input=json.dumps(RECORD), capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": str(flows), "PYTHONHASHSEED": seed},
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    here = [hashlib.sha256(made).hexdigest() for made in (card.curve(RECORD), card.card(RECORD).encode())]
+    assert told == [here, here]

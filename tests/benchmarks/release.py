@@ -1,0 +1,66 @@
+"""What making and checking a release takes at whisper-small's size: seconds, and memory over what the imports take.
+
+    python tests/benchmarks/release.py
+
+A Whisper of whisper-small's geometry with random weights becomes a release in a process of its own, exactly as
+`evaluate` makes it: weights, processor, CTranslate2 in 8-bit integers, then each format is loaded back and hears three
+clips. The memory is the most that the process ever held (VmHWM) less what it held after its imports; the bar is twice
+the fp32 weights. The test set's scoring is not part of it, nor the push.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FLOWS = Path(__file__).parents[2] / "flows"
+sys.path[:0] = [str(FLOWS), str(Path(__file__).parent)]
+
+MAKE = """
+import json, re, sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import numpy as np, torch, transformers, ctranslate2, faster_whisper
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from asr.release import folder
+from asr.training import hearing, models
+
+def held(which):
+    return int(re.search(which + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+random = np.random.default_rng(0)
+sounds = [(0.1 * random.standard_normal(3 * 16_000)).astype(np.float32) for _ in range(3)]
+before, began = held("VmRSS"), time.perf_counter()
+folder.build(Path(sys.argv[3]), sys.argv[2], "sv")
+built, made = time.perf_counter() - began, held("VmHWM")
+faults = folder.faults(Path(sys.argv[3]), sounds, [""] * 3, "sv")
+took = time.perf_counter() - began
+weights = 4 * folder.parameters(Path(sys.argv[3]))
+print(json.dumps({"build_s": built, "check_s": took - built, "seconds": took, "build_bytes": made - before,
+                  "peak_bytes": held("VmHWM") - before, "weights_bytes": weights}))
+"""
+
+
+def main() -> None:
+    import geometry
+    from asr.training import models
+
+    with tempfile.TemporaryDirectory() as scratch:
+        source = models.save(Path(scratch, "source"), *geometry.build(geometry.SMALL, ["Klockan är halv åtta."]))
+        command = [sys.executable, "-c", MAKE, str(FLOWS), str(source), str(Path(scratch, "ready"))]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            sys.exit(ran.stderr)
+        told = json.loads(ran.stdout.splitlines()[-1])
+    for name, value in told.items():
+        print(f"{name:14s} {value / 2**20:10,.0f} MiB" if name.endswith("bytes") else f"{name:14s} {value:10.1f} s")
+    ratio = told["peak_bytes"] / told["weights_bytes"]
+    print(f"{'peak/weights':14s} {ratio:10.2f}")
+    print(json.dumps({"seconds": round(told["seconds"], 1), "peak_ratio": round(ratio, 2)}))
+
+
+if __name__ == "__main__":
+    main()
