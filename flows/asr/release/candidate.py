@@ -59,8 +59,8 @@ def facts(
         "clips_of": corpus["clips"],
         "corpus_speakers": corpus["speakers"],
         "speakers_crossing": corpus["speakers_crossing"],
-        "sources": corpus["sources"],
-        "licences": {source.called: source.licence or LICENCES.get(source.source, "not stated")
+        "sources": {shown(name, settings): hours for name, hours in corpus["sources"].items()},
+        "licences": {shown(source.called, settings): source.licence or LICENCES.get(source.source, "not stated")
                      for source in settings.corpus.mixed},
         "fingerprint": corpus["fingerprint"],
         "trials": len(board),
@@ -94,8 +94,15 @@ def make(
     exam.report["speakers_crossing"] = about["speakers_crossing"]
     faults = gate.faults(gate.checks(exam.report, settings.release))
     folder.write(ready / folder.COUNTS, gate.counts(exam.scores, settings.text.scoring))
-    folder.describe(ready, {**about, **exam.report, "faults": faults})
+    by_source = {shown(name, settings): wer for name, wer in exam.report["wer_by_source"].items()}
+    folder.describe(ready, {**about, **exam.report, "wer_by_source": by_source, "faults": faults})
     return exam
+
+
+def shown(name: str, settings: Settings) -> str:
+    """A source's name as strangers know it: its id, where it is a data set of the Hub without a name of its own."""
+    of = next(source for source in settings.corpus.mixed if source.called == name)
+    return of.id if of.source == "hub" and of.id and not of.name and not Path(of.id).is_absolute() else name
 
 
 def examine(

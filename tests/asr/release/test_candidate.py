@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from asr.release import candidate, engine, folder, gate
 from asr.scoring import behaviour
+from asr.settings import Corpus
 from asr.training import search
 from asr.training.search import Heard, Outcome, Point, Trial
 
@@ -106,6 +107,13 @@ def test_the_release_keeps_its_counts_by_sound_and_no_text(made, tmp_path_factor
     counts = gate.counts(exam.scores, "basic")
     assert len(counts["clips"]) == 16
     assert gate.known(counts, exam.scores, "basic") == exam.scores["served_word_errors"].tolist()
+
+
+def test_a_data_set_of_the_hub_goes_by_its_id_on_the_card(tiny):
+    hub, own = {"source": "hub", "id": "KBLab/rixvox-v2"}, {"source": "hub", "id": "a/b", "name": "tal"}
+    local = {"source": "folder", "path": "/somewhere"}
+    mixed = tiny.model_copy(update={"corpus": Corpus.model_validate({"sources": [hub, own, local]})})
+    assert [candidate.shown(one.called, mixed) for one in mixed.corpus.mixed] == ["KBLab/rixvox-v2", "tal", "folder"]
 
 
 def test_the_same_artifacts_give_the_same_bytes(made, tiny, base, tmp_path_factory):
