@@ -181,6 +181,7 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
   blockquote { flex: 1; font-size: 1.1rem; line-height: 1.45; margin: -.4rem 0 .9rem; }
   audio { width: 100%; height: 2.5rem; }
   pre { white-space: pre-wrap; }
+  p + pre { margin-top: .75rem; }
   footer { margin-top: 2rem; }
   .tip { position: fixed; padding: .3rem .6rem; border-radius: .5rem; pointer-events: none;
     background: var(--ink); color: var(--panel); font-size: .85rem; }

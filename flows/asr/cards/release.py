@@ -23,7 +23,7 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
     head = [
         ("Release", f"<code>{safe(name)}</code>", "now <code>released/latest</code>" if out.latest else "held back"),
         ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
-        ("Gate", f"<em>{faults} against it</em>" if faults else "passed", f"{len(out.checks)} checks"),
+        ("Gate", "<em>failed</em>" if faults else "passed", f"{faults} of {len(out.checks)} checks" if faults else ""),
         ("On the Hub", f"<code>{safe(made['repo_id'])}</code>" if made["pushed"] else "no", f"<code>{revision}</code>"),
     ]
     asked = [(mark(check), safe(check.name), safe(check.told)) for check in out.checks]
