@@ -177,14 +177,15 @@ def _speaks_for(record: Record) -> str:
 
 
 def _behaves(record: Record) -> str:
-    strange, off = record["wrong_language"], record["timestamp_error"]
+    strange, off, full = record["wrong_language"], record["timestamp_error"], record["context"] == "full"
+    trimmed, at_full = record["trimmed_context_wer"], record["full_context_wer"]
     lines = (
         ("words it invents where nobody speaks", f"{record['invented_words_per_minute']:.1f} a minute"),
         ("clips in which it repeats a phrase over and over", _percent(record["loops"])),
         ("clips it writes in another language", "not measured" if strange is None else _percent(strange)),
         ("how far its times are off, in the median", "not measured" if off is None else f"{off:.2f} s"),
-        ("WER at the clips' own length, as the Space hears them", _percent(record["trimmed_context_wer"])),
-        ("WER at 30 s, as transformers and faster-whisper hear them", _percent(record["full_context_wer"])),
+        (f"WER at the clips' own length{', as the Space hears them' * (not full)}", _percent(trimmed)),
+        (f"WER at 30 s, as transformers and faster-whisper{' and the Space' * full} hear them", _percent(at_full)),
         ("speech it writes in a second", f"{_number(1 / record['real_time_factor'])} s"),
     )
     return f"""{_table(("as served", ""), lines)}

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from asr.release import candidate, engine, folder, gate
-from asr.scoring import behaviour
+from asr.scoring import behaviour, rates
 from asr.settings import Corpus
 from asr.training import search
 from asr.training.search import Heard, Outcome, Point, Trial
@@ -59,14 +59,16 @@ def test_the_record_tells_of_the_corpus_and_the_scores(made, joined):
 
 
 class Engine:
-    """Stands in for the Space's: hears "tack" in everything, "tack tack" at 30 s of context, from 0.5 to 1.5 s."""
+    """Stands in for the Space's: hears "tack" in everything, at 30 s of context what `full` says, from 0.5 to 1.5 s."""
+
+    full = "tack tack"
 
     def __init__(self, folder):
         assert (folder / "ct2-int8" / "model.bin").is_file()
         self.context = "trimmed"
 
     def transcribe_batch(self, sounds):
-        return ["tack" if self.context == "trimmed" else "tack tack"] * len(sounds)
+        return ["tack" if self.context == "trimmed" else self.full] * len(sounds)
 
     def transcribe(self, sound):
         assert self.context == "trimmed"
@@ -78,15 +80,15 @@ def examined(tiny, base, speech, tmp_path, monkeypatch):
     """A function to the report on some test clips, with the times of their words, through that engine."""
     monkeypatch.setattr(engine, "load", lambda space: SimpleNamespace(Transcriber=Engine))
 
-    def examine(times=None):
-        clips = speech.split("test").select(range(4))
+    def examine(times=None, some=4, place="ready"):
+        clips = speech.split("test").select(range(some))
         if times:
             told = pa.array([[{"start": start, "end": end, "text": "x"}] for start, end in times])
             clips = datasets.Dataset(
                 clips.with_format("arrow")[:].drop_columns("segments").append_column("segments", told)
             )
             clips = clips.cast_column("audio", datasets.Audio(decode=False))
-        return candidate.examine(tmp_path, tiny, base, clips, SPACE, say=lambda line: None)
+        return candidate.examine(tmp_path / place, tiny, base, clips, SPACE, say=lambda line: None)
 
     return examine
 
@@ -143,6 +145,19 @@ def test_what_a_wer_does_not_tell_is_measured_on_the_release_as_served(examined)
     assert report["timestamp_error"] is None  # nobody knows when the sample's words are said
     assert report["real_time_factor"] > 0 and report["threads"] > 0
     assert report["test_hours"] == pytest.approx(exam.scores["seconds"].sum() / 3600)
+
+
+def test_a_release_that_needs_30_seconds_is_served_at_them(examined, monkeypatch):
+    """Beyond chance: with four clips nobody knows."""
+    monkeypatch.setattr(Engine, "full", "")  # nothing, where "tack" would be one word more
+    assert examined().report["context"] == "trimmed"
+    monkeypatch.setattr(
+        rates, "errors", lambda said, heard, *_: [rates.Errors(5, text == "tack", 0, 0, 9, 0) for text in heard]
+    )
+    report = examined(some=16, place="other").report
+    assert report["context"] == "full"
+    assert report["full_context_p"] < 0.05
+    assert report["served_wer"] == report["full_context_wer"] == 0 < report["trimmed_context_wer"]
 
 
 def test_where_times_are_known_the_served_ones_are_compared_with_them(examined):
