@@ -1,0 +1,162 @@
+"""What goes wrong with a push, and what the repo holds afterwards: a table of faults.
+
+    python tests/benchmarks/faults.py
+
+Against a small Hub on loopback each fault meets the push of a second release over a first. `holds` is what stands at
+main then: the old release, the new one, or a mixture; `lost` says whether the first can no longer be had at its tag,
+`leak` whether the token stands anywhere but in an Authorization header: in a request's path or body, in what was said,
+in the repo or in the release's folder. A push that was killed is a process of its own, and is then begun again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
+
+from asr import Refused, story  # noqa: E402
+
+story.quiet()
+import huggingface_hub  # noqa: E402
+from asr.release import folder, hub  # noqa: E402
+from asr.settings import Release  # noqa: E402
+from huggingface_hub import HfApi, constants  # noqa: E402
+from servers.writable_hub import User, WritableHub  # noqa: E402
+
+TOKEN, REPO = "hf_" + "geheim" * 5, "me/svenska"
+PUSH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from asr.release import hub
+from asr.settings import Release
+hub.push(Path(sys.argv[2]), Release(repo_id="me/svenska"), lambda there: "")
+"""
+Fault = Callable[[WritableHub], None]
+
+
+def fails(status: int, match: str, times: int = 2) -> Fault:
+    return lambda server: server.fail(times, status, match)
+
+
+FAULTS: dict[str, Fault] = {
+    "none": lambda server: None,
+    "429 on the commit, twice": fails(429, "^POST .*/commit/"),
+    "503 on the commit, twice": fails(503, "^POST .*/commit/"),
+    "503 on the upload, twice": fails(503, "^PUT "),
+    "503 on every commit": fails(503, "^POST .*/commit/", 99),
+    "401 on the commit": fails(401, "^POST .*/commit/", 99),
+    "402 on the commit": fails(402, "^POST .*/commit/", 99),
+    "403 on the commit": fails(403, "^POST .*/commit/", 99),
+    "404 on the commit": fails(404, "^POST .*/commit/", 99),
+    "409 on the commit": fails(409, "^POST .*/commit/", 1),
+    "412: somebody else's commit in between": lambda server: server.before_commit.append(
+        lambda repo: repo.commit({"config.json": b"theirs"})
+    ),
+    "an upload cut off after 1,000 bytes": lambda server: server.cut(1, "^PUT ", after=1000),
+    "a commit whose answer is lost": lambda server: server.lose(1, "^POST .*/commit/"),
+    "kill -9 at the commit": lambda server: None,
+    "kill -9 in the upload": lambda server: None,
+}
+
+
+def release(place: Path, run: str) -> Path:
+    path = place / f"svenska-{run}"
+    (path / "ct2-int8").mkdir(parents=True)
+    folder.write(path / "release.json", {
+        "format": 2, "run_id": run, "created": "2026-11-25T08:06:00+00:00", "served_wer": 9.0, "served_wer_ci": [8, 10],
+    })  # fmt: skip
+    folder.write(path / "test-counts.json", {"scoring": "basic", "clips": {}})
+    (path / "config.json").write_text("{}")
+    for name in ("model.safetensors", "ct2-int8/model.bin"):
+        (path / name).write_bytes(f"weights of {run} ".encode() * 20_000)
+    return path
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def push(path: Path) -> str:
+    try:
+        return "pushed" if hub.push(path, Release(repo_id=REPO), lambda there: "", lambda line: None).revision else "no"
+    except Refused as refused:
+        return str(refused)
+
+
+def killed(server: WritableHub, path: Path, home: Path, match: str) -> None:
+    """Push in a process that is killed as soon as a request of this kind has come."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", PUSH, str(ROOT / "flows"), str(path)],
+        env={**os.environ, **server.env(home, TOKEN)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    if match == "commit":
+        server.before_commit.append(lambda repo: os.kill(running.pid, signal.SIGKILL))
+    else:
+        server.cut(1, "^PUT ", after=1000)
+        while not any(asked.method == "PUT" for asked in server.asked) and running.poll() is None:
+            time.sleep(0.01)
+        running.kill()
+    running.wait()
+
+
+def row(name: str, fault: Fault, place: Path) -> dict[str, str]:
+    with WritableHub(place / "hub", {TOKEN: User("me")}) as server:
+        hub.api = lambda: HfApi(endpoint=server.url, token=TOKEN)
+        old, new = release(place, "17"), release(place, "18")
+        push(old)
+        repo = server.repo(REPO)
+        if name.startswith("kill"):
+            killed(server, new, place / "home", name.rsplit(" ", 1)[1])
+        else:
+            fault(server)
+        said = push(new)
+        there = repo.files()
+        there.pop(".gitattributes")
+        holds = {"old": files(old), "new": files(new)}
+        kept = repo.files("run-17")
+        kept.pop(".gitattributes")
+        told = [said.encode(), *there.values(), *files(new).values(), *(one.body for one in server.asked)]
+        told += [one.target.encode() for one in server.asked]
+        headers = [key.lower() for one in server.asked for key, value in one.headers.items() if TOKEN in value]
+        leak = any(TOKEN.encode() in one for one in told) or set(headers) - {"authorization"}
+        return {
+            "fault": name,
+            "holds": next((which for which, content in holds.items() if content == there), "MIXTURE"),
+            "commits": str(len(repo.commits()) - 2),
+            "lost": "LOST" if kept != files(old) else "no",
+            "leak": "LEAK" if leak else "no",
+            "said": said if len(said) < 70 else said[:67] + "...",
+        }
+
+
+def main() -> None:
+    huggingface_hub.get_token = lambda: TOKEN
+    constants.HF_HUB_DISABLE_XET = True
+    hub.FIRST_WAIT = 0.01
+    rows = []
+    for name, fault in FAULTS.items():
+        with tempfile.TemporaryDirectory() as place:
+            constants.HF_HUB_CACHE = str(Path(place) / "cache")
+            rows.append(row(name, fault, Path(place)))
+            print(
+                "  ".join(
+                    f"{value:{width}}" for value, width in zip(rows[-1].values(), (40, 8, 3, 5, 5, 0), strict=True)
+                )
+            )
+    bad = {word: sum(word in one.values() for one in rows) for word in ("MIXTURE", "LOST", "LEAK")}
+    told = {"faults": len(rows), "mixtures": bad["MIXTURE"], "lost": bad["LOST"], "leaks": bad["LEAK"]}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
