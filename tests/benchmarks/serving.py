@@ -1,0 +1,233 @@
+"""Serving side by side: the transformers pipeline as the original Space calls it, faster-whisper, and ours.
+
+    python tests/benchmarks/serving.py [small] [tiny] [long] [live] [gap] [--rounds N] [--seconds N] [--release FOLDER]
+
+Without a part, all. `small` and `tiny` hear one clip of 3 s with a Whisper of that geometry and random weights, all
+systems on one thread, all made to write the same number of tokens; the figures are CPU seconds, the systems take turns,
+the ratios are of medians. The pipeline is called as the original does, with its default of five beams; a row with one
+beam stands beside it. Our loops' second try is off, since random weights go round in loops (faster-whisper's fallback
+too). `long` is wall time for ten minutes of the sample's clips with pauses of 0.3 to 3 s, at tiny's geometry on all
+cores: faster-whisper's batched pipeline and ours, both with its detector of speech, each writing 7 tokens for a second
+of what it decodes. `live` plays the sample's clips to the page's live session in real time, with the release, and takes
+the delay from a word's end to its showing. `gap` is the release's own: WER as served less WER in floats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "space"), str(Path(__file__).parent)]
+
+from asr import story  # noqa: E402
+
+story.quiet()
+import geometry  # noqa: E402
+import numpy as np  # noqa: E402
+import soundfile  # noqa: E402
+import torch  # noqa: E402
+import transcriber as engine  # noqa: E402
+from asr.release import folder  # noqa: E402
+from asr.training import models  # noqa: E402
+
+RATE, TOKENS, TOKENS_A_SECOND, LONG = 16_000, 20, 7, 600.0
+SAMPLE = ROOT / "flows" / "sample" / "test"
+
+
+def clips() -> list[np.ndarray]:
+    """The sample's test clips."""
+    return [soundfile.read(path, dtype="float32")[0] for path in sorted(SAMPLE.glob("*.ogg"))]
+
+
+def made(shape: Any, place: Path) -> Path:
+    """A release with random weights."""
+    torch.manual_seed(0)
+    source = models.save(place / "source", *geometry.build(shape, ["Klockan är halv åtta och Åsa köper ägg."]))
+    folder.build(place / "ready", source, "sv")
+    folder.write(place / "ready" / folder.RECORD, {"format": 2, "language": "sv"})
+    return place / "ready"
+
+
+class Wrapped:
+    """A CTranslate2 model with another `generate`."""
+
+    def __init__(self, model: Any, generate: Callable[..., Any]) -> None:
+        self._model, self.generate = model, generate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def spent(clock: Callable[[], float], work: Callable[[], object]) -> float:
+    began = clock()
+    work()
+    return clock() - began
+
+
+def clip(shape: Any, rounds: int) -> dict[str, float]:
+    """CPU seconds for a clip of 3 s, by system."""
+    from faster_whisper import WhisperModel
+    from transformers import pipeline
+
+    sound = np.concatenate(clips()[:3])[: 3 * RATE]
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        ready = made(shape, Path(place))
+        original = pipeline("automatic-speech-recognition", model=str(ready))
+        plain = WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=1)
+        ours = engine.Transcriber(ready, threads=1)
+    ours._unlooped = lambda spoken, row, tokens, length: tokens
+    engine.MAX_LENGTH = 2 * TOKENS
+    wrote, generate = list[int](), plain.model.generate
+
+    def counted(*given: Any, **more: Any) -> Any:
+        results = generate(*given, **more)
+        wrote.append(len(results[0].sequences_ids[0]))
+        return results
+
+    plain.model = Wrapped(plain.model, counted)
+
+    def by_pipeline(**more: Any) -> None:
+        original(sound.copy(), generate_kwargs={"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, **more})
+
+    def by_faster_whisper(beams: int) -> None:
+        segments, _ = plain.transcribe(
+            sound, language="sv", beam_size=beams, temperature=0.0, max_new_tokens=TOKENS, without_timestamps=True
+        )
+        list(segments)
+
+    systems: dict[str, Callable[[], object]] = {
+        "pipeline, its 5 beams": lambda: by_pipeline(num_beams=5),
+        "pipeline, 1 beam": lambda: by_pipeline(num_beams=1),
+        "faster-whisper int8, 1 beam": lambda: by_faster_whisper(1),
+        "ours, 1 beam": lambda: list(ours.segments(sound, words=False)),
+        "ours, with words and their times": lambda: ours.transcribe(sound),
+    }
+    for work in systems.values():
+        work()  # warm
+    times = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, work in systems.items():
+            times[name].append(spent(time.process_time, work))
+    print(f"faster-whisper wrote {min(wrote)} to {max(wrote)} tokens, the others {TOKENS}")
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def long(rounds: int) -> dict[str, float]:
+    """Wall seconds for ten minutes with pauses, and what each decoded."""
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    random, parts, seconds = np.random.default_rng(0), list[np.ndarray](), 0.0
+    said = clips()
+    while seconds < LONG:
+        parts += [said[len(parts) // 2 % len(said)], np.zeros(int(random.uniform(0.3, 3.0) * RATE), np.float32)]
+        seconds += sum(map(len, parts[-2:])) / RATE
+    sound, cores = np.concatenate(parts), len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as place:
+        ready = made(geometry.TINY, Path(place))
+        batched = BatchedInferencePipeline(
+            WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=cores)
+        )
+        ours = engine.Transcriber(ready, threads=cores)
+    ours._unlooped = lambda spoken, row, tokens, length: tokens
+    generate = ours._model.generate
+
+    def as_many(features: Any, prompts: Any, **options: Any) -> Any:
+        """So many tokens for each second of the longest sound in a batch."""
+        length = 2 * math.ceil(TOKENS_A_SECOND * features.shape[2] / 100)
+        return generate(features, prompts, **{**options, "max_length": length})
+
+    ours._model = Wrapped(ours._model, as_many)
+    systems: dict[str, Callable[[], object]] = {
+        "faster-whisper, batched": lambda: list(
+            batched.transcribe(
+                sound, language="sv", beam_size=1, batch_size=8, temperature=0.0, without_timestamps=True,
+                max_new_tokens=TOKENS_A_SECOND * 30,
+            )[0]
+        ),
+        "ours": lambda: list(ours.segments(sound, words=False)),
+    }  # fmt: skip
+    times: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, work in systems.items():
+            times[name].append(spent(time.perf_counter, work))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def live(release: Path, seconds: float) -> dict[str, float]:
+    """The median delay of a word in a live session, in the first and in the last quarter of it."""
+    from live import Session
+
+    ours = engine.Transcriber(release, threads=len(os.sched_getaffinity(0)))
+    plan, parts, now, words = list[float](), list[np.ndarray](), 0.0, 0
+    for sound in clips():
+        if now > seconds:
+            break
+        plan += [now + word.end for segment in ours.transcribe(sound).segments for word in segment.words]
+        parts += [sound, np.zeros(RATE, np.float32)]
+        now += len(sound) / RATE + 1
+    stream, session, step = np.concatenate(parts), Session(ours), RATE // 4
+    began, delays = time.monotonic(), list[float]()
+    for at in range(0, len(stream), step):
+        wait = began + (at + step) / RATE - time.monotonic()
+        time.sleep(max(0.0, wait))
+        session.add(stream[at : at + step])
+        shown = len(session.firm) + len(session.tail)
+        passed = time.monotonic() - began
+        delays += [passed - end for end in plan[words:shown]]
+        words = max(words, min(shown, len(plan)))
+    quarter = max(1, len(delays) // 4)
+    return {
+        "median": statistics.median(delays), "first quarter": statistics.median(delays[:quarter]),
+        "last quarter": statistics.median(delays[-quarter:]), "words shown": len(delays), "words spoken": len(plan),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", default=["small", "tiny", "long", "live", "gap"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=300.0, help="of the live session")
+    parser.add_argument("--release", type=Path, default=Path("released/latest"), help="for live and gap")
+    given = parser.parse_args()
+    told: dict[str, float] = {}
+
+    def show(part: str, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            print(f"{part:6s} {name:34s} {value:10.3f}", flush=True)
+
+    for part, shape in (("small", geometry.SMALL), ("tiny", geometry.TINY)):
+        if part in given.parts:
+            took = clip(shape, given.rounds)
+            show(part, took)
+            mine = took["ours, 1 beam"]
+            told[f"{part}_ratio"] = round(took["pipeline, its 5 beams"] / mine, 2)
+            if part == "small" or "small" not in given.parts:
+                told["faster_whisper_ratio"] = round(took["faster-whisper int8, 1 beam"] / mine, 2)
+    if "long" in given.parts:
+        took = long(max(1, given.rounds // 2))
+        show("long", took)
+        told["long_ratio"] = round(took["faster-whisper, batched"] / took["ours"], 2)
+    if "gap" in given.parts:
+        record = json.loads((given.release / "release.json").read_text(encoding="utf-8"))
+        told["served_wer_gap"] = round(record["served_wer"] - record["test_wer"], 3)
+        show("gap", {"WER points": told["served_wer_gap"]})
+    if "live" in given.parts:
+        delays = live(given.release, given.seconds)
+        show("live", delays)
+        told["live_delay_s"] = round(delays["median"], 2)
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()
