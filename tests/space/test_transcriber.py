@@ -1,6 +1,7 @@
 """What the engine promises, at the edges. Whether the words are right is for a trained model to show."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -36,15 +37,30 @@ class Decoder:
     def __init__(self, tokens):
         self.tokens, self.asked = tokens, []
 
+    def encode(self, features):
+        return features
+
+    def align(self, features, start, tokens, frames, **_):
+        """Every token lasts as long, a step of 20 ms at least, and is the surer the later it comes."""
+        self.aligned = SimpleNamespace(start=start, frames=frames)
+        results = []
+        for said, length in zip(tokens, frames, strict=True):
+            steps = [at * (length // 2) // len(said) for at in range(len(said) + 1)]
+            odds = [(at + 1) / len(said) for at in range(len(said))]
+            results.append(SimpleNamespace(alignments=list(enumerate(steps)), text_token_probs=odds))
+        return results
+
     def generate(self, features, prompts, **options):
-        self.asked.append(SimpleNamespace(shape=features.shape, prompts=prompts, **options))
-        return [SimpleNamespace(sequences_ids=[self.tokens])] * len(prompts)
+        self.asked.append(SimpleNamespace(shape=list(features.shape), prompts=prompts, **options))
+        tries = self.tokens if isinstance(self.tokens[0], list) else [self.tokens]
+        return [SimpleNamespace(sequences_ids=[tries[min(len(self.asked), len(tries)) - 1]])] * len(prompts)
 
 
 @pytest.fixture
 def says(transcriber, monkeypatch):
-    def say(text):
-        decoder = Decoder(transcriber._tokenizer.encode(text, add_special_tokens=False).ids)
+    def say(*texts):
+        """The first text at the first try, ... and the last one from then on."""
+        decoder = Decoder([transcriber._tokenizer.encode(text, add_special_tokens=False).ids for text in texts])
         monkeypatch.setattr(transcriber, "_model", decoder)
         return decoder
 
@@ -76,12 +92,170 @@ def test_the_model_is_prompted_in_its_language_on_the_clips_own_frames(transcrib
     assert asked.max_length <= 448
 
 
-def test_thirty_seconds_are_one_window(transcriber, says):
+def test_thirty_seconds_are_one_window_of_at_most_as_many_tokens_as_a_decoder_has(transcriber, says):
     decoder = says("ja")
-    noise = np.random.default_rng(0).normal(0, 0.1, 30 * RATE).astype(np.float32)
-    assert len(transcriber.transcribe(noise).segments) == 1
+    transcriber._hear([np.random.default_rng(0).normal(0, 0.1, 30 * RATE).astype(np.float32)])
     assert decoder.asked[0].shape == [1, 80, 3000]
     assert decoder.asked[0].max_length == 448
+
+
+def test_no_batch_has_the_frames_that_ctranslate2_would_encode_twice(transcriber, speech):
+    mels = [np.zeros((80, frames), np.float32) for frames in range(100, 200)]
+    assert 160 not in {engine._stack([one]).shape[2] for one in mels}
+
+
+def test_words_have_times_within_their_segment_in_order_and_are_the_text(transcriber, speech):
+    for sound in speech[:6]:
+        heard = transcriber.transcribe(sound)
+        for segment in heard.segments:
+            assert " ".join(word.text for word in segment.words) == segment.text
+            times = [segment.start, *(time for word in segment.words for time in (word.start, word.end)), segment.end]
+            assert times == sorted(times)
+            assert all(type(time) is float for time in times)
+            assert all(0 <= word.confidence <= 1 for word in segment.words)
+            assert 0 <= segment.confidence <= 1
+
+
+def test_words_are_cut_at_spaces_and_punctuation_joins_its_word(transcriber, speech, says):
+    decoder = says(" Åtta ägg , på  ön !")
+    (segment,) = transcriber.transcribe(speech[0]).segments
+    assert [word.text for word in segment.words] == ["Åtta", "ägg ,", "på", "ön !"]
+    assert decoder.aligned.start == transcriber._prompt
+    assert decoder.aligned.frames == [len(speech[0]) // 160]
+    assert segment.words[0].confidence < segment.words[-1].confidence <= 1
+    assert segment.words[0].confidence < segment.confidence < segment.words[-1].confidence
+
+
+def test_words_cost_one_alignment_and_texts_alone_none(transcriber, speech, says):
+    decoder = says(" ja")
+    assert transcriber.transcribe_batch(speech[:2]) == ["ja", "ja"]
+    assert [segment.words for segment in transcriber.segments(speech[0], words=False)] == [()]
+    assert not hasattr(decoder, "aligned")
+
+
+def test_long_speech_is_cut_to_what_a_subtitle_holds(transcriber):
+    texts = [f"Ord{at}{'.' if at % 8 == 7 else ''}" for at in range(60)]
+    words = tuple(engine.Word(at / 2, at / 2 + 0.4, text, 1.0) for at, text in enumerate(texts))
+    parts = engine._parts(words)
+    assert [word for part in parts for word in part] == list(words)
+    assert all(part[-1].end - part[0].start <= 7 for part in parts)
+    assert all(len(" ".join(word.text for word in part)) <= 84 for part in parts)
+    assert sum(part[-1].text.endswith(".") for part in parts) >= len(parts) / 2
+
+
+def test_segments_come_before_the_whole_sound_is_decoded(transcriber, speech, says):
+    decoder = says("ja")
+    sound = np.concatenate([np.pad(sentence, (0, RATE)) for sentence in speech])
+    segments = transcriber.segments(sound)
+    assert next(segments).text == "ja"
+    assert len(decoder.asked) == 1
+    assert len(list(segments)) == len(speech) - 1
+    assert len(decoder.asked) < len(speech)  # the others in batches
+
+
+def test_a_window_is_no_longer_than_the_release_knows(release, speech):
+    told = {"language": "sv", "longest_seconds": 6}
+    (release / "release.json").write_text(json.dumps(told))
+    sound = np.concatenate([np.pad(sentence, (0, RATE // 5)) for sentence in speech])
+    windows = list(engine._windows(sound, Transcriber(release).longest))
+    assert max(end - start for start, end in windows) <= 6 * RATE
+    assert all(one[1] <= other[0] for one, other in pairwise(windows))
+
+
+def test_speech_across_the_spans_in_which_it_is_looked_for_is_heard_once(speech, monkeypatch):
+    sound = np.concatenate([np.pad(sentence, (0, RATE)) for sentence in speech])
+    whole = list(engine._windows(sound, 30.0))
+    monkeypatch.setattr(engine, "SPANS", (7 * RATE, 9 * RATE))
+    spans = list(engine._windows(sound, 30.0))
+    assert len(whole) == len(speech) <= len(spans) <= len(speech) + 2
+    assert all(one[1] <= other[0] for one, other in pairwise(spans))
+    assert sum(end - start for start, end in spans) == pytest.approx(sum(end - start for start, end in whole), rel=0.1)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.3])
+@pytest.mark.parametrize("seconds", [0.5, 4, 40])
+def test_noise_has_no_words(transcriber, seconds, level):
+    noise = np.random.default_rng(0).uniform(-level, level, int(seconds * RATE)).astype(np.float32)
+    assert transcriber.transcribe(noise).text == ""
+
+
+def test_faint_speech_is_heard(transcriber, speech, says):
+    says("ja")
+    assert [transcriber.transcribe(sound * 0.01).text for sound in speech[:3]] == ["ja"] * 3
+
+
+def test_a_decode_that_loops_is_tried_again_without_its_repetition(transcriber, speech, says):
+    decoder = says("tack för maten " * 5, "tack för maten")
+    assert transcriber.transcribe(speech[0]).text == "tack för maten"
+    first, again = decoder.asked
+    assert not hasattr(first, "no_repeat_ngram_size")
+    assert again.no_repeat_ngram_size > 1
+    assert again.repetition_penalty > 1
+    assert again.shape[0] == 1
+
+
+def test_a_decode_that_loops_all_the_same_is_cut(transcriber, speech, says):
+    says("Hej, " + "tack för maten " * 5 + "då")
+    heard = transcriber.transcribe(speech[0])
+    assert heard.text == "Hej, tack för maten då"
+    assert [word.text for word in heard.segments[0].words] == heard.text.split()
+    assert transcriber.transcribe_batch([speech[0]]) == [heard.text]
+
+
+@pytest.mark.parametrize("text", ["nej nej nej", "tre tre tre tre", "hej hej hallå hej hej"])
+def test_what_people_do_say_over_and_over_is_no_loop(transcriber, speech, says, text):
+    decoder = says(text)
+    assert transcriber.transcribe(speech[0]).text == text
+    assert len(decoder.asked) == 1
+
+
+def test_beams_and_full_context_are_the_releases_and_the_users_choice(release, speech):
+    told = {"language": "sv", "context": "full"}
+    (release / "release.json").write_text(json.dumps(told))
+    transcriber = Transcriber(release)
+    assert (transcriber.context, transcriber.beam) == ("full", 1)
+    transcriber.beam = 3
+    transcriber._model = decoder = Decoder(transcriber._tokenizer.encode(" ja", add_special_tokens=False).ids)
+    transcriber.transcribe(speech[0])
+    assert decoder.asked[0].shape == [1, 80, 3000]
+    assert decoder.asked[0].beam_size == 3
+    assert decoder.aligned.frames == [len(speech[0]) // 160]
+
+
+TALK = engine.Transcript(
+    "Hej & <hå>. Ja.",
+    (
+        engine.Segment(0.5, 2.25, "Hej & <hå>.", (engine.Word(0.5, 0.9, "Hej", 0.5), engine.Word(1, 2.0, "&", 1.0))),
+        engine.Segment(3661.007, 3662, "Ja."),
+    ),
+    3700.0,
+    "sv",
+)
+
+
+def test_a_transcript_is_written_as_text_subtitles_and_json():
+    assert engine.render(TALK, "txt") == "Hej & <hå>.\nJa.\n"
+    srt = "1\n00:00:00,500 --> 00:00:02,250\nHej & <hå>.\n\n2\n01:01:01,007 --> 01:01:02,000\nJa.\n"
+    assert engine.render(TALK, "srt") == srt
+    assert engine.render(TALK, "vtt").startswith("WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nHej &amp; &lt;hå&gt;.\n\n")
+    told = json.loads(engine.render(TALK, "json"))
+    assert set(told) == {"text", "language", "seconds", "segments"}
+    assert told["segments"][0]["words"][0] == {"start": 0.5, "end": 0.9, "text": "Hej", "confidence": 0.5}
+    nothing = engine.Transcript("", (), 1.0, "sv")
+    assert [engine.render(nothing, form) for form in ("txt", "srt", "vtt")] == ["", "", "WEBVTT\n"]
+
+
+def test_a_plain_whisper_is_run_by_transformers_without_words(release, speech):
+    shutil.rmtree(release / "ct2-int8")
+    (release / "release.json").unlink()
+    generation = json.loads((release / "generation_config.json").read_text(encoding="utf-8"))
+    (release / "generation_config.json").write_text(json.dumps({**generation, "language": "swedish"}))
+    transcriber = Transcriber(release)
+    assert (transcriber.language, transcriber.context, transcriber.release) == ("sv", "full", {})
+    heard = transcriber.transcribe(speech[0])
+    assert heard.text
+    assert heard.segments[0].words == ()
+    assert transcriber.transcribe_batch([speech[0]]) == [heard.text]
 
 
 def test_a_long_sound_is_cut_at_its_pauses(transcriber, speech, says):
@@ -223,12 +397,22 @@ def test_the_newest_release_here_is_found_before_the_one_beside_the_program(monk
 
 def test_a_hub_model_is_had_at_its_revision(monkeypatch, tmp_path):
     asked = []
+    (tmp_path / "ct2-int8").mkdir()
     fake = lambda model, **options: asked.append((model, options["revision"])) or str(tmp_path)  # noqa: E731
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     monkeypatch.setenv("MODEL_ID", "someone/whisper-sv")
     monkeypatch.setenv("MODEL_REVISION", "abc123")
     assert locate() == tmp_path
     assert asked == [("someone/whisper-sv", "abc123")]
+
+
+def test_the_weights_are_had_only_where_the_hub_model_is_not_converted(monkeypatch, tmp_path):
+    asked = []
+    fake = lambda model, **options: asked.append(options["allow_patterns"]) or str(tmp_path)  # noqa: E731
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
+    monkeypatch.setenv("MODEL_ID", "someone/whisper-sv")
+    assert locate() == tmp_path
+    assert [any("safetensors" in pattern for pattern in patterns) for patterns in asked] == [False, True]
 
 
 def test_a_model_that_cannot_be_had_is_told_in_one_line(monkeypatch):
@@ -251,5 +435,13 @@ def test_the_command_prints_a_text_a_file_and_fails_on_a_bad_one(tiny_release, c
     alone = capsys.readouterr().out
     assert engine.main([str(tmp_path / "missing.wav"), str(clip)]) == 1
     both = capsys.readouterr()
-    assert both.out == f"{clip}: {alone}"
+    assert both.out == f"{clip}: {' '.join(alone.split())}\n"
     assert both.err == f"{tmp_path / 'missing.wav'}: there is no such file\n"
+
+
+def test_the_command_writes_subtitles(tiny_release, clip, monkeypatch, capsys):
+    monkeypatch.setenv("MODEL_ID", str(tiny_release))
+    assert engine.main([str(clip), "--format", "srt", "--beam", "2"]) == 0
+    assert capsys.readouterr().out.startswith("1\n00:00:00,000 --> ")
+    with pytest.raises(SystemExit, match="2"):
+        engine.main([str(clip), "--beam", "0"])
