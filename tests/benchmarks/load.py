@@ -2,8 +2,8 @@
 
     python tests/benchmarks/load.py [--clients 50] [--seconds 120] [--release released/latest]
 
-The Space runs in a process of its own as a user starts it. Each client is `gradio_client`, sends the sample's test clips
-one after the other for the whole time, and takes "queue full" for an answer (and waits a second). `failed` counts every
+The Space runs in a process of its own as a user starts it. Each client is `gradio_client`, sends the sample's test
+clips one after the other all the time, and takes "queue full" for an answer (and waits a second). `failed` counts every
 other answer that is not a text. `/health` is asked five times a second beside them; `memory_growth_mb` is the server's
 memory at the end less that after the first quarter, when everything was used once.
 """

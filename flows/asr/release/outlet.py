@@ -73,8 +73,6 @@ def _theirs(
     repo = str(hub.check(settings.release).repo_id)
     with hub.told(f"[release] repo_id: {repo}"):
         fetched = hub.patiently(
-            lambda: hub.api().snapshot_download(
-                repo, revision=there.revision, ignore_patterns=[f"{folder.SERVED}/*", folder.RECORD]
-            )
+            lambda: hub.api().snapshot_download(repo, revision=there.revision, ignore_patterns=f"{folder.SERVED}/*")
         )
     return candidate.rival(fetched, settings, corpus.split("test"), dict(space), say)

@@ -111,6 +111,22 @@ def test_the_release_keeps_its_counts_by_sound_and_no_text(made, tmp_path_factor
     assert gate.known(counts, exam.scores, "basic") == exam.scores["served_word_errors"].tolist()
 
 
+def test_a_model_hears_as_much_at_once_as_it_was_taught(tiny, made, tmp_path):
+    def asked(base=None, **training):
+        training = tiny.training.model_copy(update={"quiet_seconds": 0.5, **training})
+        model = tiny.model.model_copy(update={"base": base})
+        return candidate.longest(tiny.model_copy(update={"training": training, "model": model}), 4.0)
+
+    assert asked() == 4.5
+    assert asked(context="packed") is None
+    assert asked("openai/whisper-small") is None  # it knows 30 s
+    folder.write(tmp_path / "release.json", {"longest_seconds": 9.0})
+    assert asked(str(tmp_path)) == 9.0
+    folder.write(tmp_path / "release.json", {"longest_seconds": 2.0})
+    assert asked(str(tmp_path)) == 4.5
+    assert made[1]["longest_seconds"] > 1
+
+
 def test_a_data_set_of_the_hub_goes_by_its_id_on_the_card(tiny):
     hub, own = {"source": "hub", "id": "KBLab/rixvox-v2"}, {"source": "hub", "id": "a/b", "name": "tal"}
     local = {"source": "folder", "path": "/somewhere"}
