@@ -121,7 +121,8 @@ class Transcriber:
 
     `threads`: CPU threads, 0 for CTranslate2's own choice. `release` is what the flow wrote down about the
     release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound, or "full", always
-    30 s of them. `longest` is how many seconds are heard at once: 30, or the release's `longest_seconds`. `beam` is how
+    30 s of them. `longest` is how many seconds are heard at once: 30, or the release's `longest_seconds`.
+    `peak` is the loudness that each window is brought to, for a release that knows but one. `beam` is how
     many texts are weighed at once, 1 for the likeliest token each time. A folder without `ct2-int8/` is somebody's
     plain Whisper: transformers runs it, slower and without words. Raises ValueError, in one line that names the file,
     where the folder is neither.
@@ -151,6 +152,7 @@ class Transcriber:
         self.context: Literal["trimmed", "full"] = "trimmed" if held else "full"
         # A model from nothing loses itself in sounds longer than it was trained on.
         self.longest = float(min(LONGEST_WINDOW, max(SHORTEST_WINDOW, self.release.get("longest_seconds") or np.inf)))
+        self.peak: float | None = self.release.get("peak")
         self.beam = 1
         generation = folder / "generation_config.json"
         self._aligned = generation.is_file() and bool(_json(generation).get("alignment_heads"))
@@ -327,6 +329,8 @@ class Transcriber:
 
     def _log_mels(self, sound: np.ndarray) -> np.ndarray:
         """(mel, frames) float32, one frame a hop as in training: faster-whisper's own padding would add one."""
+        if self.peak and (loudest := np.abs(sound).max()):
+            sound = sound * np.float32(self.peak / loudest)
         sound = np.pad(sound, (0, max(0, SHORTEST - len(sound))))
         return self._features(sound, padding=0)[:, : WINDOW // HOP]
 

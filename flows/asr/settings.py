@@ -181,7 +181,6 @@ class Training(Table):
 
     # What is done to a clip before it is seen.
     quiet_seconds: Real = Field(0.5, le=5)  # at most, added before and after a clip in half of the draws
-    quieter: Real = Field(0.0, le=60)  # decibels, at most, that a clip is made quieter
     frequency_masks: Whole = 1  # SpecAugment: bands of up to MASK_BINS mel bins silenced
     time_masks: Whole = 0  # and stretches of up to MASK_FRAMES frames
     speed: Real = Field(0.0, le=0.5)  # spoken up to so much faster or slower, and higher or lower with it

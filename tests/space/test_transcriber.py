@@ -282,6 +282,15 @@ def test_a_long_sound_without_pauses_is_cut_all_the_same(transcriber, speech, sa
     assert all(one.end <= other.start for one, other in pairwise(segments))
 
 
+def test_a_release_that_knows_one_loudness_hears_every_sound_at_it(transcriber, speech, monkeypatch):
+    monkeypatch.setattr(transcriber, "peak", 0.5)
+    loud, quiet = (transcriber._log_mels(speech[0] * level) for level in (np.float32(1), np.float32(0.01)))
+    np.testing.assert_allclose(loud, quiet, atol=1e-3)
+    assert np.isfinite(transcriber._log_mels(np.zeros(RATE, np.float32))).all()
+    monkeypatch.setattr(transcriber, "peak", None)
+    assert np.abs(transcriber._log_mels(speech[0]) - transcriber._log_mels(speech[0] * np.float32(0.01))).max() > 0.5
+
+
 def test_a_batch_gives_each_its_own_text_in_the_given_order(transcriber, speech):
     half, whole = RATE // 2, RATE
     sounds = [speech[0][:whole], speech[1][: 2 * whole], np.zeros(whole, np.float32), speech[2][:whole]]

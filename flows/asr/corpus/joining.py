@@ -107,9 +107,6 @@ def _summary(clips: pd.DataFrame, rejected: pd.DataFrame, shards: Sequence[Shard
         "fingerprint": fingerprint(shards),
         "clips": {split: int((clips["split"] == split).sum()) for split in SPLITS},
         "split_hours": {split: hours(clips[clips["split"] == split]) for split in SPLITS},
-        "longest": float(clips.loc[clips["split"] == "train", "seconds"].max())
-        if len(clips)
-        else 0.0,  # of train, seconds
         "sources": {one.called: hours(clips[clips["source"] == one.called]) for one in corpus.mixed},  # in hours
         "speakers": int(known["speaker"].nunique()),
         "speakers_crossing": int((known.groupby("speaker")["split"].nunique() > 1).sum()),

@@ -78,14 +78,6 @@ def quiet_edges(features: np.ndarray, most: float, random: np.random.Generator) 
     return np.concatenate([quiet[:, :before], features, quiet[:, before:]], axis=1), before / FRAMES_PER_SECOND
 
 
-def quieter(features: np.ndarray, most: float, random: np.random.Generator) -> np.ndarray:
-    """The log-mels of the same sound up to `most` decibels quieter: Whisper's scale has 40 of them to one.
-
-    A microphone may be far away; a corpus that was recorded at one level does not show that.
-    """
-    return np.maximum(features - np.float32(random.uniform(0, most) / 40), np.float32(LOWEST))
-
-
 def floor(features: np.ndarray) -> float:
     """What digital silence is in a clip's log-mels."""
     return max(float(features.max()) - RANGE, LOWEST)

@@ -135,8 +135,6 @@ class Examples:
         else:
             features, words = clips.features(draw.clips[0]), self._words(draw)
         features, before = augmentation.quiet_edges(features, training.quiet_seconds, random)
-        if training.quieter:
-            features = augmentation.quieter(features, training.quieter, random)
         features = augmentation.mask(features, training.frequency_masks, training.time_masks, random)
         with_times = random.random() < training.timestamps_share
         tokens = self._tokens([one.moved(before) for one in words], with_times, random)

@@ -11,6 +11,7 @@ from asr.release import candidate, engine, folder, gate
 from asr.scoring import behaviour, rates
 from asr.settings import Corpus
 from asr.training import search
+from asr.training.examples import Sounds
 from asr.training.search import Heard, Outcome, Point, Trial
 
 SPACE = json.loads(engine.capture())
@@ -111,20 +112,21 @@ def test_the_release_keeps_its_counts_by_sound_and_no_text(made, tmp_path_factor
     assert gate.known(counts, exam.scores, "basic") == exam.scores["served_word_errors"].tolist()
 
 
-def test_a_model_hears_as_much_at_once_as_it_was_taught(tiny, made, tmp_path):
+def test_what_a_model_from_nothing_was_taught_is_all_it_knows(tiny, made, speech, tmp_path):
+    train = Sounds(speech.split("train"))
+
     def asked(base=None, **training):
         training = tiny.training.model_copy(update={"quiet_seconds": 0.5, **training})
         model = tiny.model.model_copy(update={"base": base})
-        return candidate.longest(tiny.model_copy(update={"training": training, "model": model}), 4.0)
+        return candidate.taught(tiny.model_copy(update={"training": training, "model": model}), train)
 
-    assert asked() == 4.5
-    assert asked(context="packed") is None
-    assert asked("openai/whisper-small") is None  # it knows 30 s
-    folder.write(tmp_path / "release.json", {"longest_seconds": 9.0})
-    assert asked(str(tmp_path)) == 9.0
-    folder.write(tmp_path / "release.json", {"longest_seconds": 2.0})
-    assert asked(str(tmp_path)) == 4.5
-    assert made[1]["longest_seconds"] > 1
+    told = asked()
+    assert told["longest_seconds"] == pytest.approx(max(train.seconds) + 0.5)
+    assert 0.3 < told["peak"] < 0.8
+    assert asked(context="packed").keys() == {"peak"}
+    assert asked("openai/whisper-small") == asked(str(tmp_path)) == {}  # they know more
+    folder.write(tmp_path / "release.json", {"longest_seconds": 9.0, "peak": 0.1})
+    assert asked(str(tmp_path)) == told | {"longest_seconds": 9.0}
 
 
 def test_a_data_set_of_the_hub_goes_by_its_id_on_the_card(tiny):
