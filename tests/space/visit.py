@@ -9,10 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import soundfile
+from typing import Any
 
 APP = Path(__file__).parents[2] / "space" / "app.py"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -23,22 +22,25 @@ SPEAKING = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 PATIENCE = 20_000  # milliseconds
+TABS = ("transcribe", "live", "teach", "about")
 
 
 @contextmanager
-def serve(release: Path) -> Iterator[str]:
-    """`python space/app.py` on a free port; gives its URL."""
+def serve(release: Path, log: Path | None = None, **environment: str) -> Iterator[str]:
+    """`python space/app.py` on a free port; gives its URL. What it prints goes to `log`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"MODEL_ID": str(release), "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    env = os.environ | {"MODEL_ID": str(release), "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"} | environment
     env.pop("GRADIO_SERVER_NAME", None)
-    process = subprocess.Popen([sys.executable, str(APP)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    printed = Path(log or os.devnull).open("w+b")  # noqa: SIM115
+    process = subprocess.Popen([sys.executable, str(APP)], env=env, stdout=printed, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
             if process.poll() is not None:
-                raise RuntimeError(f"the Space ended: {process.communicate()[0].decode()}")
+                printed.seek(0)
+                raise RuntimeError(f"the Space ended: {printed.read().decode()}")
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=5).close()
                 break
@@ -49,69 +51,77 @@ def serve(release: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.wait(timeout=10)
+        printed.close()
 
 
-@dataclass(frozen=True)
-class Visit:
-    """What a visitor saw."""
+@dataclass
+class Visitor:
+    """A browser with the page open, and what went wrong there."""
 
-    text: str  # in the text field
-    message: str  # an error that popped up
-    about: str  # the model
-    errors: list[str]  # of the console, and answers that failed
-    foreign: list[str]  # requests that left for elsewhere
-    overflow: int  # pixels by which the page is wider than the window
+    page: Any
+    url: str
+    errors: list[str] = field(default_factory=list)  # of the console, and answers that failed
+    foreign: list[str] = field(default_factory=list)  # requests that left for elsewhere
+
+    @property
+    def overflow(self) -> int:
+        """Pixels by which the page is wider than the window."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab").nth(TABS.index(name)).click()
+
+    def upload(self, *files: Path) -> None:
+        """Give files to Transcribe, and wait until each has its text or its trouble."""
+        self.page.locator("#files input[type=file]").set_input_files(files)
+        self.page.locator("#result .paper:is(.wrong, :has(.foot))").nth(len(files) - 1).wait_for()
+
+    def record(self, where: str, seconds: float) -> None:
+        self.page.locator(f"{where} .record-button").click()
+        self.page.wait_for_timeout(1000 * seconds)
+
+    def stop(self, where: str) -> None:
+        self.page.locator(f"{where} .stop-button").first.click()
+
+    def read(self, where: str) -> str:
+        return str(self.page.locator(where).inner_text())
+
+    def lines(self) -> list[str]:
+        """The transcribed segments."""
+        return list(self.page.locator("#result li p").all_inner_texts())
+
+    def shoot(self, file: Path) -> None:
+        self.page.screenshot(path=file, full_page=True)
 
 
-def visit(url: str, sound: Path, shot: Path, *, speak: bool = False, width: int = 1100, dark: bool = False) -> Visit:
-    """Upload a sound, or speak it (a 48 kHz WAV) into the microphone; wait for the text or an error.
-
-    Screenshots go to `shot`-empty.png and `shot`-done.png.
-    """
+@contextmanager
+def visit(
+    url: str, *, speak: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
+) -> Iterator[Visitor]:
+    """Open the page; the microphone speaks the 48 kHz WAV `speak`, again and again."""
     from playwright.sync_api import sync_playwright
 
-    flags = QUIET + ([*SPEAKING, f"--use-file-for-fake-audio-capture={sound}"] if speak else [])
-    errors: list[str] = []
-    foreign: list[str] = []
+    flags = QUIET + ([*SPEAKING, f"--use-file-for-fake-audio-capture={speak}"] if speak else [])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         page = browser.new_page(
             viewport={"width": width, "height": 844},
             color_scheme="dark" if dark else "light",
             permissions=["microphone"] if speak else [],
+            locale=locale,
         )
         page.set_default_timeout(PATIENCE)
-        page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("response", lambda answer: errors.append(f"{answer.status} {answer.url}") if not answer.ok else None)
+        seen = Visitor(page, url)
+        page.on("console", lambda line: seen.errors.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        page.on(
+            "response",
+            lambda got: None if got.ok or got.status == 304 else seen.errors.append(f"{got.status} {got.url}"),
+        )
         ours = (f"{url}/", "data:", "blob:")
-        page.on("request", lambda asked: None if asked.url.startswith(ours) else foreign.append(asked.url))
+        page.on("request", lambda asked: None if asked.url.startswith(ours) else seen.foreign.append(asked.url))
         page.goto(url)
-        page.locator("#text textarea").wait_for()
-        page.screenshot(path=f"{shot}-empty.png", full_page=True)
-        if speak:
-            page.get_by_role("button", name="Record", exact=True).click()
-            page.wait_for_timeout(1000 * soundfile.info(sound).duration + 500)
-            page.screenshot(path=f"{shot}-recording.png", full_page=True)
-            page.get_by_role("button", name="Stop", exact=True).first.click()
-        else:
-            page.get_by_role("button", name="Upload file").click()
-            page.locator("#sound input[type=file]").set_input_files(sound)
-        page.wait_for_function(
-            "document.querySelector('#text textarea').value || document.querySelector('.toast-body')"
-        )
-        toast = page.locator(".toast-body")
-        message = toast.inner_text() if toast.count() else ""
-        page.wait_for_timeout(500)  # for the waveform to be drawn
-        page.screenshot(path=f"{shot}-done.png", full_page=True)
-        seen = Visit(
-            text=page.locator("#text textarea").input_value(),
-            message=message,
-            about=page.locator("#model").inner_text(),
-            errors=errors,
-            foreign=foreign,
-            overflow=page.evaluate("document.documentElement.scrollWidth - window.innerWidth"),
-        )
+        page.locator("#files input[type=file]").wait_for(state="attached")
+        yield seen
         browser.close()
-    return seen

@@ -1,0 +1,124 @@
+"""Which model this is and how far to trust it; whatever the release does not tell is left out."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from wording import LANGUAGES, WORDS, tell
+
+SOUNDS = (".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm")
+
+
+def both(key: str, /, **values: object) -> str:
+    """HTML with the wording in each language, of which the page shows the reader's."""
+    texts = []
+    for place, language in enumerate(LANGUAGES):
+        ours = {name: value[place] if isinstance(value, tuple) else value for name, value in values.items()}
+        texts.append(f'<span lang="{language}">{html.escape(tell(key, language, **ours))}</span>')
+    return "".join(texts)
+
+
+def model(release: dict[str, Any], where: str = "", revision: str | None = None) -> str:
+    """HTML about the release; `where` is the Hub id it came from."""
+    return _rate(release) + _facts(release, where, revision)
+
+
+def number(value: float) -> tuple[str, str]:
+    """
+    >>> number(5.654)
+    ('5.7', '5,7')
+    """
+    return f"{value:.1f}", f"{value:.1f}".replace(".", ",")
+
+
+def percent(value: float) -> str:
+    return both("percent", rate=number(value))
+
+
+def _rate(release: dict[str, Any]) -> str:
+    rate, interval = release.get("test_wer"), release.get("test_wer_ci")
+    if rate is None:
+        return f"<p>{both('unmeasured')}</p>"
+    parts = [f'<div class="rate"><strong>{percent(rate)}</strong><span>{both("wer")}</span></div>']
+    base = release.get("baseline_wer")
+    if interval:
+        rows = [("this_model", rate, interval)]
+        rows += [("baseline", base, release.get("baseline_wer_ci") or (base, base))] if base is not None else []
+        highest = max(high for _, _, (_, high) in rows)
+        full = next(end for end in (10, 20, 50, 100, 1e9) if highest < end)  # the scale's end, in percent
+        parts.append(
+            f'<div class="bars">{"".join(_bar(*row, 100 / full) for row in rows)}'
+            f'<span></span><div class="ends" aria-hidden="true"><span>0</span><span>{full:.0f}\u00a0%</span></div>'
+            "</div>"
+        )
+    count = [wording.format(count=f"{rate:.0f}") for wording in WORDS["roughly" if rate >= 1 else "under_one"]]
+    clips = release.get("clips")
+    on = tuple(wording.format(clips=clips) for wording in WORDS["measured_on"]) if clips else ("", "")
+    told = [both("of_hundred", wrong=tuple(count), where=on)]
+    if interval:
+        others = "other_speakers" if release.get("test_wer_ci_unit") == "speaker" else "other_clips"
+        told.append(both(others, low=number(interval[0]), high=number(interval[1])))
+    if base is not None:
+        told.append(both("before", rate=number(base)))
+    return "".join(parts) + f"<p>{' '.join(told)}</p>"
+
+
+def _bar(key: str, rate: float, interval: tuple[float, float], scale: float) -> str:
+    low, high = interval
+    kind = "bar base" if key == "baseline" else "bar"
+    return (
+        f'<span>{both(key)}</span><div class="{kind}" aria-hidden="true"><i style="left:{low * scale:.1f}%;'
+        f'width:{max(0.0, high - low) * scale:.1f}%"></i><u style="left:{rate * scale:.1f}%"></u></div>'
+        f"<b>{percent(rate)}</b>"
+    )
+
+
+def _facts(release: dict[str, Any], where: str, revision: str | None) -> str:
+    facts = [("model", html.escape(str(release.get("name", "unnamed"))))]
+    for key, name in (("run_id", "run"), ("sources", "sources"), ("licences", "licences")):
+        if value := release.get(key):
+            facts.append((name, html.escape(_listed(value))))
+    if release.get("created"):
+        facts.insert(1, ("made", html.escape(str(release["created"])[:10])))
+    if release.get("hours"):
+        facts.append(("speech", both("hours", hours=number(release["hours"]))))
+    if release.get("served_wer") is not None:
+        facts.append(("served_wer", percent(release["served_wer"])))
+    if revision:
+        facts.append(("revision", f"<code>{html.escape(revision[:12])}</code>"))
+    if where:
+        link = f"https://huggingface.co/{html.escape(where)}" + (f"/tree/{html.escape(revision)}" if revision else "")
+        facts.append(("card", f'<a href="{link}" rel="noopener" target="_blank">{html.escape(where)}</a>'))
+    return f"<dl>{''.join(f'<div><dt>{both(key)}</dt><dd>{value}</dd></div>' for key, value in facts)}</dl>"
+
+
+def _listed(value: Any) -> str:
+    """A text, or a list or table of them."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name}: {one}" if isinstance(one, str | int | float) else str(name) for name, one in value.items()
+        )
+    return ", ".join(map(_listed, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def program() -> str:
+    """How a program asks; the page puts its own address in."""
+    python = """from gradio_client import Client, handle_file
+
+client = Client("<b data-origin></b>")
+heard = client.predict(handle_file("speech.wav"), api_name="/transcribe")
+print(heard["text"], heard["segments"][0]["start"])"""
+    shell = """url=<b data-origin></b>/gradio_api
+path=$(curl -sF files=@speech.wav $url/upload | cut -d'"' -f2)
+event=$(curl -s $url/call/transcribe -H 'Content-Type: application/json' \\
+  -d '{"data": [{"path": "'$path'", "meta": {"_type": "gradio.FileData"}}]}' | cut -d'"' -f4)
+curl -sN $url/call/transcribe/$event"""
+    return (
+        f"<h2>{both('program')}</h2><p>{both('program_lead')}</p><pre tabindex=0><code>{python}</code></pre>"
+        f"<pre tabindex=0><code>{shell}</code></pre><p><a href='health'><code>/health</code></a> {both('health')}</p>"
+    )
+
+
+ORIGIN = """for (const one of element.querySelectorAll('[data-origin]'))
+  one.textContent = location.origin + location.pathname.replace(/\\/$/, '');"""

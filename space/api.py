@@ -1,0 +1,41 @@
+"""What a program calls."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+import sounds
+from parts import why
+from transcriber import Transcriber
+
+
+def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
+    """Hidden parts of the page, so that a file comes in by the same door as a visitor's."""
+
+    def transcribe(sound: str | None) -> dict[str, Any]:
+        """Write down what is said in an audio or video file: text, language, seconds, segments and words with times
+        in seconds and confidence from 0 to 1."""
+        try:
+            heard = transcriber.transcribe(sounds.hear(sound))
+            if not heard.text:
+                raise sounds.Unheard("wordless")
+        except ValueError as error:
+            raise gr.Error(why(error, "en"), print_exception=False) from None
+        segments = [
+            {"start": one.start, "end": one.end, "text": one.text, "confidence": round(one.confidence, 3)}
+            for one in heard.segments
+        ]
+        words = [asdict(word) for one in heard.segments for word in one.words]
+        return {
+            "text": heard.text,
+            "language": heard.language,
+            "seconds": heard.seconds,
+            "segments": segments,
+            "words": words,
+        }
+
+    sound = gr.Audio(type="filepath", visible=False, label="Sound")
+    heard = gr.JSON(visible=False, label="Transcript")
+    gr.Button(visible=False).click(transcribe, sound, heard, api_name="transcribe", **engine)

@@ -1,0 +1,69 @@
+"""The tab where a visitor mends a text and, by an explicit tick, gives it away with its clip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import about
+import gradio as gr
+import results
+import sounds
+from parts import html, why
+from teaching import LETTERS, LONGEST, Lessons, plain
+from transcriber import Transcriber
+from wording import language_of, tell
+
+
+def classroom(
+    transcriber: Transcriber, lessons: Lessons, t: gr.I18n, engine: dict[str, Any]
+) -> tuple[gr.Audio, gr.Textbox]:
+    where = "where_hub" if lessons.repo else "where_folder"
+    place = lessons.repo or lessons.folder.name
+    html(f'<p class="lead">{about.both("teach_lead")}</p>')
+    clip = gr.Audio(
+        sources=["microphone", "upload"], type="filepath", label=t("clip"), editable=False, buttons=[],
+        elem_id="clip", elem_classes="sound",
+        waveform_options=gr.WaveformOptions(waveform_color="#9db4d6", waveform_progress_color="#2563eb"),
+    )  # fmt: skip
+    said = gr.Textbox(
+        label=t("correction"), placeholder=t("correction_hint"), lines=3, max_length=LETTERS, elem_id="said",
+        elem_classes="field", interactive=True,
+    )  # fmt: skip
+    consent = gr.Checkbox(label=t("consent"), elem_id="consent", elem_classes="tick", container=False)
+    html(f'<p class="small">{about.both(where, where=place)}</p>')
+    give = gr.Button(t("give"), variant="primary", elem_id="give", elem_classes="act")
+    answer = html(elem_id="answer")
+    quiet: dict[str, Any] = {"api_visibility": "private"}
+
+    def hear(path: str | None, request: gr.Request) -> tuple[str, str]:
+        try:
+            return transcriber.transcribe(sounds.hear(path)).text, ""
+        except ValueError as error:
+            return "", results.wrong(why(error, language_of(request)))
+
+    def keep(path: str | None, text: str, agreed: bool, request: gr.Request) -> tuple[Any, Any, Any, str]:
+        language = language_of(request)
+        unchanged = (gr.skip(), gr.skip(), gr.skip())
+        if not agreed:
+            return *unchanged, results.wrong(tell("no_consent", language))
+        if not path:
+            return *unchanged, results.wrong(tell("no_clip", language))
+        if not plain(text):
+            return *unchanged, results.wrong(tell("no_text", language))
+        if len(text) > LETTERS:
+            return *unchanged, results.wrong(tell("long_text", language))
+        try:
+            sound = sounds.hear(path)
+            if (seconds := len(sound) / sounds.RATE) > LONGEST:
+                return *unchanged, results.wrong(tell("long_clip", language, seconds=seconds))
+            name = lessons.keep(sound, text)
+        except ValueError as error:
+            return *unchanged, results.wrong(why(error, language))
+        except OSError:
+            return *unchanged, results.wrong(tell("full", language))
+        return None, "", False, results.good(tell("thanks", language, name=name))
+
+    gr.on([clip.stop_recording, clip.upload], hear, clip, [said, answer], **quiet, **engine)
+    gr.on([clip.start_recording, clip.clear], lambda: ("", ""), None, [said, answer], **quiet)
+    give.click(keep, [clip, said, consent], [clip, said, consent, answer], **quiet)
+    return clip, said

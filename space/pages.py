@@ -1,0 +1,215 @@
+"""The page: four tabs, and the API beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import about
+import gradio as gr
+import live
+import results
+import sounds
+from api import api
+from classroom import classroom
+from look import SCRIPT, WAVE
+from parts import html, microphone, why
+from teaching import LONGEST, Lessons
+from transcriber import Transcriber, Transcript, render
+from wording import LANGUAGES, SPOKEN, language_of, tell, translations
+
+WAITING = 32  # requests in the queue; the next is told that it is full
+SPEAKERS = 8  # at once in Live
+KEPT = 3600  # seconds before a sound is deleted, and between looks for them
+PACE = 0.3  # seconds between two pictures of a growing text
+STREAM = 0.5  # seconds of sound that Live sends at once
+EXAMPLES = Path(__file__).parent / "examples"
+
+Picture = tuple[str, str, Any, Any]  # status, result, and for Teach: clip, text
+
+
+def page(
+    transcriber: Transcriber, lessons: Lessons | None = None, where: str = "", revision: str | None = None
+) -> gr.Blocks:
+    """The whole page. `where` is the model's id on the Hub, if it came from there."""
+    engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 1}  # it uses every core for one
+    quiet: dict[str, Any] = {"api_visibility": "private", "queue": True}
+    t = translations()
+
+    with gr.Blocks(
+        title=f"{SPOKEN.get(transcriber.language, ['Any'])[0]} speech to text", delete_cache=(KEPT, KEPT)
+    ) as blocks:
+        spoken_here = SPOKEN.get(transcriber.language, (transcriber.language,) * 2)
+        heading = f"<h1>{about.both('title', language=spoken_here)}</h1><p>{about.both('lead')}</p>"
+        html(f'<div class="masthead">{WAVE}<div>{heading}</div></div>', elem_id="masthead")
+        with gr.Tabs() as tabs:
+            with gr.Tab(t("transcribe"), id="transcribe"):
+                with gr.Row(equal_height=True):
+                    spoken = microphone(t("microphone"), elem_id="sound")
+                    files = gr.File(
+                        label=t("files"), file_count="multiple", file_types=["audio", "video"], height=170,
+                        elem_id="files", elem_classes="drop", buttons=[], min_width=280,
+                    )  # fmt: skip
+                html(f'<p class="small">{about.both("limits", **sounds.limits())}</p>')
+                status = html(elem_id="status")
+                nothing = results.empty(about.both("empty"), about.both("empty_more"))
+                result = html(nothing, elem_id="result", js_on_load=SCRIPT)
+            with gr.Tab(t("live"), id="live"):
+                html(f'<p class="lead">{about.both("live_lead")}</p>')
+                stream = microphone(t("microphone"), streaming=True, elem_id="stream")
+                words = html(results.empty(about.both("live_empty")), elem_id="words", elem_classes="live")
+            with gr.Tab(t("teach"), id="teach"):
+                if lessons is None:
+                    html(f'<p class="lead">{about.both("teach_off")}</p>')
+                clip, said = classroom(transcriber, lessons, t, engine) if lessons else (gr.State(), gr.State())
+            with gr.Tab(t("about"), id="about"):
+                html(about.model(transcriber.release, where, revision), elem_id="model")
+                examples = _examples(t)
+                html(about.program(), elem_id="program", js_on_load=about.ORIGIN)
+
+        def show(given: str | list[str] | None, request: gr.Request) -> Iterator[Picture]:
+            yield from _show(transcriber, given, language_of(request))
+
+        seen = [status, result, clip, said]
+        listening: dict[str, Any] = {"show_progress": "full", "show_progress_on": status, **engine, **quiet}
+        heard = spoken.stop_recording(show, spoken, seen, **listening)
+        heard.then(lambda: None, None, spoken, show_progress="hidden", **quiet)  # ready for the next
+        files.upload(show, files, seen, **listening)
+        gr.on(
+            [spoken.start_recording, spoken.clear, files.clear], lambda: ("", nothing), None, [status, result], **quiet
+        )
+        for button, path in examples:
+            tried = button.click(lambda: gr.Tabs(selected="transcribe"), None, tabs, **quiet)
+            tried.then(_example(transcriber, path), None, seen, **listening)
+
+        session = gr.State(None)
+        slots: dict[str, Any] = {
+            "concurrency_id": "live",
+            "concurrency_limit": SPEAKERS,
+            "show_progress": "hidden",
+            **quiet,
+        }
+        stream.start_recording(
+            lambda: (live.Session(transcriber), results.live([], [])),
+            None,
+            [session, words],
+            show_progress="hidden",
+            **quiet,
+        )
+        stream.stream(_hear_live, [stream, session], words, stream_every=STREAM, **slots)
+        stream.stop_recording(_finish, [session, words], words, **quiet, show_progress="hidden")
+
+        api(transcriber, engine)
+    blocks.i18n_words = t
+    return blocks.queue(max_size=WAITING, default_concurrency_limit=4)
+
+
+def _show(transcriber: Transcriber, given: str | list[str] | None, language: str) -> Iterator[Picture]:
+    """Every file's text as it grows, and at last the clip for Teach, where there was one short file."""
+    paths = [given] if isinstance(given, str) else given or []
+    if not paths:
+        yield "", results.wrong(tell("missing", language)), gr.skip(), gr.skip()
+        return
+    if len(paths) > sounds.FILES:
+        yield (
+            tell("failed", language),
+            results.wrong(tell("too_many", language, files=sounds.FILES)),
+            gr.skip(),
+            gr.skip(),
+        )
+        return
+    began, failed, seconds, shown = time.monotonic(), 0, 0.0, ""
+    for path in paths:
+        title = _title(path, language)
+        yield results.status(tell("opening", language, name=title)), shown, gr.skip(), gr.skip()
+        added, transcript = "", None
+        try:
+            for picture in _read(transcriber, path, title, language):
+                line, added, transcript = picture
+                yield line, shown + added, gr.skip(), gr.skip()
+            shown += added
+            seconds += transcript.seconds if transcript else 0.0
+        except ValueError as error:
+            failed += 1
+            shown += results.wrong(why(error, language), title)
+    took = about.number(time.monotonic() - began)[LANGUAGES.index(language)]
+    line = tell("done", language, total=results.clock(seconds), took=took)
+    if failed:
+        some = tell("done_some", language, failed=failed, files=len(paths))
+        line = some if failed < len(paths) else tell("failed", language)
+    lesson = (gr.skip(), gr.skip())
+    if len(paths) == 1 and not failed and seconds <= LONGEST:
+        lesson = (paths[0], transcript.text if transcript else "")
+    yield results.status(line), shown, *lesson
+
+
+def _read(
+    transcriber: Transcriber, path: str | None, title: str, language: str
+) -> Iterator[tuple[str, str, Transcript]]:
+    """The status, the result's HTML and what of the transcript there is, as often as there is something to see."""
+    sound = sounds.hear(path)
+    total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, []
+    shown = results.opening(path or "", title, language)
+    for part in transcriber.segments(sound):
+        parts.append(part)
+        shown += results.segment(part, language)
+        if time.monotonic() < due:
+            continue
+        due = time.monotonic() + PACE
+        left = (time.monotonic() - began) * (total / part.end - 1) if part.end else 0.0
+        heard = tell("hearing", language, name=title, heard=results.clock(part.end), total=results.clock(total))
+        more = tell("left", language, left=results.clock(left + 0.999)) if part.end < total - 1 else ""
+        yield results.status(heard, more, part.end / total), shown, _transcript(transcriber, parts, total)
+    if not parts:
+        raise sounds.Unheard("wordless")
+    transcript = _transcript(transcriber, parts, total)
+    yield results.status(title, "", 1.0), shown + results.closing(transcript, title, render, language), transcript
+
+
+def _transcript(transcriber: Transcriber, parts: list[Any], seconds: float) -> Transcript:
+    text = " ".join(part.text for part in parts)
+    return Transcript(text, tuple(parts), round(seconds, 2), transcriber.language)
+
+
+def _title(path: str | None, language: str) -> str:
+    name = Path(path).name if path else ""
+    return tell("recording", language) if not name or name == "audio.wav" else name
+
+
+def _example(transcriber: Transcriber, path: Path) -> Any:
+    def show(request: gr.Request) -> Iterator[Picture]:
+        yield from _show(transcriber, str(path), language_of(request))
+
+    return show
+
+
+def _examples(t: gr.I18n) -> list[tuple[gr.Button, Path]]:
+    found = sorted(path for path in EXAMPLES.glob("*") if path.suffix.lower() in about.SOUNDS)
+    if not found:
+        return []
+    html(f'<h2 class="head">{about.both("examples")}</h2>')
+    with gr.Row(elem_classes="examples"):
+        return [(gr.Button(path.stem.replace("_", " "), size="md"), path) for path in found]
+
+
+def _hear_live(path: str | None, session: live.Session | None, request: gr.Request) -> Any:
+    if path is None or session is None:
+        return gr.skip()
+    try:
+        session.add(sounds.decode(path, 60))
+    except sounds.Unheard:
+        pass  # a piece without a sound
+    finally:
+        Path(path).unlink(missing_ok=True)
+    if session.seconds > live.LONGEST:
+        return results.wrong(tell("live_full", language_of(request), minutes=f"{live.LONGEST / 60:g}"))
+    return results.live(session.firm, session.tail)
+
+
+def _finish(session: live.Session | None, shown: str) -> str:
+    if session is None:
+        return shown
+    session.finish()
+    return results.live(session.firm, [])

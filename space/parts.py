@@ -1,0 +1,38 @@
+"""Pieces that the tabs share."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+import sounds
+from wording import tell
+
+logger = logging.getLogger(__name__)
+
+
+def html(value: str = "", **more: Any) -> gr.HTML:
+    return gr.HTML(value, apply_default_css=False, **more)
+
+
+def microphone(label: Any, **more: Any) -> gr.Audio:
+    return gr.Audio(
+        sources=["microphone"],
+        type="filepath",
+        label=label,
+        buttons=["download"],  # the other one, share, sends the sound away
+        editable=False,
+        elem_classes="sound",
+        min_width=280,
+        waveform_options=gr.WaveformOptions(waveform_color="#9db4d6", waveform_progress_color="#2563eb"),
+        **more,
+    )
+
+
+def why(error: ValueError, language: str) -> str:
+    """What the page says about a file that could not be heard."""
+    if isinstance(error, sounds.Unheard):
+        return tell(error.key, language, **error.values)
+    logger.warning("a file could not be heard: %s", type(error).__name__)
+    return tell("broken", language)

@@ -1,0 +1,93 @@
+"""What was heard, as HTML: only ever added to, so that a growing text costs the browser its new words alone."""
+
+from __future__ import annotations
+
+import html
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from wording import tell
+
+UNSURE = ((0.9, ""), (0.75, "u1"), (0.5, "u2"), (0.0, "u3"))  # at least so sure, and how it is underlined
+FORMS = {"txt": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
+
+
+def opening(path: str | Path, title: str, language: str) -> str:
+    """The head of a file's result; `closing` ends it, after its segments."""
+    label = html.escape(tell("recording", language))
+    source = "gradio_api/file=" + quote(str(path))
+    return (
+        f'<article class="paper"><h2>{html.escape(title)}</h2>'
+        f'<audio controls preload="metadata" aria-label="{label}" src="{html.escape(source)}"></audio>'
+        f'<ol aria-label="{html.escape(tell("segments", language))}">'
+    )
+
+
+def segment(part: Any, language: str) -> str:
+    """A sentence with its time, its words underlined by how unsure they are."""
+    spoken = " ".join(word(one, language) for one in part.words) if part.words else html.escape(part.text)
+    time = clock(part.start)
+    return (
+        f'<li data-from="{part.start:.2f}" data-to="{part.end:.2f}"><button type="button" data-at="{part.start:.2f}"'
+        f' aria-label="{html.escape(tell("play", language, time=time))}">{time}</button><p>{spoken}</p></li>'
+    )
+
+
+def word(one: Any, language: str) -> str:
+    kind = next(kind for least, kind in UNSURE if one.confidence >= least)
+    sure = tell("sure", language, percent=round(100 * one.confidence))
+    return f'<span class="{kind}" title="{sure}">{html.escape(one.text.strip())}</span>'
+
+
+def closing(transcript: Any, title: str, render: Callable[[Any, str], str], language: str) -> str:
+    """The text to take along, in every form; the page holds it, so the server keeps no file of it."""
+    stem = Path(title).stem or "text"
+    takes = "".join(
+        f'<a download="{html.escape(stem)}.{form}" href="data:{kind};charset=utf-8;base64,'
+        f'{b64encode(render(transcript, form).encode()).decode()}">{form.upper()}</a>'
+        for form, kind in FORMS.items()
+    )
+    doubtful = any(one.confidence < UNSURE[0][0] for part in transcript.segments for one in part.words)
+    legend = f'<p class="small">{html.escape(tell("legend", language))}</p>' if doubtful else ""
+    return (
+        f'</ol><div class="foot" role="group" aria-label="{html.escape(tell("take", language))}">{takes}'
+        f'<button type="button" data-copy>{html.escape(tell("copy", language))}</button>{legend}</div></article>'
+    )
+
+
+def wrong(message: str, title: str = "") -> str:
+    head = f"<h2>{html.escape(title)}</h2>" if title else ""
+    return f'<article class="paper wrong" role="alert">{head}<p>{html.escape(message)}</p></article>'
+
+
+def good(message: str) -> str:
+    return f'<article class="paper good" role="status"><p>{html.escape(message)}</p></article>'
+
+
+def status(left: str, right: str = "", part: float | None = None) -> str:
+    """A line on how it goes; `part` of 1 is done."""
+    bar = "" if part is None else f'<progress value="{part:.3f}" aria-label="{html.escape(left)}"></progress>'
+    told = f'<span role="status">{html.escape(left)}</span><span>{html.escape(right)}</span>'
+    return f'<div class="status">{told}{bar}</div>'
+
+
+def live(firm: list[str], tail: list[str]) -> str:
+    said = html.escape(" ".join(firm)), html.escape(" ".join(tail))
+    return f'<div class="paper"><p class="words"><span aria-live="polite">{said[0]}</span> <i>{said[1]}</i></p></div>'
+
+
+def empty(title: str, more: str = "") -> str:
+    return f'<div class="empty"><b>{title}</b><p>{more}</p></div>'
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(7.6), clock(754), clock(3661)
+    ('0:07', '12:34', '1:01:01')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

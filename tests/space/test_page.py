@@ -1,0 +1,238 @@
+"""The page's parts without a browser: what it tells of a model, what it keeps, how Live decides."""
+
+import csv
+import time
+from dataclasses import dataclass
+
+import about
+import live
+import numpy as np
+import pytest
+import results
+import sounds
+import teaching
+import wording
+from asr.corpus import folder
+
+RATE = 16_000
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [
+        ({}, "Nobody has measured"),
+        ({"test_wer": 0.4}, "fewer than 1 wrong."),
+        ({"test_wer": 130.0, "test_wer_ci": [90.0, 180.0]}, "With other clips"),
+        ({"test_wer": 20.0, "baseline_wer": 61.7}, "Before training it was 61.7"),
+        ({"test_wer": 20.0, "baseline_wer": 61.7}, "Före träningen var det 61,7"),
+        ({"test_wer": 20.0, "test_wer_ci": [18, 22], "baseline_wer": 61.7, "baseline_wer_ci": None}, "bar base"),
+        ({"name": "<script>"}, "&lt;script&gt;"),
+        ({"licences": ["CC0-1.0", "CC-BY-4.0"]}, "CC0-1.0, CC-BY-4.0"),
+    ],
+)
+def test_the_page_tells_what_a_release_knows_and_no_more(release, said):
+    told = about.model(release)
+    assert said in told
+    assert "None" not in told
+
+
+def test_every_wording_has_both_languages_with_the_same_values():
+    import string
+
+    for key, (english, swedish) in wording.WORDS.items():
+        fields = [{field for _, field, *_ in string.Formatter().parse(text)} - {None} for text in (english, swedish)]
+        assert fields[0] == fields[1], key
+        assert english.strip() and swedish.strip(), key
+
+
+def test_a_growing_result_is_only_ever_added_to():
+    @dataclass
+    class Word:
+        text: str
+        confidence: float
+
+    @dataclass
+    class Part:
+        start: float
+        end: float
+        text: str
+        words: tuple
+
+    part = Part(0.0, 1.0, "a <b>", (Word("a", 0.99), Word("<b>", 0.3)))
+    told = results.segment(part, "en")
+    assert '<span class="u3" title="The model is 30 % sure">&lt;b&gt;</span>' in told
+    assert "<b>" not in told
+    assert results.opening("/tmp/å b.wav", "x", "en").count("gradio_api/file=/tmp/%C3%A5%20b.wav") == 1
+
+
+def test_what_is_given_is_read_by_the_flow_whatever_was_typed(tmp_path):
+    lessons = teaching.Lessons(tmp_path)
+    typed = ['Hej, "du"!', "=1+1", "två\nrader\x00", "å ä ö, 日本"]
+    names = [lessons.keep(np.full(RATE, 0.5, np.float32), text) for text in typed]
+    rows = folder.rows(tmp_path, longest=30.0)
+    assert [row.text for row in rows] == ['Hej, "du"!', "=1+1", "två rader", "å ä ö, 日本"]
+    assert [row.clip for row in rows] == [f"train/{name}" for name in names]
+    assert all(row.problem is None and row.split == "train" for row in rows)
+    with (tmp_path / "train" / "metadata.csv").open(newline="") as table:
+        assert next(csv.reader(table)) == ["file_name", "transcription"]
+
+
+def test_a_full_folder_takes_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(teaching, "CLIPS", 1)
+    lessons = teaching.Lessons(tmp_path)
+    lessons.keep(np.zeros(RATE, np.float32), "ett")
+    with pytest.raises(OSError, match="enough"):
+        lessons.keep(np.zeros(RATE, np.float32), "två")
+
+
+def test_a_space_without_a_data_set_keeps_nothing(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("TEACH_REPO", "TEACH_FOLDER", "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    kept = teaching.lessons()
+    assert kept and kept.folder == tmp_path / "taught" and not kept.folder.exists()
+    monkeypatch.setenv("SPACE_ID", "me/space")
+    assert teaching.lessons() is None
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A data set of the Hub that has a row already; tells what was asked of it."""
+    import huggingface_hub
+
+    class Scheduler:
+        private = True
+
+        def __init__(self, **asked):
+            import threading
+
+            hub.asked, self.lock, self.repo_id, self.api = asked, threading.Lock(), asked["repo_id"], self
+
+        def repo_info(self, *_, **__):
+            return self
+
+        def stop(self):
+            hub.stopped = True
+
+    class hub:
+        scheduler = Scheduler
+
+    there = tmp_path / "there.csv"
+    there.write_text("file_name,transcription\nold.wav,gammal\n")
+    monkeypatch.setattr(huggingface_hub, "CommitScheduler", Scheduler)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(there))
+    monkeypatch.setenv("TEACH_REPO", "me/taught")
+    monkeypatch.setenv("TEACH_FOLDER", str(tmp_path / "taught"))
+    return hub
+
+
+def test_a_data_set_of_the_hub_keeps_its_earlier_rows_when_a_space_starts_anew(hub, tmp_path):
+    kept = teaching.lessons()
+    assert (hub.asked["repo_type"], hub.asked["private"], kept.repo) == ("dataset", True, "me/taught")
+    name = kept.keep(np.zeros(RATE, np.float32), "ny")
+    table = (tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()
+    assert table == ["file_name,transcription", "old.wav,gammal", f"{name},ny"]
+
+
+def test_a_public_data_set_is_given_no_voices(hub):
+    hub.scheduler.private = False
+    with pytest.raises(ValueError, match="TEACH_REPO=me/taught cannot be used: it is public"):
+        teaching.lessons()
+    assert hub.stopped
+
+
+def test_a_length_is_counted_since_a_header_may_be_missing_or_lie(tmp_path, monkeypatch):
+    import soundfile
+
+    monkeypatch.setattr(sounds, "MINUTES", 0.1)
+    file = tmp_path / "long.wav"
+    soundfile.write(file, np.full(10 * RATE, 0.1), RATE)
+    wav = bytearray(file.read_bytes())
+    wav[40:44] = (1000).to_bytes(4, "little")  # the data chunk says it is short
+    for name, content in (
+        ("honest.wav", file.read_bytes()),
+        ("stream.wav", bytes(wav[:40]) + b"\xff" * 4 + bytes(wav[44:])),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(sounds.Unheard, match="too_long"):
+            sounds.hear(tmp_path / name)
+
+
+def test_what_is_readable_of_a_damaged_recording_is_heard(tmp_path, speech):
+    import soundfile
+
+    file = tmp_path / "speech.flac"
+    soundfile.write(file, speech[0], RATE)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    file.write_bytes(content[: len(content) - 500])
+    assert RATE < len(sounds.hear(file)) <= len(speech[0]) + 8000
+
+
+@dataclass
+class Word:
+    text: str
+    end: float
+
+
+@dataclass
+class Segment:
+    words: list
+
+
+class Engine:
+    """Hears a word for each half second, and is as slow as it is told."""
+
+    def __init__(self, cost=0.0):
+        self.cost, self.lengths = cost, []
+
+    def segments(self, sound):
+        self.lengths.append(len(sound) / RATE)
+        time.sleep(self.cost)
+        return [Segment([Word(f"ord{number}", number / 2 + 0.5) for number in range(int(len(sound) / RATE * 2))])]
+
+
+def say(session, speech, seconds):
+    for start in range(0, int(seconds * RATE), RATE // 2):
+        session.add(speech[start % len(speech) :][: RATE // 2])
+        if session._hearing:
+            session._hearing.join()
+
+
+def test_live_costs_nothing_in_silence():
+    engine = Engine()
+    session = live.Session(engine)
+    say(session, np.zeros(RATE, np.float32), 60)
+    noise = np.random.default_rng(0).normal(0, 0.01, RATE).astype(np.float32)
+    say(session, noise, 20)
+    session.finish()
+    assert (engine.lengths, session.firm) == ([], [])
+    assert len(session._window) < 2 * RATE
+
+
+def test_live_never_hears_more_than_its_cap_and_firm_words_stay(speech):
+    engine = Engine()
+    session = live.Session(engine)
+    sound, firm = np.concatenate(speech), []
+    for start in range(0, 120 * RATE, RATE // 2):
+        at = start % (len(sound) - RATE)
+        say(session, sound[at : at + RATE // 2], 0.5)
+        assert session.firm[: len(firm)] == firm
+        firm = list(session.firm)
+    session.finish()
+    assert len(session.firm) > 100 and session.tail == []
+    assert max(engine.lengths) <= live.CAP + 2
+    assert sum(engine.lengths) < 120 * live.CAP
+
+
+def test_live_of_a_slow_engine_hears_less_often_and_takes_every_sound(speech):
+    engine = Engine(cost=0.5)
+    session = live.Session(engine)
+    began = time.monotonic()
+    for start in range(0, 8 * RATE, RATE // 2):
+        session.add(np.concatenate(speech)[start : start + RATE // 2])
+    assert time.monotonic() - began < 0.4  # no piece waits for the engine
+    assert len(engine.lengths) <= 1
+    session.finish()
+    assert session.seconds == 8
