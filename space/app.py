@@ -14,7 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read at import: no request leaves the machine
+# Read at import.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no request leaves the machine
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on after a log-mel, as long as a clip takes
 
 from look import CSS, HEAD, theme
 from pages import EXAMPLES, page
@@ -23,8 +25,17 @@ from teaching import lessons
 from transcriber import Transcriber, locate
 
 
+def on_zero_gpu() -> None:
+    """ZeroGPU takes a Space only with a function for its GPU; CTranslate2 serves from the two cores beside it."""
+    if os.environ.get("SPACES_ZERO_GPU"):
+        import spaces
+
+        spaces.GPU(lambda: None)
+
+
 def main() -> None:
     started = time.monotonic()
+    on_zero_gpu()
     try:
         folder = locate()
         transcriber = Transcriber(folder)
