@@ -4,14 +4,15 @@
 
 The Space runs in a process of its own as a user starts it. Each client is `gradio_client`, sends the sample's test
 clips one after the other all the time, and takes "queue full" for an answer (and waits a second). `failed` counts every
-other answer that is not a text. `/health` is asked five times a second beside them; `memory_growth_mb` is the server's
-memory at the end less that after the first quarter, when everything was used once.
+other answer that is not a text. The clients are one process, and `/health` is asked five times a second from another;
+`memory_growth_mb` is the server's memory at the end less that after the first quarter, when everything was used once.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import socket
@@ -23,6 +24,7 @@ import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "flows" / "sample" / "test"
@@ -57,6 +59,21 @@ def client(url: str, number: int, until: float, answers: Counter[str], took: lis
         at += 1
 
 
+def crowd(url: str, clients: int, seconds: float, told: Any) -> None:
+    """So many clients at once, in a process of their own; what they were answered goes to the queue."""
+    answers: Counter[str] = Counter()
+    took, until = list[float](), time.monotonic() + seconds
+    people = [
+        threading.Thread(target=client, args=(url, number, until, answers, took), daemon=True)
+        for number in range(clients)
+    ]
+    for one in people:
+        one.start()
+    for one in people:
+        one.join(timeout=seconds + 60)
+    told.put((answers, took))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=50)
@@ -75,6 +92,10 @@ def main() -> None:
     server = subprocess.Popen(
         [sys.executable, str(ROOT / "space" / "app.py")], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    people = context.Process(target=crowd, args=(url, given.clients, given.seconds, told))
+    waits, failed, held = list[float](), 0, list[float]()
     try:
         while True:
             try:
@@ -84,30 +105,21 @@ def main() -> None:
                 time.sleep(0.2)
                 if server.poll() is not None:
                     sys.exit("the Space ended")
-        answers: Counter[str] = Counter()
-        took, waits, failed = list[float](), list[float](), 0
+        people.start()
         began = time.monotonic()
-        until = began + given.seconds
-        people = [
-            threading.Thread(target=client, args=(url, number, until, answers, took), daemon=True)
-            for number in range(given.clients)
-        ]
-        for one in people:
-            one.start()
-        early = 0.0
-        while time.monotonic() < until:
+        while (passed := time.monotonic() - began) < given.seconds:
             asked = time.monotonic()
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=10).read()
                 waits.append(time.monotonic() - asked)
             except OSError:
                 failed += 1
-            if not early and time.monotonic() > began + given.seconds / 4:
-                early = memory(server.pid)
+            if passed >= len(held) * given.seconds / 8:
+                held.append(memory(server.pid))
             time.sleep(max(0.0, 0.2 - (time.monotonic() - asked)))
-        for one in people:
-            one.join(timeout=60)
-        growth = memory(server.pid) - early
+        answers, took = told.get(timeout=120)
+        people.join(timeout=10)
+        held.append(memory(server.pid))
     finally:
         server.terminate()
         server.wait(timeout=20)
@@ -116,8 +128,10 @@ def main() -> None:
     print(f"{'seconds for an answer, median':40s} {statistics.median(took) if took else 0:8.2f}")
     p99 = 1000 * sorted(waits)[int(0.99 * len(waits))]
     print(f"{'/health, 99th percentile, ms':40s} {p99:8.0f} ({len(waits)} asked, {failed} failed)")
+    print(f"{'megabytes held, by eighths':40s} {', '.join(f'{one:.0f}' for one in held)}")
     print(json.dumps({
-        "failed": answers["failed"] + failed, "health_p99_ms": round(p99), "memory_growth_mb": round(growth, 1),
+        "failed": answers["failed"] + failed, "health_p99_ms": round(p99),
+        "memory_growth_mb": round(held[-1] - held[2], 1),
         "answered": answers["answered"], "queue_full": answers["queue full"],
     }))  # fmt: skip
 
