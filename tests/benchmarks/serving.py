@@ -1,6 +1,6 @@
 """Serving side by side: the transformers pipeline as the original Space calls it, faster-whisper, and ours.
 
-    python tests/benchmarks/serving.py [small] [tiny] [long] [live] [gap] [--rounds N] [--seconds N] [--release FOLDER]
+    python tests/benchmarks/serving.py [small] [tiny] [long] [gap] [--rounds N] [--release FOLDER]
 
 Without a part, all. `small` and `tiny` hear one clip of 3 s with a Whisper of that geometry and random weights, all
 systems on one thread, all made to write the same number of tokens; the figures are CPU seconds, the systems take turns,
@@ -8,9 +8,7 @@ the ratios are of medians. The pipeline is called as the original does, with its
 beam stands beside it. Our loops' second try is off, since random weights go round in loops (faster-whisper's fallback
 too). `long` is wall time for ten minutes of the sample's clips with pauses of 0.3 to 3 s, at tiny's geometry on all
 cores: faster-whisper's batched pipeline, writing 7 tokens for a second of what it decodes, and ours, writing as many
-tokens in all; both with its detector of speech. `live` plays the sample's clips to the page's live session in real
-time, with the release, and takes the delay from a word's end to its showing. `gap` is the release's own: WER as served
-less WER in floats.
+tokens in all; both with its detector of speech. `gap` is the release's own: WER as served less WER in floats.
 """
 
 from __future__ import annotations
@@ -179,41 +177,11 @@ def long(rounds: int) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def live(release: Path, seconds: float) -> dict[str, float]:
-    """The median delay of a word in a live session, in the first and in the last quarter of it."""
-    from live import Session
-
-    ours = engine.Transcriber(release, threads=len(os.sched_getaffinity(0)))
-    plan, parts, now, words = list[float](), list[np.ndarray](), 0.0, 0
-    for sound in clips():
-        if now > seconds:
-            break
-        plan += [now + word.end for segment in ours.transcribe(sound).segments for word in segment.words]
-        parts += [sound, np.zeros(RATE, np.float32)]
-        now += len(sound) / RATE + 1
-    stream, session, step = np.concatenate(parts), Session(ours), RATE // 4
-    began, delays = time.monotonic(), list[float]()
-    for at in range(0, len(stream), step):
-        wait = began + (at + step) / RATE - time.monotonic()
-        time.sleep(max(0.0, wait))
-        session.add(stream[at : at + step])
-        shown = len(session.firm) + len(session.tail)
-        passed = time.monotonic() - began
-        delays += [passed - end for end in plan[words:shown]]
-        words = max(words, min(shown, len(plan)))
-    quarter = max(1, len(delays) // 4)
-    return {
-        "median": statistics.median(delays), "first quarter": statistics.median(delays[:quarter]),
-        "last quarter": statistics.median(delays[-quarter:]), "words shown": len(delays), "words spoken": len(plan),
-    }  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", default=["small", "tiny", "long", "live", "gap"])
+    parser.add_argument("parts", nargs="*", default=["small", "tiny", "long", "gap"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=300.0, help="of the live session")
-    parser.add_argument("--release", type=Path, default=Path("released/latest"), help="for live and gap")
+    parser.add_argument("--release", type=Path, default=Path("released/latest"), help="for gap")
     given = parser.parse_args()
     told: dict[str, float] = {}
 
@@ -237,10 +205,6 @@ def main() -> None:
         record = json.loads((given.release / "release.json").read_text(encoding="utf-8"))
         told["served_wer_gap"] = round(record["served_wer"] - record["test_wer"], 3)
         show("gap", {"WER points": told["served_wer_gap"]})
-    if "live" in given.parts:
-        delays = live(given.release, given.seconds)
-        show("live", delays)
-        told["live_delay_s"] = round(delays["median"], 2)
     print(json.dumps(told))
 
 
