@@ -147,8 +147,8 @@ def _show(transcriber: Transcriber, given: str | list[str] | None, language: str
 
 def _read(
     transcriber: Transcriber, path: str | None, title: str, language: str
-) -> Iterator[tuple[str, str, Transcript]]:
-    """The status, the result's HTML and what of the transcript there is, as often as there is something to see."""
+) -> Iterator[tuple[str, str, Transcript | None]]:
+    """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
     sound = sounds.hear(path)
     total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, []
     shown = results.opening(path or "", title, language)
@@ -161,16 +161,12 @@ def _read(
         left = (time.monotonic() - began) * (total / part.end - 1) if part.end else 0.0
         heard = tell("hearing", language, name=title, heard=results.clock(part.end), total=results.clock(total))
         more = tell("left", language, left=results.clock(left + 0.999)) if part.end < total - 1 else ""
-        yield results.status(heard, more, part.end / total), shown, _transcript(transcriber, parts, total)
+        yield results.status(heard, more, part.end / total), shown, None
     if not parts:
         raise sounds.Unheard("wordless")
-    transcript = _transcript(transcriber, parts, total)
-    yield results.status(title, "", 1.0), shown + results.closing(transcript, title, render, language), transcript
-
-
-def _transcript(transcriber: Transcriber, parts: list[Any], seconds: float) -> Transcript:
     text = " ".join(part.text for part in parts)
-    return Transcript(text, tuple(parts), round(seconds, 2), transcriber.language)
+    transcript = Transcript(text, tuple(parts), round(total, 2), transcriber.language)
+    yield results.status(title, "", 1.0), shown + results.closing(transcript, title, render, language), transcript
 
 
 def _title(path: str | None, language: str) -> str:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import amount, draw, reaches
 from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
-from asr.cards.training import CHANCE, between
+from asr.cards.training import between
 from asr.scoring import rates
+from asr.scoring.intervals import CHANCE
 from asr.story import chance
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import chip, draw, lines, scattered
 from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
+from asr.scoring.intervals import CHANCE
 from asr.story import chance, clock
 from asr.training.search import Look, Outcome, Point, Trial, best
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 LEAST = 1e-3  # of a loss in a chart with a logarithmic axis
 WIDE = 8  # times the smallest of a hyperparameter: more wants a logarithmic axis
-CHANCE = 0.05  # a p above it: the clips cannot tell two trials apart
 ENDS = {
     "finished": "all steps done",
     "plateau": "no better for a while",
@@ -90,7 +90,7 @@ def select(board: pd.DataFrame, outcomes: Sequence[Outcome]) -> str:
         panel("Training loss a token", *_curves(histories, "loss", number, ended)),
         *_hyperparameters(board, number),
     ]
-    return tiles("Search", head) + leaderboard(board) + stack([one for one in panels if one])
+    return tiles("Search", head) + leaderboard(board) + stack(panels)
 
 
 def leaderboard(board: pd.DataFrame) -> str:

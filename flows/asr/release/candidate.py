@@ -168,13 +168,12 @@ def examine(
     said = said.assign(decibels=served.decibels, sound=served.hashes, reference=test.texts)
     table = report.scores(said, heard, settings)
     seconds = sum(test.seconds)
-    config = json.loads((ready / "config.json").read_text(encoding="utf-8"))
     told = {
         **report.report(table, settings),
         **context,
         **_beside(transcriber, test),
         "loads": loads,
-        "vocabulary": config["vocab_size"],
+        "vocabulary": folder.vocabulary(ready),
         "parameters": folder.parameters(ready),
         "test_hours": seconds / 3600,
         "real_time_factor": served.took / seconds,
@@ -251,7 +250,7 @@ def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, An
         wrong[context] = [one.word_errors for one in errors]
     words, speakers = [one.words for one in errors], [test.speakers[clip] for clip in some]
     found = intervals.compare(wrong["trimmed"], wrong["full"], words, speakers)
-    if found.difference > 0 and found.p < gate.CHANCE:
+    if found.difference > 0 and found.p < intervals.CHANCE:
         transcriber.context = "full"
     return {
         "context": transcriber.context,

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from asr.release.folder import CURVE, FULL_VOCABULARY
-from asr.release.gate import CHANCE
-from asr.scoring.intervals import FEWEST_SPEAKERS
+from asr.scoring.intervals import CHANCE, FEWEST_SPEAKERS
 
 Record = Mapping[str, Any]
 

@@ -155,9 +155,14 @@ def publish(ready: Path, folder: Path, name: str, newest: bool) -> Path:
     return target
 
 
+def files(folder: Path) -> dict[str, Path]:
+    """The files in it, by their names there."""
+    return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
 def _same(one: Path, other: Path) -> bool:
-    names = [sorted(str(file.relative_to(top)) for file in top.rglob("*") if file.is_file()) for top in (one, other)]
-    return names[0] == names[1] and all((one / name).read_bytes() == (other / name).read_bytes() for name in names[0])
+    mine, theirs = files(one), files(other)
+    return mine.keys() == theirs.keys() and all(mine[name].read_bytes() == theirs[name].read_bytes() for name in mine)
 
 
 def prune(folder: Path, name: str, keep: int) -> list[Path]:

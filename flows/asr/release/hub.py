@@ -153,7 +153,7 @@ def commit(hub: HfApi, repo: str, kind: str, path: Path, branch: str, parent: st
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError
 
-    files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    files = folder.files(path)
     there = patiently(lambda: hub.list_repo_files(repo, revision=parent, repo_type=kind))
     gone = [name for name in there if name not in files and name != KEPT]
 

@@ -35,7 +35,7 @@ def let_out(
     `run_id` is the run's that publishes it, perhaps a later one than it was made in; `table` holds its test clips.
     What does not pass the gate ends nothing: the release then says why. Raises `Refused` where the Hub refuses it.
     """
-    release, about, checks = hub.check(settings.release), folder.record(ready), list(checks)
+    release, about, asked = hub.check(settings.release), folder.record(ready), list(checks)
     passed = not gate.faults(checks)
     path = folder.publish(ready, release.folder, f"{settings.name}-{run_id}", newest=passed)
     told: dict[str, Any] = {"path": str(path), "repo_id": release.repo_id, "revision": None, "pushed": False}
@@ -44,9 +44,11 @@ def let_out(
             say(f"deleted {old.name}: [release] keep is {release.keep}")
 
     def judge(there: hub.Published) -> str:
+        asked[:] = checks  # the head may have moved since it was judged before
         if not there.empty:
-            checks.append(gate.contest(table, _theirs(there, settings, table, corpus, space, say), there.revision))
-        return "; ".join(gate.faults(checks))
+            theirs = _theirs(there, str(release.repo_id), settings, table, corpus, space, say)
+            asked.append(gate.contest(table, theirs, there.revision))
+        return "; ".join(gate.faults(asked))
 
     if release.repo_id and passed:
         made = hub.push(path, release, judge, say)
@@ -57,20 +59,19 @@ def let_out(
             say(f"Space {served.space_id}: {served.told}")
         if made.revision and release.push_dataset:
             told["dataset"] = dataset.push(corpus, release, about, say)
-    told["why"] = "; ".join(gate.faults(checks)) or ("" if release.repo_id else "no Hub repo is configured")
-    sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in path.rglob("*") if file.is_file()}
-    return Out(told, passed, checks, sizes)
+    told["why"] = "; ".join(gate.faults(asked)) or ("" if release.repo_id else "no Hub repo is configured")
+    sizes = {name: file.stat().st_size for name, file in folder.files(path).items()}
+    return Out(told, passed, asked, sizes)
 
 
 def _theirs(
-    there: hub.Published, settings: Settings, table: pd.DataFrame, corpus: Speech, space: Mapping[str, str],
+    there: hub.Published, repo: str, settings: Settings, table: pd.DataFrame, corpus: Speech, space: Mapping[str, str],
     say: Callable[[str], None],
 ) -> list[int]:  # fmt: skip
     """The words that the published model got wrong in our test clips: kept with it, else heard now."""
     if there.counts and (kept := gate.known(there.counts, table, settings.text.scoring)) is not None:
         return kept
     say(f"what is published ({there.revision[:8]}) kept no counts for these test clips, so it hears them now")
-    repo = str(hub.check(settings.release).repo_id)
     with hub.told(f"[release] repo_id: {repo}"):
         fetched = hub.patiently(
             lambda: hub.api().snapshot_download(repo, revision=there.revision, ignore_patterns=f"{folder.SERVED}/*")

@@ -128,11 +128,12 @@ def keep(exam: Exam, profile: Settings, folder: Path) -> None:
     """Write the clips' table, the report and a page to look at."""
     from asr import cards
     from asr.cards.page import page
+    from asr.release.folder import write
 
     folder.mkdir(parents=True, exist_ok=True)
     exam.scores.to_csv(folder / "scores.csv", index=False)
     exam.breakdown.to_csv(folder / "breakdown.csv", index=False)
-    (folder / "report.json").write_text(json.dumps(exam.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(folder / "report.json", exam.report)
     (folder / "page.html").write_text(page(folder.name, cards.evaluate(exam, profile).content), encoding="utf-8")
 
 

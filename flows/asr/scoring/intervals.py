@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.95
+CHANCE = 0.05  # a p above it: the clips cannot tell two models apart
 RESAMPLES = 2_000
 FEWEST_SPEAKERS = 20  # below it an interval by speaker is far too narrow: with 5 it holds the truth 80 times of 100
 AT_ONCE = 1 << 22  # draws in memory

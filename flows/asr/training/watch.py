@@ -158,7 +158,9 @@ class Watch(TrainerCallback):
             return
         self._evaluate(step)
         curve = self.progress.curve
-        without_gain = len(curve) - 1 - [point is best(curve) for point in curve].index(True)
+        found = best(curve)
+        assert found
+        without_gain = len(curve) - 1 - curve.index(found)
         if 0 < self.training.patience <= without_gain and step < self.training.steps:
             self.progress.stopped = "plateau"
 
