@@ -252,5 +252,6 @@ def transcribe(
             max_new_tokens=most_tokens(features.shape[2]),
             num_beams=1,
             do_sample=False,
+            force_unique_generate_call=True,  # else a time that is written starts another pass, over features not given
         )
     return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]

@@ -135,6 +135,23 @@ def test_transcripts_are_plain_text_for_each_clip_of_a_batch(whisper, heard):
     assert "<|" not in texts[0]
 
 
+def test_times_that_one_clip_of_a_batch_writes_unasked_are_left_out(whisper, heard):
+    """transformers would go on from the last time with the other clips dropped, from features that it has not got."""
+    model, processor = whisper
+    time = processor.tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 20
+
+    def write_times(_, __, logits):
+        logits[1, :, time] += 1000
+
+    hook = model.proj_out.register_forward_hook(write_times)
+    try:
+        first, second = models.transcribe(model, processor, heard[:1, :, :100].repeat(2, 1, 1))
+    finally:
+        hook.remove()
+    assert second == ""
+    assert [first] == models.transcribe(model, processor, heard[:1, :, :100])
+
+
 def test_a_language_that_whisper_does_not_know_is_refused(whisper, refusal):
     line = refusal(models.prepare, Settings.model_validate({"corpus": {"language": "xx"}}), ["hej"])
     assert "[corpus] language" in line
