@@ -1,8 +1,9 @@
-"""Words while one speaks: a window of sound that grows, is heard again every second or two, and is cut at pauses.
+"""Words while one speaks: a window of sound that grows, is heard again every second or so, and is cut at pauses.
 
-What two hearings in a row agree on is firm; the rest is tentative. The page only brings sound and takes words, so
-that no piece of sound waits for the engine: the hearing is a thread of its own, and never takes more than its
-share of the time.
+What two hearings in a row agree on is firm; the rest is tentative. Each word has its time, so that what is firm is told
+from what is new by when it was said, not by counting: one hearing may write two words where another wrote three. The
+page only brings sound and takes words, so that no piece of sound waits for the engine: the hearing is a thread of its
+own, and never takes more than its share of the time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from itertools import pairwise, takewhile
+from typing import Any, NamedTuple
 
 import numpy as np
 from faster_whisper.vad import VadOptions, get_speech_timestamps
@@ -18,13 +20,24 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 RATE = 16_000
 GATHER = 1.0  # seconds of new sound for a hearing, at least
 SHARE = 1.5  # times its own cost between two hearings: an engine that is slow hears less often, and keeps up
-PAUSE = 0.7  # seconds of quiet that end a sentence
-MARGIN = 0.4  # seconds kept around speech
-CAP = 12.0  # seconds of sound heard at once
+PAUSE = 0.3  # seconds without speech after which nothing before them changes
+MARGIN = 0.4  # seconds kept before speech, at most
+CAP = 12.0  # seconds of sound heard at once; fewer where the release holds fewer
+FEW = 50  # of the latest words that are firm: more than a window holds
+EDGE = 1.0  # seconds before now in which a word may be half of one
+AGAIN = 0.4  # seconds that a word's time may move from one hearing to the next
 QUIET = 3e-3  # peak, of 1.0: nothing to look at
 LONGEST = 30 * 60.0  # seconds
 
 SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=300, min_speech_duration_ms=100, speech_pad_ms=100)
+
+
+class Said(NamedTuple):
+    """A word with when it was said, in seconds since the speaker began."""
+
+    text: str
+    start: float
+    end: float
 
 
 class Session:
@@ -32,13 +45,12 @@ class Session:
 
     def __init__(self, transcriber: Any) -> None:
         self.transcriber = transcriber
-        self.firm: list[str] = []  # words that stay
-        self.tail: list[str] = []  # words that may change
         self.seconds = 0.0  # of sound so far
         self.heard = 0.0  # seconds of it that the engine was given, again and again: what silence must not add to
-        self._window = np.zeros(0, np.float32)
-        self._held = 0  # words of the window that are firm already
-        self._before: list[str] = []  # the window's words at the hearing before
+        self.cap = min(CAP, transcriber.longest)
+        self._window = np.zeros(0, np.float32)  # the sound that is still heard: up to now
+        self._firm: list[Said] = []
+        self._tail: list[Said] = []
         self._fresh = 0  # samples that no hearing has seen
         self._cost = 0.0  # seconds that the latest hearing took
         self._lock = threading.Lock()
@@ -46,6 +58,16 @@ class Session:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         return self  # Gradio copies what it keeps for a visitor
+
+    @property
+    def firm(self) -> list[str]:
+        """The words that stay."""
+        return [word.text for word in self._firm]
+
+    @property
+    def tail(self) -> list[str]:
+        """The words after them, which may change."""
+        return [word.text for word in self._tail]
 
     def add(self, sound: np.ndarray) -> None:
         """New sound; returns at once."""
@@ -69,49 +91,59 @@ class Session:
 
     def _hear(self, last: bool = False) -> None:
         with self._lock:
-            window, self._fresh = self._window, 0
-        began = time.monotonic()
+            window, self._fresh, began = self._window, 0, self.seconds - len(self._window) / RATE
+        clock = time.monotonic()
         try:
             speech = get_speech_timestamps(window, SPEECH) if len(window) else []
-            words = self._words(window) if speech else []
+            words = self._words(window, began) if speech else []
         except Exception:  # one hearing less; the log tells of it, without what was said
             logging.getLogger(__name__).exception("a hearing failed")
             return
         with self._lock:
-            self._cost = time.monotonic() - began
-            self._settle(window, speech, words, last)
+            self._cost = time.monotonic() - clock
+            pauses = [(began + one / RATE, began + other / RATE) for one, other in _pauses(speech, len(window))]
+            self._settle(words, pauses, began + len(window) / RATE, last)
 
-    def _words(self, window: np.ndarray) -> list[tuple[str, float]]:
-        """Words of the window with the second at which each ends."""
+    def _words(self, window: np.ndarray, began: float) -> list[Said]:
         self.heard += len(window) / RATE
-        segments = self.transcriber.segments(window)
-        return [(word.text.strip(), word.end) for segment in segments for word in segment.words if word.text.strip()]
+        return [
+            Said(word.text.strip(), began + word.start, began + word.end)
+            for segment in self.transcriber.segments(window)
+            for word in segment.words
+            if word.text.strip()
+        ]
 
-    def _settle(self, window: np.ndarray, speech: list[Any], words: list[tuple[str, float]], last: bool) -> None:
-        texts = [text for text, _ in words]
-        ended = not speech or speech[-1]["end"] < len(window) - PAUSE * RATE
-        if ended or last:
-            self.firm += texts[self._held :]
-            self._cut(len(window) - int(MARGIN * RATE), last)
-            return
-        agreed = 0
-        for now, before in zip(texts, self._before, strict=False):
-            if now != before:
-                break
-            agreed += 1
-        self.firm += texts[self._held : agreed]
-        self._held = max(self._held, agreed)
-        self.tail, self._before = texts[self._held :], texts
-        if len(window) < CAP * RATE:
-            return
-        cut = words[min(self._held, len(words)) - 1][1] if self._held and words else 0.0
-        if cut < CAP / 3:  # two hearings agree on too little: what was heard last counts
-            self.firm += self.tail
-            cut = len(window) / RATE
-        self._cut(int(cut * RATE))
+    def _settle(self, words: list[Said], pauses: list[tuple[float, float]], now: float, last: bool) -> None:
+        """Make firm what lies before a pause and what two hearings agree on; forget the sound that is done with."""
+        words, began = self._new(words), self.seconds - len(self._window) / RATE
+        ends = [max(end - MARGIN, (start + end) / 2) for start, end in pauses if end - start >= PAUSE]
+        cut = now if last else max(ends, default=began)
+        agreed = takewhile(
+            lambda pair: pair[0].text == pair[1].text and pair[0].end < now - EDGE, zip(words, self._tail, strict=False)
+        )
+        firm = max(sum(1 for _ in agreed), sum(word.start < cut for word in words))
+        if now - cut > self.cap:  # nobody pauses
+            known = [word for word in self._firm[-FEW:] + words[:firm] if word.end > began + self.cap / 3]
+            gaps = [(after.start - word.end, word.end) for word, after in pairwise([*known, *words[firm : firm + 1]])]
+            cut, firm = (max(gaps)[1], firm) if gaps else (now, len(words))
+        self._firm += words[:firm]
+        self._tail = words[firm:]
+        if cut > began:
+            self._window = self._window[round((cut - began) * RATE) :]
+            self._fresh = min(self._fresh, len(self._window))
 
-    def _cut(self, start: int, last: bool = False) -> None:
-        """Forget the window up to `start`, in samples."""
-        self._window = self._window[len(self._window) if last else max(0, start) :]
-        self._fresh = min(self._fresh, len(self._window))
-        self._held, self._before, self.tail = 0, [], []
+    def _new(self, words: list[Said]) -> list[Said]:
+        """Those words that are not firm yet."""
+        if not self._firm:
+            return words
+        last = self._firm[-1]
+        same = [at for at, word in enumerate(words) if word.text == last.text and abs(word.end - last.end) < AGAIN]
+        if same:
+            return words[min(same, key=lambda at: abs(words[at].end - last.end)) + 1 :]
+        return [word for word in words if (word.start + word.end) / 2 > last.end]
+
+
+def _pauses(speech: list[Any], length: int) -> list[tuple[int, int]]:
+    """(start, end) in samples of what lies before, between and after speech."""
+    edges = [0, *(edge for one in speech for edge in (one["start"], one["end"])), length]
+    return list(zip(edges[::2], edges[1::2], strict=True))

@@ -154,7 +154,7 @@ def _read(
     shown = results.opening(path or "", title, language)
     for part in transcriber.segments(sound):
         parts.append(part)
-        shown += results.segment(part, language)
+        shown += results.segment(part, language, transcriber.joint)
         if time.monotonic() < due:
             continue
         due = time.monotonic() + PACE
@@ -164,7 +164,7 @@ def _read(
         yield results.status(heard, more, part.end / total), shown, None
     if not parts:
         raise sounds.Unheard("wordless")
-    text = " ".join(part.text for part in parts)
+    text = transcriber.joint.join(part.text for part in parts)
     transcript = Transcript(text, tuple(parts), round(total, 2), transcriber.language)
     yield results.status(title, "", 1.0), shown + results.closing(transcript, title, render, language), transcript
 
@@ -201,11 +201,11 @@ def _hear_live(path: str | None, session: live.Session | None, request: gr.Reque
         Path(path).unlink(missing_ok=True)
     if session.seconds > live.LONGEST:
         return results.wrong(tell("live_full", language_of(request), minutes=f"{live.LONGEST / 60:g}"))
-    return results.live(session.firm, session.tail)
+    return results.live(session.firm, session.tail, session.transcriber.joint)
 
 
 def _finish(session: live.Session | None, shown: str) -> str:
     if session is None:
         return shown
     session.finish()
-    return results.live(session.firm, [])
+    return results.live(session.firm, [], session.transcriber.joint)

@@ -26,9 +26,9 @@ def opening(path: str | Path, title: str, language: str) -> str:
     )
 
 
-def segment(part: Any, language: str) -> str:
+def segment(part: Any, language: str, joint: str = " ") -> str:
     """A sentence with its time, its words underlined by how unsure they are."""
-    spoken = " ".join(word(one, language) for one in part.words) if part.words else html.escape(part.text)
+    spoken = joint.join(word(one, language) for one in part.words) if part.words else html.escape(part.text)
     time = clock(part.start)
     return (
         f'<li data-from="{part.start:.2f}" data-to="{part.end:.2f}"><button type="button" data-at="{part.start:.2f}"'
@@ -74,8 +74,8 @@ def status(left: str, right: str = "", part: float | None = None) -> str:
     return f'<div class="status">{told}{bar}</div>'
 
 
-def live(firm: list[str], tail: list[str]) -> str:
-    said = html.escape(" ".join(firm)), html.escape(" ".join(tail))
+def live(firm: list[str], tail: list[str], joint: str = " ") -> str:
+    said = html.escape(joint.join(firm)), html.escape(joint.join(tail))
     return f'<div class="paper"><p class="words"><span aria-live="polite">{said[0]}</span> <i>{said[1]}</i></p></div>'
 
 

@@ -123,9 +123,9 @@ class Transcriber:
     release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound, or "full", always
     30 s of them. `longest` is how many seconds are heard at once: 30, or the release's `longest_seconds`.
     `peak` is the loudness that each window is brought to, for a release that knows but one. `beam` is how
-    many texts are weighed at once, 1 for the likeliest token each time. A folder without `ct2-int8/` is somebody's
-    plain Whisper: transformers runs it, slower and without words. Raises ValueError, in one line that names the file,
-    where the folder is neither.
+    many texts are weighed at once, 1 for the likeliest token each time. `joint` stands between words: a space, or
+    nothing where the language writes none. A folder without `ct2-int8/` is somebody's plain Whisper: transformers runs
+    it, slower and without words. Raises ValueError, in one line that names the file, where the folder is neither.
     """
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
@@ -156,7 +156,7 @@ class Transcriber:
         self.beam = 1
         generation = folder / "generation_config.json"
         self._aligned = generation.is_file() and bool(_json(generation).get("alignment_heads"))
-        self._joint = "" if self.language in SPACELESS else " "
+        self.joint = "" if self.language in SPACELESS else " "
         self._features = FeatureExtractor(feature_size=feature_size)
         self._model: Any
         try:
@@ -184,7 +184,7 @@ class Transcriber:
         Silence gives an empty text. Raises ValueError for an empty array or one that is not mono.
         """
         segments = tuple(self.segments(sound))
-        text = self._joint.join(segment.text for segment in segments)
+        text = self.joint.join(segment.text for segment in segments)
         return Transcript(text, segments, round(len(sound) / RATE, 2), self.language)
 
     def segments(self, sound: np.ndarray, words: bool = True) -> Iterator[Segment]:
@@ -208,7 +208,7 @@ class Transcriber:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
         cuts = [[sound[start:end] for start, end in _windows(sound, self.longest)] for sound in sounds]
         heard = iter(self._hear([window for windows in cuts for window in windows]))
-        return [self._joint.join(text for text, _ in (next(heard) for _ in windows) if text) for windows in cuts]
+        return [self.joint.join(text for text, _ in (next(heard) for _ in windows) if text) for windows in cuts]
 
     def _hear(self, sounds: Sequence[np.ndarray], words: bool = False) -> list[tuple[str, tuple[Word, ...]]]:
         """The texts of sounds of up to 30 s each, in their order, with words where asked for; times from its start."""
@@ -244,7 +244,7 @@ class Transcriber:
         text = self._text(tokens)
         if not (phrase := _loop(self._units(text))) and _ratio(text) <= RATIO:
             return tokens
-        said = self._joint.join(phrase[1]) if phrase else ""
+        said = self.joint.join(phrase[1]) if phrase else ""
         size = len(self._tokenizer.encode(" " + said, add_special_tokens=False).ids) + 1 if said else NGRAM
         one = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(spoken)[row : row + 1]))
         (again,) = self._decode(one, 1, length, no_repeat_ngram_size=size, repetition_penalty=PENALTY)
@@ -254,10 +254,10 @@ class Transcriber:
         while phrase := _loop(units):
             start, once, times = phrase
             units[start : start + len(once) * times] = once
-        return self._tokenizer.encode(" " + self._joint.join(units), add_special_tokens=False).ids
+        return self._tokenizer.encode(" " + self.joint.join(units), add_special_tokens=False).ids
 
     def _units(self, text: str) -> list[str]:
-        return text.split() if self._joint else list(text)
+        return text.split() if self.joint else list(text)
 
     def _align(self, spoken: Any, tokens: Sequence[list[int]], sounds: Sequence[np.ndarray]) -> list[tuple[Word, ...]]:
         """Each row's words, by where the decoder's attention went when it wrote them; times from its start."""
@@ -281,7 +281,7 @@ class Transcriber:
         """Words of tokens: cut at spaces as Whisper does, or at characters where a language has none."""
         groups: list[list[int]] = []
         for at, token in enumerate(tokens):
-            if self._joint:
+            if self.joint:
                 new = (self._tokenizer.id_to_token(token) or "").startswith(SPACE)
             else:
                 new = bool(groups) and "\ufffd" not in self._tokenizer.decode([tokens[one] for one in groups[-1]])
@@ -323,7 +323,7 @@ class Transcriber:
             yield Segment(
                 start if at == 0 else part[0].start,
                 end if at == len(parts) - 1 else part[-1].end,
-                self._joint.join(word.text for word in part) if len(parts) > 1 else text,
+                self.joint.join(word.text for word in part) if len(parts) > 1 else text,
                 part,
             )
 

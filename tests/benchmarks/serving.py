@@ -1,6 +1,6 @@
 """Serving side by side: the transformers pipeline as the original Space calls it, faster-whisper, and ours.
 
-    python tests/benchmarks/serving.py [small] [tiny] [long] [gap] [--rounds N] [--release FOLDER]
+    python tests/benchmarks/serving.py [small] [tiny] [long] [gap] [live] [--rounds N] [--release FOLDER]
 
 Without a part, all. `small` and `tiny` hear one clip of 3 s with a Whisper of that geometry and random weights, all
 systems on one thread, all made to write the same number of tokens; the figures are CPU seconds, the systems take turns,
@@ -8,12 +8,17 @@ the ratios are of medians. The pipeline is called as the original does, with its
 beam stands beside it. Our loops' second try is off, since random weights go round in loops (faster-whisper's fallback
 too). `long` is wall time for ten minutes of the sample's clips with pauses of 0.3 to 3 s, at tiny's geometry on all
 cores: faster-whisper's batched pipeline, writing 7 tokens for a second of what it decodes, and ours, writing as many
-tokens in all; both with its detector of speech. `gap` is the release's own: WER as served less WER in floats.
+tokens in all; both with its detector of speech.
+`gap` is the release's own: WER as served less WER in floats. `live` speaks the test clips with pauses of 0.3 to 3 s to
+the release for five minutes, half a second of sound at a time as the page does, and looks at the words shown after
+each: a word's delay is from its end (by the engine's own times for the clip alone) until it first stands there, in its
+place among the words said so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import math
 import os
@@ -177,11 +182,49 @@ def long(rounds: int) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
+    """Seconds from a word's end until it is on the screen, and how many of the words came to be there."""
+    from live import Session
+
+    heard, random = engine.Transcriber(folder, threads=1), np.random.default_rng(0)
+    parts, words, at = list[np.ndarray](), list[tuple[str, float, float]](), 0.0
+    said = clips()
+    while at < seconds:
+        clip = said[len(parts) // 2 % len(said)]
+        spoken = (word for segment in heard.segments(clip) for word in segment.words)
+        words += [(word.text, at + word.start, at + word.end) for word in spoken]
+        parts += [clip, np.zeros(int(random.uniform(0.3, 3.0) * RATE), np.float32)]
+        at += sum(map(len, parts[-2:])) / RATE
+    sound, screens = np.concatenate(parts), list[tuple[float, list[str]]]()
+    session, began = Session(heard), time.monotonic()
+    for start in range(0, len(sound), RATE // 2):
+        piece = sound[start : start + RATE // 2]
+        time.sleep(max(0.0, began + (start + len(piece)) / RATE - time.monotonic()))
+        session.add(piece)
+        screens.append((time.monotonic() - began, session.firm + session.tail))
+    session.finish()
+    screens.append((time.monotonic() - began, session.firm))
+    delays = dict[int, float]()
+    for now, shown in screens:
+        sofar = [text for text, start, _ in words if start < now]
+        for here, _, many in difflib.SequenceMatcher(None, sofar, shown, autojunk=False).get_matching_blocks():
+            for word in range(here, here + many):
+                delays.setdefault(word, now - words[word][2])
+    ends = {word: words[word][2] for word in delays}
+    return {
+        "seconds, median": statistics.median(delays.values()),
+        "seconds, first minute": statistics.median(delays[word] for word in delays if ends[word] < 60),
+        "seconds, last minute": statistics.median(delays[word] for word in delays if ends[word] > seconds - 60),
+        "seconds, 90th percentile": statistics.quantiles(delays.values(), n=10)[-1],
+        "share of words shown": len(delays) / len(words),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", default=["small", "tiny", "long", "gap"])
+    parser.add_argument("parts", nargs="*", default=["small", "tiny", "long", "gap", "live"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--release", type=Path, default=Path("released/latest"), help="for gap")
+    parser.add_argument("--release", type=Path, default=Path("released/latest"), help="for gap and live")
     given = parser.parse_args()
     told: dict[str, float] = {}
 
@@ -205,6 +248,10 @@ def main() -> None:
         record = json.loads((given.release / "release.json").read_text(encoding="utf-8"))
         told["served_wer_gap"] = round(record["served_wer"] - record["test_wer"], 3)
         show("gap", {"WER points": told["served_wer_gap"]})
+    if "live" in given.parts:
+        took = live(given.release)
+        show("live", took)
+        told["live_delay_s"] = round(took["seconds, median"], 2)
     print(json.dumps(told))
 
 
