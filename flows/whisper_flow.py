@@ -29,7 +29,8 @@ for command in ("RUN", "RESUME"):
 story.quiet()
 
 from asr import cards
-from metaflow import Config, FlowSpec, JSONType, Parameter, card, current, retry, step
+from asr.pods import placed
+from metaflow import Config, FlowSpec, Parameter, card, current, project, retry, step
 from metaflow.exception import MetaflowException
 
 
@@ -71,11 +72,13 @@ def captured_space(context):
     return engine.capture()
 
 
+@placed
+@project(name="whisper_flow")  # so that the branches of a team do not collide on Argo
 class WhisperFlow(FlowSpec):
     """From recordings to a served Whisper model, honestly scored."""
 
     profile = Config("profile", default=str(Path(__file__).parent / "profiles" / "sample.toml"), parser=profile)
-    space = Parameter("space", type=JSONType, default=captured_space, help="the Space's files, captured at launch")
+    space = Parameter("space", default=captured_space, help="the Space's files, packed when the run is launched")
 
     @property
     def settings(self):
@@ -140,9 +143,12 @@ class WhisperFlow(FlowSpec):
         with plainly():
             self.trials = search.trials(self.settings)
             self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
-            cost = plan.plan(
-                self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
-            )
+            if compute.in_pod():
+                cost = plan.elsewhere(self.settings, self.trials, self.corpus)
+            else:
+                cost = plan.plan(
+                    self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
+                )
         # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
         print(cost.text)
@@ -153,7 +159,7 @@ class WhisperFlow(FlowSpec):
     @step
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
-        compute.use(self.threads)
+        compute.use(compute.cores() if compute.in_pod() else self.threads)
         self.hardware = compute.hardware()
         from asr.corpus import shards
         from asr.store import Store
@@ -208,7 +214,7 @@ class WhisperFlow(FlowSpec):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
         compute.use(compute.cores())
         from asr.corpus import shards
-        from asr.release import candidate
+        from asr.release import candidate, engine
         from asr.store import Store
 
         store = Store.of(self)
@@ -220,7 +226,7 @@ class WhisperFlow(FlowSpec):
                 self.outcome, self.hardware,
             )  # fmt: skip
             ready = Path(scratch, "release")
-            exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
+            exam = candidate.make(ready, self.settings, winner, speech, engine.unpacked(self.space), facts)
             self.scores, self.report, self.breakdown = exam.scores, exam.report, exam.breakdown
             self.release_key = store.put_folder(ready)
         current.card.append(cards.evaluate(exam, self.settings))
@@ -231,14 +237,17 @@ class WhisperFlow(FlowSpec):
     def push(self):
         """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""
         from asr.corpus import shards
-        from asr.release import gate, outlet
+        from asr.release import engine, gate, outlet
         from asr.store import Store
 
         checks = gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch, plainly():
             ready = Store.of(self).fetch_folder(self.release_key, Path(scratch, "release"))
             speech = shards.Speech(self.shards, Path(scratch, "shards"), Store.of(self).fetch)
-            out = outlet.let_out(ready, current.run_id, self.settings, checks, self.scores, speech, self.space)
+            out = outlet.let_out(
+                ready, current.run_id, self.settings, checks, self.scores, speech, engine.unpacked(self.space),
+                here=not compute.in_pod(),
+            )  # fmt: skip
         self.release, self.latest = out.release, out.latest
         current.card.append(cards.push(out, self.report))
         self.next(self.end)

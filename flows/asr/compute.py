@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 WATTS = {"T4": 70, "L4": 72, "A10": 150, "V100": 300, "A100": 400, "H100": 700, "H200": 700}  # data sheets
 WATTS_A_CORE = 10
 FEWEST_WORKERS = 4  # so that the three default trials run side by side on two cores, each on one thread
 
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in a period, or "max"
+
+
+def in_pod() -> bool:
+    """Whether this process runs in a pod of Kubernetes."""
+    return "METAFLOW_KUBERNETES_WORKLOAD" in os.environ
+
+
 def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores this process may use: a container sees all of its machine, whatever its share."""
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        return min(seen, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or none with a share of its own
+        return seen
 
 
 def workers() -> int:
@@ -20,8 +34,8 @@ def workers() -> int:
 
 
 def at_once(trials: int) -> int:
-    """Trials that run side by side."""
-    return min(trials, workers())
+    """Trials that run side by side on this machine; a pod has one of them."""
+    return 1 if in_pod() else min(trials, workers())
 
 
 def threads(trials: int) -> int:

@@ -290,6 +290,34 @@ class Release(Table):
         return self
 
 
+class Compute(Table):
+    """Where steps run. What they do is the same everywhere; see CLOUD.md for what each key asks of a cluster."""
+
+    where: Literal["local", "gke"] = "local"
+    image: str | None = Field(None, pattern=r"^\S+$")  # flows/Dockerfile's, in a registry that the cluster reads
+    gpu: str = Field("nvidia-tesla-t4", pattern=r"^[a-z0-9-]+$")  # as GKE labels its nodes
+    gpus: Positive = 1  # for one trial, in one machine
+    cpu: Positive = 7  # of the pods with a GPU; the others have few needs
+    memory_gb: Positive = 24  # likewise
+    disk_gb: Positive = 30  # of every pod; a node with 100 GB leaves 47 to pods
+    spot: Yes = False  # GPUs of machines that may be taken away: for less, and a trial goes on from its checkpoint
+    hours: Positive = 24  # that a step may take
+    # Kubernetes secrets, or projects/NUMBER/secrets/NAME of Secret Manager, that hold HF_TOKEN and the like
+    secrets: tuple[
+        Annotated[str, Field(pattern=r"^([a-z0-9.-]+|projects/\d+/secrets/[\w-]+(/versions/\w+)?)$")], ...
+    ] = ()
+    # For `argo-workflows create`:
+    schedule: str | None = Field(None, pattern=r"^\S+( \S+){4,5}$")  # cron: minute, hour, day, month, weekday
+    timezone: str = "UTC"
+    trigger: str | None = Field(None, pattern=r"^[\w.-]+$")  # the event that starts a run
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Compute:
+        if self.schedule and self.trigger:
+            raise ValueError("schedule and trigger both start runs; give one of them")
+        return self
+
+
 class Settings(Table):
     name: str = Field("sample", pattern=r"^[a-z0-9][a-z0-9._-]*$")  # part of file names
     corpus: Corpus = Corpus()
@@ -298,6 +326,7 @@ class Settings(Table):
     training: Training = Training()
     search: Search = Search()
     release: Release = Release()
+    compute: Compute = Compute()
 
 
 def load(text: str, folder: Path | None = None) -> Settings:

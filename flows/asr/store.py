@@ -29,6 +29,17 @@ class Store:
         return cls(flow._datastore._ca_store)
 
     @classmethod
+    def behind(cls, task: Any) -> Store:
+        """The store that a task of the Client wrote to, from anywhere."""
+        from metaflow.datastore import FlowDataStore
+        from metaflow.plugins import DATASTORES
+
+        told = task.metadata_dict
+        kind = {one.TYPE: one for one in DATASTORES}[told["ds-type"]]
+        flow, *_ = task.pathspec.split("/")
+        return cls(FlowDataStore(flow, None, storage_impl=kind, ds_root=told["ds-root"]).ca_store)
+
+    @classmethod
     def at(cls, folder: Path) -> Store:
         """A store of its own in a folder, for a notebook or a benchmark."""
         from metaflow.datastore.content_addressed_store import ContentAddressedStore

@@ -46,6 +46,8 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
     if crossing := report["speakers_crossing"]:
         lines.append(f"crossing      {crossing} speakers stand in several splits; new ones may fare worse")
     lines += ["", f"release       {short(release['path'])}"]
+    if not release.get("here", True):
+        lines[-1] += f", once fetched:  python -m asr.release.fetch {Path(release['path']).name.rpartition('-')[2]}"
     if not latest:
         lines.append(f"held back     {release['why']}")
     chosen = "" if latest else f"MODEL_ID={short(release['path'])} "

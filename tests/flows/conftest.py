@@ -75,6 +75,13 @@ def lay_out(corpus: Path) -> None:
     (corpus / "train" / "nothing.wav").write_bytes(b"")
 
 
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Some recordings of one's own."""
+    lay_out(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
 @pytest.fixture(scope="session")
 def tiny_run(place: Path):
     """A finished run of the whole flow on a tiny cut of the sample and a folder, which many tests look at."""

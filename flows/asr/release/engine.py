@@ -6,9 +6,11 @@ records the Space it made its scores with, and steps on other machines can load 
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,20 @@ KEPT = {".py", ".md", ".txt"}
 
 
 def capture() -> str:
-    """The files of the Space as JSON: name to text."""
+    """The files of the Space, packed.
+
+    Argo hands a Parameter on in one argument of a shell, which may be 128 KiB long, and which takes `$(...)` in it for
+    a command.
+    """
     files = sorted(path for path in FOLDER.iterdir() if path.suffix in KEPT)
-    return json.dumps({path.name: path.read_text(encoding="utf-8") for path in files})
+    told = json.dumps({path.name: path.read_text(encoding="utf-8") for path in files})
+    return base64.urlsafe_b64encode(zlib.compress(told.encode(), 9)).decode()
+
+
+def unpacked(captured: str) -> dict[str, str]:
+    """The files' texts by name, of what `capture` gave."""
+    files: dict[str, str] = json.loads(zlib.decompress(base64.urlsafe_b64decode(captured)))
+    return files
 
 
 def load(space: dict[str, str]) -> Any:

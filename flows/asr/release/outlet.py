@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Out:
     """What became of a release."""
 
-    release: dict[str, Any]  # path, repo_id, revision, pushed, why, space, told of the Space, dataset
+    release: dict[str, Any]  # path, here, repo_id, revision, pushed, why, space, told of the Space, dataset
     latest: bool  # released/latest points to it now
     checks: list[Check]
     sizes: dict[str, int]  # of its files, in bytes
@@ -28,18 +28,22 @@ class Out:
 
 def let_out(
     ready: Path, run_id: str, settings: Settings, checks: Sequence[Check], table: pd.DataFrame, corpus: Speech,
-    space: Mapping[str, str], say: Callable[[str], None] = print,
+    space: Mapping[str, str], say: Callable[[str], None] = print, here: bool = True,
 ) -> Out:  # fmt: skip
     """Publish the folder `ready` here; on the Hub too, where one is asked for and it is better than what is there.
 
     `run_id` is the run's that publishes it, perhaps a later one than it was made in; `table` holds its test clips.
-    What does not pass the gate ends nothing: the release then says why. Raises `Refused` where the Hub refuses it.
+    What does not pass the gate ends nothing: the release then says why. A pod is not `here`: its disk goes with it,
+    so the folder stays in the run's datastore, for `asr.release.fetch` to bring to the path that is told. Raises
+    `Refused` where the Hub refuses it.
     """
     release, about, asked = hub.check(settings.release), folder.record(ready), list(checks)
     passed = not gate.faults(checks)
-    path = folder.publish(ready, release.folder, f"{settings.name}-{run_id}", newest=passed)
-    told: dict[str, Any] = {"path": str(path), "repo_id": release.repo_id, "revision": None, "pushed": False}
-    if release.keep:
+    name = f"{settings.name}-{run_id}"
+    path = folder.publish(ready, release.folder, name, newest=passed) if here else ready
+    told: dict[str, Any] = {"path": str(release.folder / name), "here": here}
+    told |= {"repo_id": release.repo_id, "revision": None, "pushed": False}
+    if release.keep and here:
         for old in folder.prune(release.folder, settings.name, release.keep):
             say(f"deleted {old.name}: [release] keep is {release.keep}")
 

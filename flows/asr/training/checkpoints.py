@@ -40,7 +40,13 @@ def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]
     `search` tells one search from another: the id of the run that planned it, which its resumed runs share.
     """
     shaping = settings.model_dump_json(
-        exclude={"name": True, "search": True, "release": True, "training": {"checkpoint_minutes", "trackers"}}
+        exclude={
+            "name": True,
+            "search": True,
+            "release": True,
+            "compute": True,
+            "training": {"checkpoint_minutes", "trackers"},
+        }
     )
     told = repr((FORMAT, trial, shaping, sorted(shard.key for shard in shards)))
     return f"trials/{search}/{trial.number}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from asr.release import deploy, engine, hub
 from asr.settings import Release
 from huggingface_hub import HfApi, RepoCard, constants
 from servers.writable_hub import User, WritableHub
 
-FILES = json.loads(engine.capture())
+FILES = engine.unpacked(engine.capture())
 RELEASE = Release(repo_id="me/svenska", space_id="me/hear", private=False)
 FREE = Release(repo_id="me/svenska", space_id="me/hear", private=False, space_hardware="cpu-basic")
 

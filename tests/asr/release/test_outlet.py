@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from asr.training.search import Heard, Outcome, Point, Trial
 from huggingface_hub import HfApi, constants
 from servers.writable_hub import User, WritableHub
 
-SPACE = json.loads(engine.capture())
+SPACE = engine.unpacked(engine.capture())
 POINTS = (Point(24, 2.0, 2.1, 60.0, 50.0, 70.0),)
 WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, Heard((1,), (5,), (None,)))
 
@@ -63,7 +62,8 @@ def let_out(made, tiny, speech, tmp_path):
 def test_without_a_hub_it_stays_here_and_is_the_newest(let_out, tmp_path):
     out = let_out()
     assert out.release == {
-        "path": str(tmp_path / "released" / "sample-17"), "repo_id": None, "revision": None, "pushed": False,
+        "path": str(tmp_path / "released" / "sample-17"), "here": True,
+        "repo_id": None, "revision": None, "pushed": False,
         "why": "no Hub repo is configured",
     }  # fmt: skip
     assert out.latest and (tmp_path / "released" / "latest").resolve().name == "sample-17"

@@ -1,0 +1,181 @@
+"""The flow on Kubernetes: what each step asks of a cluster, and a whole run in pods of which one is killed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asr.settings import load
+from servers.bucket import Bucket
+from servers.kubernetes import Cluster
+from servers.metadata import Metadata
+
+PROFILES = Path(__file__).parents[2] / "flows" / "profiles"
+IN_CLOUD = sorted(path.name for path in PROFILES.glob("*.toml") if load(path.read_text()).compute.where == "gke")
+STEPS = {"start", "preprocess", "collect", "search", "train", "select", "evaluate", "push", "end"}
+ON_GPU = {"train", "evaluate"}
+COMPUTE = """
+[compute]
+where = "gke"
+image = "registry/whisper:1"
+spot = true
+secrets = ["hub"]
+"""
+LOOK = """
+import json, sys
+from metaflow import Flow, Run, namespace
+namespace(None)
+run = Run("WhisperFlow/" + sys.argv[1])
+train = list(run["train"])
+print(json.dumps({
+    "successful": run.successful,
+    "tags": sorted(run.user_tags),
+    "stopped": sorted(task.data.outcome.stopped for task in train),
+    "attempts": sorted(task.current_attempt for task in train),
+    "release": run.data.release if hasattr(run.data, "release") else run["push"].task.data.release,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    with Bucket(tmp_path_factory.mktemp("bucket")) as bucket:
+        yield bucket
+
+
+def pods(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The templates of a workflow that run a step, by the step."""
+    found = {}
+    for one in template["spec"]["templates"]:
+        step = one.get("metadata", {}).get("annotations", {}).get("metaflow/step_name")
+        if step and "container" in one:
+            found[step] = one
+    return found
+
+
+@pytest.fixture(scope="module")
+def templates(bucket: Bucket, flow_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `argo-workflows create` would submit for every profile that runs in a cloud."""
+    env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
+    env |= {"METAFLOW_KUBERNETES_CONTAINER_IMAGE": "registry/whisper:1", "HF_HUB_OFFLINE": "1"}
+    made, place = {}, tmp_path_factory.mktemp("argo")
+    for name in IN_CLOUD:
+        command = [sys.executable, str(flow_file), "--config", "profile", str(PROFILES / name), "--datastore", "gs"]
+        command += ["--metadata", "local", "--branch", "nightly", "argo-workflows", "create", "--only-json"]
+        ended = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        made[name] = json.loads(ended.stdout[ended.stdout.index("{") :])
+    return made
+
+
+@pytest.mark.parametrize("name", IN_CLOUD)
+def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
+    compute, steps = load((PROFILES / name).read_text()).compute, pods(templates[name])
+    assert templates[name]["metadata"]["name"] == "whisperflow.test.nightly.whisperflow"
+    assert set(steps) == STEPS
+    for step, pod in steps.items():
+        container = pod["container"]
+        limits = container["resources"]["limits"]
+        assert container["image"] == (compute.image or "registry/whisper:1")
+        asked = container["resources"]["requests"]
+        assert asked.items() <= limits.items()  # what is asked for is what there is
+        assert int(pod["retryStrategy"]["limit"]) == (4 if step == "train" else 3)
+        assert pod["activeDeadlineSeconds"] == 3600 * compute.hours
+        assert limits["ephemeral-storage"] == f"{1000 * compute.disk_gb}M"
+        kept = {one["secretRef"]["name"] for one in container.get("envFrom") or []}
+        assert kept == {secret for secret in compute.secrets if "/" not in secret}
+        if step in ON_GPU:
+            assert limits["nvidia.com/gpu"] == str(compute.gpus if step == "train" else 1)
+            assert limits["memory"] == f"{1000 * compute.memory_gb}M"
+            assert pod["nodeSelector"]["cloud.google.com/gke-accelerator"] == "nvidia-tesla-t4"
+            assert ("cloud.google.com/gke-spot" in pod["nodeSelector"]) == compute.spot
+            assert "nvidia.com/gpu" in {taint["key"] for taint in pod["tolerations"]}
+            assert "/dev/shm" in {one["mountPath"] for one in container["volumeMounts"]}
+        else:
+            assert "nvidia.com/gpu" not in limits
+            assert not pod.get("nodeSelector")
+            assert limits["memory"] == "8000M"
+
+
+def test_no_argument_of_a_pod_is_longer_than_a_shell_takes(templates):
+    for template in templates.values():
+        for step, pod in pods(template).items():
+            given = {one["name"]: one["value"] for one in template["spec"]["arguments"]["parameters"]}
+            words = [*(pod["container"].get("command") or []), *(pod["container"].get("args") or [])]
+            coded = sum(len(base64.b64encode(value.encode())) for value in given.values()) if step == "start" else 0
+            assert max(map(len, words)) + coded < 131_072, step
+        assert not set(given["space"].strip('"')) & set("$`\\\"'\n")  # nothing that a shell would take for its own
+
+
+def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):
+    (tmp_path / "cloud.toml").write_text('[compute]\nwhere = "gke"\n')
+    env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
+    env.pop("METAFLOW_KUBERNETES_CONTAINER_IMAGE", None)
+    command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "--datastore", "gs", "run"]
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    told = ended.stdout + ended.stderr
+    assert ended.returncode != 0
+    assert "[compute] image: name the image of flows/Dockerfile" in told
+    assert "Traceback" not in told
+
+
+def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
+    recordings, tiny_profile, flow_file, bucket, tmp_path
+):
+    bucket.put(recordings, "mine")
+    corpus = f'[corpus]\nsource = "folder"\npath = "{bucket.url}/mine"\n'
+    profile = corpus + tiny_profile[tiny_profile.index("[model]") :].replace(
+        "[training]", "[training]\ncheckpoint_minutes = 0.0"
+    ).replace("trials = 2", "trials = 1")
+    (tmp_path / "cloud.toml").write_text('name = "tiny"\n' + profile + COMPUTE, encoding="utf-8")
+    with Metadata() as metadata, Cluster(tmp_path) as cluster:
+        cluster.pod_env |= bucket.settings | {"HF_HUB_OFFLINE": "1"}
+        cluster.secrets["hub"] = {"HF_TOKEN": "hf_x"}
+        env = {**os.environ, **bucket.settings, **metadata.settings, **cluster.settings, "HF_HUB_OFFLINE": "1"}
+        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
+        command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "run"]
+        run = subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            cluster.kill(cluster.wait("train", "12/80  loss", seconds=150))
+            said, _ = run.communicate(timeout=200)
+        finally:
+            run.kill()
+        assert run.returncode == 0, said
+        assert re.search(r"goes on from step \d+ of 80", said)
+        (run_id,) = set(re.findall(r"run-id (\d+)", said))
+        looked = subprocess.run(
+            [sys.executable, "-c", LOOK, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        )
+        seen = json.loads(looked.stdout.splitlines()[-1])
+        fetched = subprocess.run(
+            [sys.executable, "-m", "asr.release.fetch", run_id], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert fetched.returncode == 0, fetched.stderr
+        jobs = cluster.jobs
+    assert (seen["successful"], seen["stopped"], seen["attempts"]) == (True, ["finished"], [1])
+    assert "profile:tiny" in seen["tags"]
+    release = tmp_path / "released" / f"tiny-{run_id}"
+    assert seen["release"]["path"] == str(release)
+    assert not seen["release"]["here"]
+    assert (release / "ct2-int8" / "model.bin").is_file()
+    assert (tmp_path / "released" / "latest").resolve() == release
+    assert "asr.release.fetch" in said
+    specs = [job["spec"]["template"] for job in jobs]
+    steps = [spec["metadata"]["annotations"]["metaflow/step_name"] for spec in specs]
+    assert set(steps) == STEPS
+    assert steps.count("train") == 2
+    for step, spec in zip(steps, specs, strict=True):
+        (container,) = spec["spec"]["containers"]
+        assert container["image"] == "registry/whisper:1"
+        assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (step in ON_GPU)
+        assert ("cloud.google.com/gke-spot" in (spec["spec"].get("nodeSelector") or {})) == (step in ON_GPU)
