@@ -7,6 +7,7 @@ serves the newest release here. MODEL_ID names another one, a folder or a Hub id
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import time
@@ -24,6 +25,14 @@ from sounds import MEGABYTES
 from teaching import lessons
 from transcriber import Transcriber, locate
 
+ARENAS = -8  # glibc's M_ARENA_MAX
+
+
+def one_heap() -> None:
+    """Keep memory flat under load: each of Gradio's threads would else fill a heap of its own, and give none back."""
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):  # glibc's alone
+        libc.mallopt(ARENAS, 2)
+
 
 def on_zero_gpu() -> None:
     """ZeroGPU takes a Space only with a function for its GPU; CTranslate2 serves from the two cores beside it."""
@@ -35,6 +44,7 @@ def on_zero_gpu() -> None:
 
 def main() -> None:
     started = time.monotonic()
+    one_heap()
     on_zero_gpu()
     try:
         folder = locate()
