@@ -163,7 +163,7 @@ class WhisperFlow(FlowSpec):
         self.hardware = compute.hardware()
         from asr.corpus import shards
         from asr.store import Store
-        from asr.training import halving, models, trial
+        from asr.training import halving, models, ranks, trial
         from asr.training.checkpoints import Checkpoints, place
 
         store, settings, number = Store.of(self), self.settings, self.input.number
@@ -181,6 +181,7 @@ class WhisperFlow(FlowSpec):
                 siblings if settings.search.stop_losers else None,
                 live,
                 f"{settings.name}-{self.searched}/trial-{number}",
+                ranks.count(settings),
             )
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)

@@ -296,7 +296,7 @@ class Compute(Table):
     where: Literal["local", "gke"] = "local"
     image: str | None = Field(None, pattern=r"^\S+$")  # flows/Dockerfile's, in a registry that the cluster reads
     gpu: str = Field("nvidia-tesla-t4", pattern=r"^[a-z0-9-]+$")  # as GKE labels its nodes
-    gpus: Positive = 1  # for one trial, in one machine
+    gpus: Positive = 1  # for one trial, in one machine: they share a step's `accumulate` batches
     cpu: Positive = 7  # of the pods with a GPU; the others have few needs
     memory_gb: Positive = 24  # likewise
     disk_gb: Positive = 30  # of every pod; a node with 100 GB leaves 47 to pods
@@ -327,6 +327,15 @@ class Settings(Table):
     search: Search = Search()
     release: Release = Release()
     compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _gpus_share_a_steps_batches(self) -> Settings:
+        if self.training.accumulate % self.compute.gpus:
+            raise ValueError(
+                f"[compute] gpus: {self.compute.gpus} share the {self.training.accumulate} batches of a step, so "
+                "accumulate must be a multiple of it"
+            )
+        return self
 
 
 def load(text: str, folder: Path | None = None) -> Settings:

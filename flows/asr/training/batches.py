@@ -59,7 +59,8 @@ class LengthBuckets:
     """A batch sampler: batches of draws of like length, every clip once an epoch (or as often as it weighs).
 
     A weight between whole numbers is a chance: 1.5 is once in half of the epochs and twice in the others.
-    Iterating begins at the optimiser's step `start`, with what would have come there anyway.
+    Iterating begins at the optimiser's step `start`, with what would have come there anyway; where several `ranks`
+    share a step's batches, one of them gets every so manieth.
 
     >>> training = Training(steps=3, batch_size=2)
     >>> buckets = LengthBuckets(Pool([5, 1, 4, 2, 3], weights=[1, 2, 1, 0, 2]), training)
@@ -67,19 +68,20 @@ class LengthBuckets:
     [0, 1, 1, 2, 4, 4]
     """
 
-    def __init__(self, clips: Pool, training: Training, start: int = 0) -> None:
-        self.clips, self.training, self.start = clips, training, start
+    def __init__(self, clips: Pool, training: Training, start: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        self.clips, self.training, self.start, self.rank, self.ranks = clips, training, start, rank, ranks
+        self.all = training.steps * training.accumulate
         self.weights = np.asarray(clips.weights if clips.weights is not None else np.ones(len(clips.seconds)))
 
     def __len__(self) -> int:
         """Batches of all steps, those before `start` counted: a trainer counts from the first."""
-        return self.training.steps * self.training.accumulate
+        return self.all // self.ranks
 
     def __iter__(self) -> Iterator[list[Draw]]:
         number = 0
-        for at, (long, batch) in enumerate(itertools.islice(self._batches(), len(self))):
+        for at, (long, batch) in enumerate(itertools.islice(self._batches(), self.all)):
             step = at // self.training.accumulate
-            if step >= self.start:
+            if step >= self.start and at % self.ranks == self.rank:
                 yield [Draw(step, long, number + place, *unit) for place, unit in enumerate(batch)]
             number += len(batch)
 
@@ -89,7 +91,7 @@ class LengthBuckets:
         for epoch in itertools.count():
             random = np.random.default_rng([training.seed, 2, epoch])
             for batch in self._epoch(epoch):
-                late = at >= len(self) * (1 - training.long_share)
+                late = at >= self.all * (1 - training.long_share)
                 long = training.context == "trimmed" and late and random.random() < LONG_ODDS
                 parts = long_parts(training, len(batch)) if long else 1
                 for part in range(parts):

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,40 +15,46 @@ from typing import Any
 import torch
 import transformers
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import Trainer, TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
 from asr import Refused
 from asr.corpus.shards import Speech
 from asr.settings import Settings
-from asr.training import halving, models, optimizers, trackers
+from asr.training import halving, models, optimizers, ranks, trackers
 from asr.training.batches import LengthBuckets, Pool, collate
 from asr.training.checkpoints import Checkpoints
 from asr.training.examples import CACHE_BYTES, Clips, Examples
 from asr.training.hearing import Validation
 from asr.training.learner import Learner
 from asr.training.models import MAX_TOKENS
+from asr.training.ranks import Job, Share, Together
 from asr.training.search import Outcome, Trial, best
 from asr.training.watch import BEST, WEIGHTS, Standing, Watch
 
 CLIP_NORM = 1.0
+ALONE = Share()
 LOADERS = 4  # processes that make batches while a GPU computes
 
 
 class _Engine(Trainer):
     """transformers' Trainer on batches of our own making, with checkpoints of what learns alone."""
 
-    def __init__(self, loader: DataLoader, watch: Watch, **more: Any) -> None:
+    def __init__(self, loader: DataLoader, watch: Watch | None, **more: Any) -> None:
         super().__init__(**more)
         self.loader, self.watch = loader, watch
 
     def get_train_dataloader(self) -> DataLoader:
         return self.loader
 
+    def store_flos(self) -> None:
+        """Nobody reads them, and to sum them all ranks would have to save."""
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         assert output_dir and isinstance(self.model, Learner)
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         self.model.save(Path(output_dir, WEIGHTS))
-        self.watch.save(Path(output_dir))
+        if self.watch:
+            self.watch.save(Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         assert isinstance(self.model, Learner)
@@ -58,14 +64,15 @@ class _Engine(Trainer):
 def fine_tune(
     trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print,
     keeper: Checkpoints | None = None, siblings: halving.Siblings | None = None,
-    show: Callable[[Standing], None] | None = None, name: str = "trial",
+    show: Callable[[Standing], None] | None = None, name: str = "trial", gpus: int = 1,
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
     """Train with one set of hyperparameters; the model is the one that was best on validation.
 
     The same trial on the same speech ends the same, bit by bit, on the same CPU with the same number of threads, also
     when it was killed in between and goes on from `keeper`'s last checkpoint. With `siblings` it ends early where they
-    do better. `show` is given its standing some fifty times, and trackers know it by `name`. Raises `Terminated` after
-    a SIGTERM or an interrupt, its state kept by `keeper`, and `Refused` where memory does not suffice.
+    do better. `show` is given its standing some fifty times, and trackers know it by `name`. With several `gpus` each
+    computes a share of every step's batches. Raises `Terminated` after a SIGTERM or an interrupt, its state kept by
+    `keeper`, and `Refused` where memory does not suffice.
     """
     settings, began = trial.applied(settings), time.monotonic()
     training = settings.training
@@ -82,14 +89,14 @@ def fine_tune(
         step = keeper.restore(state) if keeper else 0
         if step:
             watch.load(state, step)
-        engine = _Engine(
-            loader(heard, processor, settings, say, step), watch, model=learner, optimizers=(optimizer, None),
-            args=_arguments(folder, settings, name), callbacks=[watch, *trackers.callbacks(settings, name)],
-        )  # fmt: skip
-        watch.log = engine.log
-        engine.remove_callback(transformers.PrinterCallback)
-        with _terminating(watch), _in_memory(settings):
-            engine.train(resume_from_checkpoint=str(state) if step else None)
+        taken_up, share = state if step else None, Share(0, gpus)
+        batches = loader(heard, processor, settings, say, step, share=share)
+        callbacks = [watch, *trackers.callbacks(settings, name)]
+        job = Job(trial, settings, speech.shards, speech.folder, taken_up, step)
+        with ranks.together(job, gpus, torch.get_num_threads()), _terminating(watch), _in_memory(settings):
+            engine = _engine(learner, optimizer, batches, callbacks, watch, scratch, settings, share, name)
+            watch.log = engine.log
+            engine.train(resume_from_checkpoint=str(taken_up) if taken_up else None)
         progress = watch.progress
         if progress.curve:
             learner.load(scratch / BEST)
@@ -107,9 +114,36 @@ def fine_tune(
     return outcome, model, processor
 
 
+def train_along(job: Job, share: Share) -> None:
+    """Compute a share of a trial's batches, as another process of `fine_tune` leads."""
+    settings, speech = job.settings, Speech(job.shards, job.folder, lambda keys, folder: folder)
+    heard = speech.split("train")
+    torch.manual_seed(settings.training.seed + share.rank)
+    model, processor = models.prepare(settings, heard["text"])
+    learner = Learner(model, settings)
+    optimizer = optimizers.build(learner, models.optimizer(settings), job.trial.learning_rate, job.trial.weight_decay)
+    batches = loader(heard, processor, settings, start=job.step, share=share)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = _engine(learner, optimizer, batches, [], None, Path(folder), settings, share, "")
+        engine.train(resume_from_checkpoint=str(job.taken_up) if job.taken_up else None)
+
+
+def _engine(
+    learner: Learner, optimizer: torch.optim.Optimizer, batches: DataLoader, callbacks: Sequence[TrainerCallback],
+    watch: Watch | None, scratch: Path, settings: Settings, share: Share, name: str,
+) -> _Engine:  # fmt: skip
+    together = [Together()] if share.ranks > 1 else []
+    engine = _Engine(
+        batches, watch, model=learner, optimizers=(optimizer, None),
+        args=_arguments(scratch, settings, share, name), callbacks=[*callbacks, *together],
+    )  # fmt: skip
+    engine.remove_callback(transformers.PrinterCallback)
+    return engine
+
+
 def loader(
     heard: Any, processor: WhisperProcessor, settings: Settings, say: Callable[[str], None] = print,
-    start: int = 0, processes: int | None = None,
+    start: int = 0, processes: int | None = None, share: Share = ALONE,
 ) -> DataLoader:  # fmt: skip
     """Batches of the training split from the optimiser's step `start` on, made in processes of their own for a GPU."""
     training = settings.training
@@ -124,7 +158,9 @@ def loader(
     speakers = [f"{who or ''}/{source}" for who, source in zip(heard["speaker"], heard["source"], strict=True)]
     return DataLoader(
         Examples(clips, training),  # type: ignore[arg-type]
-        batch_sampler=LengthBuckets(Pool(clips.seconds, drawn, speakers, tokens, MAX_TOKENS), training, start),
+        batch_sampler=LengthBuckets(
+            Pool(clips.seconds, drawn, speakers, tokens, MAX_TOKENS), training, start, share.rank, share.ranks
+        ),
         collate_fn=collate,
         num_workers=processes,
         persistent_workers=processes > 0,
@@ -164,15 +200,19 @@ def _in_memory(settings: Settings) -> Iterator[None]:
         ) from None
 
 
-def _arguments(folder: str, settings: Settings, name: str) -> TrainingArguments:
+def _arguments(folder: Path, settings: Settings, share: Share, name: str) -> TrainingArguments:
     training = settings.training
     on_gpu = torch.cuda.is_available()
+    by_cpu = share.ranks > 1 and not on_gpu  # accelerate must be told
     wide = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return TrainingArguments(
-        output_dir=folder,
+        output_dir=str(folder),
         max_steps=training.steps,
         per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulate,
+        gradient_accumulation_steps=training.accumulate // share.ranks,
+        use_cpu=by_cpu,
+        ddp_backend="gloo" if by_cpu else None,
+        ddp_find_unused_parameters=False,
         lr_scheduler_type="linear",
         warmup_steps=round(training.warmup * training.steps),
         max_grad_norm=CLIP_NORM,

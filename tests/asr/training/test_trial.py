@@ -6,6 +6,7 @@ import re
 import signal
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from asr import Terminated
@@ -27,10 +28,10 @@ POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 def run(tiny, speech, one_thread):
     """A function that trains; its outcome, the model and the lines it printed."""
 
-    def fine_tune(point=POINT, keeper=None, siblings=None, say=None, show=None, name="trial", **training):
+    def fine_tune(point=POINT, keeper=None, siblings=None, say=None, show=None, name="trial", gpus=1, **training):
         settings = tiny.model_copy(update={"training": tiny.training.model_copy(update=training)})
         lines = []
-        given = point, settings, speech, say or lines.append, keeper, siblings, show, name
+        given = point, settings, speech, say or lines.append, keeper, siblings, show, name, gpus
         outcome, model, _ = trial.fine_tune(*given)
         return outcome, model, lines
 
@@ -325,3 +326,32 @@ def test_a_gpu_that_is_too_small_is_told_in_a_line(run, refusal, monkeypatch):
 @pytest.mark.parametrize("given", [(59.6, "1:00 min"), (0, "0:00 min"), (3_600, "1:00 h")])
 def test_time_left_is_told_in_whole_units(given):
     assert clock(given[0]) == given[1]
+
+
+def test_ranks_share_a_steps_batches_and_learn_what_one_alone_would_though_it_is_interrupted(run, keeper):
+    def line(text):
+        if "step  6" in text:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    alone, model, _ = run(accumulate=2, steps=12)
+    with pytest.raises(Terminated, match="step 6"):
+        run(accumulate=2, steps=12, gpus=2, keeper=keeper(minutes=99.0), say=line)
+    shared, other, lines = run(accumulate=2, steps=12, gpus=2, keeper=keeper())
+    assert lines[0].startswith("goes on from step 6 of 12")
+    assert (shared.stopped, [point.step for point in shared.curve]) == ("finished", [4, 8, 12])
+    for mine, theirs in zip(alone.curve, shared.curve, strict=True):
+        assert theirs.validation_loss == pytest.approx(mine.validation_loss, rel=1e-3)
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], weight, rtol=0, atol=2e-3, msg=name)
+    assert "RANK" not in os.environ
+
+
+def test_a_trial_ends_where_one_of_its_ranks_does(run):
+    def line(text):
+        if "step  6" in text:
+            for child in psutil.Process().children():
+                child.kill()
+
+    with pytest.raises(RuntimeError):
+        run(accumulate=2, steps=12, gpus=2, say=line)
+    assert psutil.Process().children() == []
