@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-TOGETHER = {"test_again.py", "test_killed.py", "test_whole_run.py"}  # they look at one run, which takes long to make
+TOGETHER = {
+    "test_again.py",
+    "test_bucket.py",
+    "test_killed.py",
+    "test_whole_run.py",
+}  # they look at one run, which takes long to make
 
 
 class ByFile(LoadScopeScheduling):

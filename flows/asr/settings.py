@@ -193,7 +193,7 @@ class Training(Table):
     evaluations: Positive = 3  # of the validation clips, evenly over the steps
     validation_clips: Positive = 200  # at most; the same ones in every trial
     patience: Whole = 0  # evaluations without a better WER that end a trial; 0: none do
-    checkpoint_minutes: Real = 1.0  # between them, at least; more where saving would take a twentieth of the time
+    checkpoint_minutes: Real = 1.0  # between them, at least; more where saving would take a fiftieth of the time
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()  # that see its figures, beside the cards
     seed: Whole = 0
 

@@ -10,8 +10,8 @@ import io
 import pickle
 import shutil
 import tarfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,11 @@ class Store:
                     found[path] = pickle.loads(Path(file).read_bytes())
         return {name: found[self._named(name)] for name in names if self._named(name) in found}
 
-    def save_file(self, name: str, file: Path) -> None:
-        """Keep a file's bytes under a name, in the place of what stood there."""
-        with file.open("rb") as content:
-            self._files.save_bytes([(self._named(name), content)], overwrite=True)
+    def save_files(self, files: Mapping[str, Path]) -> None:
+        """Keep files' bytes under names, in the place of what stood there; a bucket takes several at once."""
+        with ExitStack() as open_files:
+            contents = [(self._named(name), open_files.enter_context(file.open("rb"))) for name, file in files.items()]
+            self._files.save_bytes(contents, overwrite=True)
 
     def load_file(self, name: str, file: Path) -> bool:
         """Bring what was kept under the name to `file`; whether there was anything."""

@@ -78,7 +78,7 @@ CALLS = {
     "asr.cards.page": {"Live.__call__": "cards"},
     "asr.store": {
         **{f"Store.{name}": "store" for name in ("put", "fetch", "has", "get_object", "recall_all", "load_file")},
-        **{f"Store.{name}": "checkpoints" for name in ("remember", "save_file")},
+        **{f"Store.{name}": "checkpoints" for name in ("remember", "save_files")},
     },
 }
 LATE = ("torch", "transformers", "datasets", "ctranslate2")  # what heavy calls may import themselves is no work

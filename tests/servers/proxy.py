@@ -45,7 +45,7 @@ class Passed:
     status: int = 0  # 0 where the connection ended before
     fault: str = ""
     began: float = 0.0  # seconds since the epoch
-    ended: float = 0.0
+    ended: float = 0.0  # when its answer began
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Proxy(Served):
     def __init__(self, endpoint: str, faults: float = 0.0, seed: int = 0, latency: float = 0.0) -> None:
         self.endpoint, self.share, self.seed, self.latency = endpoint, faults, seed, latency
         self.faults: Counter[str] = Counter()  # what it did, by kind of fault
-        self.passed: list[Passed] = []  # in the order of their ends
+        self.passed: list[Passed] = []  # in the order of their answers
         self.wanted: list[Wanted] = []
         self.sessions: dict[str, str] = {}  # upload_id: the object's name
         self.unheard: dict[str, Answer] = {}  # answers that were lost, by the request's target
@@ -163,33 +163,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.head = self._read()
         request = replace(self._understood(), up=size, began=began)
         time.sleep(self.server.proxy.latency)
-        fault = self.server.proxy.fault(request)
-        down, status = self._answered(request, fault)
-        self.server.proxy.note(replace(request, down=down, status=status, fault=fault, ended=time.time()))
+        self.passing = replace(request, fault=self.server.proxy.fault(request))
+        self._answer(self.passing.fault)
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_GET
 
-    def _answered(self, request: Passed, fault: str) -> tuple[int, int]:
-        """Bytes sent, and the status."""
+    def _answer(self, fault: str) -> None:
         unheard = self.server.proxy.unheard
         if fault in ALWAYS or self.path in unheard:
             for _ in self._body():  # a client that is still sending hears nothing
                 pass
         if fault in ("503", "429"):
-            return self._say(Answer(int(fault), [("Content-Type", "text/plain")], b"as the test wants it"))
-        if fault == "drop":
-            return self._hang_up()
-        if self.path in unheard:  # Google tells of a finished upload as often as it is asked, the emulator but once
-            return self._hang_up() if fault else self._say(unheard.pop(self.path))
-        with self.server.proxy.upstream:
-            return self._passed_on(request, fault)
+            self._say(Answer(int(fault), [("Content-Type", "text/plain")], b"as the test wants it"))
+        elif fault == "drop" or (fault and self.path in unheard):
+            self._hang_up()
+        elif self.path in unheard:  # Google tells of a finished upload as often as it is asked, the emulator but once
+            self._say(unheard.pop(self.path))
+        else:
+            with self.server.proxy.upstream:
+                self._pass_on(fault)
 
-    def _hang_up(self) -> tuple[int, int]:
-        self.close_connection = True
-        return 0, 0
-
-    def _passed_on(self, request: Passed, fault: str) -> tuple[int, int]:
-        proxy = self.server.proxy
+    def _pass_on(self, fault: str) -> None:
+        proxy, request = self.server.proxy, self.passing
         there = HTTPConnection(urlsplit(proxy.endpoint).netloc)
         there.putrequest(self.command, self.path, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -203,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             headers = [(name, self._ours(value)) for name, value in answer.getheaders() if name.lower() not in HOPS]
             if request.kind == "read":
-                return self._stream(answer, headers, fault == "cut"), answer.status
+                return self._stream(answer, headers, fault == "cut")
             body = self._ours(answer.read().decode()).encode()
         finally:
             there.close()
@@ -212,18 +207,19 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "lost":
             if "upload_id" in self.path:
                 proxy.unheard[self.path] = said
-            return self._hang_up()
-        return self._say(said)
+            self._hang_up()
+        else:
+            self._say(said)
 
-    def _stream(self, answer: HTTPResponse, headers: list[tuple[str, str]], cut: bool) -> int:
+    def _stream(self, answer: HTTPResponse, headers: list[tuple[str, str]], cut: bool) -> None:
         size = int(answer.headers["Content-Length"])
+        left = size // 2 if cut else size
+        self._note(answer.status, left)
         self._begin(answer.status, headers, size)
-        sent, end = 0, size // 2 if cut else size
-        while piece := answer.read(min(PIECE, end - sent)):
+        while piece := answer.read(min(PIECE, left)):
             self.wfile.write(piece)
-            sent += len(piece)
+            left -= len(piece)
         self.close_connection = self.close_connection or cut
-        return sent
 
     def _understood(self) -> Passed:
         """What the request is about."""
@@ -272,10 +268,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
 
-    def _say(self, answer: Answer) -> tuple[int, int]:
+    def _say(self, answer: Answer) -> None:
+        self._note(answer.status, len(answer.body))
         self._begin(answer.status, answer.headers, len(answer.body))
         self.wfile.write(answer.body)
-        return len(answer.body), answer.status
+
+    def _hang_up(self) -> None:
+        self._note(0, 0)
+        self.close_connection = True
+
+    def _note(self, status: int, down: int) -> None:
+        """Before the answer, so that a client that has it finds it counted."""
+        self.server.proxy.note(replace(self.passing, status=status, down=down, ended=time.time()))
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass

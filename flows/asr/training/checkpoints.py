@@ -22,7 +22,7 @@ from asr.store import Store
 from asr.training.search import Trial
 
 SLOTS = ("a", "b")
-MOST_OF_THE_TIME = 0.05  # that saving may take: rarer where the datastore is slow or the model large
+MOST_OF_THE_TIME = 0.02  # that saving may take: rarer where the datastore is slow or the model large
 FORMAT = 2  # raised when older checkpoints can no longer be gone on from
 
 
@@ -70,16 +70,14 @@ class Checkpoints:
         try:
             files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
             self.store.remember(f"{slot}/record", None)
-            for name in files:
-                self.store.save_file(f"{slot}/{name}", folder / name)
+            self.store.save_files({f"{slot}/{name}": folder / name for name in files})
             self.store.remember(f"{slot}/record", Record(step, files))
-            self._next = 1 - self._next
+            self._next, self._took = 1 - self._next, time.monotonic() - began
         except Exception as error:  # a full disk, or whatever a cloud's client raises: training itself can go on
             self.say(f"the checkpoint at step {step} could not be kept ({line(error)}); the one before it stands")
             return False
         finally:
             self._saved_at = time.monotonic()
-            self._took = self._saved_at - began
         return True
 
     def restore(self, folder: Path) -> int:
@@ -110,8 +108,8 @@ class Checkpoints:
         for name, record in self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS]).items():
             with TemporaryDirectory() as scratch:
                 (empty := Path(scratch, "empty")).touch()
-                for file in ("record", *(record.files if record else ())):
-                    self.store.save_file(f"{name.removesuffix('record')}{file}", empty)
+                slot, files = name.removesuffix("record"), record.files if record else ()
+                self.store.save_files({f"{slot}{file}": empty for file in ("record", *files)})
 
 
 def _hash(path: Path) -> str:

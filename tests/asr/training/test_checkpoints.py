@@ -87,15 +87,20 @@ def test_a_save_that_fails_or_is_killed_midway_leaves_the_last_one_good(keeper, 
     one = keeper()
     for step in (1, 2):
         one.save(state(tmp_path / "state", step), step)
-    real_file, real_record = store.save_file, store.remember
+    real_files, real_record = store.save_files, store.remember
 
-    def full(name, *more):
-        if name.endswith(file) and (file != "record" or more[0]):
-            raise OSError(errno.ENOSPC, "No space left on device", name)
-        return (real_record if name.endswith("record") else real_file)(name, *more)
+    def full(name):
+        raise OSError(errno.ENOSPC, "No space left on device", name)
 
-    monkeypatch.setattr(store, "save_file", full)
-    monkeypatch.setattr(store, "remember", full)
+    def files(named):
+        for name, path in named.items():
+            full(name) if name.endswith(file) else real_files({name: path})
+
+    def record(name, value):
+        full(name) if file == "record" and value else real_record(name, value)
+
+    monkeypatch.setattr(store, "save_files", files)
+    monkeypatch.setattr(store, "remember", record)
     assert not one.save(state(tmp_path / "state", 3), 3)
     [line] = said
     assert line.startswith("the checkpoint at step 3 could not be kept (No space left on device")
@@ -156,15 +161,15 @@ def test_saving_is_due_by_the_clock_and_rarer_where_it_takes_long(store, monkeyp
     assert not one.due
     now[0] = 60
     assert one.due
-    saved = store.save_file
+    saved = store.save_files
 
-    def slow(name, file):
+    def slow(files):
         now[0] += 10
-        saved(name, file)
+        saved(files)
 
-    monkeypatch.setattr(store, "save_file", slow)
-    one.save(state(tmp_path / "state", 1), 1)  # two files: 20 s
-    now[0] += 399
+    monkeypatch.setattr(store, "save_files", slow)
+    one.save(state(tmp_path / "state", 1), 1)
+    now[0] += 499
     assert not one.due
     now[0] += 1
     assert one.due
