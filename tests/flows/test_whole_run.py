@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from asr.release import engine
 from metaflow import Run
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
@@ -183,9 +184,8 @@ def test_the_release_works_in_transformers_without_a_network(release):
 
 
 def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, release):
-    from asr.release import engine
 
-    transcriber = engine.load(held.space).Transcriber(release)
+    transcriber = engine.load(engine.unpacked(held.space)).Transcriber(release)
     first = held.scores.iloc[0]
     sound = soundfile.read(SAMPLE / first["clip"].removeprefix("sample/"), dtype="float32")[0]
     # The run served the clip from 16-bit FLAC in a batch.

@@ -10,7 +10,6 @@ first. With --out each leaves its table of clips, its report and a page to look 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -94,7 +93,7 @@ def examine(model: str, profile: Settings, speech: Dataset) -> Exam:
 
     print(model, flush=True)
     with tempfile.TemporaryDirectory() as ready:
-        return candidate.examine(Path(ready), profile, model, speech, json.loads(engine.capture()))
+        return candidate.examine(Path(ready), profile, model, speech, engine.unpacked(engine.capture()))
 
 
 def table(exams: Sequence[tuple[str, Exam]]) -> str:

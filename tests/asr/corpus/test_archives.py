@@ -25,6 +25,7 @@ from servers.collective import SIGNED, Collective
 FLOWS = Path(archives.__file__).parents[2]
 TOP = "cv-corpus-22.0-2025-06-20/sv-SE"
 SOUND = random.Random(22).randbytes
+MANY = 10_000  # clips
 RELEASE = {
     f"{TOP}/train.tsv": b"client_id\tpath\tsentence\nx\tcommon_voice_sv-SE_1.mp3\tHej.\n",
     f"{TOP}/dev.tsv": b"client_id\tpath\tsentence\n",
@@ -365,8 +366,8 @@ def start(path):
 
 @pytest.fixture
 def large(archive):
-    """Some seconds of work."""
-    return archive(tar(files={f"{TOP}/clips/{at}.mp3": SOUND(3000) for at in range(5000)}, mode="w"), "cv.tar")
+    """Some seconds of work: more than a busy machine lets pass between a look and a signal."""
+    return archive(tar(files={f"{TOP}/clips/{at}.mp3": SOUND(3000) for at in range(MANY)}, mode="w"), "cv.tar")
 
 
 def wait_for_clips(cache):
@@ -386,7 +387,7 @@ def test_an_unpacking_that_was_killed_is_not_taken_for_whole(large, cache, how):
     assert process.returncode != 0
     assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
     assert any(cache.glob("*.partial")) == (how == signal.SIGKILL)
-    assert len(tree(archives.unpacked(large))) == 5000
+    assert len(tree(archives.unpacked(large))) == MANY
     assert not any(cache.glob("*.partial"))
 
 
@@ -397,7 +398,7 @@ def test_two_at_once_do_the_work_once(large, cache):
     assert "waiting for another run" not in first.communicate()[0]
     assert [line.split()[0] for line in second.communicate()[0].splitlines()] == ["waiting", "already"]
     assert (first.returncode, second.returncode) == (0, 0)
-    assert [len(tree(path)) for path in cache.iterdir() if path.is_dir()] == [5000]
+    assert [len(tree(path)) for path in cache.iterdir() if path.is_dir()] == [MANY]
 
 
 SMALL = {f"{TOP}/train.tsv": b"path\tsentence\n1.mp3\tHej.\n", f"{TOP}/clips/1.mp3": SOUND(900)}
