@@ -25,7 +25,7 @@ from servers.collective import SIGNED, Collective
 FLOWS = Path(archives.__file__).parents[2]
 TOP = "cv-corpus-22.0-2025-06-20/sv-SE"
 SOUND = random.Random(22).randbytes
-MANY = 10_000  # clips
+MANY = 5000  # clips
 RELEASE = {
     f"{TOP}/train.tsv": b"client_id\tpath\tsentence\nx\tcommon_voice_sv-SE_1.mp3\tHej.\n",
     f"{TOP}/dev.tsv": b"client_id\tpath\tsentence\n",
@@ -358,7 +358,9 @@ def test_a_disk_that_is_full_all_at_once_leaves_nothing(archive, cache, refusal,
 
 def start(path):
     """Another process that unpacks."""
-    code = f"from pathlib import Path; from asr.corpus import archives; archives.unpacked(Path({str(path)!r}))"
+    # A shell's background job has SIGINT ignored, and so have its children.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += f"from pathlib import Path; from asr.corpus import archives; archives.unpacked(Path({str(path)!r}))"
     return subprocess.Popen(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(FLOWS)}, stdout=subprocess.PIPE, text=True
     )
@@ -366,7 +368,7 @@ def start(path):
 
 @pytest.fixture
 def large(archive):
-    """Some seconds of work: more than a busy machine lets pass between a look and a signal."""
+    """Some seconds of work."""
     return archive(tar(files={f"{TOP}/clips/{at}.mp3": SOUND(3000) for at in range(MANY)}, mode="w"), "cv.tar")
 
 
