@@ -144,14 +144,14 @@ class WhisperFlow(FlowSpec):
             self.trials = search.trials(self.settings)
             self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
             if compute.in_pod():
-                cost = plan.elsewhere(self.settings, self.trials, self.corpus)
+                told = plan.elsewhere(self.settings, self.trials, self.corpus)
             else:
-                cost = plan.plan(
+                told = plan.plan(
                     self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
-                )
+                ).text
         # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
-        print(cost.text)
+        print(told)
         self.next(self.train, foreach="trials")
 
     @card(type=cards.LIVE)

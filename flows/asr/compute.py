@@ -8,8 +8,6 @@ from pathlib import Path
 WATTS = {"T4": 70, "L4": 72, "A10": 150, "V100": 300, "A100": 400, "H100": 700, "H200": 700}  # data sheets
 WATTS_A_CORE = 10
 FEWEST_WORKERS = 4  # so that the three default trials run side by side on two cores, each on one thread
-
-
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in a period, or "max"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,12 +46,18 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
     if crossing := report["speakers_crossing"]:
         lines.append(f"crossing      {crossing} speakers stand in several splits; new ones may fare worse")
     lines += ["", f"release       {short(release['path'])}"]
-    if not release.get("here", True):
-        lines[-1] += f", once fetched:  python -m asr.release.fetch {Path(release['path']).name.rpartition('-')[2]}"
+    if fetch := fetching(release):
+        lines[-1] += f", once fetched:  {fetch}"
     if not latest:
         lines.append(f"held back     {release['why']}")
     chosen = "" if latest else f"MODEL_ID={short(release['path'])} "
     return "\n".join([*lines, f"hear it       {chosen}{command(SPACE)}"])
+
+
+def fetching(release: Mapping[str, Any]) -> str:
+    """The line that brings a release here; empty where it is here already."""
+    run_id = Path(release["path"]).name.rpartition("-")[2]
+    return "" if release.get("here", True) else f"python -m asr.release.fetch {run_id}"
 
 
 def board(leaderboard: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.page import panel, rows, safe, shown, stack, tiles
 from asr.cards.scoring import percent, verdict
 from asr.cards.training import between
+from asr.story import fetching
 
 if TYPE_CHECKING:
     from asr.release.gate import Check
@@ -20,8 +21,8 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
     """The release, whether it may take the place of the last one, what it holds and how to hear it."""
     made, faults = out.release, sum(not check.passed for check in out.checks)
     name, revision = Path(made["path"]).name, (made["revision"] or "")[:8]
-    here = made.get("here", True)
-    now = "now <code>released/latest</code>" if here else "in the run's datastore"
+    fetch = fetching(made)
+    now = "in the run's datastore" if fetch else "now <code>released/latest</code>"
     head = [
         ("Release", f"<code>{safe(name)}</code>", now if out.latest else "held back"),
         ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
@@ -33,10 +34,10 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
     hear = "" if out.latest else f"MODEL_ID=released/{name} "
     space = f"<p>{safe(made['space'])}: {safe(made['space_told'])}.</p>" if "space" in made else ""
     files = [(safe(file), weight(size)) for file, size in sorted(out.sizes.items(), key=lambda pair: -pair[1])]
-    fetch = "" if here else f"python -m asr.release.fetch {safe(name.rpartition('-')[2])}\n"
+    commands = "\n".join(filter(None, [fetch, f"{hear}python space/app.py"]))
     where = "<p>From the folder the run was launched in.</p>"
     panels = [
-        panel("Hear it", space, f"<pre>{fetch}{safe(hear)}python space/app.py</pre>", where),
+        panel("Hear it", space, f"<pre>{safe(commands)}</pre>", where),
         panel("What it holds", rows(("", ""), [*files, ("together", weight(sum(out.sizes.values())))])),
     ]
     return tiles("Release", head) + gate + stack(panels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import statistics
 import tempfile
@@ -37,7 +36,7 @@ LISTENING = 1 / 3  # of a training step's time that hearing as many clips takes,
 class Plan:
     """The cost of all trials."""
 
-    seconds: float  # NaN where nobody knows
+    seconds: float
     disk: int  # bytes
     cost: float  # in the currency of [search] hourly_cost
     text: str  # what `search` prints
@@ -89,14 +88,13 @@ def plan(
     ]))  # fmt: skip
 
 
-def elsewhere(settings: Settings, trials: Sequence[Trial], corpus: dict[str, Any]) -> Plan:
-    """What is known of trials that other machines will run: no time, since nothing here would take as long as there."""
+def elsewhere(settings: Settings, trials: Sequence[Trial], corpus: dict[str, Any]) -> str:
+    """What `search` prints of trials that other machines will run: no time, for here it would not be theirs."""
     training, compute = settings.training, settings.compute
     told = f"{len(trials)} of {training.steps} steps{'; losers stop early' if settings.search.stop_losers else ''}"
     pods = f"{compute.gpus} {compute.gpu}{' on spot' if compute.spot else ''} for each, {compute.hours} h at most"
     time = "each trial says what is left, from its own steps"
-    lines = [*_corpus(corpus), f"trials     {told}", f"pods       {pods}", f"time       {time}"]
-    return Plan(math.nan, 0, math.nan, "\n".join(lines))
+    return "\n".join([*_corpus(corpus), f"trials     {told}", f"pods       {pods}", f"time       {time}"])
 
 
 def _long_phase(training: Training, batch: int, lasting: float) -> float:

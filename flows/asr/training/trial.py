@@ -78,10 +78,8 @@ def fine_tune(
     training = settings.training
     heard, kept_back = speech.split("train"), speech.split("validation")
     torch.manual_seed(training.seed)
-    model, processor = models.prepare(settings, heard["text"])
+    learner, processor, optimizer = _learner(trial, settings, heard["text"])
     validation = Validation(Clips(kept_back, processor), processor, settings)
-    learner = Learner(model, settings)
-    optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         watch = Watch(learner, validation, settings, say, scratch, began, keeper, siblings, show)
@@ -119,13 +117,21 @@ def train_along(job: Job, share: Share) -> None:
     settings, speech = job.settings, Speech(job.shards, job.folder, lambda keys, folder: folder)
     heard = speech.split("train")
     torch.manual_seed(settings.training.seed + share.rank)
-    model, processor = models.prepare(settings, heard["text"])
-    learner = Learner(model, settings)
-    optimizer = optimizers.build(learner, models.optimizer(settings), job.trial.learning_rate, job.trial.weight_decay)
+    learner, processor, optimizer = _learner(job.trial, settings, heard["text"])
     batches = loader(heard, processor, settings, start=job.step, share=share)
     with tempfile.TemporaryDirectory() as folder:
         engine = _engine(learner, optimizer, batches, [], None, Path(folder), settings, share, "")
         engine.train(resume_from_checkpoint=str(job.taken_up) if job.taken_up else None)
+
+
+def _learner(
+    trial: Trial, settings: Settings, texts: Sequence[str]
+) -> tuple[Learner, WhisperProcessor, torch.optim.Optimizer]:
+    """What a trial begins with, in each of its processes."""
+    model, processor = models.prepare(settings, texts)
+    learner = Learner(model, settings)
+    optimizer = optimizers.build(learner, models.optimizer(settings), trial.learning_rate, trial.weight_decay)
+    return learner, processor, optimizer
 
 
 def _engine(
