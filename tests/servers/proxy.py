@@ -93,14 +93,9 @@ class Proxy(Served):
         self.unheard: dict[str, Answer] = {}  # answers that were lost, by the request's target
         self.upstream = threading.Lock()  # the emulator serves one at a time, and lets few wait
         self._turn, self._came = threading.Lock(), Counter[str]()
-        self._epoch = time.time() - time.monotonic()
 
     def server(self) -> _Server:
         return _Server(self)
-
-    def now(self) -> float:
-        """Seconds since the epoch that never go back, as a machine's clock does when it is set."""
-        return self._epoch + time.monotonic()
 
     @property
     def url(self) -> str:
@@ -163,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # or a header waits 40 ms for its body
 
     def do_GET(self) -> None:
-        began, size = self.server.proxy.now(), int(self.headers.get("Content-Length") or 0)
+        began, size = time.time(), int(self.headers.get("Content-Length") or 0)
         self.left = size
         self.head = self._read()
         request = replace(self._understood(), up=size, began=began)
@@ -284,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _note(self, status: int, down: int) -> None:
         """Before the answer, so that a client that has it finds it counted."""
-        self.server.proxy.note(replace(self.passing, status=status, down=down, ended=self.server.proxy.now()))
+        self.server.proxy.note(replace(self.passing, status=status, down=down, ended=time.time()))
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
