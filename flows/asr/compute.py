@@ -52,6 +52,13 @@ def hardware() -> tuple[str, int]:
     return f"NVIDIA {name}", watts
 
 
+def bfloat16() -> bool:
+    """Whether there is a GPU with instructions for bfloat16; one without, such as a T4, trains in float16."""
+    import torch
+
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def use(count: int) -> None:
     """Compute with `count` threads from here on. Call it before numpy or torch is first used."""
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(count)

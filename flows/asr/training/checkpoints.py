@@ -23,7 +23,7 @@ from asr.training.search import Trial
 
 SLOTS = ("a", "b")
 MOST_OF_THE_TIME = 0.02  # that saving may take: rarer where the datastore is slow or the model large
-FORMAT = 2  # raised when older checkpoints can no longer be gone on from
+FORMAT = 3  # raised when older checkpoints can no longer be gone on from
 
 
 @dataclass(frozen=True)

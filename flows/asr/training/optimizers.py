@@ -6,12 +6,23 @@ From nothing, Muon on the layers' matrices (AdamW on the rest) reached in 700 st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from asr import compute
 
 BETAS = (0.9, 0.98)
+MOMENTUM = 0.95
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's: steepest at zero, and so fewest iterations
+ITERATIONS = 5
+SMALLEST = 1e-7  # norm that a matrix is divided by
+RMS = 0.2  # of an update, as AdamW's: arXiv:2502.16982
+MOST_ELEMENTS = 1 << 24  # of the matrices orthogonalised together: 64 MB in float32
 
 
 def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -30,8 +41,79 @@ def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay:
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True)
     if name == "adamw":
         return adamw
-    muon = torch.optim.Muon(hidden, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-    return Together(muon, adamw)
+    return Together(Muon(hidden, learning_rate, weight_decay), adamw)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon with Nesterov momentum and AdamW's step size (https://kellerjordan.github.io/posts/muon, arXiv:2502.16982).
+
+    The same update as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, which always orthogonalises in
+    bfloat16. For the sample's matrices that took 518 ms a step on a core without instructions for it, this takes 24.
+    """
+
+    def __init__(self, matrices: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[tuple[torch.nn.Parameter, Tensor]]] = defaultdict(list)
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    wide = _wide(self._momentum(weight))
+                    by_shape[wide.shape].append((weight, wide))
+            for shape, members in by_shape.items():
+                chunk, rate = max(1, MOST_ELEMENTS // shape.numel()), group["lr"] * RMS * math.sqrt(shape[1])
+                for at in range(0, len(members), chunk):
+                    weights, updates = zip(*members[at : at + chunk], strict=True)
+                    for weight, update in zip(weights, orthogonal(torch.stack(updates)), strict=True):
+                        weight.mul_(1 - group["lr"] * group["weight_decay"])
+                        weight.add_(update if weight.shape == shape else update.T, alpha=-rate)
+
+    def _momentum(self, weight: torch.nn.Parameter) -> Tensor:
+        """The weight's gradient after Nesterov momentum."""
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
+        return weight.grad.lerp(state["momentum"], MOMENTUM)
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """The matrix with no more rows than columns, transposed where need be: its Gram matrix is then the smaller one."""
+    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(count, rows, columns) matrices with their singular values brought near 1, by Newton-Schulz iterations.
+
+    `rows` is at most `columns`. In bfloat16 on a GPU that has it, else in float32; then the iterations of wide matrices
+    run on the small Gram matrix alone, which takes bfloat16 too little precision for.
+    """
+    dtype = torch.bfloat16 if matrices.is_cuda and compute.bfloat16() else torch.float32
+    near = matrices.to(dtype)
+    near = near / torch.linalg.matrix_norm(near, keepdim=True).clamp(min=SMALLEST)
+    rows, columns = matrices.shape[1:]
+    if dtype == torch.float32 and columns >= 2 * rows:
+        gram = near @ near.mT
+        factor = _quintic(gram)
+        product = factor
+        for _ in range(ITERATIONS - 1):
+            gram = factor @ gram @ factor
+            factor = _quintic(gram)
+            product = factor @ product
+        return product @ near
+    for _ in range(ITERATIONS):
+        near = _quintic(near @ near.mT) @ near
+    return near.to(matrices.dtype)
+
+
+def _quintic(gram: Tensor) -> Tensor:
+    """a I + b G + c G^2 of (count, rows, rows) Gram matrices: the factor of one Newton-Schulz iteration."""
+    a, b, c = QUINTIC
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
 
 
 class Together(torch.optim.Optimizer):

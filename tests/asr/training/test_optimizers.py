@@ -79,6 +79,60 @@ def test_a_saved_state_goes_through_a_file(tmp_path):
     optimizers.build(Network(), "muon", 0.05, 0.1).load_state_dict(torch.load(tmp_path / "optimizer.pt"))
 
 
+SHAPES = [(8, 8), (8, 8), (8, 32), (32, 8), (8, 9)]
+
+
+def singular_values(matrix, iterations=5):
+    """The singular vectors kept, and each value s brought to what the published iteration makes of it, in float64."""
+    left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    values = values / torch.linalg.norm(values)
+    a, b, c = 3.4445, -4.7750, 2.0315
+    for _ in range(iterations):
+        values = a * values + b * values**3 + c * values**5
+    return left @ torch.diag(values) @ right
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (16, 20), (16, 64), (1, 4)])
+@pytest.mark.parametrize("rank", [1, 4, 16])
+def test_matrices_are_orthogonalised_together_as_each_would_be_alone(shape, rank):
+    torch.manual_seed(0)
+    rank = min(rank, *shape)
+    matrices = torch.stack([torch.randn(shape[0], rank) @ torch.randn(rank, shape[1]) for _ in range(3)])
+    found = optimizers.orthogonal(matrices)
+    assert found.dtype == matrices.dtype
+    for one, other in zip(found, matrices, strict=True):
+        assert torch.allclose(one.double(), singular_values(other), atol=1e-4)
+
+
+def test_a_matrix_of_zeros_stays_one():
+    assert not optimizers.orthogonal(torch.zeros(2, 4, 16)).any()
+
+
+def test_muon_learns_what_torchs_own_does_up_to_its_bfloat16(monkeypatch):
+    monkeypatch.setattr(optimizers, "MOST_ELEMENTS", 100)  # so that some are orthogonalised apart
+    torch.manual_seed(0)
+    begun = [torch.randn(shape) for shape in SHAPES]
+    ours, theirs = ([torch.nn.Parameter(one.clone()) for one in begun] for _ in range(2))
+    muons = [
+        optimizers.Muon(ours, 0.01, 0.1),
+        torch.optim.Muon(theirs, 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    ]
+    for _ in range(10):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        for muon in muons:
+            muon.step()
+    for before, one, other in zip(begun, ours, theirs, strict=True):
+        assert (one - other).norm() < 0.02 * (one - before).norm()
+
+
+def test_a_weight_without_a_gradient_stays():
+    weight = torch.nn.Parameter(torch.ones(4, 4))
+    optimizers.Muon([weight], 0.1, 0.1).step()
+    assert torch.equal(weight, torch.ones(4, 4))
+
+
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_every_weight_learns_and_stands_in_one_group(name):
     network = Network()
