@@ -286,7 +286,7 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
             found["full"] += heard.errors(learner, WINDOW_FRAMES)
             seconds += outcome.seconds
             drawn = trial.loader(corpus.speech.split("train"), processor, profile).batch_sampler
-            seen += sum(len(draw.clips) for batch in drawn for draw in batch)
+            seen += sum(len(draw.unit.clips) for batch in drawn for draw in batch)
         row = {}
         for where, errors in found.items():
             wrong, words = [one.word_errors for one in errors], [one.words for one in errors]

@@ -61,16 +61,18 @@ def silence(seconds: float, random: np.random.Generator) -> np.ndarray:
     return (level * sound / max(1.0, float(np.abs(sound).max()))).astype(np.float32)
 
 
-def quiet_edges(features: np.ndarray, most: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
-    """The log-mels with up to `most` seconds of quiet added before and after, in half of the draws; seconds before.
+def quiet_edges(
+    features: np.ndarray, seconds: tuple[float, float], random: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """The log-mels with so many seconds of quiet added before and after, within a window; and the seconds before.
 
     A microphone is on before and after the words; a corpus cut to the words does not show that. The quiet is
     flat noise somewhere between a dead line and a noisy room, a factor of 10^8 to 10^4 below the loudest bin.
     """
-    before, after = (int(random.integers(0, int(most * FRAMES_PER_SECOND) + 1)) for _ in range(2))
+    before, after = (int(part * FRAMES_PER_SECOND) for part in seconds)
     room = WINDOW_FRAMES - features.shape[1]
     before, after = min(before, room), min(after, room - min(before, room))
-    if random.random() < 0.5 or not before + after:
+    if not before + after:
         return features, 0.0
     dead = floor(features)
     quiet = dead + random.uniform(0, RANGE / 2) + 0.1 * random.standard_normal((len(features), before + after))

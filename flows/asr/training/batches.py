@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from asr.training.examples import Example, Sounds
 
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
-BUCKET_BATCHES = 8  # batches are cut from so many batches' worth of clips, sorted by length
+BUCKET_BATCHES = 16  # batches are cut from so many batches' worth of clips, sorted by length
 LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
 LONG_PARTS = 4  # that such a batch is cut into where it has no `batch_seconds`: whole, a T4 could not hold it
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
@@ -32,16 +32,28 @@ SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless cont
 IGNORED = -100  # torch's label for a place that does not count
 
 
+class Unit(NamedTuple):
+    """What one place of a batch is filled with."""
+
+    clips: tuple[int, ...]  # one; several are said one after another; none: silence
+    gaps: tuple[float, ...]  # seconds between them
+    seconds: float  # of the clips and gaps, or of the silence
+    quiet: tuple[float, float] = (0.0, 0.0)  # seconds added before and after
+
+    @property
+    def length(self) -> float:
+        """Seconds, the quiet counted."""
+        return self.seconds + sum(self.quiet)
+
+
 @dataclass(frozen=True)
 class Draw:
-    """What is to be had for one place of one batch."""
+    """A unit and where it was drawn."""
 
     step: int  # of the optimiser
     long: bool  # its batch is padded to 30 s
     number: int  # of all draws since the first step
-    clips: tuple[int, ...]  # one; several are said one after another; none: silence
-    gaps: tuple[float, ...]  # seconds between them
-    seconds: float
+    unit: Unit
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class LengthBuckets:
 
     >>> training = Training(steps=3, batch_size=2)
     >>> buckets = LengthBuckets(Pool([5, 1, 4, 2, 3], weights=[1, 2, 1, 0, 2]), training)
-    >>> sorted(draw.clips[0] for batch in buckets for draw in batch)
+    >>> sorted(draw.unit.clips[0] for batch in buckets for draw in batch)
     [0, 1, 1, 2, 4, 4]
     """
 
@@ -82,10 +94,10 @@ class LengthBuckets:
         for at, (long, batch) in enumerate(itertools.islice(self._batches(), self.all)):
             step = at // self.training.accumulate
             if step >= self.start and at % self.ranks == self.rank:
-                yield [Draw(step, long, number + place, *unit) for place, unit in enumerate(batch)]
+                yield [Draw(step, long, number + place, unit) for place, unit in enumerate(batch)]
             number += len(batch)
 
-    def _batches(self) -> Iterator[tuple[bool, list[_Unit]]]:
+    def _batches(self) -> Iterator[tuple[bool, list[Unit]]]:
         """Batch after batch without end, and whether each is padded to 30 s."""
         training, at = self.training, 0
         for epoch in itertools.count():
@@ -98,7 +110,7 @@ class LengthBuckets:
                     yield long or training.context == "padded", batch[part::parts]
                 at += parts
 
-    def _epoch(self, epoch: int) -> list[list[_Unit]]:
+    def _epoch(self, epoch: int) -> list[list[Unit]]:
         training, seconds = self.training, self.clips.seconds
         random = np.random.default_rng([training.seed, epoch])
         times = np.floor(self.weights).astype(int)
@@ -108,34 +120,48 @@ class LengthBuckets:
         if training.context == "packed":
             units = packs(order, self.clips, random)
         else:
-            units = [((clip,), (), seconds[clip]) for clip in order]
+            units = [Unit((clip,), (), seconds[clip]) for clip in order]
+        if training.quiet_seconds:
+            units = [self._with_quiet(unit, random) for unit in units]
         if training.silence_share:
             units += self._silence(len(units), random)
             units = [units[at] for at in random.permutation(len(units))]
         size = training.batch_size * BUCKET_BATCHES
         if training.batch_seconds:
-            mean = sum(unit[2] for unit in units) / len(units)
+            mean = sum(unit.length for unit in units) / len(units)
             size = max(1, round(training.batch_seconds * BUCKET_BATCHES / mean))
         batches = []
         for at in range(0, len(units), size):
-            batches += self._cut(sorted(units[at : at + size], key=lambda unit: unit[2]))
+            batches += self._cut(sorted(units[at : at + size], key=lambda unit: unit.length))
         random.shuffle(batches)
         return batches
 
-    def _silence(self, beside: int, random: np.random.Generator) -> list[_Unit]:
+    def _with_quiet(self, unit: Unit, random: np.random.Generator) -> Unit:
+        """The unit with up to `quiet_seconds` before and after it, in half of the draws and within a window.
+
+        Drawn here so that batches are of like length with it: drawn later, a fifth of each batch was padding.
+        """
+        before, after = random.uniform(0, self.training.quiet_seconds, 2)
+        if random.random() < 0.5:
+            return unit
+        room = max(0.0, WINDOW_SECONDS - unit.seconds)
+        before = min(before, room)
+        return unit._replace(quiet=(float(before), float(min(after, room - before))))
+
+    def _silence(self, beside: int, random: np.random.Generator) -> list[Unit]:
         share = self.training.silence_share
         count = int(share / (1 - share) * beside + random.random())
         shortest, longest = SILENCE_SECONDS
         longest = longest if self.training.context == "trimmed" else WINDOW_SECONDS
-        return [((), (), float(lasting)) for lasting in random.uniform(shortest, longest, count)]
+        return [Unit((), (), float(lasting)) for lasting in random.uniform(shortest, longest, count)]
 
-    def _cut(self, bucket: list[_Unit]) -> list[list[_Unit]]:
+    def _cut(self, bucket: list[Unit]) -> list[list[Unit]]:
         """Batches of units that are sorted by length, each within the size or the seconds of one."""
-        training, batches = self.training, list[list[_Unit]]()
+        training, batches = self.training, list[list[Unit]]()
         for unit in bucket:
             last = batches[-1] if batches else []
             if training.batch_seconds:
-                lasting = WINDOW_SECONDS if training.context == "padded" else unit[2]
+                lasting = WINDOW_SECONDS if training.context == "padded" else unit.length
                 fits = (len(last) + 1) * lasting <= training.batch_seconds
             else:
                 fits = len(last) < training.batch_size
@@ -146,23 +172,20 @@ class LengthBuckets:
         return batches
 
 
-_Unit = tuple[tuple[int, ...], tuple[float, ...], float]  # clips, the gaps between them, seconds
-
-
 def long_parts(training: Training, clips: int) -> int:
     """Into how many batches so many clips are cut where they are padded to 30 s, to take no more memory than before."""
     parts = math.ceil(clips * WINDOW_SECONDS / training.batch_seconds) if training.batch_seconds else LONG_PARTS
     return min(parts, clips)
 
 
-def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> list[_Unit]:
+def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> list[Unit]:
     """The clips of `order`, each once, a speaker's joined one after another while there is room.
 
     How much room there is, up to 30 s, is drawn for each pack: a model that is only ever shown full windows reads
     short ones badly.
     """
     speakers = clips.speakers or [""] * len(clips.seconds)
-    made: list[_Unit] = []
+    made: list[Unit] = []
     making: dict[str, tuple[list[int], list[float], float, int, float]] = {}
     for clip in order:
         who, lasting = speakers[clip], clips.seconds[clip]
@@ -173,9 +196,9 @@ def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> lis
             if seconds + gap + lasting <= room and held + tokens <= clips.most_tokens:
                 making[who] = ([*pack, clip], [*gaps, gap], seconds + gap + lasting, held + tokens, room)
                 continue
-            made.append((tuple(pack), tuple(gaps), seconds))
+            made.append(Unit(tuple(pack), tuple(gaps), seconds))
         making[who] = ([clip], [], lasting, tokens, float(random.uniform(0, WINDOW_SECONDS)))
-    made += [(tuple(pack), tuple(gaps), seconds) for pack, gaps, seconds, _, _ in making.values()]
+    made += [Unit(tuple(pack), tuple(gaps), seconds) for pack, gaps, seconds, _, _ in making.values()]
     return [made[at] for at in random.permutation(len(made))]
 
 

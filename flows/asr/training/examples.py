@@ -12,7 +12,7 @@ import numpy as np
 from asr.corpus.clips import RATE
 from asr.settings import Training
 from asr.training import augmentation
-from asr.training.batches import WINDOW_SECONDS, Draw
+from asr.training.batches import WINDOW_SECONDS, Draw, Unit
 from asr.training.models import POSITIONS, WINDOW_FRAMES
 
 if TYPE_CHECKING:
@@ -122,19 +122,19 @@ class Examples:
         return len(self.clips)
 
     def __getitem__(self, draw: Draw) -> Example:
-        training, clips = self.training, self.clips
+        training, clips, unit = self.training, self.clips, draw.unit
         random = np.random.default_rng([training.seed, 1, draw.number])
-        if not draw.clips:
-            sound = augmentation.silence(draw.seconds, random)
+        if not unit.clips:
+            sound = augmentation.silence(unit.seconds, random)
             return Example(draw, clips.log_mels(sound), self._tokens([], False, random))
-        joined = len(draw.clips) > 1
+        joined = len(unit.clips) > 1
         loud = random.random() < training.noise_share
         if joined or training.speed or loud:
-            sound, words = self._said(draw, random)
+            sound, words = self._said(unit, random)
             features = clips.log_mels(augmentation.noisy(sound, random) if loud else sound)
         else:
-            features, words = clips.features(draw.clips[0]), self._words(draw)
-        features, before = augmentation.quiet_edges(features, training.quiet_seconds, random)
+            features, words = clips.features(unit.clips[0]), self._words(unit)
+        features, before = augmentation.quiet_edges(features, unit.quiet, random)
         features = augmentation.mask(features, training.frequency_masks, training.time_masks, random)
         with_times = random.random() < training.timestamps_share
         tokens = self._tokens([one.moved(before) for one in words], with_times, random)
@@ -142,12 +142,12 @@ class Examples:
             tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
         return Example(draw, features, tokens)
 
-    def _said(self, draw: Draw, random: np.random.Generator) -> tuple[np.ndarray, list[Words]]:
-        """The draw's clips one after another, at one speed, and their words."""
-        pieces = [self.clips.sound(draw.clips[0])]
-        for gap, clip in zip(draw.gaps, draw.clips[1:], strict=True):
+    def _said(self, unit: Unit, random: np.random.Generator) -> tuple[np.ndarray, list[Words]]:
+        """The unit's clips one after another, at one speed, and their words."""
+        pieces = [self.clips.sound(unit.clips[0])]
+        for gap, clip in zip(unit.gaps, unit.clips[1:], strict=True):
             pieces += [np.zeros(round(gap * RATE), np.float32), self.clips.sound(clip)]
-        sound, words = np.concatenate(pieces), self._words(draw)
+        sound, words = np.concatenate(pieces), self._words(unit)
         if not self.training.speed:
             return sound, words
         # Not slower than fits into a window.
@@ -155,9 +155,9 @@ class Examples:
         sound, faster = augmentation.at_speed(sound, most, random)
         return sound, [one.moved(0, faster) for one in words]
 
-    def _words(self, draw: Draw) -> list[Words]:
+    def _words(self, unit: Unit) -> list[Words]:
         words, start = list[Words](), 0.0
-        for gap, clip in zip((0.0, *draw.gaps), draw.clips, strict=True):
+        for gap, clip in zip((0.0, *unit.gaps), unit.clips, strict=True):
             words += [one.moved(start + gap) for one in self.clips.words(clip)]
             start += gap + self.clips.seconds[clip]
         return words

@@ -12,6 +12,7 @@ from asr.training.batches import (
     Draw,
     LengthBuckets,
     Pool,
+    Unit,
     by_length,
     collate,
     evenly,
@@ -25,12 +26,12 @@ LENGTHS = np.random.default_rng(0).uniform(1, 30, 500).tolist()
 
 def buckets(lengths, size=8, steps=1, seed=0, weights=None, start=0, speakers=None, **training):
     """The batches of so many steps."""
-    asked = Training(**{"batch_size": size, "steps": steps, "seed": seed, "long_share": 0.0, **training})
+    asked = Training(**{"batch_size": size, "steps": steps, "seed": seed, "long_share": 0.0, "quiet_seconds": 0.0, **training})
     return LengthBuckets(Pool(lengths, weights, speakers), asked, start)
 
 
 def drawn_clips(batches):
-    return [clip for batch in batches for draw in batch for clip in draw.clips]
+    return [clip for batch in batches for draw in batch for clip in draw.unit.clips]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 63, 64, 65, 200])
@@ -71,13 +72,27 @@ def test_more_steps_begin_as_fewer_do():
 
 def test_clips_of_a_batch_are_of_like_length():
     batches = list(buckets(LENGTHS, 8, 62))
-    padded = sum(len(batch) * max(draw.seconds for draw in batch) for batch in batches)
-    spoken = sum(draw.seconds for batch in batches for draw in batch)
+    padded = sum(len(batch) * max(draw.unit.length for draw in batch) for batch in batches)
+    spoken = sum(draw.unit.length for batch in batches for draw in batch)
     assert padded / spoken < 1.2
 
 
+def test_half_of_the_draws_have_quiet_around_them_and_batches_are_of_like_length_with_it():
+    batches = list(buckets([2.0] * 500, 8, 62, quiet_seconds=0.5))
+    quiet = [draw.unit.quiet for batch in batches for draw in batch]
+    assert 0.4 < np.mean([before + after > 0 for before, after in quiet]) < 0.6
+    assert 0.4 < max(max(pair) for pair in quiet) <= 0.5
+    padded = sum(len(batch) * max(draw.unit.length for draw in batch) for batch in batches)
+    assert padded / sum(draw.unit.length for batch in batches for draw in batch) < 1.05
+
+
+def test_a_clip_with_quiet_around_it_still_fits_into_a_window():
+    lengths = [draw.unit.length for batch in buckets([29.5] * 100, quiet_seconds=5.0, steps=12) for draw in batch]
+    assert 29.9 < max(lengths) <= 30
+
+
 def test_batches_do_not_come_sorted_by_length():
-    longest = [max(draw.seconds for draw in batch) for batch in buckets(LENGTHS, 8, 62)]
+    longest = [max(draw.unit.length for draw in batch) for batch in buckets(LENGTHS, 8, 62)]
     assert abs(np.corrcoef(longest, range(62))[0, 1]) < 0.4
     assert 0.3 < np.mean(np.diff(longest) > 0) < 0.7
 
@@ -103,10 +118,10 @@ def test_a_step_of_several_batches_counts_as_one():
 @pytest.mark.parametrize(("context", "lasting"), [("trimmed", None), ("padded", 30.0)])
 def test_a_batch_of_seconds_holds_no_more_of_them_and_loses_no_clip(context, lasting):
     batches = buckets(LENGTHS, steps=1, batch_seconds=120.0, context=context)._epoch(0)
-    held = [len(batch) * (lasting or max(unit[2] for unit in batch)) for batch in batches]
+    held = [len(batch) * (lasting or max(unit.length for unit in batch)) for batch in batches]
     assert max(held) <= 120
     assert np.mean(held) > 80
-    assert sorted(unit[0][0] for batch in batches for unit in batch) == list(range(500))
+    assert sorted(unit.clips[0] for batch in batches for unit in batch) == list(range(500))
 
 
 def test_a_clip_that_is_longer_than_a_batch_is_one_of_its_own():
@@ -122,19 +137,19 @@ def packed(**more):
 
 def test_a_pack_has_one_speaker_and_fits_into_a_window_and_no_clip_is_lost_or_twice():
     made = packed()
-    assert sorted(clip for clips, _, _ in made for clip in clips) == list(range(500))
-    for clips, gaps, seconds in made:
+    assert sorted(clip for unit in made for clip in unit.clips) == list(range(500))
+    for clips, gaps, seconds, _ in made:
         assert len({SPEAKERS[clip] for clip in clips}) == 1
         assert len(gaps) == len(clips) - 1
         assert seconds == pytest.approx(sum(LENGTHS[clip] for clip in clips) + sum(gaps))
         assert seconds <= 30
-    assert max(len(clips) for clips, _, _ in made) > 3
+    assert max(len(unit.clips) for unit in made) > 3
 
 
 def test_packs_are_of_all_lengths():
     """Shown only full windows a model reads short ones badly."""
     lengths = [1.5] * 500
-    seconds = [one[2] for one in packs(list(range(500)), Pool(lengths, None, SPEAKERS), np.random.default_rng(0))]
+    seconds = [one.seconds for one in packs(list(range(500)), Pool(lengths, None, SPEAKERS), np.random.default_rng(0))]
     assert min(seconds) < 3
     assert max(seconds) > 25
     assert 8 < np.mean(seconds) < 20
@@ -143,23 +158,23 @@ def test_packs_are_of_all_lengths():
 def test_a_pack_says_no_more_than_a_whisper_can_write():
     tokens = [60 + at % 50 for at in range(500)]
     made = packed(tokens=tokens, most_tokens=150)
-    assert max(sum(tokens[clip] + 2 for clip in clips) for clips, _, _ in made if len(clips) > 1) <= 150
-    assert sorted(clip for clips, _, _ in made for clip in clips) == list(range(500))
+    assert max(sum(tokens[clip] + 2 for clip in unit.clips) for unit in made if len(unit.clips) > 1) <= 150
+    assert sorted(clip for unit in made for clip in unit.clips) == list(range(500))
 
 
 def test_packed_epochs_have_every_clip_once_too():
     epoch = buckets(LENGTHS, speakers=SPEAKERS, context="packed")._epoch(3)
-    assert sorted(clip for batch in epoch for clips, *_ in batch for clip in clips) == list(range(500))
+    assert sorted(clip for batch in epoch for unit in batch for clip in unit.clips) == list(range(500))
 
 
 @pytest.mark.parametrize(("context", "longest"), [("trimmed", 10), ("padded", 30)])
 def test_a_share_of_the_draws_is_silence_and_no_clip_is_lost_for_it(context, longest):
     epoch = buckets(LENGTHS, silence_share=0.2, context=context)._epoch(0)
     units = [unit for batch in epoch for unit in batch]
-    silent = [seconds for clips, _, seconds in units if not clips]
+    silent = [unit.seconds for unit in units if not unit.clips]
     assert len(silent) / len(units) == pytest.approx(0.2, abs=0.01)
     assert 1 <= min(silent) < max(silent) <= longest
-    assert sorted(clip for clips, *_ in units for clip in clips) == list(range(500))
+    assert sorted(clip for unit in units for clip in unit.clips) == list(range(500))
 
 
 @pytest.mark.parametrize("loud", [0.5, 0.02, 0.002])
@@ -220,7 +235,7 @@ def test_other_contexts_are_long_never_or_always(asked, share):
 def examples(frames=120, long=False):
     """Three of them."""
     features = np.zeros((80, frames), np.float32)
-    return [Example(Draw(0, long, at, (at,), (), 1.2), features, [1, 2, *range(3, 4 + at)]) for at in range(3)]
+    return [Example(Draw(0, long, at, Unit((at,), (), 1.2)), features, [1, 2, *range(3, 4 + at)]) for at in range(3)]
 
 
 @pytest.mark.parametrize(("long", "frames"), [(False, 120), (True, 3_000)])

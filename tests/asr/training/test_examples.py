@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from asr.settings import Training
-from asr.training.batches import Draw
+from asr.training.batches import Draw, Unit
 from asr.training.examples import Clips, Examples
 
-PLAIN = {"frequency_masks": 0, "quiet_seconds": 0.0}
+PLAIN = {"frequency_masks": 0}
 
 
 @pytest.fixture
@@ -18,8 +18,9 @@ def clips(speech, whisper):
 def example(clips):
     """A function from a draw's clips to its example, augmented as asked."""
 
-    def of(*drawn, number=0, gaps=(), seconds=1.0, **training):
-        return Examples(clips, Training(**{**PLAIN, **training}))[Draw(0, False, number, drawn, gaps, seconds)]
+    def of(*drawn, number=0, gaps=(), seconds=1.0, quiet=(0.0, 0.0), **training):
+        unit = Unit(drawn, gaps, seconds, quiet)
+        return Examples(clips, Training(**{**PLAIN, **training}))[Draw(0, False, number, unit)]
 
     return of
 
@@ -55,7 +56,7 @@ def test_tokens_are_whispers_prompt_the_text_and_the_end(clips, example):
 
 
 EVERYTHING = {
-    "frequency_masks": 1, "time_masks": 1, "quiet_seconds": 0.5, "speed": 0.1, "noise_share": 0.5, "bpe_dropout": 0.2,
+    "frequency_masks": 1, "time_masks": 1, "quiet": (0.3, 0.2), "speed": 0.1, "noise_share": 0.5, "bpe_dropout": 0.2,
     "timestamps_share": 0.5,
 }  # fmt: skip
 
@@ -93,14 +94,12 @@ def test_timestamps_stand_at_the_clips_start_and_end(example, clips):
 
 
 def test_timestamps_follow_the_quiet_that_is_added_before(example, clips):
-    later = []
-    for number in range(30):
-        one = example(0, number=number, timestamps_share=1.0, quiet_seconds=0.5)
+    for before in (0.0, 0.1, 0.44):
+        one = example(0, timestamps_share=1.0, quiet=(before, 0.2))
         start, end = times(clips, one)
+        assert start == pytest.approx(before, abs=0.011)
         assert end - start == pytest.approx(clips.seconds[0], abs=0.03)
-        assert end <= one.features.shape[1] / 100 + 0.02
-        later.append(start)
-    assert max(later) > 0.2
+        assert one.features.shape[1] / 100 == pytest.approx(before + clips.seconds[0] + 0.2, abs=0.02)
 
 
 def test_timestamps_follow_the_speed(example, clips):

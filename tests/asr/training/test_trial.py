@@ -312,7 +312,7 @@ def test_clips_that_say_more_than_a_whisper_writes_are_left_out_and_told(tiny, s
     heard, lines = speech.split("train"), []
     long = heard.map(lambda row, at: {"text": "klockan " * (600 if at == 3 else 1)}, with_indices=True)
     batches = trial.loader(long, whisper[1], tiny, lines.append).batch_sampler
-    assert 3 not in {clip for batch in batches for draw in batch for clip in draw.clips}
+    assert 3 not in {clip for batch in batches for draw in batch for clip in draw.unit.clips}
     assert lines == ["1 clips say more than the 444 tokens that a Whisper writes, and are left out"]
 
 
