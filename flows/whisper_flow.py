@@ -138,7 +138,7 @@ class WhisperFlow(FlowSpec):
     @step
     def search(self):
         """Decide on the trials, and say what they will take."""
-        from asr.training import plan, search
+        from asr.training import gpu, plan, search
 
         with plainly():
             self.trials = search.trials(self.settings)
@@ -152,6 +152,8 @@ class WhisperFlow(FlowSpec):
         # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
         print(told)
+        if why := gpu.unused():
+            print(why)
         self.next(self.train, foreach="trials")
 
     @card(type=cards.LIVE)

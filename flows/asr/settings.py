@@ -167,6 +167,8 @@ class Training(Table):
     batch_size: Positive = 8
     batch_seconds: Annotated[float, Field(gt=0, strict=True)] | None = None  # in its stead: a batch's, padding counted
     accumulate: Positive = 1  # batches a step
+    # Of a batch's clips, learnt at once; the result is the same. auto: as many as the GPU's memory holds
+    micro_batch: Literal["auto"] | Positive = "auto"
     # trimmed: a batch is as long as its longest clip; padded: always 30 s; packed: a speaker's clips joined up to 30 s
     context: Literal["trimmed", "padded", "packed"] = "trimmed"
     long_share: Share = 0.1  # of the steps, the last ones: many of them parts of trimmed batches at 30 s

@@ -45,7 +45,7 @@ def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]
             "search": True,
             "release": True,
             "compute": True,
-            "training": {"checkpoint_minutes", "trackers"},
+            "training": {"checkpoint_minutes", "micro_batch", "trackers"},
         }
     )
     told = repr((FORMAT, trial, shaping, sorted(shard.key for shard in shards)))

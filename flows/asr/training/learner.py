@@ -21,6 +21,11 @@ ADAPTED = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matr
 ALPHA = 2.0  # times the rank: how much adapters weigh
 
 
+def counted(labels: torch.Tensor) -> torch.Tensor:
+    """Which of the (batch, tokens - 1) places after the first a token is learnt for, counted row by row."""
+    return (labels[:, 1:] != IGNORED).flatten().nonzero().squeeze(1)
+
+
 class Learner(nn.Module):
     """A Whisper with its loss. From nothing, a CTC head on the encoder helps the first steps find the alignment
     (joint CTC-attention, arXiv:1609.06773); the head is not part of the released model.
@@ -49,40 +54,58 @@ class Learner(nn.Module):
         self.losses: list[torch.Tensor] = []  # of the batches since they were last taken
         self.learnt_from = 0  # clips, or packs of them
 
-    def forward(self, input_features: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end."""
+    def forward(
+        self, input_features: torch.Tensor, labels: torch.Tensor, places: torch.Tensor | None = None,
+        tokens: int | None = None, clips: int | None = None,
+    ) -> dict[str, torch.Tensor]:  # fmt: skip
+        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end.
+
+        `cross_entropy` is its part without the CTC head. Where these are a part of a larger batch, `tokens` and `clips`
+        are how many that has: the losses of its parts then add up to its mean. `places` are `counted(labels)`, where
+        they are known.
+        """
         with torch.no_grad() if self.frozen else nullcontext():
             states = models.encode(self.whisper, input_features)
-        scores, expected = self._next_tokens(states, labels)
-        loss = functional.cross_entropy(scores, expected, label_smoothing=self.smoothing)
-        self.losses.append(loss.detach())
-        self.learnt_from += len(labels)
+        scores, expected = self._next_tokens(states, labels, places)
+        loss = functional.cross_entropy(scores, expected, label_smoothing=self.smoothing, reduction="sum")
+        loss = cross_entropy = loss / (tokens or len(expected))
         if self.aligner is not None:
-            loss = (1 - self.ctc_weight) * loss + self.ctc_weight * self._alignment_loss(states, labels)
-        return {"loss": loss}
+            aligned = self._alignment_loss(states, labels) / (clips or len(labels))
+            loss = (1 - self.ctc_weight) * loss + self.ctc_weight * aligned
+        return {"loss": loss, "cross_entropy": cross_entropy.detach()}
 
     def surprise(self, input_features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
         """The summed cross-entropy of the labels, without smoothing or the CTC head, and of how many tokens it is."""
         scores, expected = self._next_tokens(models.encode(self.whisper, input_features), labels)
         return functional.cross_entropy(scores, expected, reduction="sum"), len(expected)
 
-    def _next_tokens(self, states: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _next_tokens(
+        self, states: torch.Tensor, labels: torch.Tensor, places: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(places, vocabulary) scores and (places,) labels: the vocabulary is wide, so only places that count."""
         whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
         heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
         decoded = whisper.model.decoder(
             input_ids=heard, encoder_hidden_states=states, use_cache=False
         ).last_hidden_state
-        expected = labels[:, 1:]
-        counted = expected != IGNORED
-        return whisper.proj_out(decoded[counted]).float(), expected[counted]
+        places = counted(labels) if places is None else places
+        return whisper.proj_out(decoded.flatten(0, 1)[places]).float(), labels[:, 1:].flatten()[places]
 
     def _alignment_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The CTC loss of the words, a token of each clip, summed over the clips."""
         assert self.aligner is not None
         words = (labels >= 0) & (labels < self.blank)
         scores = functional.log_softmax(self.aligner(states).float(), -1).transpose(0, 1)
         frames = torch.full((len(labels),), len(scores), device=labels.device)
-        return functional.ctc_loss(scores, labels[words], frames, words.sum(1), blank=self.blank, zero_infinity=True)
+        losses = functional.ctc_loss(
+            scores, labels[words], frames, words.sum(1), blank=self.blank, reduction="none", zero_infinity=True
+        )
+        return (losses / words.sum(1).clamp(min=1)).sum()
+
+    def note(self, cross_entropy: torch.Tensor, clips: int) -> None:
+        """Remember the mean cross-entropy of a batch of so many clips that was learnt."""
+        self.losses.append(cross_entropy)
+        self.learnt_from += clips
 
     def take_losses(self) -> list[float]:
         """The losses of the batches since the last call; waits for the device."""

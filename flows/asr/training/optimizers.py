@@ -60,7 +60,7 @@ class Muon(torch.optim.Optimizer):
             by_shape: dict[torch.Size, list[tuple[torch.nn.Parameter, Tensor]]] = defaultdict(list)
             for weight in group["params"]:
                 if weight.grad is not None:
-                    wide = _wide(self._momentum(weight))
+                    wide = _wide(self._momentum(weight, weight.grad))
                     by_shape[wide.shape].append((weight, wide))
             for shape, members in by_shape.items():
                 chunk, rate = max(1, MOST_ELEMENTS // shape.numel()), group["lr"] * RMS * math.sqrt(shape[1])
@@ -70,13 +70,13 @@ class Muon(torch.optim.Optimizer):
                         weight.mul_(1 - group["lr"] * group["weight_decay"])
                         weight.add_(update if weight.shape == shape else update.T, alpha=-rate)
 
-    def _momentum(self, weight: torch.nn.Parameter) -> Tensor:
-        """The weight's gradient after Nesterov momentum."""
+    def _momentum(self, weight: torch.nn.Parameter, gradient: Tensor) -> Tensor:
+        """The gradient after Nesterov momentum."""
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
-        return weight.grad.lerp(state["momentum"], MOMENTUM)
+        state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        return gradient.lerp(state["momentum"], MOMENTUM)
 
 
 def _wide(matrix: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from asr import Refused
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
 from asr.story import clock
-from asr.training import halving, models, optimizers
+from asr.training import gpu, halving, models, optimizers
 from asr.training.batches import LONG_ODDS, WINDOW_SECONDS, long_parts
 from asr.training.learner import Learner
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
@@ -125,21 +125,43 @@ def _corpus(corpus: dict[str, Any]) -> list[str]:
 def _seconds_a_batch(
     model: WhisperForConditionalGeneration, settings: Settings, threads: int, batch: int, lasting: float
 ) -> float:
-    """The median time of a training step on a batch of random log-mels of so many seconds."""
+    """The median time of a training step on a batch of random log-mels of so many seconds.
+
+    Where a GPU does not hold the batch, it is measured in parts, as it will be learnt.
+    """
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    learner = Learner(model, settings).train().to(device)
-    optimizer = optimizers.build(learner, models.optimizer(settings), 1e-9, 0.0)
     frames = min(WINDOW_FRAMES, 2 * round(lasting * FRAMES_PER_SECOND / 2))
-    features = torch.randn(batch, model.config.num_mel_bins, frames, device=device)
-    labels = torch.zeros((batch, 5 + round(lasting * TOKENS_PER_SECOND)), dtype=torch.long, device=device)
+    tokens = 5 + round(lasting * TOKENS_PER_SECOND)
+    with gpu.told_plainly(settings):
+        learner = Learner(model, settings).train().to(device)
+        optimizer = optimizers.build(learner, models.optimizer(settings), 1e-9, 0.0)
+        parts = 1 if settings.training.micro_batch == "auto" else -(-batch // settings.training.micro_batch)
+        while True:
+            size = -(-batch // parts)
+            features = torch.randn(size, model.config.num_mel_bins, frames, device=device)
+            labels = torch.zeros((size, tokens), dtype=torch.long, device=device)
+            try:
+                return _probe(learner, optimizer, features, labels, parts)
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                parts *= 2
+
+
+def _probe(
+    learner: Learner, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor, parts: int
+) -> float:
+    """The median time of a step of so many parts, each like these."""
     times = []
     for _ in range(1 + PROBE_STEPS):
         began = time.perf_counter()
-        learner(features, labels)["loss"].backward()
+        for _ in range(parts):
+            loss = learner(features, labels)["loss"]
+            loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        learner.take_losses()  # waits for the device
+        loss.item()  # waits for the device
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
 

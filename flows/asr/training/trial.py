@@ -15,12 +15,12 @@ from typing import Any
 import torch
 import transformers
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-from asr import Refused
+from asr import compute
 from asr.corpus.shards import Speech
 from asr.settings import Settings
-from asr.training import halving, models, optimizers, ranks, trackers
+from asr.training import gpu, halving, models, optimizers, ranks, trackers
 from asr.training.batches import LengthBuckets, Pool, collate
 from asr.training.checkpoints import Checkpoints
 from asr.training.examples import CACHE_BYTES, Clips, Examples
@@ -29,36 +29,12 @@ from asr.training.learner import Learner
 from asr.training.models import MAX_TOKENS
 from asr.training.ranks import Job, Share, Together
 from asr.training.search import Outcome, Trial, best
-from asr.training.watch import BEST, WEIGHTS, Standing, Watch
+from asr.training.trainer import Trainer
+from asr.training.watch import BEST, Standing, Watch
 
 CLIP_NORM = 1.0
 ALONE = Share()
-LOADERS = 4  # processes that make batches while a GPU computes
-
-
-class _Engine(Trainer):
-    """transformers' Trainer on batches of our own making, with checkpoints of what learns alone."""
-
-    def __init__(self, loader: DataLoader, watch: Watch | None, **more: Any) -> None:
-        super().__init__(**more)
-        self.loader, self.watch = loader, watch
-
-    def get_train_dataloader(self) -> DataLoader:
-        return self.loader
-
-    def store_flos(self) -> None:
-        """Nobody reads them, and to sum them all ranks would have to save."""
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        assert output_dir and isinstance(self.model, Learner)
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        self.model.save(Path(output_dir, WEIGHTS))
-        if self.watch:
-            self.watch.save(Path(output_dir))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        assert isinstance(self.model, Learner)
-        self.model.load(Path(resume_from_checkpoint, WEIGHTS))
+LOADERS = 4  # processes that make batches while a GPU computes, at most
 
 
 def fine_tune(
@@ -91,10 +67,10 @@ def fine_tune(
         batches = loader(heard, processor, settings, say, step, share=share)
         callbacks = [watch, *trackers.callbacks(settings, name)]
         job = Job(trial, settings, speech.shards, speech.folder, taken_up, step)
-        with ranks.together(job, gpus, torch.get_num_threads()), _terminating(watch), _in_memory(settings):
-            engine = _engine(learner, optimizer, batches, callbacks, watch, scratch, settings, share, name)
-            watch.log = engine.log
-            engine.train(resume_from_checkpoint=str(taken_up) if taken_up else None)
+        with ranks.together(job, gpus, torch.get_num_threads()), _terminating(watch), gpu.told_plainly(settings):
+            trainer = _trainer(learner, optimizer, batches, callbacks, watch, scratch, settings, share, name, say)
+            watch.log = trainer.log
+            trainer.train(resume_from_checkpoint=str(taken_up) if taken_up else None)
         progress = watch.progress
         if progress.curve:
             learner.load(scratch / BEST)
@@ -102,7 +78,7 @@ def fine_tune(
     outcome = Outcome(
         trial=trial,
         validation_wer=handed_on.validation_wer if handed_on else math.nan,
-        steps=engine.state.global_step,
+        steps=trainer.state.global_step,
         seconds=watch.seconds,
         stopped=progress.stopped,
         curve=tuple(progress.curve),
@@ -120,8 +96,8 @@ def train_along(job: Job, share: Share) -> None:
     learner, processor, optimizer = _learner(job.trial, settings, heard["text"])
     batches = loader(heard, processor, settings, start=job.step, share=share)
     with tempfile.TemporaryDirectory() as folder:
-        engine = _engine(learner, optimizer, batches, [], None, Path(folder), settings, share, "")
-        engine.train(resume_from_checkpoint=str(job.taken_up) if job.taken_up else None)
+        trainer = _trainer(learner, optimizer, batches, [], None, Path(folder), settings, share)
+        trainer.train(resume_from_checkpoint=str(job.taken_up) if job.taken_up else None)
 
 
 def _learner(
@@ -134,17 +110,18 @@ def _learner(
     return learner, processor, optimizer
 
 
-def _engine(
+def _trainer(
     learner: Learner, optimizer: torch.optim.Optimizer, batches: DataLoader, callbacks: Sequence[TrainerCallback],
-    watch: Watch | None, scratch: Path, settings: Settings, share: Share, name: str,
-) -> _Engine:  # fmt: skip
+    watch: Watch | None, scratch: Path, settings: Settings, share: Share, name: str = "",
+    say: Callable[[str], None] = print,
+) -> Trainer:  # fmt: skip
     together = [Together()] if share.ranks > 1 else []
-    engine = _Engine(
-        batches, watch, model=learner, optimizers=(optimizer, None),
+    trainer = Trainer(
+        batches, watch, settings.training, say, model=learner, optimizers=(optimizer, None),
         args=_arguments(scratch, settings, share, name), callbacks=[*callbacks, *together],
     )  # fmt: skip
-    engine.remove_callback(transformers.PrinterCallback)
-    return engine
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
 
 
 def loader(
@@ -154,7 +131,7 @@ def loader(
     """Batches of the training split from the optimiser's step `start` on, made in processes of their own for a GPU."""
     training = settings.training
     if processes is None:
-        processes = LOADERS if torch.cuda.is_available() else 0
+        processes = min(LOADERS, torch.get_num_threads()) if torch.cuda.is_available() else 0
     clips = Clips(heard, processor, CACHE_BYTES // max(1, processes))
     tokens = [len(spelt) for spelt in processor.tokenizer([" " + text for text in clips.texts]).input_ids]
     weights = {source.called: source.weight for source in settings.corpus.mixed}
@@ -169,9 +146,16 @@ def loader(
         ),
         collate_fn=collate,
         num_workers=processes,
+        worker_init_fn=_own_signals if processes else None,
         persistent_workers=processes > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _own_signals(_: int) -> None:
+    """A loader's process ends when it is told to: the trial's handlers, which it was forked with, only take note."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the trial ends its own
 
 
 @contextmanager
@@ -192,25 +176,10 @@ def _terminating(watch: Watch) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _in_memory(settings: Settings) -> Iterator[None]:
-    """A GPU that is too small is a matter of the profile."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        training = settings.training
-        smaller = "batch_seconds" if training.batch_seconds else "batch_size"
-        raise Refused(
-            f"[training] {smaller}: a batch does not fit into the GPU's memory; halve {smaller} and double accumulate"
-            + ("" if training.gradient_checkpointing else ", or set gradient_checkpointing = true")
-        ) from None
-
-
 def _arguments(folder: Path, settings: Settings, share: Share, name: str) -> TrainingArguments:
     training = settings.training
     on_gpu = torch.cuda.is_available()
     by_cpu = share.ranks > 1 and not on_gpu  # accelerate must be told
-    wide = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=training.steps,
@@ -232,6 +201,6 @@ def _arguments(folder: Path, settings: Settings, share: Share, name: str) -> Tra
         remove_unused_columns=False,
         seed=training.seed,
         data_seed=training.seed,
-        bf16=wide,
-        fp16=on_gpu and not wide,
+        bf16=compute.bfloat16(),
+        fp16=on_gpu and not compute.bfloat16(),
     )

@@ -26,7 +26,9 @@ LENGTHS = np.random.default_rng(0).uniform(1, 30, 500).tolist()
 
 def buckets(lengths, size=8, steps=1, seed=0, weights=None, start=0, speakers=None, **training):
     """The batches of so many steps."""
-    asked = Training(**{"batch_size": size, "steps": steps, "seed": seed, "long_share": 0.0, "quiet_seconds": 0.0, **training})
+    asked = Training(
+        **{"batch_size": size, "steps": steps, "seed": seed, "long_share": 0.0, "quiet_seconds": 0.0, **training}
+    )
     return LengthBuckets(Pool(lengths, weights, speakers), asked, start)
 
 

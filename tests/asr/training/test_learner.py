@@ -7,7 +7,7 @@ import torch
 from asr.settings import Settings
 from asr.training import models
 from asr.training.batches import IGNORED, labelled
-from asr.training.learner import Learner
+from asr.training.learner import Learner, counted
 
 
 @pytest.fixture
@@ -76,6 +76,33 @@ def test_smoothing_is_in_the_loss_but_not_in_what_trials_are_compared_by(learner
     assert plain.surprise(*batch)[1] == sum(int((row != IGNORED).sum()) - 1 for row in batch[1])
 
 
+@pytest.mark.parametrize("based", [True, False])
+def test_the_parts_of_a_batch_add_up_to_its_loss_and_gradients(learner, batch, based):
+    features, labels = batch
+    whole, parted = learner(based, label_smoothing=0.1).train(), learner(based, label_smoothing=0.1).train()
+    loss = whole(features, labels)["loss"]
+    loss.backward()
+    losses = []
+    for row in range(2):
+        part = features[row : row + 1], labels[row : row + 1]
+        losses.append(parted(*part, tokens=len(counted(labels)), clips=2)["loss"])
+        losses[-1].backward()
+    torch.testing.assert_close(sum(losses), loss)
+    for (name, one), other in zip(whole.named_parameters(), parted.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_alignment_loss_is_torchs_mean(learner, batch):
+    one = learner(based=False).eval()
+    states, labels = models.encode(one.whisper, batch[0]), batch[1]
+    words = [row[(row >= 0) & (row < one.blank)] for row in labels]
+    scores = one.aligner(states).log_softmax(-1).transpose(0, 1)
+    lengths = torch.full((2,), len(scores)), torch.tensor([len(row) for row in words])
+    mean = torch.nn.functional.ctc_loss(scores, torch.cat(words), *lengths, blank=one.blank)
+    torch.testing.assert_close(one._alignment_loss(states, labels) / 2, mean)
+
+
 def test_the_loss_on_silence_is_a_number(learner, whisper):
     labels = torch.tensor([whisper[1].tokenizer("").input_ids])
     assert torch.isfinite(learner(based=False).train()(torch.randn(1, 80, 60), labels)["loss"])
@@ -131,8 +158,10 @@ def test_weights_of_another_model_are_refused(learner):
 
 def test_losses_are_taken_once(learner, batch):
     one = learner().train()
-    loss = one(*batch)["loss"].item()
-    assert one.take_losses() == [pytest.approx(loss)]
+    one.note(torch.tensor(1.5), clips=2)
+    one.note(torch.tensor(2.5), clips=1)
+    assert one.learnt_from == 3
+    assert one.take_losses() == [1.5, 2.5]
     assert one.take_losses() == []
 
 

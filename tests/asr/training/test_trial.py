@@ -316,13 +316,6 @@ def test_clips_that_say_more_than_a_whisper_writes_are_left_out_and_told(tiny, s
     assert lines == ["1 clips say more than the 444 tokens that a Whisper writes, and are left out"]
 
 
-def test_a_gpu_that_is_too_small_is_told_in_a_line(run, refusal, monkeypatch):
-    monkeypatch.setattr(trial._Engine, "train", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
-    line = refusal(run)
-    assert line.startswith("[training] batch_size: a batch does not fit into the GPU's memory")
-    assert "gradient_checkpointing" in line
-
-
 @pytest.mark.parametrize("given", [(59.6, "1:00 min"), (0, "0:00 min"), (3_600, "1:00 h")])
 def test_time_left_is_told_in_whole_units(given):
     assert clock(given[0]) == given[1]

@@ -1,0 +1,65 @@
+"""What is wrong with a GPU, told in one line that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from asr import Refused
+from asr.settings import Settings, Training
+
+DRIVER = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
+GIB = 2**30
+TAKEN = 0.1  # of the memory in other processes' hands that is worth telling
+
+
+def unused() -> str | None:
+    """Why torch computes on the CPU although there is a GPU; None where it does not, or there is none."""
+    if torch.cuda.is_available() or not DRIVER.exists():
+        return None
+    try:
+        torch.cuda.init()
+        why = "it is hidden by CUDA_VISIBLE_DEVICES"
+    except Exception as error:  # RuntimeError of an old driver, AssertionError of a torch without CUDA
+        why = str(error).strip().splitlines()[0].rstrip(".")
+    needs = f"this torch needs a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "it has no CUDA"
+    return f"the GPU here is not used: {why} ({needs}). Update its driver, or install a torch that fits it"
+
+
+@contextmanager
+def told_plainly(settings: Settings) -> Iterator[None]:
+    """A GPU that is too small or taken is a user's matter, not a fault of the program.
+
+    Raises `Refused` instead of torch's errors; whatever else is wrong passes.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise Refused(_out_of_memory(settings.training)) from None
+    except RuntimeError as error:  # torch.AcceleratorError is one
+        if "busy or unavailable" in str(error):
+            raise Refused(
+                "the GPU is taken: another process has it for itself. `nvidia-smi` names the process; wait for it, or "
+                "choose another GPU with CUDA_VISIBLE_DEVICES"
+            ) from None
+        raise
+
+
+def _out_of_memory(training: Training) -> str:
+    free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
+    others = total - free - (torch.cuda.memory_reserved() if total else 0)
+    if others > TAKEN * total:
+        return (
+            f"other processes hold {others / GIB:.1f} of the GPU's {total / GIB:.1f} GiB of memory, and what is left "
+            "does not hold one clip: end them (`nvidia-smi` names them), or train one trial at a time (--max-workers 1)"
+        )
+    smaller = [
+        *([] if training.gradient_checkpointing else ["gradient_checkpointing = true"]),
+        *([] if training.lora_rank else ["lora_rank = 32"]),
+        *([] if training.freeze_encoder or training.lora_rank else ["freeze_encoder = true"]),
+    ]
+    advice = f"set {' or '.join(smaller)} in [training], or take a smaller base" if smaller else "take a smaller base"
+    return f"[model] base: the GPU's {total / GIB:.1f} GiB of memory do not hold the model and one clip; {advice}"

@@ -1,0 +1,120 @@
+"""transformers' Trainer on our own batches: a batch that does not fit into the GPU's memory is learnt in parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from asr.settings import Training
+from asr.training.learner import Learner, counted
+from asr.training.models import FRAMES_PER_SECOND
+from asr.training.watch import WEIGHTS, Watch
+
+Batch = dict[str, Tensor]
+
+
+class Trainer(transformers.Trainer):
+    """Trains a `Learner` on the batches of a loader; checkpoints hold only the weights that learn."""
+
+    def __init__(
+        self, loader: DataLoader, watch: Watch | None, training: Training, say: Callable[[str], None], **more: Any
+    ) -> None:
+        super().__init__(**more)
+        self.loader, self.watch, self.say = loader, watch, say
+        self.most_clips: float = training.micro_batch if isinstance(training.micro_batch, int) else math.inf
+        self.most_frames = math.inf  # that the memory holds at once, padding counted; known once it ran out
+        self._of_this_step: list[Batch] = []  # batches whose gradients are added up already
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self.loader
+
+    def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
+        """Add a batch's gradients to the step's; its mean loss.
+
+        Where memory runs out, the parts are halved and the step begins again: gradients of a backward pass that was
+        broken off stand among those of the batches before it. What is learnt stays the same.
+        """
+        model.train()
+        self._of_this_step.append(inputs)
+        to_learn = [inputs]
+        while True:
+            try:
+                losses = [self._learn(model, batch) for batch in to_learn]
+                break
+            except torch.OutOfMemoryError:
+                if not self._halve(inputs):
+                    raise
+            # Outside of the `except`: its traceback holds the tensors that are to be freed.
+            to_learn = self._of_this_step
+            model.zero_grad()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        if self.accelerator.sync_gradients:
+            self._of_this_step = []
+        total, cross_entropy = losses[-1]
+        assert isinstance(self.model, Learner)
+        self.model.note(cross_entropy, len(inputs["labels"]))
+        return total
+
+    def _learn(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch forward and backward, in parts; its mean loss, and its mean cross-entropy alone."""
+        labels, clips = batch["labels"], len(batch["labels"])
+        tokens, size, sums = len(counted(labels)), self._at_once(batch), list[Tensor]()
+        for at in range(0, clips, size):
+            part = {name: tensor[at : at + size] for name, tensor in batch.items()}
+            # Found here, on the host: to look for them on the GPU would be to wait for it.
+            part["places"] = counted(part["labels"])
+            is_last = at + size >= clips
+            with nullcontext() if is_last else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    found = model(**self._prepare_inputs(part), tokens=tokens, clips=clips)
+                loss = found["loss"] / self.current_gradient_accumulation_steps
+                self.accelerator.backward(loss)
+            sums.append(torch.stack([loss.detach(), found["cross_entropy"]]))
+        total, cross_entropy = torch.stack(sums).sum(0)
+        return total, cross_entropy
+
+    def _at_once(self, batch: Batch) -> int:
+        """Clips of the batch that are learnt at once."""
+        fit = min(self.most_clips, self.most_frames // batch["input_features"].shape[2], len(batch["labels"]))
+        return max(1, int(fit))
+
+    def _halve(self, batch: Batch) -> bool:
+        """Learn half as much at once from here on; False where that would be less than a clip."""
+        clips, frames = self._at_once(batch), batch["input_features"].shape[2]
+        if clips == 1 or self.args.world_size > 1:  # several ranks would wait for one another
+            return False
+        self.most_frames = clips // 2 * frames
+        self.say(
+            f"the GPU's memory does not hold {clips} clips of {frames / FRAMES_PER_SECOND:.1f} s at once: "
+            f"from here on batches are learnt in parts of {clips // 2}, with the same result"
+        )
+        return True
+
+    def _prepare_input(self, data: Any) -> Any:
+        """Without waiting: the copy is queued behind the work that the GPU still has."""
+        if isinstance(data, Tensor):
+            return data.to(self.args.device, non_blocking=True)
+        return super()._prepare_input(data)
+
+    def store_flos(self) -> None:
+        """Nobody reads them, and to sum them all ranks would have to save."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        assert output_dir and isinstance(self.model, Learner)
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        self.model.save(Path(output_dir, WEIGHTS))
+        if self.watch:
+            self.watch.save(Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        assert isinstance(self.model, Learner)
+        self.model.load(Path(resume_from_checkpoint, WEIGHTS))

@@ -1,0 +1,95 @@
+"""A GPU that cannot be used ends in one line that says what to do. There is none here: torch's answers are played."""
+
+import pytest
+import torch
+from asr.settings import Settings
+from asr.training import gpu
+
+OLD = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """A machine with an NVIDIA driver, whose GPU torch cannot use."""
+    (tmp_path / "version").write_text("NVRM version: 470.57")
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def memory(monkeypatch):
+    """A function that says how many GiB of a T4's are free, and how many of them torch holds."""
+
+    def of(free, ours):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 15 * 2**30))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: ours * 2**30)
+
+    return of
+
+
+def raised(error, **training):
+    settings = Settings.model_validate({"training": training})
+
+    def use():
+        with gpu.told_plainly(settings):
+            raise error
+
+    return use
+
+
+def test_a_driver_that_is_too_old_is_named(driver, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    line = gpu.unused()
+    assert "too old (found version 11040)" in line
+    assert "CUDA 13.0" in line
+    assert "Update its driver" in line
+    assert "\n" not in line
+
+
+def test_a_torch_without_cuda_is_named(driver, monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "init", lambda: (_ for _ in ()).throw(AssertionError("Torch not compiled with CUDA enabled"))
+    )
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "Torch not compiled with CUDA enabled" in gpu.unused()
+
+
+def test_a_gpu_that_is_hidden_is_named(driver, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    assert "CUDA_VISIBLE_DEVICES" in gpu.unused()
+
+
+def test_without_a_driver_there_is_nothing_to_tell(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "none")
+    assert gpu.unused() is None
+
+
+def test_a_gpu_that_works_is_used(driver, memory):
+    memory(free=15, ours=0)
+    assert gpu.unused() is None
+
+
+def test_a_gpu_that_is_too_small_for_one_clip_is_told_with_what_needs_less(refusal, memory):
+    memory(free=1, ours=14)
+    line = refusal(raised(torch.OutOfMemoryError("CUDA")))
+    assert line.startswith("[model] base: the GPU's 15.0 GiB of memory do not hold the model and one clip")
+    assert "gradient_checkpointing = true or lora_rank = 32 or freeze_encoder = true" in line
+    saving = raised(torch.OutOfMemoryError("CUDA"), gradient_checkpointing=True, lora_rank=8)
+    assert refusal(saving).endswith("one clip; take a smaller base")
+
+
+def test_memory_that_others_hold_is_told(refusal, memory):
+    memory(free=1, ours=2)
+    assert refusal(raised(torch.OutOfMemoryError("CUDA"))).startswith("other processes hold 12.0 of the GPU's 15.0 GiB")
+
+
+def test_a_gpu_that_another_process_has_for_itself_is_told(refusal):
+    busy = RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
+    assert refusal(raised(busy)).startswith("the GPU is taken: another process has it")
+
+
+def test_whatever_else_is_wrong_stays_a_fault():
+    with pytest.raises(RuntimeError, match="an illegal memory access"):
+        raised(RuntimeError("CUDA error: an illegal memory access was encountered"))()
