@@ -10,7 +10,6 @@ in the repo or in the release's folder. A push that was killed is a process of i
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -27,6 +26,7 @@ from asr import Refused, story  # noqa: E402
 
 story.quiet()
 import huggingface_hub  # noqa: E402
+import machine  # noqa: E402
 from asr.release import folder, hub  # noqa: E402
 from asr.settings import Release  # noqa: E402
 from huggingface_hub import HfApi, constants  # noqa: E402
@@ -155,7 +155,7 @@ def main() -> None:
             )
     bad = {word: sum(word in one.values() for one in rows) for word in ("MIXTURE", "LOST", "LEAK")}
     told = {"faults": len(rows), "mixtures": bad["MIXTURE"], "lost": bad["LOST"], "leaks": bad["LEAK"]}
-    print(json.dumps(told))
+    machine.tell(told)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,30 @@
-"""One real trial at whisper-small's geometry on the GPU at hand, in the precision that it trains in.
+"""A real trial beside the copied recipe, on the same clips and the GPU at hand, in the precision that both train in.
 
-    python tests/benchmarks/gpu.py [--steps N] [--batch N] [--gpus N] [--tiny]
+    python tests/benchmarks/gpu.py [--batches N ...] [--steps N] [--tiny]
 
-The settings are those of `flows/profiles/swedish-small-t4.toml`, the speech is the sample's, the weights are random, so
-that its WER means nothing. It trains, hears validation clips and keeps checkpoints as a step of the flow does. Without
-a GPU it says so and measures nothing; `--tiny` runs whisper-tiny's geometry on whatever there is, to try this file.
+Both have whisper-small's geometry with random weights and clips of 2 to 6 s. The recipe runs as its authors would: its
+log-mels of 30 s made beforehand (not timed), `Seq2SeqTrainer`, half precision, 4 loader processes, evaluation by
+`predict_with_generate`. Ours is a trial of the flow, with its loader, callbacks, validation and checkpoints. The bare
+step is the same model on batches that lie on the GPU already, with nothing around it. Each is measured at every batch
+size; rates are medians after the first steps. The table tells where a trial's time goes.
+
+Without a GPU it says so; `--tiny` runs whisper-tiny's geometry on whatever there is, which shows the overhead beside
+the step.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
+import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(Path(__file__).parent)]
@@ -23,67 +33,225 @@ from asr import compute, story  # noqa: E402
 
 story.quiet()
 import geometry  # noqa: E402
+import machine  # noqa: E402
+import memory  # noqa: E402
 import torch  # noqa: E402
-from asr.corpus import joining, shards, sources  # noqa: E402
+import training  # noqa: E402
 from asr.settings import Settings, load  # noqa: E402
 from asr.store import Store  # noqa: E402
 from asr.training import models, trial  # noqa: E402
 from asr.training.checkpoints import Checkpoints  # noqa: E402
+from asr.training.examples import Clips  # noqa: E402
+from asr.training.hearing import Validation  # noqa: E402
+from asr.training.learner import Learner, counted  # noqa: E402
 from asr.training.search import Trial  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 PROFILE = ROOT / "flows" / "profiles" / "swedish-small-t4.toml"
+RECIPE_LOADERS = 4
 
 
-def settings(base: Path, steps: int, batch: int, gpus: int) -> Settings:
-    """The profile's, on the sample."""
-    told = load(PROFILE.read_text(encoding="utf-8"))
-    training = {"steps": steps, "batch_size": batch, "evaluations": 2, "validation_clips": 60, "accumulate": gpus}
-    return told.model_copy(
-        update={
-            "corpus": load("").corpus,
-            "model": told.model.model_copy(update={"base": str(base)}),
-            "training": told.training.model_copy(update=training),
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    train: int  # clips
+    evaluation: int
+    steps: int  # of a trial
+    recipe_steps: int
+    bare: int  # steps
+
+
+ON_GPU = Size(train=512, evaluation=128, steps=150, recipe_steps=40, bare=60)
+ON_CPU = Size(train=64, evaluation=16, steps=20, recipe_steps=3, bare=8)
+
+
+class Lines:
+    """When a trial said what."""
+
+    def __init__(self) -> None:
+        self.began, self.first, self.last = time.perf_counter(), 0.0, 0.0
+
+    def __call__(self, line: str) -> None:
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The clips, the base and the sizes that everything is measured with."""
+
+    corpus: training.Corpus
+    base: Path
+    size: Size
+    device: str
+
+    def settings(self, batch: int, steps: int) -> Settings:
+        """The profile's for whisper-small, on these clips."""
+        told = load(PROFILE.read_text(encoding="utf-8"))
+        asked = {"steps": steps, "batch_size": batch, "evaluations": 1, "validation_clips": 16, "long_share": 0.0}
+        return told.model_copy(
+            update={
+                "corpus": load("").corpus,
+                "model": told.model.model_copy(update={"base": str(self.base)}),
+                "training": told.training.model_copy(update=asked),
+            }
+        )
+
+    def clips(self) -> tuple[Any, Any]:
+        return self.corpus.clips(self.size.train, 1), self.corpus.clips(self.size.evaluation, 2)
+
+    def recipe(self, batch: int) -> training.Reference:
+        train, evaluation = self.clips()
+        half = {"bf16": True} if compute.bfloat16() else {"fp16": True} if self.device == "cuda" else {}
+        loaders = {"dataloader_num_workers": RECIPE_LOADERS} if self.device == "cuda" else {}
+        sizes = {"per_device_train_batch_size": batch, "per_device_eval_batch_size": batch}
+        folder = self.corpus.folder / f"recipe-{batch}"
+        steps = self.size.recipe_steps
+        return training.Reference(self.base, train, evaluation, folder, max_steps=steps, **half, **loaders, **sizes)
+
+    def recipe_rate(self, batch: int) -> float:
+        recipe = self.recipe(batch)
+        laps = training.Laps().watch(recipe.trainer)
+        recipe.trainer.train()
+        return 1 / laps.seconds_a_clip
+
+    def trial(self, batch: int) -> dict[str, float]:
+        """Clips a second once it is under way, and the seconds of its ends."""
+        train, evaluation = self.clips()
+        settings, lines = self.settings(batch, self.size.steps), Lines()
+        speech, store = training.Pieces(train=train, validation=evaluation), Store.at(self.corpus.folder / "trials")
+        place = f"{batch}-{time.monotonic()}"
+        keeper = Checkpoints(store, place, settings.training.model_copy(update={"checkpoint_minutes": 60.0}))
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        point = Trial(0, 1e-5, 0.01)
+        outcome, model, processor = trial.fine_tune(point, settings, speech, lines, keeper)  # type: ignore[arg-type]
+        trained = time.perf_counter()
+        models.save(self.corpus.folder / place, model, processor)
+        later = [look.clips_per_second for look in outcome.history[len(outcome.history) // 3 :]]
+        return {
+            "clips_per_second": statistics.median(later),
+            "start": lines.first - lines.began,
+            "end": trained - lines.last,
+            "save": time.perf_counter() - trained,
+            "gib": torch.cuda.max_memory_reserved() / 2**30 if self.device == "cuda" else 0.0,
         }
-    )
+
+    def bare(self, batch: int) -> dict[str, float]:
+        """Steps on batches that lie on the device: their rate, and milliseconds a step by part."""
+        settings = self.settings(batch, self.size.bare)
+        torch.manual_seed(0)
+        model, processor = models.prepare(settings, [])
+        step = memory.Step(Learner(model, settings).train(), self.device)
+        train, _ = self.clips()
+        began = time.perf_counter()
+        made = list(trial.loader(train, processor, settings))
+        loaded = time.perf_counter() - began
+        batches = [
+            {
+                "features": one["input_features"].to(self.device),
+                "labels": one["labels"].to(self.device),
+                "places": counted(one["labels"]).to(self.device),
+            }
+            for one in made
+        ]
+        clips = sum(len(one["labels"]) for one in batches)
+        with FlopCounterMode(display=False) as counter:
+            step(**batches[0])
+        operations = counter.get_total_flops() / len(batches[0]["labels"]) / batches[0]["features"].shape[2]
+        frames = sum(len(one["labels"]) * one["features"].shape[2] for one in batches)
+        for one in itertools.islice(batches, 3):
+            step(**one)
+        step.wait()
+        began = time.perf_counter()
+        for one in batches:
+            step(**one)
+        launched = time.perf_counter() - began
+        step.wait()
+        took = time.perf_counter() - began
+        return {
+            "clips_per_second": clips / took,
+            "step_ms": 1000 * took / len(batches),
+            "launch_ms": 1000 * launched / len(batches),
+            "loader_ms": 1000 * loaded / len(batches),
+            "share_of_peak": memory.share_of_peak(operations * frames, took) or float("nan"),
+        }
+
+    def evaluations(self) -> tuple[float, float]:
+        """Clips a second that ours and the recipe's validation hear, with as many tokens written."""
+        recipe, (_, evaluation) = self.recipe(training.BATCH), self.clips()
+        settings = self.settings(training.BATCH, 1)
+        training_settings = settings.training.model_copy(update={"validation_clips": len(evaluation)})
+        settings = settings.model_copy(update={"training": training_settings})
+        model, processor = models.prepare(settings, [])
+        model.generation_config.min_new_tokens = training.TOKENS
+        learner = Learner(model, settings).to(self.device)
+        own = Validation(Clips(evaluation, processor), processor, settings)
+
+        def rate(work: Callable[[], Any]) -> float:
+            work()
+            began = time.perf_counter()
+            work()
+            return len(evaluation) / (time.perf_counter() - began)
+
+        with mock.patch.object(models, "most_tokens", lambda frames: training.TOKENS):
+            return rate(lambda: own.errors(learner)), rate(recipe.trainer.evaluate)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument("--batches", type=int, nargs="+", help="default: 16 64 128, with --tiny 16")
+    parser.add_argument("--steps", type=int, help="of a trial")
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
-    on_gpu = torch.cuda.is_available()
-    if not (on_gpu or given.tiny):
-        print("skipped: there is no GPU here")
-        print(json.dumps({"gpu": None}))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not given.tiny:
+        print("skipped: there is no GPU here; --tiny shows the overhead beside the step on a CPU")
+        machine.tell({"gpu": None})
         return
+    size = ON_GPU if device == "cuda" else ON_CPU
+    if given.steps:
+        size = Size(**{**vars(size), "steps": given.steps})
+    compute.use(compute.cores())
+    rows: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        place, store = Path(scratch), Store.at(Path(scratch, "store"))
-        shape = geometry.TINY if given.tiny else geometry.SMALL
-        base = models.save(place / "base", *geometry.build(shape, ["Klockan är halv åtta.", "Det är sju grader."] * 20))
-        asked = settings(base, given.steps, given.batch, given.gpus)
-        packed = [shards.make(part, asked, store)[0] for part in sources.parts(asked.corpus)]
-        joined = joining.join(packed, asked.corpus)
-        speech = shards.Speech(joined.shards, place / "shards", store.fetch)
-        point, keeper = Trial(0, learning_rate=1e-5, weight_decay=0.01), Checkpoints(store, "trial", asked.training)
-        began = time.monotonic()
-        outcome, _, _ = trial.fine_tune(point, asked, speech, print, keeper, gpus=given.gpus)
-        took = time.monotonic() - began
-    fast = sorted(look.clips_per_second for look in outcome.history)[len(outcome.history) // 2]
-    wide = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    told = {
-        "gpu": compute.hardware()[0],
-        "precision": "bfloat16" if wide else "float16" if on_gpu else "float32",
-        "steps": outcome.steps,
-        "clips_per_second": round(fast * given.gpus, 1),
-        "seconds": round(took, 1),
-        "gib": round(torch.cuda.max_memory_reserved() / 2**30, 2) if on_gpu else None,
-    }
-    for name, value in told.items():
-        print(f"{name:20s} {value}")
-    print(json.dumps(told))
+        corpus = training.Corpus.of(Path(scratch))
+        shape, texts = geometry.TINY if given.tiny else geometry.SMALL, corpus.speech.split("train")["text"]
+        bench = Bench(corpus, models.save(Path(scratch, "base"), *geometry.build(shape, texts)), size, device)
+        print(f"{'batch':>5s} {'recipe':>8s} {'trial':>8s} {'bare':>8s}  clips/s; of its bare step, GiB", flush=True)
+        for batch in given.batches or ([16] if device == "cpu" else [16, 64, 128]):
+            bare, own, recipe = bench.bare(batch), bench.trial(batch), bench.recipe_rate(batch)
+            rate, most = own["clips_per_second"], bare["clips_per_second"]
+            rows[batch] = {"bare": bare, "trial": own, "recipe": recipe, "share": rate / most}
+            print(f"{batch:5d} {recipe:8.1f} {rate:8.1f} {most:8.1f}  {rate / most:.0%}, {own['gib']:.1f}", flush=True)
+        print(
+            f"{'batch':>5s} {'step':>8s} {'launch':>8s} {'loader':>8s} {'trial':>8s}  ms a step; start, end, save in s"
+        )
+        for batch, row in rows.items():
+            bare, own = row["bare"], row["trial"]
+            spent = 1000 * batch / own["clips_per_second"]
+            parts = f"{bare['step_ms']:8.0f} {bare['launch_ms']:8.0f} {bare['loader_ms']:8.0f} {spent:8.0f}"
+            print(f"{batch:5d} {parts}  {own['start']:.1f}, {own['end']:.1f}, {own['save']:.1f}", flush=True)
+        heard, recipe_heard = bench.evaluations()
+    print(f"validation {heard:.1f} clips/s, the recipe's {recipe_heard:.1f}")
+    on_gpu = device == "cuda"
+    best = max(rows, key=lambda batch: rows[batch]["trial"]["clips_per_second"])
+    smallest = rows[min(rows)]
+    machine.tell({
+        "gpu": compute.hardware()[0] if on_gpu else None,
+        "batch": min(rows),
+        "best_batch": best,
+        "trial_clips_per_second": round(smallest["trial"]["clips_per_second"], 1),
+        "recipe_clips_per_second": round(smallest["recipe"], 1),
+        "best_trial_clips_per_second": round(rows[best]["trial"]["clips_per_second"], 1),
+        "best_recipe_clips_per_second": round(max(row["recipe"] for row in rows.values()), 1),
+        "bare_step_share": round(smallest["share"], 3),
+        "share_of_peak": round(rows[best]["bare"]["share_of_peak"] * rows[best]["share"], 3) if on_gpu else None,
+        "gib": round(rows[best]["trial"]["gib"], 2) if on_gpu else None,
+        "evaluation_clips_per_second": round(heard, 1),
+        "recipe_evaluation_clips_per_second": round(recipe_heard, 1),
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

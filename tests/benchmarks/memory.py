@@ -10,12 +10,13 @@ same batch, clips a second, and the share of the chip's peak that its floating-p
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 import geometry
+import machine
 import torch
+from asr import compute
 from asr.settings import Settings
 from asr.training import optimizers
 from asr.training.learner import Learner
@@ -62,37 +63,55 @@ def computed(one: Learner) -> dict[str, float]:
     return {what: (state + BATCH * kept(one, *spoken)) / 2**30 for what, spoken in SPOKEN.items()}
 
 
-def measured(one: Learner, frames: int, tokens: int) -> dict[str, float]:
-    """The peak of training steps on the GPU in GiB, clips a second, and the share of the chip's peak."""
-    one, name = one.to("cuda"), torch.cuda.get_device_name()
-    wide = torch.cuda.is_bf16_supported(including_emulation=False)
-    optimizer = optimizers.build(one, "adamw", 1e-5, 0.01)
-    scaler = torch.amp.GradScaler("cuda", enabled=not wide)
-    features, labels = batch(BATCH, frames, tokens, "cuda")
+class Step:
+    """A training step of a learner, on its device and in the precision that trials have there."""
 
-    def step() -> None:
-        with torch.autocast("cuda", torch.bfloat16 if wide else torch.float16):
-            loss = one(features, labels)["loss"]
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        one.take_losses()
+    def __init__(self, one: Learner, device: str) -> None:
+        self.one, self.device = one.to(device), device
+        self.dtype = None if device == "cpu" else torch.bfloat16 if compute.bfloat16() else torch.float16
+        self.optimizer = optimizers.build(one, "adamw", 1e-5, 0.01)
+        self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
 
-    step()
+    def __call__(self, features: torch.Tensor, labels: torch.Tensor, **known: Any) -> None:
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype is not None):
+            loss = self.one(features, labels, **known)["loss"]
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.one.parameters(), 1.0)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+
+    def wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def share_of_peak(operations: float, seconds: float) -> float | None:
+    """Of the GPU's peak in half precision; None where that is not known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    peak = next((tflops for chip, tflops in PEAK_TFLOPS.items() if chip in name), None)
+    return round(operations / seconds / 1e12 / peak, 3) if peak else None
+
+
+def measured(one: Learner, frames: int, tokens: int, device: str = "cuda", clips: int = BATCH) -> dict[str, Any]:
+    """The peak of training steps in GiB, clips a second, and the share of the chip's peak."""
+    step, (features, labels) = Step(one, device), batch(clips, frames, tokens, device)
+    step(features, labels)
     with FlopCounterMode(display=False) as counter:
-        step()
-    torch.cuda.reset_peak_memory_stats()
+        step(features, labels)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    step.wait()
     began = time.perf_counter()
     for _ in range(STEPS):
-        step()
-    torch.cuda.synchronize()
+        step(features, labels)
+    step.wait()
     seconds = (time.perf_counter() - began) / STEPS
-    peak = next((tflops for chip, tflops in PEAK_TFLOPS.items() if chip in name), None)
     return {
-        "gib": torch.cuda.max_memory_allocated() / 2**30,
-        "clips_per_second": BATCH / seconds,
-        "share_of_peak": counter.get_total_flops() / seconds / 1e12 / peak if peak else float("nan"),
+        "gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None,
+        "clips_per_second": round(clips / seconds, 1),
+        "share_of_peak": share_of_peak(counter.get_total_flops(), seconds),
     }
 
 
@@ -110,10 +129,10 @@ def report() -> dict[str, Any]:
         told[f"small_measured_{what.replace(' ', '')}"] = found = measured(one, *spoken)
         print(
             f"on {told['gpu']}, {what:5s} {found['gib']:5.1f} GiB, {found['clips_per_second']:.0f} clips/s, "
-            f"{found['share_of_peak']:.0%} of its peak"
+            f"of its peak: {found['share_of_peak']}"
         )
     return told
 
 
 if __name__ == "__main__":
-    print(json.dumps(report()))
+    machine.tell(report())

@@ -9,7 +9,6 @@ processes' start included.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
+import machine  # noqa: E402
 from asr import compute, settings  # noqa: E402
 from asr.corpus import shards, sources  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -85,7 +85,7 @@ def measure(steps: int, rounds: int, trials: int) -> float:
 
 def main(steps: int, rounds: int, trials: int) -> None:
     ratio = measure(steps, rounds, trials)
-    print(json.dumps({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds}))
+    machine.tell({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds})
 
 
 if __name__ == "__main__":

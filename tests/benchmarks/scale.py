@@ -10,7 +10,6 @@ folders' making and the processes' start are not counted.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -27,6 +26,7 @@ import numpy as np
 FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
+import machine  # noqa: E402
 from asr.corpus import clips, folder, joining, shards, sources  # noqa: E402
 from asr.corpus.rows import Row  # noqa: E402
 from asr.settings import Settings  # noqa: E402
@@ -121,7 +121,7 @@ def main(most: int) -> None:
     counts, times, peaks = np.array(table).T
     slope = float(np.polyfit(np.log(counts), np.log(times), 1)[0])
     print(f"\ntime grows as clips ** {slope:.2f}; {PROCESSES} processes")
-    print(json.dumps({"peak_mb": round(max(peaks)), "time_exponent": round(slope, 2)}))
+    machine.tell({"peak_mb": round(max(peaks)), "time_exponent": round(slope, 2)})
 
 
 def _ready(number: int) -> int:

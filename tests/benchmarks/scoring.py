@@ -9,7 +9,6 @@ Texts and errors are made up; nothing is left out but the hearing.
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "flows"))
 
+import machine
 import pandas as pd
 from asr.scoring import intervals, rates, report
 from asr.settings import Settings
@@ -69,7 +69,7 @@ def main() -> None:
     took["scoring"] = sum(took.values()) - took["bootstrap"]
     for name, spent in took.items():
         print(f"{name:12s} {spent:8.2f} s")
-    print(json.dumps({"clips": clips} | {f"{name}_s": round(spent, 3) for name, spent in took.items()}))
+    machine.tell({"clips": clips} | {f"{name}_s": round(spent, 3) for name, spent in took.items()})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ on validation, and `grid_wer_ci` is the 95 % interval of the grid's. 600 steps t
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -25,6 +24,7 @@ for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS
     os.environ.setdefault(quiet, "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import machine  # noqa: E402
 from asr import compute, settings  # noqa: E402
 from asr.corpus import joining, shards, sources  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
@@ -104,19 +104,15 @@ def main() -> None:
     print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
     print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")
     print(f"{'winner, test WER':18s} {rates.wer(best):8.2f} % {rates.wer(found):8.2f} %")
-    print(
-        json.dumps(
-            {
-                "cost_share": round(costs[1] / costs[0], 3),
-                "step_share": round(steps[1] / steps[0], 3),
-                "winner_wer": round(rates.wer(found), 2),
-                "grid_wer": round(rates.wer(best), 2),
-                "grid_wer_ci": [round(interval.low, 2), round(interval.high, 2)],
-                "steps": given.steps,
-                "at_once": given.at_once,
-            }
-        )
-    )
+    machine.tell({
+        "cost_share": round(costs[1] / costs[0], 3),
+        "step_share": round(steps[1] / steps[0], 3),
+        "winner_wer": round(rates.wer(found), 2),
+        "grid_wer": round(rates.wer(best), 2),
+        "grid_wer_ci": [round(interval.low, 2), round(interval.high, 2)],
+        "steps": given.steps,
+        "at_once": given.at_once,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

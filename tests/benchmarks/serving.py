@@ -38,6 +38,7 @@ from asr import story  # noqa: E402
 
 story.quiet()
 import geometry  # noqa: E402
+import machine  # noqa: E402
 import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
@@ -252,7 +253,7 @@ def main() -> None:
         took = live(given.release)
         show("live", took)
         told["live_delay_s"] = round(took["seconds, median"], 2)
-    print(json.dumps(told))
+    machine.tell(told)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import statistics
 import sys
@@ -36,6 +35,7 @@ for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import geometry  # noqa: E402
+import machine  # noqa: E402
 import memory  # noqa: E402
 import numpy as np  # noqa: E402
 import parallel  # noqa: E402
@@ -47,7 +47,7 @@ from asr.corpus.clips import RATE  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
-from asr.training import hearing, models, trial  # noqa: E402
+from asr.training import hearing, models, optimizers, trial  # noqa: E402
 from asr.training.batches import labelled  # noqa: E402
 from asr.training.examples import Clips  # noqa: E402
 from asr.training.hearing import Validation  # noqa: E402
@@ -55,7 +55,7 @@ from asr.training.learner import Learner  # noqa: E402
 from asr.training.models import WINDOW_FRAMES  # noqa: E402
 from asr.training.search import Trial  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments  # noqa: E402
+from transformers import PrinterCallback, Seq2SeqTrainer, Seq2SeqTrainingArguments  # noqa: E402
 
 BATCH = 16
 TOKENS = 20  # that a clip is transcribed to: four seconds of Swedish in Whisper's vocabulary
@@ -109,6 +109,8 @@ class Corpus:
 class Pieces:
     """Stands in for `Speech`: a corpus in memory."""
 
+    shards, folder = (), Path()  # which other ranks would read
+
     def __init__(self, **splits: Dataset) -> None:
         self.splits = splits
 
@@ -125,16 +127,18 @@ class Reference:
         self.model.config.use_cache = True
         self.model.generation_config.min_new_tokens = self.model.generation_config.max_new_tokens = TOKENS
         made = [split.map(self._prepare, remove_columns=split.column_names) for split in (train, validation)]
+        batches = {"per_device_train_batch_size": BATCH, "per_device_eval_batch_size": BATCH}
         self.trainer = Seq2SeqTrainer(
             model=self.model,
             args=Seq2SeqTrainingArguments(
-                output_dir=str(folder), per_device_train_batch_size=BATCH, per_device_eval_batch_size=BATCH,
-                learning_rate=1e-5, predict_with_generate=True, generation_max_length=225, report_to=[],
-                save_strategy="no", disable_tqdm=True, remove_unused_columns=False, seed=0, **arguments,
+                output_dir=str(folder), learning_rate=1e-5, predict_with_generate=True, generation_max_length=225,
+                report_to=[], save_strategy="no", disable_tqdm=True, remove_unused_columns=False, seed=0,
+                **batches | arguments,
             ),
             train_dataset=made[0], eval_dataset=made[1], data_collator=self._collate, compute_metrics=self._wer,
             processing_class=self.processor.feature_extractor,
         )  # fmt: skip
+        self.trainer.remove_callback(PrinterCallback)
 
     def _prepare(self, clip: dict[str, Any]) -> dict[str, Any]:
         sound = soundfile.read(io.BytesIO(clip["audio"]["bytes"]), dtype="float32")[0]
@@ -212,14 +216,11 @@ def step(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
         profile = ours(base, steps=STEP_CLIPS // BATCH, long_share=0.0)
         torch.manual_seed(0)
         model, processor = models.prepare(profile, [])
-        learner = Learner(model, profile)
-        engine = trial.Trainer(
-            model=learner, args=trial._arguments(str(corpus.folder), profile),
-            optimizers=(trial.optimizers.build(learner, "adamw", 1e-5, 0.01), None),
-        )  # fmt: skip
-        engine.get_train_dataloader = lambda: trial.loader(train, processor, profile)
-        laps = Laps().watch(engine)
-        engine.train()
+        learner, batches = Learner(model, profile), trial.loader(train, processor, profile)
+        optimizer = optimizers.build(learner, "adamw", 1e-5, 0.01)
+        trainer = trial._trainer(learner, optimizer, batches, [], None, corpus.folder / "ours", profile, trial.ALONE)
+        laps = Laps().watch(trainer)
+        trainer.train()
         return laps.seconds_a_clip
 
     return {"step_ratio": compared("step", "s a clip", rounds, reference, own)}
@@ -236,7 +237,7 @@ def evaluation(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
     recipe.trainer.evaluate(recipe.trainer.eval_dataset.select(range(BATCH)))
     written = {len(one) for one in listener.tokens(torch.randn(BATCH, 80, 400))}
     assert written == recipe.written == {TOKENS}, "both must write the same number of tokens"
-    unit, listen = f"s for {EVALUATION_CLIPS} clips", partial(own.wer, learner)
+    unit, listen = f"s for {EVALUATION_CLIPS} clips", partial(own.errors, learner)
     ratio = compared("evaluation", unit, rounds, lambda: timed(recipe.trainer.evaluate), lambda: timed(listen))
     return {"evaluation_ratio": ratio}
 
@@ -331,7 +332,7 @@ def main() -> None:
                 told |= wer(corpus, given.steps, given.seeds, given.contexts)
             else:
                 told |= memory.report()
-    print(json.dumps(told))
+    machine.tell(told)
 
 
 if __name__ == "__main__":

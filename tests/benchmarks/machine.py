@@ -1,0 +1,35 @@
+"""What machine a benchmark's figures came from: the end of every benchmark."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+
+def described() -> dict[str, Any]:
+    """`cpu`, `capability` (the vector instructions that torch uses), `cores` of this process and torch's `threads`."""
+    import torch
+    from asr import compute
+
+    return {
+        "cpu": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": compute.cores(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def tell(figures: dict[str, Any]) -> None:
+    """Print the figures and the machine as one JSON line."""
+    print(json.dumps({**figures, **described()}))
