@@ -33,7 +33,8 @@ AT_ONCE = 256  # sounds in memory
 WORST, SOUND_BYTES = 9, 1_800_000  # of the worst clips to hear: base64 takes a third more, and a card stays below 3 MB
 LOADED = 3  # clips that each format is to hear before it counts
 LICENCES = {"sample": "CC0-1.0", "common_voice": "CC0-1.0"}  # of the kinds of sources that have one
-COMPARED = 100  # clips that are heard once more at 30 s of context, or for their times
+COMPARED = 100  # clips that are heard once more for their times, or whose loudness is looked at
+AT_30_SECONDS = 50  # clips that are heard once more at 30 s of context: ten times the work of their own length
 
 
 def facts(
@@ -239,7 +240,7 @@ def _served(transcriber: Any, test: Sounds, say: Callable[[str], None]) -> _Serv
 def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, Any]:
     """Some clips heard at their own length and at 30 s; the engine is left at the first unless it loses by more than
     chance: a base that was always fed 30 s may not know short ones."""
-    some = evenly(len(test), COMPARED)
+    some = evenly(len(test), AT_30_SECONDS)
     sounds, said = [test.sound(clip) for clip in some], [test.texts[clip] for clip in some]
     wrong = {}
     for context in ("full", "trimmed"):

@@ -25,9 +25,10 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback
 
-from asr import Refused
+from asr import Refused, compute
 from asr.corpus.shards import Shard
 from asr.settings import Settings
+from asr.training import gpu
 from asr.training.search import Trial
 
 PATIENCE = timedelta(days=1)  # that a rank waits for rank 0, which may listen for long
@@ -70,7 +71,9 @@ class Together(TrainerCallback):
 
 
 def count(settings: Settings) -> int:
-    """GPUs for a trial. Raises `Refused` where [compute] asks for more than there are."""
+    """GPUs for a trial. Raises `Refused` where [compute] asks for more than there are, or a pod's cannot be used."""
+    if compute.in_pod() and (why := gpu.unused()):
+        raise Refused(why)
     asked, there = settings.compute.gpus, torch.cuda.device_count()
     if asked > 1 and there < asked:
         raise Refused(f"[compute] gpus: {asked} are asked for, and this machine has {there}")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from asr.settings import Settings
-from asr.training import gpu
+from asr.training import gpu, ranks
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
 
@@ -93,3 +93,10 @@ def test_a_gpu_that_another_process_has_for_itself_is_told(refusal):
 def test_whatever_else_is_wrong_stays_a_fault():
     with pytest.raises(RuntimeError, match="an illegal memory access"):
         raised(RuntimeError("CUDA error: an illegal memory access was encountered"))()
+
+
+def test_a_pod_whose_gpu_cannot_be_used_is_refused(driver, monkeypatch, refusal):
+    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
+    assert ranks.count(Settings()) == 1
+    monkeypatch.setenv("METAFLOW_KUBERNETES_WORKLOAD", "1")
+    assert "too old" in refusal(lambda: ranks.count(Settings()))
