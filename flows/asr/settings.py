@@ -163,7 +163,7 @@ class Training(Table):
     """How one trial is trained; what trials differ in stands in [search]."""
 
     # What a step sees.
-    steps: Positive = 1_000
+    steps: Positive = 800
     batch_size: Positive = 8
     batch_seconds: Annotated[float, Field(gt=0, strict=True)] | None = None  # in its stead: a batch's, padding counted
     accumulate: Positive = 1  # batches a step

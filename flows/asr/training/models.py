@@ -47,7 +47,7 @@ def usual(settings: Settings) -> Usual:
     """
     model = settings.model
     if model.base is None:
-        return Usual((3e-3, 4e-3), 1e-1, "muon")
+        return Usual((4e-3, 6e-3), 1e-1, "muon")
     width = base_config(model.base).d_model
     if settings.training.lora_rank:
         return Usual((2e-4, 1e-3), 1e-2, "adamw")

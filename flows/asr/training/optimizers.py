@@ -2,6 +2,10 @@
 
 From nothing, Muon on the layers' matrices (AdamW on the rest) reached in 700 steps a validation WER of
 16 % where AdamW alone stood at 33 %: same sample model, same seed. A pretrained Whisper keeps AdamW, which made it.
+
+Trials of a few hundred steps want short memories. The sample's model after 850 steps at a learning rate of 0.006, two
+seeds, WER on validation and test: 7.7 and 7.0 % with the usual momentum (0.95, and 0.9 of AdamW's), 5.2 and 3.9 % with
+the one below; after 750 steps 6.4 and 7.0 %, and with still shorter ones (0.85 and 0.7) 7.5 and 5.7 %.
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ from torch import Tensor
 
 from asr import compute
 
-BETAS = (0.9, 0.98)
-MOMENTUM = 0.95
+BETAS = (0.9, 0.98)  # AdamW alone
+MOMENTUM, BETAS_BESIDE = 0.9, (0.8, 0.98)  # Muon, and AdamW beside it
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's: steepest at zero, and so fewest iterations
 ITERATIONS = 5
 SMALLEST = 1e-7  # norm that a matrix is divided by
@@ -38,7 +42,8 @@ def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay:
         else:
             (weights if parameter.ndim > 1 else others).append(parameter)
     groups = [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, fused=True)
+    betas = BETAS if name == "adamw" else BETAS_BESIDE
+    adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
     if name == "adamw":
         return adamw
     return Together(Muon(hidden, learning_rate, weight_decay), adamw)

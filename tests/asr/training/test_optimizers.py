@@ -115,7 +115,7 @@ def test_muon_learns_what_torchs_own_does_up_to_its_bfloat16(monkeypatch):
     ours, theirs = ([torch.nn.Parameter(one.clone()) for one in begun] for _ in range(2))
     muons = [
         optimizers.Muon(ours, 0.01, 0.1),
-        torch.optim.Muon(theirs, 0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(theirs, 0.01, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw"),
     ]
     for _ in range(10):
         for one, other in zip(ours, theirs, strict=True):
