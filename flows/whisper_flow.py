@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asr import Refused, Terminated, compute, settings, story
+from asr import Refused, TakenOver, Terminated, compute, settings, signals, story
 
 names = (os.environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
 if all(name in (None, "", "root") for name in names):
@@ -31,7 +31,7 @@ story.quiet()
 from asr import cards
 from asr.pods import placed
 from metaflow import Config, FlowSpec, Parameter, card, current, project, retry, step
-from metaflow.exception import MetaflowException
+from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException
 
 
 class BadInput(MetaflowException):
@@ -47,7 +47,8 @@ def plainly():
         raise BadInput(str(mistake)) from None
     except Terminated as asked:
         print(asked, file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
+        # An attempt that another one goes on from is not tried again.
+        sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(asked, TakenOver) else 128 + signal.SIGTERM)
 
 
 def profile(text):
@@ -138,9 +139,12 @@ class WhisperFlow(FlowSpec):
     @step
     def search(self):
         """Decide on the trials, and say what they will take."""
-        from asr.training import gpu, plan, search
+        from asr.corpus.joining import Joined
+        from asr.training import gpu, limits, plan, search
 
         with plainly():
+            left = limits.fit(Joined(self.shards, self.rejected, self.corpus, 0), self.settings)
+            self.shards, self.rejected, self.corpus = left.shards, left.rejected, left.summary
             self.trials = search.trials(self.settings)
             self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
             if compute.in_pod():
@@ -264,5 +268,5 @@ class WhisperFlow(FlowSpec):
 
 
 if __name__ == "__main__":
-    with story.resumable():
+    with story.resumable(), signals.handled():
         WhisperFlow()

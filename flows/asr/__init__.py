@@ -13,6 +13,10 @@ class Terminated(Exception):
     """The machine is wanted back, or somebody pressed Ctrl-C; what was learnt so far is kept."""
 
 
+class TakenOver(Terminated):
+    """Another process goes on with the same trial."""
+
+
 __version__ = "0.1.0"
 
 

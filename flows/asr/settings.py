@@ -30,7 +30,25 @@ Place = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Repo = Annotated[str, Field(pattern=r"^([\w.-]+/)?[\w.-]{1,96}$")]
 Name = Annotated[str, AfterValidator(lambda name: unicodedata.normalize("NFC", name.strip()))]
 
+# Whisper's codes; the last one came with large-v3.
+LANGUAGES = frozenset(
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
+    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
+)
+MISTAKEN = {  # countries and names for languages
+    "se": "sv", "dk": "da", "nb": "no", "cn": "zh", "jp": "ja", "kr": "ko", "gr": "el", "cz": "cs", "ua": "uk",
+    "swe": "sv", "swedish": "sv", "english": "en", "german": "de", "danish": "da", "norwegian": "no", "finnish": "fi",
+}  # fmt: skip
+
 Writing = Literal["unicode", "quotes", "dashes", "abbreviations", "numbers", "lower", "unpunctuated"]
+
+
+def _language(code: str) -> str:
+    if code not in LANGUAGES:
+        likely = MISTAKEN.get(code.lower())
+        raise ValueError(f"Whisper has no language {code!r}" + (f"; did you mean {likely}?" if likely else ""))
+    return code
 
 
 class Table(BaseModel):
@@ -99,7 +117,7 @@ class Corpus(Source):
     """Where speech comes from, and which clips are fit to use; the others are set aside, each with its reason."""
 
     sources: tuple[Source, ...] = ()  # several places, in the stead of one
-    language: str = Field("sv", pattern="^[a-z]{2,3}$")  # Whisper's code for it
+    language: Annotated[str, AfterValidator(_language)] = "sv"  # Whisper's code for it
     min_seconds: Annotated[float, Field(ge=0.1, strict=True)] = 0.3
     max_seconds: Real = Field(30.0, gt=0, le=30)  # Whisper hears no more at once
     min_peak: Share = 0.001  # of full scale: a clip that stays below it is silent
@@ -163,7 +181,7 @@ class Training(Table):
     """How one trial is trained; what trials differ in stands in [search]."""
 
     # What a step sees.
-    steps: Positive = 800
+    steps: Positive = 850
     batch_size: Positive = 8
     batch_seconds: Annotated[float, Field(gt=0, strict=True)] | None = None  # in its stead: a batch's, padding counted
     accumulate: Positive = 1  # batches a step
@@ -171,7 +189,7 @@ class Training(Table):
     micro_batch: Literal["auto"] | Positive = "auto"
     # trimmed: a batch is as long as its longest clip; padded: always 30 s; packed: a speaker's clips joined up to 30 s
     context: Literal["trimmed", "padded", "packed"] = "trimmed"
-    long_share: Share = 0.1  # of the steps, the last ones: many of them parts of trimmed batches at 30 s
+    long_share: Share = 0.08  # of the steps, the last ones: many of them parts of trimmed batches at 30 s
 
     # What learns, and how.
     optimizer: Literal["auto", "muon", "adamw"] = "auto"  # auto: muon from nothing, adamw on a base

@@ -61,9 +61,17 @@ def fetching(release: Mapping[str, Any]) -> str:
 
 
 def board(leaderboard: pd.DataFrame) -> str:
-    """The leaderboard as one would read it; p says how well the validation clips tell a trial from the winner."""
+    """The leaderboard as one would read it; p says how well the validation clips tell a trial from the winner.
+
+    The first column is flush left, for Metaflow strips the spaces that a line begins with.
+    """
     shown = leaderboard.rename(columns={"low": "95 % from", "high": "to"})
-    return shown.round({"validation_wer": 2, "95 % from": 2, "to": 2, "p": 3, "seconds": 0}).to_string(index=False)
+    shown = shown.round({"validation_wer": 2, "95 % from": 2, "to": 2, "p": 3, "seconds": 0})
+    first = shown.columns[0]
+    width = max(len(first), *(len(str(cell)) for cell in shown[first]))
+    table = shown.astype({first: str}).assign(**{first: [f"{cell:<{width}}" for cell in map(str, shown[first])]})
+    lines = table.rename(columns={first: f"{first:<{width}}"}).to_string(index=False).splitlines()
+    return "\n".join(line.removeprefix(" ") for line in lines)
 
 
 def _rate(report: dict[str, Any], name: str) -> str:
@@ -78,7 +86,8 @@ def resumable() -> Iterator[None]:
         yield
     except BaseException as end:
         started = {"run", "resume"} & set(sys.argv)
-        failed = not isinstance(end, SystemExit) or end.code == 1  # a refused profile leaves with its line for a code
+        # A refused profile leaves with its line for a code; from 128 on it was a signal.
+        failed = not isinstance(end, SystemExit) or end.code == 1 or (isinstance(end.code, int) and end.code > 128)
         if started and failed:
             print(f"\nTo go on from the steps that are finished:  {command(sys.argv[0])} resume", file=sys.stderr)
         raise

@@ -1,5 +1,6 @@
 """Benchmarks are run by hand: what they share, and what they do on a GPU, goes wrong unseen."""
 
+import copy
 import importlib
 import json
 import math
@@ -39,7 +40,7 @@ def test_every_benchmark_can_be_imported_and_ends_with_its_machine(benchmark, fi
 
 def test_what_memory_measures_on_a_gpu_runs_on_a_cpu(benchmark, whisper, tiny):
     memory = benchmark("memory")
-    learner = memory.Learner(whisper[0], tiny).train()
+    learner = memory.Learner(copy.deepcopy(whisper[0]), tiny).train()
     before = [weight.clone() for weight in learner.parameters()]
     memory.kept(learner, 100, 10)  # as the report does first
     found = memory.measured(learner, 100, 10, device="cpu", clips=2)

@@ -90,7 +90,9 @@ WRONG = {
     "[corpus]\nmin_seconds = 0.05": ("[corpus] min_seconds", "0.05"),
     "[corpus]\nmin_seconds = 5\nmax_seconds = 2": ("[corpus]", "min_seconds", "max_seconds"),
     "[corpus]\nmax_seconds = 31": ("[corpus] max_seconds", "31"),
-    '[corpus]\nlanguage = "Swedish"': ("[corpus] language", "Swedish"),
+    '[corpus]\nlanguage = "Swedish"': ("[corpus] language", "Swedish", "did you mean sv?"),
+    '[corpus]\nlanguage = "se"': ("[corpus] language: Whisper has no language 'se'; did you mean sv?",),
+    '[corpus]\nlanguage = "xx"': ("[corpus] language: Whisper has no language 'xx'",),
     '[text]\nwriting = ["uncode"]': ("[text] writing.0", "'unicode'", "'uncode'"),
     '[text]\nwriting = "lower"': ("[text] writing", "list", "'lower'"),
     '[text]\nscoring = "strict"': ("[text] scoring", "'lenient'", "'strict'"),
@@ -99,6 +101,12 @@ WRONG = {
     "[training\nsteps = 3": ("not TOML", "line 1"),
     "[training]\nsteps = 3\nsteps = 4": ("not TOML",),
 }
+
+
+def test_every_language_that_whisper_knows_is_taken():
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    assert set(LANGUAGES) == settings.LANGUAGES
 
 
 def test_the_sample_profile_spells_out_the_defaults():

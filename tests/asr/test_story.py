@@ -1,5 +1,6 @@
 """What a run says at its end."""
 
+import re
 import sys
 
 import pandas as pd
@@ -26,6 +27,14 @@ def test_the_end_tells_the_leaderboard_the_score_the_release_and_how_to_hear_it(
     for part in ("7.12", "8.24 %", "6.90 to 9.80", "/elsewhere/released/sample-1", "python space/app.py"):
         assert part in told
     assert "held back" not in told
+
+
+def test_columns_stand_under_their_headings_though_each_line_is_stripped():
+    rows = [ROW | {"trial": at, "low": 5.2, "high": 9.1, "p": 1.0 / (1 + at)} for at in (0, 11, 112)]
+    lines = [line.strip() for line in story.board(pd.DataFrame(rows)).splitlines()]
+    ends = [[found.end() for found in re.finditer(r"95 % from|\S+", line)][1:] for line in lines]
+    assert ends[0] == ends[1] == ends[2] == ends[3]
+    assert [line.split()[0] for line in lines] == ["trial", "0", "11", "112"]
 
 
 def test_a_release_held_back_says_why_and_how_to_hear_that_one(tmp_path, monkeypatch):

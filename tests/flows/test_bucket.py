@@ -66,9 +66,10 @@ def state(step):
     return folder
 
 said = []
-keeper = Checkpoints(store, "trials/tests", Training(), said.append)
+place = f"trials/{os.getpid()}"  # another process's would be another life of the same trial
+keeper = Checkpoints(store, place, Training(), said.append)
 print("saved", [keeper.save(state(step), step) for step in (10, 20, 30)])
-restored = Checkpoints(store, "trials/tests", Training(), said.append).restore(scratch / "again")
+restored = Checkpoints(store, place, Training(), said.append).restore(scratch / "again")
 print("restored", restored)
 for file in (scratch / str(restored)).iterdir():
     assert file.read_bytes() == (scratch / "again" / file.name).read_bytes(), file

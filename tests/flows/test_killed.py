@@ -1,4 +1,4 @@
-"""Killed for real: a trial gets SIGKILL, then the whole run does, and in the end nobody can tell."""
+"""Killed for real: trials, then the run's own process, then its resumed one; and in the end nobody can tell."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 from metaflow import Run
 from servers.bucket import Bucket
@@ -26,11 +27,11 @@ LOOK = """
 import json, sys
 from metaflow import Run, get_metadata, namespace
 namespace(None)
-killed, run = (Run("WhisperFlow/" + id) for id in sys.argv[1:3])
+killed, stopped, run = (Run("WhisperFlow/" + id) for id in sys.argv[1:4])
 run["select"].task.data.leaderboard.drop(columns="seconds").to_pickle("board.pickle")
 print(json.dumps({
     "metadata": get_metadata(),
-    "finished": [killed.finished, run.finished, run.successful],
+    "finished": [killed.finished, stopped.finished, run.finished, run.successful],
     "goes on from": run.origin_pathspec,
     "tasks": {step.id: len(list(step)) for step in run},
     "tags": sorted(run.user_tags),
@@ -62,19 +63,35 @@ class Started:
             self.said.append(line)
             yield line
 
-    def kill(self) -> None:
-        """SIGKILL for the run and all its tasks."""
-        tasks = set(re.findall(r"\(pid (\d+)\)", "".join(self.said)))
-        os.killpg(self.process.pid, signal.SIGKILL)
-        for pid in tasks:
-            _kill(int(pid))
-        self.process.communicate()
+    @property
+    def tasks(self) -> set[int]:
+        """The processes of its tasks, as it told them."""
+        return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.said))}
+
+    def hit(self, number: int) -> int:
+        """Send its own process alone a signal; its exit code. No task outlives it by ten seconds."""
+        os.kill(self.process.pid, number)
+        code = self.process.wait(timeout=90)
+        until = time.monotonic() + 10
+        while (left := [pid for pid in self.tasks if _is_this_flows(pid)]) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not left, f"{left} outlived the run"
+        assert self.process.stdout
+        self.said += self.process.stdout.readlines()
+        return code
 
     def end(self) -> str:
         assert self.process.stdout
         self.said += self.process.stdout.readlines()
         assert self.process.wait(timeout=60) == 0, "".join(self.said)
         return "".join(self.said)
+
+
+def _is_this_flows(pid: int) -> bool:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and "whisper_flow.py" in " ".join(process.cmdline())
+    return False
 
 
 def _kill(pid: int) -> None:
@@ -116,7 +133,8 @@ def backend(tmp_path_factory):
 
 
 def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, backend, tiny_run, tmp_path):
-    """SIGTERM for one trial, as a spot machine gets it; SIGKILL for the other, and then for everything."""
+    """SIGTERM for one trial, as a spot machine gets it; SIGKILL for the other; then for the run's own process alone;
+    and for the resumed one's SIGTERM, as a scheduler or a container's stop sends it."""
     run = start("--config", "profile", "often.toml", "run", env=backend)
     asked = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
     os.kill(int(asked[1]), signal.SIGTERM)
@@ -128,21 +146,27 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
     again = run.wait_for(r"trial 0  goes on from step (\d+) of 80")
     run.wait_for(r"trial 0  step (6\d|7[0-4])/80")
     time.sleep(0.1)  # into the middle of a step, or of a checkpoint
-    run.kill()
+    assert run.hit(signal.SIGKILL) == -signal.SIGKILL
     assert "Traceback" not in "".join(run.said)
 
-    resumed = start("resume", env=backend)
-    further = resumed.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    stopped = start("resume", env=backend)
+    further = stopped.wait_for(r"trial 0  goes on from step (\d+) of 80")
     assert int(further[1]) > int(again[1]) > 0
-    ids = [re.search(r"run-id (\d+)", said)[1] for said in ("".join(run.said), resumed.end())]
+    assert stopped.hit(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert "Traceback" not in "".join(stopped.said)
+    assert "To go on from the steps that are finished" in stopped.said[-1]
+
+    resumed = start("resume", env=backend)
+    said = "".join(run.said), "".join(stopped.said), resumed.end()
+    ids = [re.search(r"run-id (\d+)", one)[1] for one in said]
     board, seen = look(*ids, cwd=tmp_path, env=backend)
     undisturbed = Run(tiny_run.run.pathspec)
     whole = undisturbed["select"].task.data.leaderboard.drop(columns="seconds")
     pd.testing.assert_frame_equal(board, whole, check_exact=True)
     assert seen == {
         "metadata": f"service@{backend['METAFLOW_SERVICE_URL']}",
-        "finished": [False, True, True],
-        "goes on from": f"WhisperFlow/{ids[0]}",
+        "finished": [False, False, True, True],
+        "goes on from": f"WhisperFlow/{ids[0]}",  # Metaflow names the first one
         "tasks": {step.id: len(list(step)) for step in undisturbed},
         "tags": ["profile:tiny", f"winner:{whole['trial'][0]}"],
         "tries": [1, 1],

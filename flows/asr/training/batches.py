@@ -84,6 +84,9 @@ class LengthBuckets:
         self.clips, self.training, self.start, self.rank, self.ranks = clips, training, start, rank, ranks
         self.all = training.steps * training.accumulate
         self.weights = np.asarray(clips.weights if clips.weights is not None else np.ones(len(clips.seconds)))
+        if not self.weights.any():
+            raise ValueError("no clip has a weight, so there is nothing to draw from")
+        self.weights = self.weights / min(1.0, self.weights.sum())  # one draw an epoch at least
 
     def __len__(self) -> int:
         """Batches of all steps, those before `start` counted: a trainer counts from the first."""
@@ -127,7 +130,7 @@ class LengthBuckets:
             units += self._silence(len(units), random)
             units = [units[at] for at in random.permutation(len(units))]
         size = training.batch_size * BUCKET_BATCHES
-        if training.batch_seconds:
+        if training.batch_seconds and units:
             mean = sum(unit.length for unit in units) / len(units)
             size = max(1, round(training.batch_seconds * BUCKET_BATCHES / mean))
         batches = []

@@ -9,12 +9,16 @@ a full disk in the middle of a save leaves the other slot whole; older checkpoin
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from asr import TakenOver
 from asr.corpus.archives import line
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
@@ -32,6 +36,15 @@ class Record:
 
     step: int
     files: dict[str, str]  # name: SHA-256
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that a trial's checkpoints belong to."""
+
+    token: str
+    host: str
+    process: int
 
 
 def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]) -> str:
@@ -53,11 +66,16 @@ def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]
 
 
 class Checkpoints:
-    """The checkpoints of one trial, at most two."""
+    """The checkpoints of one trial, at most two.
+
+    They belong to the last process that restored them: an earlier one, which lives on in a pod or as an orphan, finds
+    that out at its next save.
+    """
 
     def __init__(self, store: Store, place: str, training: Training, say: Callable[[str], None] = print) -> None:
         self.store, self.place, self.pause, self.say = store, place, 60 * training.checkpoint_minutes, say
         self._next, self._saved_at, self._took = 0, time.monotonic(), 0.0
+        self._owner = Owner(secrets.token_hex(8), socket.gethostname(), os.getpid())
 
     @property
     def due(self) -> bool:
@@ -65,14 +83,20 @@ class Checkpoints:
         return time.monotonic() - self._saved_at >= max(self.pause, self._took / MOST_OF_THE_TIME)
 
     def save(self, folder: Path, step: int) -> bool:
-        """Keep the folder's files as the trial's state at `step`. What fails is told, and leaves the last one good."""
+        """Keep the folder's files as the trial's state at `step`. What fails is told, and leaves the last one good.
+
+        Raises `TakenOver` where another process has restored the checkpoints since.
+        """
         began, slot = time.monotonic(), f"{self.place}/{SLOTS[self._next]}"
         try:
+            self._check_owner(step)
             files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
             self.store.remember(f"{slot}/record", None)
             self.store.save_files({f"{slot}/{name}": folder / name for name in files})
             self.store.remember(f"{slot}/record", Record(step, files))
             self._next, self._took = 1 - self._next, time.monotonic() - began
+        except TakenOver:
+            raise
         except Exception as error:  # a full disk, or whatever a cloud's client raises: training itself can go on
             self.say(f"the checkpoint at step {step} could not be kept ({line(error)}); the one before it stands")
             return False
@@ -80,8 +104,23 @@ class Checkpoints:
             self._saved_at = time.monotonic()
         return True
 
+    def _check_owner(self, step: int) -> None:
+        found = self.store.recall(f"{self.place}/owner")
+        if isinstance(found, Owner) and found.token != self._owner.token:
+            raise TakenOver(
+                f"ended at step {step}: process {found.process} on {found.host} goes on with this trial, from the "
+                "checkpoint before"
+            )
+
     def restore(self, folder: Path) -> int:
-        """Put the newest whole checkpoint's files into `folder`; its step, 0 where there is none."""
+        """Put the newest whole checkpoint's files into `folder`; its step, 0 where there is none.
+
+        From here on the checkpoints belong to this process.
+        """
+        try:
+            self.store.remember(f"{self.place}/owner", self._owner)
+        except Exception as error:  # as in `save`
+            self.say(f"the trial's checkpoints could not be taken over ({line(error)})")
         records = self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS])
         found = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
         for slot in sorted(found, key=lambda slot: -found[slot].step):
@@ -105,9 +144,11 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Leave nothing of them but empty files: datastores overwrite, and know no deletion."""
-        for name, record in self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS]).items():
-            with TemporaryDirectory() as scratch:
-                (empty := Path(scratch, "empty")).touch()
+        records = self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS])
+        with TemporaryDirectory() as scratch:
+            (empty := Path(scratch, "empty")).touch()
+            self.store.save_files({f"{self.place}/owner": empty})
+            for name, record in records.items():
                 slot, files = name.removesuffix("record"), record.files if record else ()
                 self.store.save_files({f"{slot}{file}": empty for file in ("record", *files)})
 

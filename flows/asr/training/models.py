@@ -90,6 +90,19 @@ def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditi
     return model, processor
 
 
+def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
+    """The processor that `prepare` gives, without the model. Raises `Refused` where the base has none."""
+    from transformers import WhisperProcessor
+
+    base = settings.model.base
+    if not base:
+        return new_processor(texts, settings.model.vocabulary)
+    try:
+        return WhisperProcessor.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise Refused(f"[model] base: {base} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+
+
 def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
     """A model in float32 and its processor, from a folder or the Hub. Raises `Refused` where a part is missing."""
     import torch

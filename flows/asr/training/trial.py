@@ -17,7 +17,7 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-from asr import compute
+from asr import Terminated, compute
 from asr.corpus.shards import Speech
 from asr.settings import Settings
 from asr.training import gpu, halving, models, optimizers, ranks, trackers
@@ -34,6 +34,7 @@ from asr.training.watch import BEST, Standing, Watch
 
 CLIP_NORM = 1.0
 ALONE = Share()
+STEP_GRACE = 20.0  # seconds for a step and its checkpoint, once a trial is to end; a spot machine has 30
 LOADERS = 4  # processes that make batches while a GPU computes, at most
 
 
@@ -64,7 +65,7 @@ def fine_tune(
         if step:
             watch.load(state, step)
         taken_up, share = state if step else None, Share(0, gpus)
-        batches = loader(heard, processor, settings, say, step, share=share)
+        batches = loader(heard, processor, settings, step, share=share)
         callbacks = [watch, *trackers.callbacks(settings, name)]
         job = Job(trial, settings, speech.shards, speech.folder, taken_up, step)
         with ranks.together(job, gpus, torch.get_num_threads()), _terminating(watch), gpu.told_plainly(settings):
@@ -125,8 +126,8 @@ def _trainer(
 
 
 def loader(
-    heard: Any, processor: WhisperProcessor, settings: Settings, say: Callable[[str], None] = print,
-    start: int = 0, processes: int | None = None, share: Share = ALONE,
+    heard: Any, processor: WhisperProcessor, settings: Settings, start: int = 0, processes: int | None = None,
+    share: Share = ALONE,
 ) -> DataLoader:  # fmt: skip
     """Batches of the training split from the optimiser's step `start` on, made in processes of their own for a GPU."""
     training = settings.training
@@ -135,9 +136,7 @@ def loader(
     clips = Clips(heard, processor, CACHE_BYTES // max(1, processes))
     tokens = [len(spelt) for spelt in processor.tokenizer([" " + text for text in clips.texts]).input_ids]
     weights = {source.called: source.weight for source in settings.corpus.mixed}
-    drawn = [weights[source] * (length <= MAX_TOKENS) for source, length in zip(heard["source"], tokens, strict=True)]
-    if too_long := sum(length > MAX_TOKENS for length in tokens):
-        say(f"{too_long} clips say more than the {MAX_TOKENS} tokens that a Whisper writes, and are left out")
+    drawn = [weights[source] for source in heard["source"]]
     speakers = [f"{who or ''}/{source}" for who, source in zip(heard["speaker"], heard["source"], strict=True)]
     return DataLoader(
         Examples(clips, training),  # type: ignore[arg-type]
@@ -160,18 +159,33 @@ def _own_signals(_: int) -> None:
 
 @contextmanager
 def _terminating(watch: Watch) -> Iterator[None]:
-    """Let SIGTERM, as a spot machine gets before it goes, and Ctrl-C save a checkpoint at the end of the step."""
+    """Let a request to end save a checkpoint at the end of the step: SIGTERM, Ctrl-C, a terminal that is closed.
+
+    A step that is not at its end by then is broken off, and the checkpoint before it stands.
+    """
     if not watch.keeper or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def soon(*_: object) -> None:
-        watch.terminated = True
+    def now(*_: object) -> None:
+        raise Terminated(
+            f"asked to end; the step took longer than {STEP_GRACE:g} s, and the checkpoint before it stands"
+        )
 
-    before = {number: signal.signal(number, soon) for number in (signal.SIGTERM, signal.SIGINT)}
+    def soon(*_: object) -> None:
+        if not watch.terminated:
+            watch.terminated = True
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, now)  # until here it is Metaflow's, for @timeout
+            signal.setitimer(signal.ITIMER_REAL, STEP_GRACE)
+
+    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    heeded = [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
+    before: dict[int, Any] = {number: signal.signal(number, soon) for number in heeded}
     try:
         yield
     finally:
+        if watch.terminated:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -79,6 +79,20 @@ def test_clips_of_a_batch_are_of_like_length():
     assert padded / spoken < 1.2
 
 
+@pytest.mark.parametrize("lengths", [[], [1.0, 2.0]])
+@pytest.mark.parametrize("more", [{}, {"batch_seconds": 30.0}])
+def test_to_draw_from_nothing_is_refused_and_not_tried_for_ever(lengths, more):
+    with pytest.raises(ValueError, match="nothing to draw from"):
+        buckets(lengths, weights=[0.0] * len(lengths), **more)
+
+
+@pytest.mark.parametrize("more", [{}, {"batch_seconds": 30.0}])
+def test_weights_of_next_to_nothing_are_weights_among_themselves(more):
+    drawn = drawn_clips(buckets([1.0, 2.0, 3.0], 2, 100, weights=[1e-12, 3e-12, 0.0], **more))
+    assert set(drawn) == {0, 1}
+    assert drawn.count(1) > 2 * drawn.count(0)
+
+
 def test_half_of_the_draws_have_quiet_around_them_and_batches_are_of_like_length_with_it():
     batches = list(buckets([2.0] * 500, 8, 62, quiet_seconds=0.5))
     quiet = [draw.unit.quiet for batch in batches for draw in batch]

@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+from asr import TakenOver
 from asr.settings import Settings
 from asr.training.checkpoints import Checkpoints, place
 from asr.training.search import Trial
@@ -105,8 +106,9 @@ def test_a_save_that_fails_or_is_killed_midway_leaves_the_last_one_good(keeper, 
     [line] = said
     assert line.startswith("the checkpoint at step 3 could not be kept (No space left on device")
     monkeypatch.undo()
-    assert taken_up(keeper(), tmp_path / "new") == (2, 2)
-    assert one.save(state(tmp_path / "state", 4), 4)
+    later = keeper()
+    assert taken_up(later, tmp_path / "new") == (2, 2)
+    assert later.save(state(tmp_path / "state", 4), 4)
     assert taken_up(keeper(), tmp_path / "newer") == (4, 4)
 
 
@@ -123,16 +125,30 @@ def test_cleared_checkpoints_are_gone_and_take_no_room(keeper, tmp_path):
     for step in (1, 2):
         one.save(state(tmp_path / "state", step), step)
     one.clear()
-    assert keeper().restore(tmp_path / "new") == 0
     assert sum(path.stat().st_size for path in (tmp_path / "store").rglob("*") if path.is_file()) == 0
+    assert keeper().restore(tmp_path / "new") == 0
 
 
 def test_two_lives_of_a_trial_at_once_leave_a_whole_checkpoint(keeper, tmp_path):
-    lives = [keeper(), keeper()]
-    for step in range(1, 7):
-        lives[step % 2].save(state(tmp_path / "state", step), step)
-        step, told = taken_up(keeper(), tmp_path / f"new{step}")
+    """Before the earlier one knows of the later one."""
+    for steps in range(1, 7):
+        place = f"trials/7/{steps}-x"
+        lives = [keeper(place), keeper(place)]
+        for step in range(1, steps + 1):
+            lives[step % 2].save(state(tmp_path / "state", step), step)
+        step, told = taken_up(keeper(place), tmp_path / f"new{steps}")
         assert step == told > 0
+
+
+def test_checkpoints_belong_to_the_process_that_restored_them_last(keeper, tmp_path):
+    earlier, later = keeper(), keeper()
+    earlier.restore(tmp_path / "new")
+    assert earlier.save(state(tmp_path / "state", 1), 1)
+    assert taken_up(later, tmp_path / "newer") == (1, 1)
+    with pytest.raises(TakenOver, match=r"ended at step 2: process \d+ on .+ goes on with this trial"):
+        earlier.save(state(tmp_path / "state", 2), 2)
+    assert later.save(state(tmp_path / "state", 3), 3)
+    assert taken_up(keeper(), tmp_path / "newest") == (3, 3)
 
 
 def test_another_search_trial_setting_or_corpus_is_another_place(joined, tiny):

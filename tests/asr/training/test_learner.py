@@ -90,7 +90,7 @@ def test_the_parts_of_a_batch_add_up_to_its_loss_and_gradients(learner, batch, b
     torch.testing.assert_close(sum(losses), loss)
     for (name, one), other in zip(whole.named_parameters(), parted.parameters(), strict=True):
         if one.grad is not None:
-            torch.testing.assert_close(other.grad, one.grad, rtol=1e-4, atol=1e-6, msg=name)
+            torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_the_alignment_loss_is_torchs_mean(learner, batch):

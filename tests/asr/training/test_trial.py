@@ -9,7 +9,7 @@ from dataclasses import replace
 import psutil
 import pytest
 import torch
-from asr import Terminated
+from asr import TakenOver, Terminated
 from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Settings
@@ -18,6 +18,7 @@ from asr.training import checkpoints, trackers, trial
 from asr.training.checkpoints import Checkpoints
 from asr.training.halving import Siblings
 from asr.training.hearing import Validation
+from asr.training.learner import Learner
 from asr.training.search import Trial
 from asr.training.watch import exploded
 
@@ -308,12 +309,40 @@ def test_batches_made_by_other_processes_are_the_same(tiny, speech, whisper):
         assert torch.equal(one["labels"], other["labels"])
 
 
-def test_clips_that_say_more_than_a_whisper_writes_are_left_out_and_told(tiny, speech, whisper):
-    heard, lines = speech.split("train"), []
-    long = heard.map(lambda row, at: {"text": "klockan " * (600 if at == 3 else 1)}, with_indices=True)
-    batches = trial.loader(long, whisper[1], tiny, lines.append).batch_sampler
-    assert 3 not in {clip for batch in batches for draw in batch for clip in draw.unit.clips}
-    assert lines == ["1 clips say more than the 444 tokens that a Whisper writes, and are left out"]
+def test_a_step_that_never_ends_is_broken_off_when_the_trial_is_to_end(run, keeper, monkeypatch):
+    monkeypatch.setattr(trial, "STEP_GRACE", 0.3)
+    forward, steps = Learner.forward, []
+
+    def endless(learner, *given, **more):
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while True:
+                pass
+        return forward(learner, *given, **more)
+
+    monkeypatch.setattr(Learner, "forward", endless)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    with pytest.raises(Terminated, match=r"longer than 0.3 s, and the checkpoint before it stands"):
+        run(keeper=keeper())
+    assert {number: signal.getsignal(number) for number in before} == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    monkeypatch.setattr(Learner, "forward", forward)
+    assert run(keeper=keeper())[2][0].startswith("goes on from step 2 of 24")
+
+
+def test_a_trial_that_another_process_goes_on_with_ends_at_its_next_checkpoint(run, keeper, store):
+    """As an orphan does beside `resume`, or a pod whose scheduler is gone."""
+
+    def line(text):
+        if "step  6" in text:
+            others.append(run(keeper=keeper(minutes=99.0)))
+
+    others = []
+    with pytest.raises(TakenOver, match=r"ended at step \d+: process \d+ on .+ goes on with this trial"):
+        run(keeper=keeper(), say=line)
+    assert others[0][2][0].startswith("goes on from step 5 of 24")
+    assert same(others[0], run())
 
 
 @pytest.mark.parametrize("given", [(59.6, "1:00 min"), (0, "0:00 min"), (3_600, "1:00 h")])

@@ -1,0 +1,44 @@
+"""Which clips a Whisper cannot learn from: it writes no more than 448 tokens, the prompt counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asr.corpus import joining
+from asr.corpus.joining import Joined
+from asr.settings import Settings
+from asr.training import models
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REASON = "more tokens than a Whisper writes"
+LEARNT_FROM = ("train", "validation")  # a test clip stays: what the model leaves out of it is an error
+
+
+def fit(joined: Joined, settings: Settings) -> Joined:
+    """The corpus without the clips of train and validation whose text is too long, each rejected with that reason.
+
+    Only now is there a tokenizer to count with. Raises `Refused` where a split is left without a clip.
+    """
+    left = joining.without(joined, _reasons(joining.table(joined.shards), settings), settings.corpus)
+    joining.check(left, settings.corpus)
+    return left
+
+
+def _reasons(clips: pd.DataFrame, settings: Settings) -> pd.Series:
+    """For each clip why it cannot be learnt from, or None."""
+    import pandas as pd
+
+    reasons = pd.Series(None, index=clips.index, dtype=object)
+    while True:
+        asked = clips[clips["split"].isin(LEARNT_FROM) & reasons.isna()]
+        texts = asked["text"][asked["split"] == "train"].tolist()
+        if not texts:
+            return reasons
+        tokenizer = models.processor(settings, texts).tokenizer
+        tokens = [len(spelt) for spelt in tokenizer([" " + text for text in asked["text"]]).input_ids]
+        too_long = asked.index[[count > models.MAX_TOKENS for count in tokens]]
+        if not len(too_long):
+            return reasons
+        reasons[too_long] = REASON  # and a tokenizer that is learnt from the texts is now another one

@@ -1,0 +1,97 @@
+"""A text that is too long for a Whisper is set aside with a reason, and the books stay right."""
+
+import random
+
+import pandas as pd
+import pytest
+from asr.corpus import joining
+from asr.corpus.joining import Joined
+from asr.corpus.shards import Shard
+from asr.settings import Corpus, Settings
+from asr.training import limits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+PROFILE = Settings.model_validate({"model": {"vocabulary": 300}})
+LETTERS = "".join(random.Random(0).choices([chr(at) for at in range(0x400, 0x520)], k=900))  # nothing to merge in them
+SHORT, LONG = "klockan är sju", LETTERS[:600]
+
+
+def corpus(**splits):
+    """Clips with the given texts, two a shard."""
+    shards = []
+    for split, texts in splits.items():
+        for at in range(0, len(texts), 2):
+            rows = [
+                {"clip": f"{split}-{number}", "source": "sample", "speaker": f"{split}-{number}", "seconds": 1.0,
+                 "words": 3, "text": text, "sound": f"{split}-{number}"}
+                for number, text in enumerate(texts[at : at + 2], at)
+            ]  # fmt: skip
+            shards.append(Shard(f"{split}-{at}", split, 1, pd.DataFrame(rows)))
+    rejected = pd.DataFrame([("gone", "silent")], columns=["clip", "reason"])
+    clips = joining.table(shards)
+    none = pd.Series(None, index=clips.index, dtype=object)
+    return joining.without(Joined(tuple(shards), rejected, {}, 0), none, Corpus())
+
+
+def kept(joined):
+    return set(joining.table(joined.shards)["clip"])
+
+
+def test_texts_that_are_too_long_are_rejected_with_the_reason_and_the_sums_hold():
+    left = limits.fit(corpus(train=[SHORT, LONG, SHORT], validation=[SHORT, LONG], test=[SHORT]), PROFILE)
+    assert kept(left) == {"train-0", "train-2", "validation-0", "test-0"}
+    assert dict(left.rejected.itertuples(index=False)) == {
+        "gone": "silent", "train-1": limits.REASON, "validation-1": limits.REASON,
+    }  # fmt: skip
+    summary = left.summary
+    assert (summary["found"], summary["kept"], summary["rejected"]) == (7, 4, 3)
+    assert summary["clips"] == {"train": 2, "validation": 1, "test": 1}
+    assert summary["reasons"][limits.REASON] == 2
+
+
+def test_a_test_clip_stays_however_much_is_said_in_it():
+    assert "test-0" in kept(limits.fit(corpus(train=[SHORT], validation=[SHORT], test=[LONG]), PROFILE))
+
+
+def test_a_corpus_that_fits_stays_as_it_is():
+    whole = corpus(train=[SHORT] * 3, validation=[SHORT], test=[SHORT])
+    left = limits.fit(whole, PROFILE)
+    assert left.summary == whole.summary
+    assert left.rejected.equals(whole.rejected)
+
+
+def test_a_base_counts_in_its_own_tokens(base):
+    profile = Settings.model_validate({"model": {"base": str(base)}})
+    left = limits.fit(corpus(train=[SHORT, LONG], validation=[SHORT], test=[SHORT]), profile)
+    assert kept(left) == {"train-0", "validation-0", "test-0"}
+
+
+def test_where_nothing_is_left_to_learn_from_it_is_refused_with_the_reason(refusal):
+    line = refusal(limits.fit, corpus(train=[LONG, LONG], validation=[SHORT], test=[SHORT]), PROFILE)
+    assert line == f"[corpus] no clip of train is fit to use; set aside: 2 {limits.REASON}, 1 silent"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["train", "validation", "test"]), st.integers(1, 60)), max_size=30))
+def test_found_is_kept_and_rejected_whatever_is_said(drawn):
+    splits = {split: [SHORT] for split in ("train", "validation", "test")}
+    for split, times in drawn:
+        splits[split].append(LETTERS[: 15 * times])
+    whole = corpus(**splits)
+    left = limits.fit(whole, PROFILE)
+    assert left.summary["found"] == whole.summary["found"] == left.summary["kept"] + left.summary["rejected"]
+    assert left.summary["kept"] == len(joining.table(left.shards))
+    assert left.summary["rejected"] == len(left.rejected)
+    assert kept(left) | set(left.rejected["clip"]) == kept(whole) | {"gone"}
+
+
+@pytest.mark.parametrize("reason", [None, "why"])
+def test_shards_without_clips_stay_and_hold_none(reason):
+    whole = corpus(train=[SHORT, SHORT, SHORT], validation=[SHORT], test=[SHORT])
+    clips = joining.table(whole.shards)
+    reasons = pd.Series(None, index=clips.index, dtype=object)
+    reasons[clips["shard"] == 0] = reason
+    left = joining.without(whole, reasons, Corpus())
+    assert len(left.shards) == len(whole.shards)
+    assert len(left.shards[0].clips) == (0 if reason else 2)
