@@ -41,29 +41,23 @@ def join(packed: Sequence[Packed], corpus: Corpus) -> Joined:
     rejected = [(one.clip, one.reason) for part in packed for one in part.rejected]
     listed = pd.DataFrame(rejected, columns=["clip", "reason"])
     taken_over = sum(len(one.shards) for one in packed if one.taken_over)
-    return _set_aside(shards, listed, _reasons(table(shards), corpus), corpus, taken_over)
+    whole = Joined(tuple(shards), listed, {}, taken_over)
+    return without(whole, _reasons(table(shards), corpus), corpus)
 
 
 def without(joined: Joined, reasons: pd.Series, corpus: Corpus) -> Joined:
     """The corpus less some clips: `reasons` says of each clip in `table(joined.shards)` why it goes, or is None."""
-    return _set_aside(joined.shards, joined.rejected, reasons, corpus, joined.taken_over)
-
-
-def _set_aside(
-    shards: Sequence[Shard], rejected: pd.DataFrame, reasons: pd.Series, corpus: Corpus, taken_over: int
-) -> Joined:
-    """Clips with a reason move from the shards to the rejected."""
     import pandas as pd
 
-    clips, gone = table(shards), reasons.notna()
+    clips, gone = table(joined.shards), reasons.notna()
     more = pd.DataFrame({"clip": clips["clip"][gone], "reason": reasons[gone]})
-    listed = pd.concat([rejected, more], ignore_index=True) if len(more) else rejected
+    listed = pd.concat([joined.rejected, more], ignore_index=True) if len(more) else joined.rejected
     stays: dict[Any, pd.Series] = dict(iter((~gone).groupby(clips["shard"]))) if len(clips) else {}
     shards = [
         dataclasses.replace(shard, clips=shard.clips[stays[at].to_numpy()]) if at in stays else shard
-        for at, shard in enumerate(shards)
+        for at, shard in enumerate(joined.shards)
     ]
-    return Joined(tuple(shards), listed, _summary(clips[~gone], listed, shards, corpus), taken_over)
+    return Joined(tuple(shards), listed, _summary(clips[~gone], listed, shards, corpus), joined.taken_over)
 
 
 def first(packed: Sequence[Packed]) -> list[int]:

@@ -7,7 +7,8 @@ are: at 3,000 frames the result is the stock encoder's, at 300 it costs a tenth.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,15 @@ def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
     base = settings.model.base
     if not base:
         return new_processor(texts, settings.model.vocabulary)
-    try:
+    with _loading(base):
         return WhisperProcessor.from_pretrained(base)
+
+
+@contextmanager
+def _loading(base: str | Path) -> Iterator[None]:
+    """A part of a base that is missing or broken is refused in one line."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise Refused(f"[model] base: {base} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
 
@@ -109,11 +117,9 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     _check_release(base)
-    try:
+    with _loading(base):
         model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
         return model, WhisperProcessor.from_pretrained(base)
-    except (OSError, ValueError) as error:
-        raise Refused(f"[model] base: {base} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
 
 
 def _check_release(base: str | Path) -> None:
