@@ -16,9 +16,11 @@ def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
 
     def transcribe(sound: str | None) -> dict[str, Any]:
         """Write down what is said in an audio or video file: text, language, seconds, segments and words with times
-        in seconds and confidence from 0 to 1."""
+        in seconds and confidence from 0 to 1; fault: null, or "incomplete" or "joined", where a part of the
+        recording cannot be heard."""
         try:
-            heard = transcriber.transcribe(sounds.hear(sound))
+            samples, fault = sounds.hear(sound)
+            heard = transcriber.transcribe(samples)
             if not heard.text:
                 raise sounds.Unheard("wordless")
         except ValueError as error:
@@ -32,6 +34,7 @@ def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
             "text": heard.text,
             "language": heard.language,
             "seconds": heard.seconds,
+            "fault": fault,
             "segments": segments,
             "words": words,
         }

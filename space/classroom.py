@@ -37,7 +37,7 @@ def classroom(
 
     def hear(path: str | None, request: gr.Request) -> tuple[str, str]:
         try:
-            return transcriber.transcribe(sounds.hear(path)).text, ""
+            return transcriber.transcribe(sounds.hear(path).samples).text, ""
         except ValueError as error:
             return "", results.wrong(why(error, language_of(request)))
 
@@ -53,7 +53,9 @@ def classroom(
         if len(text) > LETTERS:
             return *unchanged, results.wrong(tell("long_text", language))
         try:
-            sound = sounds.hear(path)
+            sound, fault = sounds.hear(path)
+            if fault:
+                return *unchanged, results.wrong(tell(fault, language))
             if (seconds := len(sound) / sounds.RATE) > LONGEST:
                 return *unchanged, results.wrong(tell("long_clip", language, seconds=seconds))
             name = lessons.keep(sound, text)

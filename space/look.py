@@ -79,6 +79,7 @@ CSS = """
   box-shadow: var(--block-shadow); }
 .paper + .paper { margin-top: 1rem; }
 .paper h2 { font-size: .95rem; font-weight: 600; margin: 0 0 .7rem; overflow-wrap: anywhere; }
+.paper .note { margin: -.2rem 0 .8rem; color: var(--warn); font-size: .95rem; line-height: 1.5; }
 .paper h2 span { color: var(--quiet); font-weight: 400; }
 .paper audio { width: 100%; height: 2.6rem; margin: 0 0 .9rem; display: block; color-scheme: light; }
 .dark .paper audio { color-scheme: dark; }

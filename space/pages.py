@@ -49,7 +49,7 @@ def page(
                 with gr.Row(equal_height=True):
                     spoken = microphone(t("microphone"), elem_id="sound")
                     files = gr.File(
-                        label=t("files"), file_count="multiple", file_types=["audio", "video"], height=170,
+                        label=t("files"), file_count="multiple", height=170,
                         elem_id="files", elem_classes="drop", buttons=[], min_width=280,
                     )  # fmt: skip
                 html(f'<p class="small">{about.both("limits", **sounds.limits())}</p>')
@@ -149,9 +149,9 @@ def _read(
     transcriber: Transcriber, path: str | None, title: str, language: str
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
-    sound = sounds.hear(path)
+    sound, fault = sounds.hear(path)
     total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, []
-    shown = results.opening(path or "", title, language)
+    shown = results.opening(path or "", title, language, tell(fault, language) if fault else "")
     for part in transcriber.segments(sound):
         parts.append(part)
         shown += results.segment(part, language, transcriber.joint)
@@ -164,8 +164,7 @@ def _read(
         yield results.status(heard, more, part.end / total), shown, None
     if not parts:
         raise sounds.Unheard("wordless")
-    text = transcriber.joint.join(part.text for part in parts)
-    transcript = Transcript(text, tuple(parts), round(total, 2), transcriber.language)
+    transcript = transcriber.transcript(sound, parts)
     yield results.status(title, "", 1.0), shown + results.closing(transcript, title, render, language), transcript
 
 
@@ -194,7 +193,7 @@ def _hear_live(path: str | None, session: live.Session | None, request: gr.Reque
     if path is None or session is None:
         return gr.skip()
     try:
-        session.add(sounds.decode(path, 60))
+        session.add(sounds.decode(path, 60).samples)
     except sounds.Unheard:
         pass  # a piece without a sound
     finally:

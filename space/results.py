@@ -15,12 +15,13 @@ UNSURE = ((0.9, ""), (0.75, "u1"), (0.5, "u2"), (0.0, "u3"))  # at least so sure
 FORMS = {"txt": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 
 
-def opening(path: str | Path, title: str, language: str) -> str:
-    """The head of a file's result; `closing` ends it, after its segments."""
+def opening(path: str | Path, title: str, language: str, note: str = "") -> str:
+    """The head of a file's result, with a note on its sound; `closing` ends it, after its segments."""
     label = html.escape(tell("recording", language))
     source = "gradio_api/file=" + quote(str(path))
+    told = f'<p class="note" role="note">{html.escape(note)}</p>' if note else ""
     return (
-        f'<article class="paper"><h2>{html.escape(title)}</h2>'
+        f'<article class="paper"><h2>{html.escape(title)}</h2>{told}'
         f'<audio controls preload="metadata" aria-label="{label}" src="{html.escape(source)}"></audio>'
         f'<ol aria-label="{html.escape(tell("segments", language))}">'
     )

@@ -22,12 +22,11 @@ from typing import Any, Literal
 
 import ctranslate2
 import numpy as np
-from faster_whisper.audio import decode_audio
+from audio import RATE, Fault, Sound, Unreadable, decode
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from tokenizers import Tokenizer
 
-RATE = 16_000
 SILENCE = 1e-3  # peak, of 1.0: -60 dB
 SHORTEST = RATE // 10  # samples; anything shorter is padded, the spectrogram's window needs some
 SHORTEST_WINDOW, LONGEST_WINDOW = 4, 30  # seconds
@@ -57,6 +56,10 @@ NGRAM, PENALTY = 10, 1.1  # tokens that may not come twice, and the penalty on a
 # lasted the same, it is 0.07 and 0.21 s.
 ASTRAY = (0.05, 0.03)
 QUIET = 0.02  # of a sound's peak: what stays below it is a pause
+FAULTS: dict[Fault, str] = {
+    "incomplete": "a part of this recording is damaged or missing",
+    "joined": "this file holds several recordings, of which only the first can be heard",
+}
 MADE_BY = "python flows/whisper_flow.py run"
 
 # A pause of half a second ends a segment. The detector is set to let little pass for quiet, and 0.4 s of it is left
@@ -183,9 +186,12 @@ class Transcriber:
 
         Silence gives an empty text. Raises ValueError for an empty array or one that is not mono.
         """
-        segments = tuple(self.segments(sound))
+        return self.transcript(sound, tuple(self.segments(sound)))
+
+    def transcript(self, sound: np.ndarray, segments: Sequence[Segment]) -> Transcript:
+        """The segments of a sound as one."""
         text = self.joint.join(segment.text for segment in segments)
-        return Transcript(text, segments, round(len(sound) / RATE, 2), self.language)
+        return Transcript(text, tuple(segments), round(len(sound) / RATE, 2), self.language)
 
     def segments(self, sound: np.ndarray, words: bool = True) -> Iterator[Segment]:
         """The segments of a sound in their order, as they are decoded.
@@ -202,7 +208,7 @@ class Transcriber:
 
     def transcribe_file(self, path: str | Path) -> Transcript:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
-        return self.transcribe(listen(path))
+        return self.transcribe(listen(path).samples)
 
     def transcribe_batch(self, sounds: Sequence[np.ndarray]) -> list[str]:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
@@ -375,17 +381,14 @@ def _plain_language(folder: Path) -> str:
     return TO_LANGUAGE_CODE.get(name, name)
 
 
-def listen(path: str | Path) -> np.ndarray:
+def listen(path: str | Path) -> Sound:
     """A file's sound. Raises ValueError, in one line, where it is missing, is no audio, or is empty or silent."""
     if not Path(path).is_file():
         raise ValueError("there is no such file")
-    try:
-        sound = decode_audio(str(path))
-    except Exception:  # PyAV raises its own errors, IndexError, ValueError and more, by how the file is broken
-        raise ValueError("no readable audio in this file") from None
-    if not len(sound):
-        raise ValueError("the recording is empty")
-    if np.abs(sound).max() < SILENCE:
+    sound = decode(path)
+    if not len(sound.samples):
+        raise Unreadable("the recording is empty")
+    if np.abs(sound.samples).max() < SILENCE:
         raise ValueError("the recording is silent")
     return sound
 
@@ -576,17 +579,21 @@ def main(arguments: Sequence[str]) -> int:
     transcriber.beam, alone, status = asked.beam, len(asked.files) == 1, 0
     for file in asked.files:
         try:
-            if alone and asked.format == "txt":
-                for segment in transcriber.segments(listen(file)):
+            sound = listen(file)
+            if sound.fault:
+                print(f"{file}: {FAULTS[sound.fault]}", file=sys.stderr)
+            heard: list[Segment] = []
+            for segment in transcriber.segments(sound.samples):
+                heard.append(segment)
+                if alone and asked.format == "txt":
                     print(segment.text, flush=True)
+            if not heard:
+                raise ValueError("no words were heard in this recording")
+            if alone and asked.format == "txt":
                 continue
-            transcript = transcriber.transcribe_file(file)
-            if alone:
-                print(render(transcript, asked.format), end="")
-            elif asked.format == "txt":
-                print(f"{file}: {transcript.text}")
-            else:
-                print(f"{file}:\n{render(transcript, asked.format)}")
+            transcript = transcriber.transcript(sound.samples, heard)
+            text = transcript.text + "\n" if asked.format == "txt" else render(transcript, asked.format)
+            print(text if alone else f"{file}:{' ' if asked.format == 'txt' else chr(10)}{text}", end="")
         except ValueError as error:
             print(f"{file}: {error}", file=sys.stderr)
             status = 1

@@ -146,6 +146,14 @@ WORDS = {
     ),
     "unreadable": ("No readable audio in this file.", "Inget läsbart ljud i den här filen."),
     "nothing": ("The recording is empty.", "Inspelningen är tom."),
+    "incomplete": (
+        "A part of this recording is damaged or missing.",
+        "En del av inspelningen är skadad eller saknas.",
+    ),
+    "joined": (
+        "This file holds several recordings, of which only the first can be heard.",
+        "Filen innehåller flera inspelningar, och bara den första går att höra.",
+    ),
     "silent": ("The recording is silent.", "Inspelningen är tyst."),
     "wordless": ("No words were heard in this recording.", "Inga ord hördes i inspelningen."),
     "too_long": (

@@ -35,7 +35,7 @@ sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
 from asr import compute  # noqa: E402
-from asr.corpus import clips, folder, joining, shards, sources  # noqa: E402
+from asr.corpus import audio, clips, folder, joining, shards, sources  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
 
@@ -44,7 +44,7 @@ CORES = compute.cores()
 
 
 def flac(source: Path, target: Path) -> None:
-    target.with_suffix(".flac").write_bytes(clips.encode(clips.pcm(clips.decode(source))))
+    target.with_suffix(".flac").write_bytes(clips.encode(clips.pcm(audio.decode(source).samples)))
 
 
 def opus(source: Path, target: Path) -> None:
@@ -53,7 +53,7 @@ def opus(source: Path, target: Path) -> None:
 
 def mp3(source: Path, target: Path) -> None:
     """48 kHz mono at 64 kbit/s, as a Common Voice clip is."""
-    sound = soxr.resample(clips.decode(source), clips.RATE, 48_000)
+    sound = soxr.resample(audio.decode(source).samples, audio.RATE, 48_000)
     with av.open(str(target.with_suffix(".mp3")), "w") as container:
         stream = container.add_stream("libmp3lame", rate=48_000, layout="mono", bit_rate=64_000)
         for at in range(0, len(sound), 1152):
@@ -99,8 +99,8 @@ def published(corpus: Path, place: Path, threads: int | None = None) -> tuple[fl
 
     def prepare(example: dict) -> dict:
         sound, rate = soundfile.read(example["audio"], dtype="float32")
-        sound = sound if rate == clips.RATE else soxr.resample(sound, rate, clips.RATE)
-        return {"input_features": extractor(sound, sampling_rate=clips.RATE).input_features[0]}
+        sound = sound if rate == audio.RATE else soxr.resample(sound, rate, audio.RATE)
+        return {"input_features": extractor(sound, sampling_rate=audio.RATE).input_features[0]}
 
     (place / "mapped").mkdir()
     began, count = time.perf_counter(), 0

@@ -27,7 +27,7 @@ FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
-from asr.corpus import clips, folder, joining, shards, sources  # noqa: E402
+from asr.corpus import audio, clips, folder, joining, shards, sources  # noqa: E402
 from asr.corpus.rows import Row  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -47,7 +47,7 @@ def peak_mb() -> float:
 def _sample() -> list[tuple[Row, np.ndarray]]:
     every = folder.rows(sources.SAMPLE, 30.0)
     mixed = [every[at * STRIDE % len(every)] for at in range(len(every))]
-    return [(row, clips.pcm(clips.decode(row.audio))) for row in mixed if isinstance(row.audio, Path)]
+    return [(row, clips.pcm(audio.decode(row.audio).samples)) for row in mixed if isinstance(row.audio, Path)]
 
 
 def _write(place: Path, first: int, last: int) -> None:

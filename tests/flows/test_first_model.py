@@ -14,7 +14,7 @@ import io, json, sys
 sys.path.insert(0, {flows!r})
 from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
-from asr.corpus import clips, folder, sources
+from asr.corpus import audio, clips, folder, sources
 from asr.settings import Settings
 from asr.training import models
 root = Path({root!r})
@@ -29,7 +29,7 @@ for split in ("train", "validation", "test"):
     for config, word in (("sv_se", ""), ("da_dk", "Dansk ")):
         path = root / f"datasets/google/fleurs@refs%2Fconvert%2Fparquet/{{config}}/{{split}}/0000.parquet"
         path.parent.mkdir(parents=True)
-        sounds = [clips.encode(clips.pcm(clips.decode(row.audio))) for row in some]
+        sounds = [clips.encode(clips.pcm(audio.decode(row.audio).samples)) for row in some]
         pq.write_table(pa.table({{
             "id": list(range(len(some))),
             "audio": [{{"bytes": sound, "path": f"{{at}}.wav"}} for at, sound in enumerate(sounds)],

@@ -106,6 +106,22 @@ def test_several_files_at_once_each_get_their_text_or_their_trouble(url, clip, h
 
 
 @in_browser
+def test_a_file_of_any_name_is_read_and_one_cut_short_says_so(url, speech, tmp_path):
+    names = ("voice.caf", "camera.mts", "studio.w64", "no suffix")
+    for name, form in zip(names, ("CAF", "WAV", "W64", "FLAC"), strict=True):
+        soundfile.write(tmp_path / name, speech[0], 16_000, format=form)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "no suffix").read_bytes()[:-8_000])
+    (tmp_path / "notes.docx").write_bytes(b"PK\x03\x04 no sound")
+    with visit(url) as seen:
+        seen.upload(*(tmp_path / name for name in (*names, "cut.flac", "notes.docx")))
+        assert "1 of 6 could not be read" in seen.read("#status")
+        assert seen.page.locator("#result .paper:has(li) h2").all_inner_texts() == [*names, "cut.flac"]
+        assert seen.page.locator("#result .note").inner_text() == "A part of this recording is damaged or missing."
+        assert seen.page.locator("#result .wrong h2").inner_text() == "notes.docx"
+        assert (seen.errors, seen.foreign) == ([], [])
+
+
+@in_browser
 def test_speech_into_a_phone_is_written_and_given_by_consent_alone(url, clip, taught):
     from asr.corpus import folder
 
@@ -166,6 +182,15 @@ def test_the_api_gives_text_language_seconds_segments_and_words(client, clip, he
     assert len(answer["words"]) == sum(len(part.words) for part in heard.segments)
     assert all({"start", "end", "text", "confidence"} == set(part) for part in answer["segments"] + answer["words"])
     assert list(client.view_api(return_format="dict")["named_endpoints"]) == ["/transcribe"]
+
+
+@pytest.mark.parametrize("name", ["a.caf", "a.mts", "a.w64", "no suffix"])
+def test_the_api_reads_a_file_of_any_name_and_says_what_is_missing_of_it(client, speech, tmp_path, name):
+    soundfile.write(tmp_path / name, speech[0], 16_000, format="FLAC")
+    answer = call(client, tmp_path / name)
+    assert (answer["seconds"], answer["fault"]) == (round(len(speech[0]) / 16_000, 2), None)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-8_000])
+    assert call(client, tmp_path / name)["fault"] == "incomplete"
 
 
 def test_the_curl_commands_on_the_page_work(url, clip, heard, tmp_path):

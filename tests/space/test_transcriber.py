@@ -1,6 +1,5 @@
 """What the engine promises, at the edges. Whether the words are right is for a trained model to show."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import transcriber as engine
+from asr.release.engine import capture, load, unpacked
 from transcriber import Transcriber, listen, locate
 
 RATE = 16_000
@@ -329,13 +329,13 @@ def test_an_array_that_is_no_sound_is_refused(transcriber, sound):
 def test_a_file_of_any_rate_and_channels_is_heard_as_it_is(speech, tmp_path):
     stereo = np.stack([speech[0], speech[0]], axis=1)
     soundfile.write(tmp_path / "stereo åäö.flac", stereo, RATE)
-    assert np.abs(listen(tmp_path / "stereo åäö.flac") - speech[0]).max() < 1e-3
+    assert np.abs(listen(tmp_path / "stereo åäö.flac").samples - speech[0]).max() < 1e-3
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("nothing.wav", b"", "no readable audio"),
+        ("nothing.wav", b"", "file is empty"),
         ("text.wav", b"This is no sound. " * 99, "no readable audio"),
         ("text.txt", b"This is no sound. " * 99, "no readable audio"),
         ("cut.wav", b"RIFF\xff\xff\xff\x7fWAVEfmt ", "no readable audio"),
@@ -381,13 +381,12 @@ def test_the_language_is_all_that_a_release_must_tell(release):
         Transcriber(release)
 
 
-def test_the_source_alone_can_be_loaded_elsewhere(tiny_release, tmp_path, speech, transcriber):
-    copy = tmp_path / "captured.py"
-    copy.write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("captured", copy)
-    captured = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(captured)
+def test_a_captured_space_is_loaded_without_touching_what_is_loaded_here(tiny_release, speech, transcriber):
+    here = dict(sys.modules)
+    captured = load(unpacked(capture()))
+    assert captured.Transcriber is not Transcriber
     assert captured.Transcriber(tiny_release).transcribe(speech[0]).text == transcriber.transcribe(speech[0]).text
+    assert all(sys.modules[name] is module for name, module in here.items())
 
 
 def test_it_needs_neither_gradio_nor_the_flow():
@@ -446,6 +445,23 @@ def test_the_command_prints_a_text_a_file_and_fails_on_a_bad_one(tiny_release, c
     both = capsys.readouterr()
     assert both.out == f"{clip}: {' '.join(alone.split())}\n"
     assert both.err == f"{tmp_path / 'missing.wav'}: there is no such file\n"
+
+
+def test_the_command_says_what_is_missing_of_a_recording_and_that_a_click_holds_no_word(
+    tiny_release, speech, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MODEL_ID", str(tiny_release))
+    cut, click = tmp_path / "cut.flac", tmp_path / "click.wav"
+    soundfile.write(cut, speech[0], RATE)
+    cut.write_bytes(cut.read_bytes()[:-8_000])
+    soundfile.write(click, np.array([0, 0.5, 0]), RATE)
+    assert engine.main([str(cut)]) == 0
+    told = capsys.readouterr()
+    assert told.out
+    assert told.err == f"{cut}: a part of this recording is damaged or missing\n"
+    for options in ([], ["--format", "srt"]):
+        assert engine.main([str(click), *options]) == 1
+        assert capsys.readouterr() == ("", f"{click}: no words were heard in this recording\n")
 
 
 def test_the_command_writes_subtitles(tiny_release, clip, monkeypatch, capsys):

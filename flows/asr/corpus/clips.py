@@ -15,18 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from asr.corpus import text
+from asr.corpus.audio import RATE, Fault, Recording, Sound, decode
 from asr.corpus.sources import Row
 from asr.corpus.transcripts import Segment
 from asr.settings import Corpus, Settings
 
-RATE = 16_000
-RATES = range(1_000, 1_000_001)  # Hz; at what only a damaged header tells, soxr takes any time and memory
-BLOCK = 1 << 18  # frames decoded at once: a file that lies about its length costs no more than this
 FULL_SCALE = 0.99  # what reaches this was cut off there; codecs and resampling smooth the corners a little
 SLACK = 0.5  # seconds that a transcript's last words may run beyond the recording
+FAULTS: dict[Fault, str] = {  # why a text may be of more than its sound
+    "incomplete": "damaged or cut short",
+    "joined": "several recordings in one file",
+}
 
 
 @dataclass(frozen=True)
@@ -143,102 +144,32 @@ def heard(rows: Iterable[Row], longest: float) -> Iterator[np.ndarray | str]:
             assert not isinstance(audio, str)  # what is elsewhere was brought here
             spans = [(row.start, row.end or 0.0) for row in group]
             sounds = windows(audio, spans, longest) if cut else (decode(audio, longest) for _ in group)
-            for row, sound in zip(group, sounds, strict=True):
-                short = len(sound) / RATE < min((row.end or 0.0) - row.start, longest) - SLACK or not len(sound)
-                yield "times beyond the recording" if cut and short else sound
+            for row, (samples, fault) in zip(group, sounds, strict=True):
+                short = not len(samples) or len(samples) / RATE < min((row.end or 0.0) - row.start, longest) - SLACK
+                yield "times beyond the recording" if cut and short else FAULTS[fault] if fault else samples
                 told += 1
         except FileNotFoundError:
             yield from itertools.repeat("missing file", len(group) - told)
-        except Exception:  # decoders raise all sorts of things for hostile bytes, and a bad clip must not end a run
+        except Exception:  # what hostile bytes bring out must not end a run
             yield from itertools.repeat("unreadable audio", len(group) - told)
 
 
-def decode(audio: Path | bytes, longest: float = math.inf) -> np.ndarray:
-    """(samples,) float32 mono at 16 kHz; of more than `longest` seconds only a little more than those.
-
-    Any container and codec that libsndfile or FFmpeg knows. Raises ValueError, OSError or the
-    decoder's own error where there is no readable audio.
-    """
-    rate, blocks = _opened(audio)
-    found, frames = [np.zeros(0, np.float32)], 0
-    for block in blocks:
-        found.append(block)
-        frames += len(block)
-        if frames > (longest + 1) * rate:
-            break
-    sound = np.concatenate(found)[: None if math.isinf(longest) else int((longest + 1) * rate)]
-    return sound if rate == RATE or not len(sound) else soxr.resample(sound, rate, RATE)
-
-
-def windows(
-    audio: Path | bytes, spans: Sequence[tuple[float, float]], longest: float = math.inf
-) -> Iterator[np.ndarray]:
+def windows(audio: Path | bytes, spans: Sequence[tuple[float, float]], longest: float = math.inf) -> Iterator[Sound]:
     """The sound of each span (start, end; seconds, by start) of a recording, decoded once and never held whole.
 
-    (samples,) float32 mono at 16 kHz each; what lies beyond the recording's end is left out, and of more than
-    `longest` seconds there are only a little more than those.
+    What lies beyond the recording's end is left out, and of more than `longest` seconds there are only a little more
+    than those. A fault is the span's own: what comes after a damaged place keeps its time.
     """
-    sounds = _resampled(*_opened(audio))
+    recording = Recording(audio)
+    sounds = iter(recording)
     held, at = np.zeros(0, np.float32), 0  # samples in hand, and where the first of them stands
     for start, end in spans:
         first, last = round(start * RATE), round(min(end, start + longest + 1) * RATE)
         while at + len(held) < last and (more := next(sounds, None)) is not None:
             past = min(max(0, first - at), len(held))
             held, at = np.concatenate([held[past:], more]), at + past
-        yield held[max(0, first - at) : max(0, last - at)]
-
-
-def _resampled(rate: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    stream = soxr.ResampleStream(rate, RATE, 1, dtype="float32")
-    for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
-def _opened(audio: Path | bytes) -> tuple[int, Iterator[np.ndarray]]:
-    """The native sample rate, and the sound in blocks of (samples,) float32 mono."""
-    try:
-        file = soundfile.SoundFile(io.BytesIO(audio) if isinstance(audio, bytes) else audio)
-    except (soundfile.LibsndfileError, TypeError):  # of what is called .raw it wants to be told the rate
-        return _opened_av(audio)
-
-    def blocks() -> Iterator[np.ndarray]:
-        with file:
-            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-                yield block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
-
-    return _possible(file.samplerate), blocks()
-
-
-def _opened_av(audio: Path | bytes) -> tuple[int, Iterator[np.ndarray]]:
-    """What libsndfile does not know (m4a, webm, video) FFmpeg does; PyAV bundles it."""
-    import av
-
-    file = io.BytesIO(audio) if isinstance(audio, bytes) else audio.open("rb")
-    # A playlist is audio to FFmpeg, too, and may name any file of this machine and any address: it opens nothing more.
-    container = av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="ignore")
-    rate = _possible(container.streams.audio[0].rate)
-
-    def blocks() -> Iterator[np.ndarray]:
-        with file, container:
-            # Not to mono, in which stereo gets louder; nor to planes: of eight PyAV 18 reads nine, and crashes.
-            packed = av.AudioResampler(format="flt", rate=rate)
-            waiting, frames = list[np.ndarray](), 0
-            for frame in itertools.chain(container.decode(audio=0), [None]):
-                for out in packed.resample(frame):
-                    waiting.append(out.to_ndarray().reshape(-1, out.layout.nb_channels).mean(axis=1))
-                    frames += out.samples
-                if frames >= BLOCK or (waiting and frame is None):
-                    yield np.concatenate(waiting)
-                    waiting, frames = [], 0
-
-    return rate, blocks()
-
-
-def _possible(rate: int) -> int:
-    if rate not in RATES:
-        raise ValueError(f"{rate} Hz is no sample rate of sound")
-    return rate
+        incomplete = any(fault == "incomplete" and start <= place <= end for place, fault in recording.faults)
+        yield Sound(held[max(0, first - at) : max(0, last - at)], "incomplete" if incomplete else None)
 
 
 def pcm(sound: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from asr import compute, story
-from asr.corpus.clips import RATE
+from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
 from asr.release import engine, folder, gate
 from asr.scoring import behaviour, intervals, rates, report

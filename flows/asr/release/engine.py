@@ -7,8 +7,9 @@ records the Space it made its scores with, and steps on other machines can load 
 from __future__ import annotations
 
 import base64
-import importlib.util
+import importlib
 import json
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -38,10 +39,16 @@ def unpacked(captured: str) -> dict[str, str]:
 def load(space: dict[str, str]) -> Any:
     """The module `transcriber` of a captured Space."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "transcriber.py"
-        path.write_text(space["transcriber.py"], encoding="utf-8")
-        spec = importlib.util.spec_from_file_location("transcriber", path)
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return module
+        for name, content in space.items():
+            if name.endswith(".py"):
+                (Path(folder) / name).write_text(content, encoding="utf-8")
+        apart = {Path(name).stem for name in space}
+        ours = {name: sys.modules.pop(name) for name in apart & set(sys.modules)}
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module("transcriber")
+        finally:
+            sys.path.remove(folder)
+            for name in apart:
+                sys.modules.pop(name, None)
+            sys.modules.update(ours)

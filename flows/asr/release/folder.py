@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused
-from asr.corpus.clips import RATE
+from asr.corpus.audio import RATE
 from asr.training import models
 
 if TYPE_CHECKING:

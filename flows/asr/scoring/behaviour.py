@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from asr.corpus.clips import RATE
+from asr.corpus.audio import RATE
 
 PROBE_SECONDS = (4.0, 12.0)
 PROBE_LEVELS = (-55.0, -30.0)  # decibels of full scale: a quiet room, and a loud one

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.corpus.clips import RATE
+from asr.corpus.audio import RATE
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 
 if TYPE_CHECKING:

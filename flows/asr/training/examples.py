@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.corpus.clips import RATE
+from asr.corpus.audio import RATE
 from asr.settings import Training
 from asr.training import augmentation
 from asr.training.batches import WINDOW_SECONDS, Draw, Unit

@@ -1,0 +1,116 @@
+"""One file is the same sound wherever it is read, and half a sound never passes for a whole one."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+import sounds
+import transcriber
+from asr.corpus import clips
+from asr.corpus.clips import Clip
+from asr.corpus.rows import Row
+from asr.settings import Settings
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from field import odd as made
+from field.odd import ODD, Odd
+
+FLOWS = Path(clips.__file__).parents[2]
+FRAME = 0.1  # seconds, a little more than the longest frame of a codec here
+WIDE = Settings.model_validate({"corpus": {"max_seconds": 30.0, "max_clipped": 1.0}})
+
+
+def trained(odd):
+    [found] = clips.judged([Row(odd.name, "train", "hej", None, odd.content)], WIDE)
+    return found
+
+
+def ffmpeg_seconds(content):
+    """What FFmpeg decodes when nothing is asked of it, passing over what it cannot."""
+    seconds = 0.0
+    with av.open(io.BytesIO(content), metadata_errors="ignore") as file:
+        packets = file.demux(file.streams.audio[0])
+        while True:
+            try:
+                seconds += sum(frame.samples / frame.sample_rate for frame in next(packets).decode())
+            except StopIteration:
+                return seconds
+            except ValueError:  # FFmpeg's "invalid data"
+                continue
+
+
+@pytest.fixture
+def file(tmp_path, request):
+    path = tmp_path / request.param.name
+    path.write_bytes(request.param.content)
+    return path, request.param
+
+
+@pytest.mark.parametrize("file", ODD, ids=lambda odd: odd.name, indirect=True)
+def test_a_file_has_as_many_samples_at_every_door(file):
+    path, odd = file
+    doors = {}
+    for name, door, errors in (
+        ("terminal", transcriber.listen, ValueError),
+        ("page", sounds.hear, sounds.Unheard),
+    ):
+        try:
+            doors[name] = door(path)
+        except errors:
+            doors[name] = None
+    samples = {0 if found is None else len(found.samples) for found in doors.values()}
+    assert len(samples) == 1
+    assert samples.pop() / 16_000 == pytest.approx(odd.seconds, abs=FRAME + 0.05 * odd.seconds)
+    found = trained(odd)
+    assert getattr(found, "reason", None) == odd.reason
+    for heard in filter(None, doors.values()):
+        assert (clips.FAULTS[heard.fault] if heard.fault else None) == odd.reason
+        if isinstance(found, Clip):
+            assert found.seconds == round(len(heard.samples) / 16_000, 3)
+
+
+def test_nothing_odd_writes_a_word_into_the_log(tmp_path):
+    """PyAV and FFmpeg have much to say of broken files, tracebacks even."""
+    for odd in ODD:
+        (tmp_path / odd.name).write_bytes(odd.content)
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from asr.corpus import clips
+from asr.corpus.rows import Row
+from asr.settings import Settings
+rows = [Row(path.name, "train", "hej", None, path) for path in Path(sys.argv[2]).iterdir()]
+print(len(list(clips.judged(rows, Settings()))))
+"""
+    ran = subprocess.run([sys.executable, "-c", code, str(FLOWS), str(tmp_path)], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == (f"{len(ODD)}\n", "")
+
+
+CODECS = {"wav": made.wav(), "mp3": made.mp3, "ogg": made.opus, "flac": made.flac, "m4a": made.fast_m4a}
+part = some.tuples(some.sampled_from(sorted(CODECS)), some.floats(0, 1), some.floats(0, 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(some.lists(part, min_size=1, max_size=3), some.sampled_from(sorted(CODECS)))
+def test_what_is_kept_is_what_ffmpeg_decodes(parts, suffix):
+    """Files concatenated, cut, spliced and mislabelled."""
+    pieces = []
+    for codec, one, other in parts:
+        whole = CODECS[codec]
+        pieces.append(whole[int(min(one, other) * len(whole)) : int(max(one, other) * len(whole))])
+    content = b"".join(pieces)
+    found = trained(Odd(f"a.{suffix}", content, 0))
+    if isinstance(found, Clip):
+        assert found.seconds == pytest.approx(ffmpeg_seconds(content), rel=0.02)
+
+
+@settings(max_examples=60, deadline=None)
+@given(some.sampled_from(sorted(CODECS)), some.floats(0.05, 0.95))
+def test_a_file_that_lost_its_end_is_never_kept_with_its_whole_text(codec, share):
+    whole = CODECS[codec]
+    assert not isinstance(trained(Odd("a", whole[: int(share * len(whole))], 0)), Clip)
