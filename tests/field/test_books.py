@@ -1,0 +1,73 @@
+"""Every clip that was found is kept or rejected, once: through preprocessing, joining and training's own limits."""
+
+import json
+import random
+import tempfile
+from pathlib import Path
+
+from asr import Refused
+from asr.corpus import joining, shards, sources
+from asr.corpus.rows import SPLITS
+from asr.settings import Settings
+from asr.store import Store
+from asr.training import limits
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from field import odd
+
+TOO_MANY_TOKENS = "".join(random.Random(0).choices([chr(at) for at in range(0x400, 0x520)], k=600))
+TEXTS = ["klockan är sju", "", "♪", "ord " * 200, TOO_MANY_TOKENS, "Достоевский läser", 'ett "citat', "två\nrader"]
+NOISES = {
+    "a.wav": odd.wav(), "b.flac": odd.flac, "c.mp3": odd.mp3, "half.mp3": odd.half(odd.mp3), "empty.wav": b"",
+    "joined.wav": odd.wav() + odd.wav(), "silent.wav": odd.wav()[:44] + bytes(80_000), "short.wav": odd.wav()[:400],
+}  # fmt: skip
+row = some.tuples(
+    some.sampled_from(SPLITS),
+    some.sampled_from([*NOISES, "missing.wav", "../outside.wav", ""]),
+    some.sampled_from(TEXTS),
+    some.sampled_from(["Åsa", "Bo", None]),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(some.lists(row, max_size=12))
+def test_found_is_kept_and_rejected_through_every_step(rows):
+    profile = Settings.model_validate({
+        "corpus": {"speakers_may_cross": True, "duplicates_may_stay": True, "max_words_per_second": 1e6,
+                   "max_foreign_letters": 1_000},
+        "model": {"vocabulary": 300},
+    })  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "corpus"
+        listed = [*rows, *((split, "a.wav", "klockan är sju", None) for split in SPLITS)]
+        for split in SPLITS:
+            (root / split).mkdir(parents=True)
+            for name, content in NOISES.items():
+                (root / split / name).write_bytes(content)
+            lines = [
+                json.dumps({"file_name": name, "text": text, "speaker_id": who})
+                for where, name, text, who in listed
+                if where == split
+            ]
+            (root / split / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        store = Store.at(Path(folder) / "store")
+        corpus = profile.corpus.model_copy(update={"source": "folder", "path": str(root)})
+        profile = profile.model_copy(update={"corpus": corpus})
+        packed = [shards.make(part, profile, store)[0] for part in sources.parts(corpus)]
+        joined = joining.join(packed, corpus)
+        balanced(joined, len(listed))
+        try:
+            joining.check(joined, corpus)
+            balanced(limits.fit(joined, profile), len(listed))
+        except Refused as refused:  # a split without a clip that can be learnt from
+            assert "\n" not in str(refused)
+
+
+def balanced(joined, found):
+    kept = joining.table(joined.shards)
+    summary = joined.summary
+    assert summary["found"] == found == summary["kept"] + summary["rejected"]
+    assert (len(kept), len(joined.rejected)) == (summary["kept"], summary["rejected"])
+    assert sum(summary["reasons"].values()) == summary["rejected"]
+    assert joined.rejected["reason"].astype(bool).all()
