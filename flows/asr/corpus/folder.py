@@ -2,7 +2,10 @@
 
 A `metadata.csv`, `.jsonl`, `.parquet` or `.tsv` beside the audio with `file_name` and `transcription` (or
 `sentence`, `text`) and optionally `speaker_id`; either one in each of `train/`, `validation/` and `test/`, or a
-single one at the top.
+single one at the top. Where any split's folder has its own, one at the top is not read, as `datasets` has it. By one
+at the top, a clip belongs to the split that a folder of its path is named after (`train/1.flac`,
+`audio/dev/2.flac`), and one in no such folder is set aside; where no clip's path names a split, all are carved by
+speaker.
 
 CSV quotes as usual. In a TSV every line is a row, and only quotation marks round a whole cell quote.
 
@@ -45,6 +48,8 @@ def rows(root: str | Path, longest: float) -> list[Row]:
     """
     files = below(root)
     parts = [name for name in files.names() if split_of(name) and files.names(name)]
+    if _metadata(files, "") and not any(_metadata(files, name) for name in parts):
+        parts = []
     return [row for name in parts or [""] for row in _rows(files, name, split_of(name), longest)]
 
 
@@ -53,18 +58,32 @@ def _rows(files: Here | Away, folder: str, split: str | None, longest: float) ->
     column = next((column for column in TEXTS if column in table.columns), TEXTS[0])
     names = [_text(cells.get("file_name")) for cells, _ in table.rows]
     clips = [_spelled(files, inside(folder, name)) for name in names]
-    for (cells, problem), name, clip in zip(table.rows, names, clips, strict=True):
+    splits = [split or _split_in(clip or "") for clip in clips]
+    is_divided = any(splits)
+    for (cells, problem), name, clip, part in zip(table.rows, names, clips, splits, strict=True):
         times, speaker = _text(cells.get("transcript_file")), _text(cells.get("speaker_id")).strip() or None
-        row = Row(clip or name, split or carve(speaker or clip or name), _text(cells.get(column)), speaker, None)
+        carved = "train" if is_divided else carve(speaker or clip or name)
+        row = Row(clip or name, part or carved, _text(cells.get(column)), speaker, None)
         if problem:
             yield replace(row, problem=problem)
         elif name and (clip is None or files.place(clip) is None):
             yield replace(row, problem="outside the folder")
         elif clip is None or not files.has(clip):
             yield replace(row, problem="missing file")
+        elif is_divided and not part:
+            yield replace(row, problem="in no split's folder")
         else:
             row = replace(row, audio=files.place(clip), version=files.version(clip))
             yield from _cut(row, files, folder, times, longest) if times else [row]
+
+
+def _split_in(clip: str) -> str | None:
+    """The split whose folder the clip is in, at any depth, as the Hub takes it.
+
+    >>> _split_in("audio/dev/1.flac"), _split_in("clips/dev.flac")
+    ('validation', None)
+    """
+    return next(filter(None, map(split_of, clip.split("/")[:-1])), None)
 
 
 def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) -> Iterator[Row]:

@@ -345,6 +345,38 @@ def test_another_separator_is_refused_with_what_to_do(written, refusal, mark, me
     assert refusal(written, text, metadata).endswith(f"{metadata} cannot be read: {told}")
 
 
+@pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
+@pytest.mark.parametrize("place", ["{}", "audio/{}/0"])
+def test_metadata_at_the_top_tells_the_split_by_the_folder_of_a_clip(audiofolder, rows, metadata, place):
+    names = [f"{place.format(folder)}/a.flac" for folder in ("training", "dev", "test")]
+    found = rows(audiofolder({"": [{"file_name": f"./{name}", "text": "hej"} for name in names]}, metadata))
+    assert [(row.clip, row.split, row.problem) for row in found] == [
+        (name, split, None) for name, split in zip(names, SPLITS, strict=True)
+    ]
+
+
+def test_a_clip_outside_the_folders_of_the_splits_is_set_aside(audiofolder, rows):
+    """It must not be carved into a test set that somebody chose."""
+    names = ["train/a.flac", *(f"more/{at}.flac" for at in range(20)), "test.flac"]
+    found = rows(audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}))
+    assert [row.problem for row in found] == [None, *["in no split's folder"] * 21]
+    assert {row.split for row in found} == {"train"}
+
+
+def test_clips_in_other_folders_are_carved(audiofolder, rows, tmp_path):
+    (tmp_path / "corpus" / "test").mkdir(parents=True)
+    (tmp_path / "corpus" / "test" / "notes.txt").write_text("Ingenting här.")
+    found = rows(audiofolder({"": [{"file_name": f"clips/{at}.flac", "text": "hej"} for at in range(50)]}))
+    assert {row.problem for row in found} == {None}
+    assert {row.split for row in found} == {*SPLITS}
+
+
+def test_metadata_of_the_splits_goes_before_metadata_at_the_top(audiofolder, rows):
+    parts = {split: [{"file_name": "a.flac", "text": "nära"}] for split in SPLITS}
+    top = [{"file_name": f"{split}/a.flac", "text": "fjärran"} for split in SPLITS]
+    assert {row.text for row in rows(audiofolder({**parts, "": top}))} == {"nära"}
+
+
 def test_metadata_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, refusal):
     (tmp_path / "secret.csv").write_text("file_name,words\nsecret.flac,hemligt\n")
     (tmp_path / "corpus").mkdir()
