@@ -91,8 +91,8 @@ def audiofolder(tmp_path, tone):
                 if sound.resolve().is_relative_to(root) and not sound.exists():
                     sound.parent.mkdir(parents=True, exist_ok=True)
                     soundfile.write(sound, tone(hertz=next(pitch)), RATE, format="FLAC")
-            if metadata.endswith("csv"):
-                table.to_csv(folder / metadata, index=False, encoding=encoding)
+            if metadata.endswith(("csv", "tsv")):
+                table.to_csv(folder / metadata, index=False, encoding=encoding, sep=",\t"[metadata.endswith("tsv")])
             elif metadata.endswith("parquet"):
                 table.to_parquet(folder / metadata)
             else:

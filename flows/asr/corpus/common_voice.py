@@ -1,17 +1,19 @@
 """Common Voice as Mozilla ships it: a `.tar.gz`, or what it unpacks to, `cv-corpus-*/sv-SE`.
 
 `train.tsv`, `dev.tsv`, `test.tsv` and others list clips of `clips/` with their sentence; `client_id` is the speaker.
+A line is a row: one that a line feed within a sentence broke, or a tab, is set aside.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from asr import Refused
-from asr.corpus import archives, collective
+from asr.corpus import archives, collective, tables
 from asr.corpus.files import Away, Here, below
-from asr.corpus.folder import inside
+from asr.corpus.folder import RECORDINGS, inside
 from asr.corpus.rows import SPLITS, Row
 from asr.settings import Source
 
@@ -59,21 +61,31 @@ def _listed(files: Here | Away, name: str, split: str) -> list[Row]:
     if files.place(f"{name}.tsv") is None:
         raise Refused(f"[corpus] path: {files.root}/{name}.tsv is a link that leads out of the folder")
     # Sentences hold quotation marks that quote nothing, so this is no CSV.
-    text = files.read(f"{name}.tsv").decode("utf-8-sig", "replace")
-    columns, *lines = [line.rstrip("\r").split("\t") for line in text.split("\n") if line.strip()] or [[]]
-    if missing := {"path", "sentence", "client_id"} - set(columns):
+    text = tables.unix(files.read(f"{name}.tsv").decode("utf-8-sig", "replace"))
+    table = tables.table(tables.tabbed(text), "path", partial(_is_clip, files))
+    if missing := {"path", "sentence", "client_id"} - set(table.columns):
         raise Refused(f"[corpus] path: {files.root}/{name}.tsv has no column {', '.join(sorted(missing))}")
-    return [_row(files, dict(zip(columns, line, strict=False)), len(line) - len(columns), split) for line in lines]
+    return [_row(files, cells, problem, split) for cells, problem in table.rows]
 
 
-def _row(files: Here | Away, line: dict[str, str], too_many: int, split: str) -> Row:
-    file = line.get("path", "")
-    clip = inside("clips", file if "." in file else f"{file}.mp3")  # old releases leave the suffix out
-    row = Row(clip or file, split, line.get("sentence", ""), line.get("client_id") or None, None)
+def _clip(file: str) -> str | None:
+    return inside("clips", file if "." in file else f"{file}.mp3")  # old releases leave the suffix out
+
+
+def _is_clip(files: Here | Away, cell: str) -> bool:
+    """Whether a cell reads like the name of a clip, or is one's."""
+    clip = _clip(cell)
+    return cell.lower().endswith(RECORDINGS) or (clip is not None and files.has(clip))
+
+
+def _row(files: Here | Away, cells: dict[str, str], problem: str | None, split: str) -> Row:
+    file = cells.get("path", "")
+    clip = _clip(file)
+    row = Row(clip or file, split, cells.get("sentence", ""), cells.get("client_id") or None, None)
+    if problem:
+        return replace(row, problem=problem)
     if clip is None or (place := files.place(clip)) is None:
         return replace(row, problem="outside the folder")
     if not files.has(clip):
         return replace(row, problem="missing file")
-    if too_many > 0:  # a tab within the sentence cut it short
-        return replace(row, problem="more values than columns")
     return replace(row, audio=place, version=files.version(clip))

@@ -1,8 +1,13 @@
 """A folder of recordings, as the Hugging Face audiofolder has it.
 
-A `metadata.csv`, `.jsonl` or `.parquet` beside the audio with `file_name` and `transcription` (or
-`sentence`, `text`) and optionally `speaker_id`; either one below each of `train/`, `validation/` and
-`test/`, or a single one at the top.
+A `metadata.csv`, `.jsonl`, `.parquet` or `.tsv` beside the audio with `file_name` and `transcription` (or
+`sentence`, `text`) and optionally `speaker_id`; either one in each of `train/`, `validation/` and `test/`, or a
+single one at the top. Where any split's folder has its own, one at the top is not read, as `datasets` has it. By one
+at the top, a clip belongs to the split that a folder of its path is named after (`train/1.flac`,
+`audio/dev/2.flac`), and one in no such folder is set aside; where no clip's path names a split, all are carved by
+speaker.
+
+CSV quotes as usual. In a TSV every line is a row, and only quotation marks round a whole cell quote.
 
 A long recording has a `transcript_file` instead, with a time to each of its sentences (SRT, VTT,
 TextGrid, or a table of start, end, text), and is cut into clips by it. Where a folder has no metadata at
@@ -15,20 +20,19 @@ import io
 import json
 import posixpath
 import unicodedata
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asr import Refused
-from asr.corpus import cuts, transcripts
+from asr.corpus import cuts, tables, transcripts
 from asr.corpus.files import Away, Here, below, first_line
 from asr.corpus.rows import Row, carve, split_of
+from asr.corpus.tables import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
-
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
 TEXTS = ("transcription", "sentence", "text")
 COLUMNS = ("file_name", *TEXTS, "speaker_id", "transcript_file")
 RECORDINGS = (
@@ -44,26 +48,42 @@ def rows(root: str | Path, longest: float) -> list[Row]:
     """
     files = below(root)
     parts = [name for name in files.names() if split_of(name) and files.names(name)]
+    if _metadata(files, "") and not any(_metadata(files, name) for name in parts):
+        parts = []
     return [row for name in parts or [""] for row in _rows(files, name, split_of(name), longest)]
 
 
 def _rows(files: Here | Away, folder: str, split: str | None, longest: float) -> Iterator[Row]:
     table = metadata(files, folder)
-    nothing = [None] * len(table)
-    words = next((table[column] for column in TEXTS if column in table), nothing)
-    speakers = table.get("speaker_id", nothing)
-    timed = table.get("transcript_file", nothing)
-    for name, said, who, times in zip(map(_text, table["file_name"]), words, speakers, timed, strict=True):
-        speaker = _text(who).strip() or None
-        clip = _spelled(files, inside(folder, name))
-        row = Row(clip or name, split or carve(speaker or clip or name), _text(said), speaker, None)
-        if name and (clip is None or files.place(clip) is None):
+    column = next((column for column in TEXTS if column in table.columns), TEXTS[0])
+    names = [_text(cells.get("file_name")) for cells, _ in table.rows]
+    clips = [_spelled(files, inside(folder, name)) for name in names]
+    splits = [split or _split_in(clip or "") for clip in clips]
+    is_divided = any(splits)
+    for (cells, problem), name, clip, part in zip(table.rows, names, clips, splits, strict=True):
+        times, speaker = _text(cells.get("transcript_file")), _text(cells.get("speaker_id")).strip() or None
+        carved = "train" if is_divided else carve(speaker or clip or name)
+        row = Row(clip or name, part or carved, _text(cells.get(column)), speaker, None)
+        if problem:
+            yield replace(row, problem=problem)
+        elif name and (clip is None or files.place(clip) is None):
             yield replace(row, problem="outside the folder")
         elif clip is None or not files.has(clip):
             yield replace(row, problem="missing file")
+        elif is_divided and not part:
+            yield replace(row, problem="in no split's folder")
         else:
             row = replace(row, audio=files.place(clip), version=files.version(clip))
-            yield from _cut(row, files, folder, _text(times), longest) if _text(times) else [row]
+            yield from _cut(row, files, folder, times, longest) if times else [row]
+
+
+def _split_in(clip: str) -> str | None:
+    """The split whose folder the clip is in, at any depth, as the Hub takes it.
+
+    >>> _split_in("audio/dev/1.flac"), _split_in("clips/dev.flac")
+    ('validation', None)
+    """
+    return next(filter(None, map(split_of, clip.split("/")[:-1])), None)
 
 
 def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) -> Iterator[Row]:
@@ -90,81 +110,93 @@ def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) 
         )
 
 
-def metadata(files: Here | Away, folder: str) -> pd.DataFrame:
+def metadata(files: Here | Away, folder: str) -> Table:
     """A folder's metadata, or what its transcripts tell where it has none."""
     import pyarrow as pa
 
-    readers = {"metadata.csv": _csv, "metadata.jsonl": _jsonl, "metadata.parquet": _parquet}
-    name = next((name for name in readers if files.has(posixpath.join(folder, name))), None)
+    name = _metadata(files, folder)
     where = f"{files.root}/{folder}".rstrip("/")
     if name is None:
         table = _by_name(files.names(folder))
-        if table.empty:
-            raise Refused(f"[corpus] path: {where} holds none of {', '.join(readers)}, and no timed transcripts")
+        if not table.rows:
+            raise Refused(f"[corpus] path: {where} holds none of {', '.join(METADATA)}, and no timed transcripts")
         return table
     path = posixpath.join(where, name)
     if files.place(posixpath.join(folder, name)) is None:
         raise Refused(f"[corpus] path: {path} is a link that leads out of the folder")
     try:
-        table = readers[name](files.read(posixpath.join(folder, name)))
+        content = files.read(posixpath.join(folder, name))
+        table = _read(content, Path(name).suffix, partial(_is_recording, files, folder))
     except (ValueError, OSError, RecursionError, OverflowError, pa.ArrowException) as error:  # as the parsers do
         raise Refused(f"[corpus] path: {path} cannot be read: {first_line(error)}") from None
-    if "file_name" not in table or not {*TEXTS, "transcript_file"} & set(table):
-        has = "".join(mark if mark.isprintable() else "?" for mark in ", ".join(map(str, table)))[:300] or "none"
+    if "file_name" not in table.columns or not {*TEXTS, "transcript_file"} & set(table.columns):
+        has = "".join(mark if mark.isprintable() else "?" for mark in ", ".join(table.columns))[:300] or "none"
         raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
     return table
 
 
-def _csv(content: bytes) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # pandas would drop what is too much in a line
-            return pd.read_csv(
-                io.BytesIO(content), dtype=str, keep_default_na=False, index_col=False, encoding=_encoding(content)
-            )
-    except pd.errors.EmptyDataError:
-        raise ValueError("it is empty") from None
-    except pd.errors.ParserWarning:
-        raise ValueError("it has a line with more values than the header; quote commas") from None
+def _metadata(files: Here | Away, folder: str) -> str | None:
+    """The name of a folder's metadata, if it has any."""
+    return next((name for name in METADATA if files.has(posixpath.join(folder, name))), None)
 
 
-def _jsonl(content: bytes) -> pd.DataFrame:
-    import pandas as pd
+def _is_recording(files: Here | Away, folder: str, cell: str) -> bool:
+    """Whether a cell reads like the name of a recording, or is one's."""
+    path = _spelled(files, inside(folder, cell))
+    return cell.lower().endswith(RECORDINGS) or (path is not None and files.has(path))
 
-    rows = []
-    for number, line in enumerate(content.decode(_encoding(content)).split("\n"), 1):
+
+def _read(content: bytes, suffix: str, names: Callable[[str], bool]) -> Table:
+    if suffix == ".parquet":
+        return _parquet(content)
+    text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    return _jsonl(text) if suffix == ".jsonl" else _separated(tables.unix(text), suffix, names)
+
+
+def _separated(text: str, suffix: str, names: Callable[[str], bool]) -> Table:
+    usual = "," if suffix == ".csv" else "\t"
+    mark = tables.separator(text, "file_name", usual)
+    if mark != usual:
+        advice = {",": "call it metadata.csv", "\t": "call it metadata.tsv"}.get(mark, "save it as CSV with commas")
+        raise ValueError(f"{tables.SEPARATORS[mark]} separate its columns, not {tables.SEPARATORS[usual]}; {advice}")
+    if suffix == ".csv":
+        records = tables.commas(text, "file_name", names)
+    else:
+        records = ([tables.unquoted(cell) for cell in cells] for cells in tables.tabbed(text))
+    table = tables.table(records, "file_name", names)
+    if not table.columns:
+        raise ValueError("it is empty")
+    return table
+
+
+def _jsonl(text: str) -> Table:
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(text.split("\n"), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
         if rows and not isinstance(rows[-1], dict):
             raise ValueError(f"line {number} is no object in braces")
-    return pd.DataFrame(rows, dtype=object)  # else 17 were 17.0 wherever another line has none
+    return Table(tuple(dict.fromkeys(name for row in rows for name in row)), [(row, None) for row in rows])
 
 
-def _parquet(content: bytes) -> pd.DataFrame:
-    import pandas as pd
+def _parquet(content: bytes) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table, cells = pq.read_table(io.BytesIO(content), use_threads=False), {}
+    table = pq.read_table(io.BytesIO(content), use_threads=False)
+    cells: dict[str, list[Any]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         column = column.cast(pa.large_binary()) if is_text else column  # broken letters are their own cell's trouble
-        cells[name] = column.to_pylist() if name in COLUMNS else None
-    return pd.DataFrame(cells, index=range(table.num_rows), dtype=object)
+        cells |= {name: column.to_pylist()} if name in COLUMNS else {}
+    rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
+    return Table(tuple(table.column_names), [(row, None) for row in rows])
 
 
-def _encoding(content: bytes) -> str:
-    return "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-
-
-def _by_name(names: list[str]) -> pd.DataFrame:
+def _by_name(names: list[str]) -> Table:
     """Recordings and timed transcripts of one name; where there are any, what lacks the other will be missed."""
-    import pandas as pd
-
     times = {Path(name).stem: name for name in names if Path(name).suffix.lower() in transcripts.SUFFIXES}
     sounds = {name: Path(name).stem for name in names if Path(name).suffix.lower() in RECORDINGS}
     rows = []
@@ -172,7 +204,8 @@ def _by_name(names: list[str]) -> pd.DataFrame:
         rows = [(name, times.get(stem, f"{stem}.srt")) for name, stem in sounds.items()]
         lone = times.keys() - set(sounds.values())
         rows += [(stem, times[stem]) for stem in sorted(lone) if not times[stem].endswith((".tsv", ".csv", ".jsonl"))]
-    return pd.DataFrame(rows, columns=["file_name", "transcript_file"], dtype=object)
+    columns = ("file_name", "transcript_file")
+    return Table(columns, [(dict(zip(columns, row, strict=True)), None) for row in rows])
 
 
 def inside(folder: str, name: str) -> str | None:

@@ -90,7 +90,9 @@ ROWS = st.fixed_dictionaries(
         "transcript_file": st.sampled_from([*TRANSCRIPTS, *TRAPPED, ""]),
     },
 )
-FORMS = st.sampled_from(["csv utf-8", "csv utf-16", "jsonl utf-8-sig", "jsonl utf-16", "parquet", "parquet of lists"])
+FORMS = st.sampled_from(
+    ["csv utf-8", "csv utf-16", "tsv utf-8", "jsonl utf-8-sig", "jsonl utf-16", "parquet", "parquet of lists"]
+)
 
 
 def lay_out(root, files, found):
@@ -125,12 +127,12 @@ def metadata(rows, form):
     if kind == "jsonl":
         return "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode(how)
     rows = [{name: row.get(name, "").encode("utf-8", "replace").decode() for name in columns} for row in rows]
-    if kind == "csv":
-        file = io.StringIO(newline="")
-        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    if kind in ("csv", "tsv"):
+        file, mark = io.StringIO(newline=""), "," if kind == "csv" else "\t"
+        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL, lineterminator="\n", delimiter=mark)
         table.writeheader()
         table.writerows(rows)
-        return "metadata.csv", file.getvalue().encode(how)
+        return f"metadata.{kind}", file.getvalue().encode(how)
     if how:
         rows = [{**row, "text": [row["text"]], "speaker_id": {"name": row["speaker_id"]}} for row in rows]
     file = io.BytesIO()
@@ -171,7 +173,7 @@ def test_every_row_of_a_hostile_corpus_is_kept_or_set_aside(found, preprocess, h
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(["csv utf-8", "csv utf-16", "jsonl utf-8", "jsonl utf-16", "parquet"]),
+    st.sampled_from(["csv utf-8", "csv utf-16", "tsv utf-8", "jsonl utf-8", "jsonl utf-16", "parquet"]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),
     st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.5]),
 )

@@ -139,20 +139,45 @@ def test_a_list_that_is_a_link_out_of_the_release_is_not_read(locale, tmp_path, 
 def test_bad_lines_are_told_and_none_is_lost(locale, tmp_path):
     (tmp_path / "secret.mp3").write_bytes(b"secret")
     (locale / "clips" / "link.mp3").symlink_to(tmp_path / "secret.mp3")
+    end = "\t\t\t\t"
     lines = {
-        "x\tgone.mp3\t\tHej.": "missing file",
-        "x\t\t\tHej.": "missing file",
-        "x": "missing file",
-        "x\t../../../secret.mp3\t\tHej.": "outside the folder",
-        "x\t/etc/passwd\t\tHej.": "outside the folder",
-        "x\tlink.mp3\t\tHej.": "outside the folder",
-        "x\tcommon_voice_sv-SE_g.mp3\t\tHej\tdu.\t\t\t\t\t": "more values than columns",
-        "x\tcommon_voice_sv-SE_h.mp3\t\tHej\0\udce5\r du.": None,
-        f"x\tcommon_voice_sv-SE_i.mp3\t\t{'Hej ' * 50_000}": None,
+        f"x\tgone.mp3\t\tHej.{end}": "missing file",
+        f"x\t\t\tHej.{end}": "missing file",
+        "x\t\t\tHej.": "fewer values than columns",
+        f"x\t../../../secret.mp3\t\tHej.{end}": "outside the folder",
+        f"x\t/etc/passwd\t\tHej.{end}": "outside the folder",
+        f"x\tlink.mp3\t\tHej.{end}": "outside the folder",
+        f"x\tcommon_voice_sv-SE_g.mp3\t\tHej\tdu.{end}": "more values than columns",
+        f"x\tcommon_voice_sv-SE_h.mp3\t\tHej\0\udce5\r\u2028 du.{end}": None,
+        f"x\tcommon_voice_sv-SE_i.mp3\t\t{'Hej ' * 50_000}{end}": None,
     }
     with (locale / "train.tsv").open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.write("\n".join(lines) + "\n\n")
     assert [row.problem for row in rows(locale) if row.split == "train"] == [None, None, *lines.values()]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("within", ["Hej\ndu.", "Hej\n\ndu\n.", "\nHej.", "Hej.\n", "Hej\r\ndu."])
+def test_a_row_that_a_line_feed_broke_is_one_row_and_set_aside(locale, end, within):
+    """Else half of a sentence is trained on, and its other half is counted as a clip."""
+    write(locale / "train.tsv", "abg", end=end)
+    text = (locale / "train.tsv").read_bytes().decode()
+    (locale / "train.tsv").write_bytes(text.replace(SENTENCES[1], within).encode())
+    found = [row for row in rows(locale) if row.split == "train"]
+    assert [(Path(row.clip).stem[-1], row.problem) for row in found] == [
+        ("a", None), ("b", "broken by a line feed"), ("g", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left", [7, 4, 3])
+def test_a_row_that_lost_its_end_is_set_aside_and_those_beside_it_stay(locale, left):
+    """It may have lost some of its sentence. A list need not end with a line end."""
+    write(locale / "train.tsv", "abgh")
+    lines = [line.split("\t") for line in (locale / "train.tsv").read_text(encoding="utf-8").splitlines()]
+    lines[2], lines[4] = lines[2][:left], lines[4][:left]
+    (locale / "train.tsv").write_text("\n".join(map("\t".join, lines)), encoding="utf-8")
+    short = "fewer values than columns"
+    assert [row.problem for row in rows(locale) if row.split == "train"] == [None, short, None, short]
 
 
 def test_a_clip_that_is_listed_twice_is_told(locale):

@@ -47,8 +47,8 @@ def problems(rows):
     return {row.clip: row.problem for row in rows}
 
 
-@pytest.mark.parametrize("metadata", METADATA)
-def test_metadata_is_read_from_csv_jsonl_and_parquet_word_for_word(audiofolder, rows, metadata):
+@pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
+def test_metadata_is_read_from_csv_jsonl_parquet_and_tsv_word_for_word(audiofolder, rows, metadata):
     parts = each(speaker_id="kvinna 1")
     parts["train"] = [
         {"file_name": f"{at}.flac", "transcription": text, "speaker_id": "17"} for at, text in enumerate(SWEDISH)
@@ -219,7 +219,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-@pytest.mark.parametrize("metadata", METADATA)
+@pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
 def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, tmp_path, metadata, content):
     settings = audiofolder(each(), metadata)
     (tmp_path / "corpus" / "train" / metadata).write_bytes(content)
@@ -231,6 +231,150 @@ def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, tmp_path,
 def test_a_torn_line_of_json_is_named(tmp_path, refusal):
     (tmp_path / "metadata.jsonl").write_bytes(UNREADABLE["a torn line"])
     assert "line 2: " in refusal(folder.rows, tmp_path, 30.0)
+
+
+@pytest.fixture
+def written(tmp_path, tone):
+    """A function from the text of metadata to (clip, text, problem) of each row; a, b, c, d and e.wav are there."""
+
+    def read(text, metadata="metadata.csv"):
+        for name in "abcde":
+            soundfile.write(tmp_path / f"{name}.wav", tone(), 16_000)
+        (tmp_path / metadata).write_text(text, encoding="utf-8", newline="")
+        return [(row.clip, row.text, row.problem) for row in folder.rows(tmp_path, 30.0)]
+
+    return read
+
+
+OPEN_QUOTES = {
+    "one row is taken in": ('file_name,text\na.wav,hej\nb.wav,"hej\nc.wav,"ja"\nd.wav,nej\n', 3),
+    "several are": ('file_name,text\nb.wav,"hej\nc.wav,ja\nd.wav,nej\ne.wav,"nå"\n', 2),
+    "after a good one of several lines": ('file_name,text\na.wav,"hej\n\ndu"\nb.wav,"hej\nc.wav,"ja"\n', 5),
+    "beside a good one": ('file_name,speaker_id,text\na.wav,"A\nB","hej\nb.wav,C,"ja"\n', 3),
+    "the name comes last": ('text,file_name\nhej,a.wav\n"hej,b.wav\n"ja",c.wav\n', 3),
+    "commas before the name": ('text,file_name\n"hej, du,b.wav\n"ja",c.wav\n', 2),
+    "the row is torn as well": ('file_name,text,speaker_id\na.wav,"hej\ndu,A\nb.wav,"ja",B\n', 2),
+    "all is quoted": ('"file_name","text"\n"a.wav","hej\n"b.wav","ja"\n', 2),
+    "with the line ends of Windows": ('file_name,text\r\na.wav,"hej\r\nb.wav,"ja"\r\n', 2),
+    "nothing closes it": ('file_name,text\na.wav,"hej\ndu"\nb.wav,"hej\nc.wav,ja\n', 4),
+    "nothing closes the last": ('file_name,text\na.wav,hej\nb.wav,"hej', 3),
+    "files of no known suffix": ('file_name,text\nfil,"hej\nfil,"ja"\n', 2),
+}
+
+
+@pytest.mark.parametrize(("text", "line"), OPEN_QUOTES.values(), ids=OPEN_QUOTES)
+def test_a_quotation_mark_that_takes_in_other_rows_is_refused_where_it_opens(written, refusal, tmp_path, text, line):
+    (tmp_path / "fil").write_bytes(b"")
+    assert f"metadata.csv cannot be read: line {line}: the quotation mark that opens here " in refusal(written, text)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n", "\r"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_quoted_text_may_have_several_lines_commas_and_quotation_marks(written, first, end):
+    texts = ['Hej,\ndu, "där", b', "\n\n- Ja.\n- Nej, c.\n", "Hör a.wav,\noch b.wav är bra, du", "", '"']
+    rows = [(f"{name}.wav", '"' + text.replace('"', '""') + '"') for name, text in zip("abcde", texts, strict=True)]
+    lines = [",".join(row if first else row[::-1]) for row in [("file_name", "text"), *rows]]
+    assert written(end.join(lines).replace("\n", end)) == [
+        (f"{name}.wav", text, None) for name, text in zip("abcde", texts, strict=True)
+    ]
+
+
+def test_too_many_values_are_refused_with_their_line(written, refusal):
+    line = refusal(written, 'file_name,text\na.wav,"hej\ndu"\nb.wav,hej, du\n')
+    assert line.endswith("line 4 has 3 values for 2 columns; quote what holds a comma")
+
+
+BROKEN = {
+    "the last column": ("file_name,text", "b.wav,hej\ndu", ["b"]),
+    "and often": ("file_name,text", "b.wav,hej\ndu\n\ndär", ["b"]),
+    "at its start": ("file_name,text", "b.wav,\nhej", ["b"]),
+    "a column within": ("file_name,text,speaker_id", "b.wav,hej\ndu,B", ["b"]),
+    "the first column": ("text,file_name", "hej\ndu,b.wav", ["b"]),
+    "the first of three": ("text,file_name,speaker_id", "hej\ndu,b.wav,B", ["a", "b"]),
+    "the last of three": ("speaker_id,file_name,text", "B,b.wav,hej\ndu", ["b", "c"]),
+}
+
+
+@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.tsv"])
+@pytest.mark.parametrize(("header", "torn", "aside"), BROKEN.values(), ids=BROKEN)
+def test_a_row_that_a_line_feed_broke_is_one_row_and_set_aside(written, metadata, header, torn, aside):
+    """Where it cannot be told whose the piece is, both rows are: half a sentence must not be trained on."""
+    cells = {"text": "hej", "speaker_id": "A"}
+    whole = [",".join({**cells, "file_name": f"{name}.wav"}[column] for column in header.split(",")) for name in "acd"]
+    text = "\n".join([header, whole[0], torn, *whole[1:]])
+    found = written(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
+    assert [clip for clip, _, _ in found] == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert [clip[0] for clip, _, problem in found if problem == "broken by a line feed"] == aside
+    assert {problem for _, _, problem in found} == {None, "broken by a line feed"}
+
+
+@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.tsv"])
+def test_a_short_row_is_set_aside_and_those_beside_it_stay(written, metadata):
+    text = "file_name,text,speaker_id\na.wav,hej\nb.wav\nc.wav,hej,\nd.wav,hej,D\ne.wav,he"
+    found = written(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
+    few = "fewer values than columns"
+    assert [problem for _, _, problem in found] == [few, few, None, None, few]
+
+
+def test_a_quotation_mark_in_a_tsv_takes_in_nothing_and_stays(written):
+    texts = ['"Hej', 'Hej"', 'Hon sade: "Hej', '"Hej", sade hon. "Du!"', "5'11\" lång"]
+    rows = [f"{name}.wav\t{text}" for name, text in zip("abcde", texts, strict=True)]
+    found = written("\n".join(["file_name\ttext", *rows]), "metadata.tsv")
+    assert [(text, problem) for _, text, problem in found] == [(text, None) for text in texts]
+
+
+def test_a_tab_too_many_sets_a_row_of_a_tsv_aside(written):
+    found = written("file_name\ttext\na.wav\thej\tdu\nb.wav\thej\n", "metadata.tsv")
+    assert [problem for _, _, problem in found] == ["more values than columns", None]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize(
+    ("mark", "metadata", "told"),
+    [
+        (";", "metadata.csv", "semicolons separate its columns, not commas; save it as CSV with commas"),
+        ("|", "metadata.csv", "pipes separate its columns, not commas; save it as CSV with commas"),
+        ("\t", "metadata.csv", "tabs separate its columns, not commas; call it metadata.tsv"),
+        (",", "metadata.tsv", "commas separate its columns, not tabs; call it metadata.csv"),
+        (";", "metadata.tsv", "semicolons separate its columns, not tabs; save it as CSV with commas"),
+    ],
+)
+def test_another_separator_is_refused_with_what_to_do(written, refusal, mark, metadata, told, quote):
+    rows = [("file_name", "transcription"), ("a.wav", "Hej, du; där")]
+    text = "\n".join(mark.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
+    assert refusal(written, text, metadata).endswith(f"{metadata} cannot be read: {told}")
+
+
+@pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
+@pytest.mark.parametrize("place", ["{}", "audio/{}/0"])
+def test_metadata_at_the_top_tells_the_split_by_the_folder_of_a_clip(audiofolder, rows, metadata, place):
+    names = [f"{place.format(folder)}/a.flac" for folder in ("training", "dev", "test")]
+    found = rows(audiofolder({"": [{"file_name": f"./{name}", "text": "hej"} for name in names]}, metadata))
+    assert [(row.clip, row.split, row.problem) for row in found] == [
+        (name, split, None) for name, split in zip(names, SPLITS, strict=True)
+    ]
+
+
+def test_a_clip_outside_the_folders_of_the_splits_is_set_aside(audiofolder, rows):
+    """It must not be carved into a test set that somebody chose."""
+    names = ["train/a.flac", *(f"more/{at}.flac" for at in range(20)), "test.flac"]
+    found = rows(audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}))
+    assert [row.problem for row in found] == [None, *["in no split's folder"] * 21]
+    assert {row.split for row in found} == {"train"}
+
+
+def test_clips_in_other_folders_are_carved(audiofolder, rows, tmp_path):
+    (tmp_path / "corpus" / "test").mkdir(parents=True)
+    (tmp_path / "corpus" / "test" / "notes.txt").write_text("Ingenting här.")
+    found = rows(audiofolder({"": [{"file_name": f"clips/{at}.flac", "text": "hej"} for at in range(50)]}))
+    assert {row.problem for row in found} == {None}
+    assert {row.split for row in found} == {*SPLITS}
+
+
+def test_metadata_of_the_splits_goes_before_metadata_at_the_top(audiofolder, rows):
+    parts = {split: [{"file_name": "a.flac", "text": "nära"}] for split in SPLITS}
+    top = [{"file_name": f"{split}/a.flac", "text": "fjärran"} for split in SPLITS]
+    assert {row.text for row in rows(audiofolder({**parts, "": top}))} == {"nära"}
 
 
 def test_metadata_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, refusal):

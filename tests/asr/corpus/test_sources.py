@@ -88,6 +88,12 @@ def test_a_missing_split_is_refused_by_its_name(audiofolder, refusal, missing):
     assert f"lists no clip for {missing}" in refusal(sources.parts, audiofolder(parts).corpus)
 
 
+def test_a_split_of_which_metadata_at_the_top_list_nothing_is_not_carved(audiofolder, refusal):
+    names = [f"{split}/{at}.flac" for split in ("train", "test") for at in range(20)]
+    corpus = audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}).corpus
+    assert "lists no clip for validation" in refusal(sources.parts, corpus)
+
+
 def test_an_empty_corpus_is_refused(audiofolder, refusal, tmp_path):
     settings = audiofolder(each())
     for split in SPLITS:
