@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from asr.corpus.text import MARKED, POINTED
 from asr.release.folder import CURVE, FULL_VOCABULARY
 from asr.scoring.intervals import CHANCE, FEWEST_SPEAKERS
 
@@ -150,9 +151,14 @@ def _rates(record: Record) -> str:
         told = "is more than chance would make" if found["p"] < CHANCE else "cannot be told from chance"
         base = f"""The difference to the base is {found["difference"]:+.1f} points ({INTERVAL} {found["low"]:+.1f} to
 {found["high"]:+.1f}). It {told} (p = {found["p"]:.2g})."""
-    rule = f"whisper-flow's rule `{record['scoring']}`, so no figure compares with those published elsewhere"
-    if record["scoring"] == "basic":
+    scoring, language = record["scoring"], record["language"]
+    rule = f"whisper-flow's rule `{scoring}`, so no figure compares with those published elsewhere"
+    if scoring in ("basic", "whisper"):
         rule = "Whisper's basic normaliser leaves it: lower case, no punctuation"
+    if scoring == "basic" and language in MARKED | POINTED:
+        kept = "kept" if language in MARKED else "dropped"
+        rule += f""". But combining marks are {kept}, where that normaliser makes spaces
+of them, so no figure compares with those published under it"""
     return f"""{_table(("", "WER", INTERVAL), lines)}
 
 {base}

@@ -225,10 +225,19 @@ def test_a_base_stands_beside_the_model_and_chance_is_judged(difference, p, says
 
 
 @pytest.mark.parametrize(
-    ("rule", "says"), [("basic", "basic normaliser"), ("lenient", "no figure compares"), ("verbatim", "`verbatim`")]
+    ("rule", "language", "says"),
+    [
+        ("basic", "sv", "leaves it: lower case, no punctuation."),
+        ("whisper", "hi", "leaves it: lower case, no punctuation."),
+        ("basic", "hi", "combining marks are kept, where that normaliser makes spaces of them, so no figure compares"),
+        ("basic", "ar", "combining marks are dropped"),
+        ("lenient", "sv", "no figure compares"),
+        ("verbatim", "sv", "rule verbatim, so no figure compares"),
+    ],
 )
-def test_the_card_says_what_counts_as_the_same_word(rule, says):
-    assert says in card.card({**RECORD, "scoring": rule})
+def test_the_card_says_what_counts_as_the_same_word(rule, language, says):
+    text = card.card({**RECORD, "scoring": rule, "language": language})
+    assert says in prose(text, "How often it is wrong")
 
 
 def test_a_release_that_was_forced_says_so_before_anything_else():
