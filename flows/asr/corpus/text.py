@@ -1,7 +1,7 @@
 """What the model should write, and what counts as the same word: two things, and two choices of a profile.
 
-`written` makes one orthography of many hands, for training; `scored` makes one word of its spellings, for error
-rates. `foreign`, `words` and `wordless` judge a text before either.
+`written` makes one orthography of many hands, for training; `scored` makes one word of its spellings, and `units` are
+what error rates then count. `foreign`, `words` and `wordless` judge a text before either.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ SCRIPTS = {
     )
 )
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+# Languages that put no space between words. Whisper's own figures count characters there (arXiv:2212.04356, appendix C:
+# zh ja th lo my); Cantonese came later, and Khmer is written likewise.
+SPACELESS = frozenset("ja km lo my th yue zh".split())
+RATES = {"word": "WER", "character": "CER"}  # what an error rate is called, by what it counts
 # Languages that spell with combining marks: the vowel signs of the scripts from Brahmi, and tones on letters such as ọ
 # and ɛ that Unicode has no single character for. Whisper's rule makes a space of each (arXiv:2409.02449).
 MARKED = frozenset("as bn bo gu hi km kn ln lo ml mr my ne pa sa si ta te th yo".split())
@@ -88,6 +92,33 @@ def scored(text: str, rule: str, language: str) -> str:
     'klockan fjorton kom till exempel tjugotre mejl'
     """
     return " ".join(RULES[rule](" ".join(unicodedata.normalize("NFC", text).split()), language).split())
+
+
+def unit(language: str) -> str:
+    """What the language's error rates count, "word" or "character"; `RATES` has their names.
+
+    >>> RATES[unit("sv")], RATES[unit("zh")]
+    ('WER', 'CER')
+    """
+    return "character" if language in SPACELESS else "word"
+
+
+def units(text: str, rule: str, language: str) -> list[str]:
+    """The text as what error rates count, under one of `RULES`: words, or each character with its marks.
+
+    >>> units("Hej, du!", "basic", "sv"), units("你好，GPU", "basic", "zh"), units("ที่นี่", "basic", "th")
+    (['hej', 'du'], ['你', '好', 'g', 'p', 'u'], ['ที่', 'นี่'])
+    """
+    text = scored(text, rule, language)
+    if unit(language) == "word":
+        return text.split()
+    found = list[str]()
+    for character in text:
+        if found and _is_mark(character):
+            found[-1] += character
+        elif not (character.isspace() or unicodedata.category(character) == "Cf"):  # Khmer is typed with unseen spaces
+            found.append(character)
+    return found
 
 
 def foreign(text: str, language: str, alphabet: str | None = None) -> int:

@@ -372,6 +372,23 @@ def test_every_language_whose_script_has_vowel_signs_keeps_them():
     assert set(" ".join(text.SCRIPTS[script] for script in scripts).split()) <= text.MARKED
 
 
+@pytest.mark.parametrize(
+    ("language", "given", "units"),
+    [
+        ("zh", "你好，世界 GPU 5！", "你 好 世 界 g p u 5"),
+        ("ja", "が カ\u3099、ｶﾞ", "が ガ ガ"),
+        ("th", "ที่นี่ ครับ", "ที่ นี่ ค รั บ"),
+        ("km", "ខ្មែរ\u200bល្អ", "ខ្ មែ រ ល្ អ"),
+        ("ko", "안녕 하세요", "안녕 하세요"),
+        ("vi", "Việt Nam", "việt nam"),
+        ("th", "\u0e48 ก", "\u0e01"),
+    ],
+)
+def test_without_spaces_between_words_each_character_counts_with_its_marks(language, given, units):
+    assert text.units(given, "basic", language) == units.split()
+    assert (text.unit(language) == "character") == (language not in ("ko", "vi"))
+
+
 @settings(max_examples=400)
 @given(TEXTS, st.sampled_from(list(text.RULES)), LANGUAGES)
 def test_what_is_scored_is_scored_the_same_again(given, rule, language):
@@ -436,7 +453,7 @@ def test_every_language_of_whisper_is_known_by_its_script():
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     assert set(" ".join(text.SCRIPTS.values()).split()) <= set(LANGUAGES)
-    assert set(LANGUAGES) >= text.MARKED | text.POINTED
+    assert set(LANGUAGES) >= text.MARKED | text.POINTED | text.SPACELESS
 
 
 @pytest.mark.parametrize(
