@@ -173,7 +173,7 @@ class WhisperFlow(FlowSpec):
         from asr.training.checkpoints import Checkpoints, place
 
         store, settings, number = Store.of(self), self.settings, self.input.number
-        live = cards.Live(current.card, lambda standing: cards.train(self.input, standing))
+        live = cards.Live(current.card, lambda standing: cards.train(self.input, standing, self.settings))
         keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
         siblings = halving.Siblings(store, self.searched, number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch, plainly():
@@ -207,7 +207,7 @@ class WhisperFlow(FlowSpec):
         self.curves = {one.trial.number: one.curve for one in outcomes}
         self.outcome = next(one for one in outcomes if one.trial.number == self.winner["trial"])
         self.hardware = inputs[0].hardware
-        current.card.append(cards.select(self.leaderboard, outcomes))
+        current.card.append(cards.select(self.leaderboard, outcomes, self.settings))
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
         self.merge_artifacts(inputs, include=["code_version", "corpus", "created", "rejected", "searched", "shards"])
         for branch in inputs:

@@ -40,7 +40,9 @@ def _rate(release: dict[str, Any]) -> str:
     rate, interval = release.get("test_wer"), release.get("test_wer_ci")
     if rate is None:
         return f"<p>{both('unmeasured')}</p>"
-    parts = [f'<div class="rate"><strong>{percent(rate)}</strong><span>{both("wer")}</span></div>']
+    by_character = release.get("unit") == "character"  # the language puts no spaces between words
+    name = both("cer" if by_character else "wer")
+    parts = [f'<div class="rate"><strong>{percent(rate)}</strong><span>{name}</span></div>']
     base = release.get("baseline_wer")
     if interval:
         rows = [("this_model", rate, interval)]
@@ -55,7 +57,7 @@ def _rate(release: dict[str, Any]) -> str:
     count = [wording.format(count=f"{rate:.0f}") for wording in WORDS["roughly" if rate >= 1 else "under_one"]]
     clips = release.get("clips")
     on = tuple(wording.format(clips=clips) for wording in WORDS["measured_on"]) if clips else ("", "")
-    told = [both("of_hundred", wrong=tuple(count), where=on)]
+    told = [both("of_hundred_characters" if by_character else "of_hundred", wrong=tuple(count), where=on)]
     if interval:
         others = "other_speakers" if release.get("test_wer_ci_unit") == "speaker" else "other_clips"
         told.append(both(others, low=number(interval[0]), high=number(interval[1])))

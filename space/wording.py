@@ -103,8 +103,13 @@ WORDS = {
     # About the model
     "percent": ("{rate}\u00a0%", "{rate}\u00a0%"),
     "wer": ("word error rate", "ordfel"),
+    "cer": ("character error rate", "teckenfel"),
     "unmeasured": ("Nobody has measured how many words it gets wrong.", "Ingen har mätt hur många ord den får fel."),
     "of_hundred": ("Of 100 words it gets {wrong} wrong{where}.", "Av 100 ord får den {wrong} fel{where}."),
+    "of_hundred_characters": (
+        "Of 100 characters it gets {wrong} wrong{where}.",
+        "Av 100 tecken får den {wrong} fel{where}.",
+    ),
     "roughly": ("about {count}", "ungefär {count}"),
     "under_one": ("fewer than 1", "färre än 1"),
     "measured_on": (

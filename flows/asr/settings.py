@@ -153,8 +153,10 @@ class Text(Table):
 
     # Done to the transcripts that a model learns from:
     writing: tuple[Writing, ...] = ("unicode", "quotes", "dashes")
-    # Done to both texts before they are compared. basic: Whisper's own basic normaliser, as published figures use
-    scoring: Literal["basic", "lenient", "verbatim"] = "basic"
+    # Done to both texts before they are compared. basic: Whisper's basic normaliser, as published figures use, but with
+    # the vowel signs of Devanagari and the like; whisper: the very same, which makes spaces of those; lenient: basic,
+    # and 23 is tjugotre
+    scoring: Literal["basic", "whisper", "lenient", "verbatim"] = "basic"
     alphabet: str | None = None  # the letters a transcript may hold; None: those of the language
 
 

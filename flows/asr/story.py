@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from asr.corpus.text import RATES
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,11 +30,12 @@ def quiet() -> None:
 def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str, Any], latest: bool) -> str:
     """The leaderboard, the winner's scores, where the release is and the command that opens the Space on it."""
     low, high = report["test_wer_ci"]
+    name = RATES[report["unit"]]
     speaks = "by speaker" if report["test_wer_ci_unit"] == "speaker" else "by clip: it does not speak for new speakers"
     lines = [
-        board(leaderboard),
+        board(leaderboard, name),
         "",
-        f"test WER      {report['test_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {speaks})",
+        f"test {name}      {report['test_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {speaks})",
         f"as served     {_rate(report, 'served_wer')}",
         f"as written    {_rate(report, 'orthographic_wer')}, capitals and punctuation counted",
     ]
@@ -60,13 +63,15 @@ def fetching(release: Mapping[str, Any]) -> str:
     return "" if release.get("here", True) else f"python -m asr.release.fetch {run_id}"
 
 
-def board(leaderboard: pd.DataFrame) -> str:
+def board(leaderboard: pd.DataFrame, name: str) -> str:
     """The leaderboard as one would read it; p says how well the validation clips tell a trial from the winner.
 
-    The first column is flush left, for Metaflow strips the spaces that a line begins with.
+    `name` is what its rates are, WER or CER. The first column is flush left, for Metaflow strips the spaces that a line
+    begins with.
     """
-    shown = leaderboard.rename(columns={"low": "95 % from", "high": "to"})
-    shown = shown.round({"validation_wer": 2, "95 % from": 2, "to": 2, "p": 3, "seconds": 0})
+    rate = f"validation_{name.lower()}"
+    shown = leaderboard.rename(columns={"validation_wer": rate, "low": "95 % from", "high": "to"})
+    shown = shown.round({rate: 2, "95 % from": 2, "to": 2, "p": 3, "seconds": 0})
     first = shown.columns[0]
     width = max(len(first), *(len(str(cell)) for cell in shown[first]))
     table = shown.astype({first: str}).assign(**{first: [f"{cell:<{width}}" for cell in map(str, shown[first])]})

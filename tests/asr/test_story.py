@@ -8,7 +8,7 @@ import pytest
 from asr import story
 
 REPORT = {
-    "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker",
+    "unit": "word", "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker",
     "served_wer": 8.4, "served_wer_ci": (7.0, 9.9), "orthographic_wer": 11.5, "orthographic_wer_ci": (9.0, 13.0),
     "against_baseline": {"p": 0.0005}, "baseline_wer_ci": (12.0, 14.0),
     "wer_by_source": {"sample": 8.236}, "speakers_crossing": 0,
@@ -31,7 +31,7 @@ def test_the_end_tells_the_leaderboard_the_score_the_release_and_how_to_hear_it(
 
 def test_columns_stand_under_their_headings_though_each_line_is_stripped():
     rows = [ROW | {"trial": at, "low": 5.2, "high": 9.1, "p": 1.0 / (1 + at)} for at in (0, 11, 112)]
-    lines = [line.strip() for line in story.board(pd.DataFrame(rows)).splitlines()]
+    lines = [line.strip() for line in story.board(pd.DataFrame(rows), "WER").splitlines()]
     ends = [[found.end() for found in re.finditer(r"95 % from|\S+", line)][1:] for line in lines]
     assert ends[0] == ends[1] == ends[2] == ends[3]
     assert [line.split()[0] for line in lines] == ["trial", "0", "11", "112"]
@@ -88,6 +88,12 @@ def test_speakers_in_several_splits_are_told():
 
 def test_the_wer_with_capitals_and_punctuation_is_told():
     assert "11.50 % (9.00 to 13.00), capitals and punctuation counted" in tell()
+
+
+def test_rates_of_characters_are_called_cer():
+    told = tell(unit="character", baseline_wer=13.2)
+    assert "test CER      8.24 %" in told and "validation_cer" in told
+    assert "WER" not in told and "_wer" not in told
 
 
 def test_long_work_says_now_and_then_how_far_it_is():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.page import panel, rows, safe, shown, stack, tiles
 from asr.cards.scoring import percent, verdict
 from asr.cards.training import between
+from asr.corpus.text import RATES
 from asr.story import fetching
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
     now = "in the run's datastore" if fetch else "now <code>released/latest</code>"
     head = [
         ("Release", f"<code>{safe(name)}</code>", now if out.latest else "held back"),
-        ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
+        (f"Test {RATES[report['unit']]}", percent(report["test_wer"]), between(*report["test_wer_ci"])),
         ("Gate", "<em>failed</em>" if faults else "passed", f"{faults} of {len(out.checks)} checks" if faults else ""),
         ("On the Hub", f"<code>{safe(made['repo_id'])}</code>" if made["pushed"] else "no", f"<code>{revision}</code>"),
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.drawing import amount, draw, reaches
 from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.cards.training import between
+from asr.corpus.text import RATES, unit
 from asr.scoring import rates
 from asr.scoring.intervals import CHANCE
 from asr.story import chance
@@ -26,21 +27,22 @@ CONFUSED = 10  # pairs of words
 @shown
 def evaluate(exam: Exam, settings: Settings) -> str:
     """The three figures side by side, how the release behaves, where the errors lie, and the worst clips to hear."""
-    table, report = exam.scores, exam.report
+    table, report, counted = exam.scores, exam.report, exam.report["unit"]
+    name = RATES[counted]
     clips, speakers = f"{report['clips']:,} clips", report["speakers"]
     base = report["baseline_wer_ci"]
     head = [
-        ("Test WER", percent(report["test_wer"]), between(*report["test_wer_ci"])),
+        (f"Test {name}", percent(report["test_wer"]), between(*report["test_wer_ci"])),
         ("As served", percent(report["served_wer"]), between(*report["served_wer_ci"])),
         *([("Its base", percent(report["baseline_wer"]), between(*base))] if base else []),
-        ("CER", percent(report["test_cer"]), between(*report["test_cer_ci"])),
+        *([("CER", percent(report["test_cer"]), between(*report["test_cer_ci"]))] if name == "WER" else []),
         ("Heard", clips, f"of {speakers:,} speakers" if speakers else "the corpus names no speakers"),
     ]
     panels = [
-        panel("Word error rate", draw(reaches(_models(report))), *verdict(report)),
-        panel("Words that went wrong", _kinds(report)),
+        panel(f"{counted.title()} error rate", draw(reaches(_models(report))), *verdict(report)),
+        panel(f"{counted.title()}s that went wrong", _kinds(report)),
         panel("Behaviour as served", behaviour(report)),
-        *_breakdown(exam.breakdown),
+        *_breakdown(exam.breakdown, name),
         _confusions(table, settings),
     ]
     return tiles("Test", head) + stack(panels) + worst(table, exam.sounds, settings)
@@ -75,26 +77,26 @@ def _models(report: Mapping[str, Any]) -> pd.DataFrame:
 
 def _kinds(report: Mapping[str, Any]) -> str:
     kinds = [(name, percent(report[name])) for name in ("substitutions", "deletions", "insertions")]
-    written = ("WER with capitals and punctuation", percent(report["orthographic_wer"]))
-    return rows(("", "of the words"), [*kinds, written])
+    written = (f"{RATES[report['unit']]} with capitals and punctuation", percent(report["orthographic_wer"]))
+    return rows(("", f"of the {report['unit']}s"), [*kinds, written])
 
 
 def behaviour(report: Mapping[str, Any]) -> str:
     """What a WER does not tell, as a table."""
-    took, seconds = report["real_time_factor"], report["timestamp_error"]
+    took, seconds, name = report["real_time_factor"], report["timestamp_error"], RATES[report["unit"]]
     table = [
         ("words invented on noise", f"{report['invented_words_per_minute']:.1f} a minute"),
         ("clips with a loop", percent(report["loops"])),
         ("clips in another language", percent(report["wrong_language"])),
         ("times off by, in the median", "times unknown" if seconds is None else f"{seconds:.2f} s"),
-        (f"WER of {report['context_clips']:,} clips, cut to length", percent(report["trimmed_context_wer"])),
+        (f"{name} of {report['context_clips']:,} clips, cut to length", percent(report["trimmed_context_wer"])),
         ("the same, padded to 30 s", percent(report["full_context_wer"])),
         (f"an hour of speech, on {report['threads']} cores", amount(3600 * took)),
     ]
     return rows(("", ""), table)
 
 
-def _breakdown(breakdown: pd.DataFrame) -> list[str]:
+def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:
     """A panel for each way to part the clips that parts them."""
     titles = {"length": "by length", "noise": "by speech over noise", "source": "by source", "speaker": "by speaker"}
     made = []
@@ -105,7 +107,7 @@ def _breakdown(breakdown: pd.DataFrame) -> list[str]:
         named = part.head(NAMED).assign(split="test")
         named["name"] += [f", {clips:,} clip{'s' * (clips != 1)}" for clips in named["clips"]]
         rest = f"<p>The {NAMED} worst of {len(part):,}.</p>" if len(part) > NAMED else ""
-        made.append(panel(f"WER {title}", draw(reaches(named)), rest))
+        made.append(panel(f"{name} {title}", draw(reaches(named)), rest))
     return made
 
 
@@ -113,7 +115,7 @@ def _confusions(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
     found = rates.confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
     if found.empty:
-        return panel("Confusions", "<p>Every word was heard as it was said.</p>")
+        return panel("Confusions", f"<p>Every {unit(language)} was heard as it was said.</p>")
     nothing = "<i>nothing</i>"
     pairs = ((safe(said) or nothing, safe(heard) or nothing, f"{times:,}") for said, heard, times in found.to_numpy())
     return panel("Confusions", rows(("said", "heard as", "times"), pairs, "words"))
@@ -122,25 +124,25 @@ def _confusions(table: pd.DataFrame, settings: Settings) -> str:
 def worst(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) -> str:
     """The worst clips, to hear, with what was said and heard side by side."""
     found = table[table["clip"].isin(list(sounds)) & (table["word_errors"] > 0)].set_index("clip")
-    made = []
+    made, rule, language = [], settings.text.scoring, settings.corpus.language
+    counted = unit(language)
+    joint = " " if counted == "word" else ""
     for clip in (clip for clip in sounds if clip in found.index):
         row: Any = found.loc[clip]
         told = [row["speaker"] or "", f"{row['seconds']:.1f} s", clip]
-        title = f"{row['word_errors']:,} of {row['words']:,} words wrong"
-        pairs = rates.aligned(row["reference"], row["heard"], settings.text.scoring, settings.corpus.language)
-        made.append(
-            panel(title, f"<blockquote>{difference(pairs)}</blockquote>", audio(sounds[clip]), f"<p>{facts(told)}</p>")
-        )
+        title = f"{row['word_errors']:,} of {row['words']:,} {counted}s wrong"
+        quote = difference(rates.aligned(row["reference"], row["heard"], rule, language), joint)
+        made.append(panel(title, f"<blockquote>{quote}</blockquote>", audio(sounds[clip]), f"<p>{facts(told)}</p>"))
     if not made:
         return ""
     key = "<p class=key><del>said</del> <ins>heard</ins></p>"
     return f"<h2>The worst clips</h2>{key}<div class=clips>{''.join(made)}</div>"
 
 
-def difference(pairs: list[rates.Pair]) -> str:
+def difference(pairs: list[rates.Pair], joint: str) -> str:
     """Aligned words as HTML: what was said and not heard is struck out, what was heard in its stead underlined.
 
-    >>> difference([("hej", "hej"), ("du", "nu"), ("", "då")])
+    >>> difference([("hej", "hej"), ("du", "nu"), ("", "då")], " ")
     'hej <del>du</del> <ins>nu</ins> <ins>då</ins>'
     """
     words = []
@@ -149,7 +151,7 @@ def difference(pairs: list[rates.Pair]) -> str:
             words.append(safe(said))
             continue
         words += [f"<del>{safe(said)}</del>"] * bool(said) + [f"<ins>{safe(heard)}</ins>"] * bool(heard)
-    return " ".join(words)
+    return joint.join(words)
 
 
 def percent(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import chip, draw, lines, scattered
 from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
+from asr.corpus.text import RATES, unit
 from asr.scoring.intervals import CHANCE
 from asr.story import chance, clock
 from asr.training.search import Look, Outcome, Point, Trial, best
@@ -15,6 +16,7 @@ from asr.training.search import Look, Outcome, Point, Trial, best
 if TYPE_CHECKING:
     import pandas as pd
 
+    from asr.settings import Settings
     from asr.training.watch import Standing
 
 LEAST = 1e-3  # of a loss in a chart with a logarithmic axis
@@ -27,22 +29,23 @@ ENDS = {
 }
 
 
-def train(of: Trial, standing: Standing) -> str:
+def train(of: Trial, standing: Standing, settings: Settings) -> str:
     """One trial while it runs, and once it is over."""
+    name = f"Validation {_rate(settings)}"
     point, look = best(standing.curve), standing.history[-1]
     ended = ("Ended", safe(standing.stopped), ENDS.get(standing.stopped, ""))
     head = [
         ("Step", f"{look.step:,}", f"of {standing.steps:,}"),
-        ("Validation WER", f"{point.validation_wer:.1f}\u00a0%", between(point.low, point.high))
-        if point else ("Validation WER", "\N{EN DASH}", "not heard yet"),
+        (name, f"{point.validation_wer:.1f}\u00a0%", between(point.low, point.high))
+        if point else (name, "\N{EN DASH}", "not heard yet"),
         ("Clips a second", f"{look.clips_per_second:,.0f}", ""),
         ended if standing.stopped else ("Time left", clock(standing.left), "as it has gone so far"),
     ]  # fmt: skip
-    return tiles(f"Trial {of.number}", head, hyperparameters(of)) + stack(progress(standing))
+    return tiles(f"Trial {of.number}", head, hyperparameters(of)) + stack(progress(standing, name))
 
 
-def progress(standing: Standing) -> list[str]:
-    """The panels on how one trial goes."""
+def progress(standing: Standing, name: str) -> list[str]:
+    """The panels on how one trial goes; `name` is its rate's."""
     import pandas as pd
 
     steps, history, curve = standing.steps, standing.history, standing.curve
@@ -62,23 +65,21 @@ def progress(standing: Standing) -> list[str]:
         wers = of(curve, "validation_wer", "validation")
         told = [f"step {one.step:,}: {one.validation_wer:.1f} %, {one.low:.1f} to {one.high:.1f}" for one in curve]
         marks = wers.assign(told=told, low=[one.low for one in curve], high=[one.high for one in curve])
-        made.append(
-            panel("Validation WER, percent", draw(lines(wers, steps, marks)), "<p>With its 95\u00a0% interval.</p>")
-        )
+        made.append(panel(f"{name}, percent", draw(lines(wers, steps, marks)), "<p>With its 95\u00a0% interval.</p>"))
     made.append(panel("Learning rate", draw(lines(of(history, "learning_rate", ""), steps))))
     made.append(panel("Clips a second", draw(lines(of(history, "clips_per_second", ""), steps))))
     return made
 
 
 @shown
-def select(board: pd.DataFrame, outcomes: Sequence[Outcome]) -> str:
+def select(board: pd.DataFrame, outcomes: Sequence[Outcome], settings: Settings) -> str:
     """The leaderboard, how every trial went, and what the hyperparameters had to do with it."""
-    winner = board.iloc[0]
+    winner, name = board.iloc[0], _rate(settings)
     by_number = {one.trial.number: one for one in outcomes}
     early = int((board["stopped"] != "finished").sum())
     head = [
         ("Winner", f"Trial {winner['trial']:.0f}", hyperparameters(by_number[int(winner["trial"])].trial)),
-        ("Validation WER", f"{winner['validation_wer']:.1f}\u00a0%", between(winner["low"], winner["high"])),
+        (f"Validation {name}", f"{winner['validation_wer']:.1f}\u00a0%", between(winner["low"], winner["high"])),
         ("Trials", f"{len(board):,}", f"{early:,} ended early" if early else "all ran to their end"),
         ("Computing", clock(board["seconds"].sum()), "all trials together"),
     ]
@@ -86,18 +87,22 @@ def select(board: pd.DataFrame, outcomes: Sequence[Outcome]) -> str:
     histories = {number: one.history for number, one in by_number.items()}
     number, ended = int(winner["trial"]), dict(zip(board["trial"], board["stopped"], strict=True))
     panels = [
-        panel("Validation WER, percent", *_curves(curves, "validation_wer", number, ended)),
+        panel(f"Validation {name}, percent", *_curves(curves, "validation_wer", number, ended)),
         panel("Training loss a token", *_curves(histories, "loss", number, ended)),
-        *_hyperparameters(board, number),
+        *_hyperparameters(board, number, name),
     ]
-    return tiles("Search", head) + leaderboard(board) + stack(panels)
+    return tiles("Search", head) + leaderboard(board, name) + stack(panels)
 
 
-def leaderboard(board: pd.DataFrame) -> str:
+def _rate(settings: Settings) -> str:
+    return RATES[unit(settings.corpus.language)]
+
+
+def leaderboard(board: pd.DataFrame, name: str) -> str:
     """The trials as a table, and which of them the validation clips cannot tell from the winner."""
     others = [name for name in board.columns if name not in ("trial", "validation_wer", "low", "high", "p")]
     names = ["trial", "validation_wer", "low", "high", "p", *others]
-    said = {"validation_wer": "WER", "low": "95\u00a0% from", "high": "to", "p": "p", "seconds": "time"}
+    said = {"validation_wer": name, "low": "95\u00a0% from", "high": "to", "p": "p", "seconds": "time"}
     told = {
         "validation_wer": "{:.2f}\u00a0%".format, "low": "{:.2f}".format, "high": "{:.2f}".format,
         "p": chance, "seconds": clock, "steps": "{:,.0f}".format, "trial": "{:.0f}".format,
@@ -151,7 +156,7 @@ def _of_winner(trials: int) -> str:
     return legend("validation", "plain", names=("the winner", "the others")) if trials > 1 else ""
 
 
-def _hyperparameters(board: pd.DataFrame, winner: int) -> list[str]:
+def _hyperparameters(board: pd.DataFrame, winner: int, rate: str) -> list[str]:
     """A panel for each hyperparameter that trials differ in."""
     import pandas as pd
 
@@ -166,7 +171,7 @@ def _hyperparameters(board: pd.DataFrame, winner: int) -> list[str]:
         told = [f"trial {trial}: {said} {value:g}, {wer:.1f} %" for trial, value, wer in of]
         data = pd.DataFrame({"value": values, "wer": known["validation_wer"], "split": split, "told": told})
         wide = values.min() > 0 and values.max() / values.min() >= WIDE
-        made.append(panel(f"WER by {said}", draw(scattered(data, said, bool(wide)))))
+        made.append(panel(f"{rate} by {said}", draw(scattered(data, said, bool(wide)))))
     return made
 
 

@@ -1,7 +1,7 @@
 """What the model should write, and what counts as the same word: two things, and two choices of a profile.
 
-`written` makes one orthography of many hands, for training; `scored` makes one word of its spellings, for error
-rates. `foreign`, `words` and `wordless` judge a text before either.
+`written` makes one orthography of many hands, for training; `scored` makes one word of its spellings, and `units` are
+what error rates then count. `foreign`, `words` and `wordless` judge a text before either.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
+from itertools import dropwhile
 from typing import Any
 
 from asr.corpus import numerals
@@ -55,6 +56,16 @@ SCRIPTS = {
     )
 )
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+# Languages that put no space between words. Whisper's own figures count characters there (arXiv:2212.04356, appendix C:
+# zh ja th lo my); Cantonese came later, and Khmer is written likewise.
+SPACELESS = frozenset("ja km lo my th yue zh".split())
+RATES = {"word": "WER", "character": "CER"}  # what an error rate is called, by what it counts
+# Languages that spell with combining marks: the vowel signs of the scripts from Brahmi, and tones on letters such as ọ
+# and ɛ that Unicode has no single character for. Whisper's rule makes a space of each (arXiv:2409.02449).
+MARKED = frozenset("as bn bo gu hi km kn ln lo ml mr my ne pa sa si ta te th yo".split())
+# Languages whose marks nearly every writer leaves out, and which are scored without them: arXiv:2412.13788 of Arabic,
+# arXiv:2105.05209 of Hebrew.
+POINTED = frozenset("ar fa he ps sd ur yi".split())
 # CLDR's main and auxiliary letters; then those of names from Sweden's minorities and neighbours.
 SWEDISH = "abcdefghijklmnopqrstuvwxyzåäöàé" + "áâãāçèëíîïīñóúÿüæø" + "êòôõûýßšžčđŋŧłðþ"
 
@@ -81,6 +92,33 @@ def scored(text: str, rule: str, language: str) -> str:
     'klockan fjorton kom till exempel tjugotre mejl'
     """
     return " ".join(RULES[rule](" ".join(unicodedata.normalize("NFC", text).split()), language).split())
+
+
+def unit(language: str) -> str:
+    """What the language's error rates count, "word" or "character"; `RATES` has their names.
+
+    >>> RATES[unit("sv")], RATES[unit("zh")]
+    ('WER', 'CER')
+    """
+    return "character" if language in SPACELESS else "word"
+
+
+def units(text: str, rule: str, language: str) -> list[str]:
+    """The text as what error rates count, under one of `RULES`: words, or each character with its marks.
+
+    >>> units("Hej, du!", "basic", "sv"), units("你好，GPU", "basic", "zh"), units("ที่นี่", "basic", "th")
+    (['hej', 'du'], ['你', '好', 'g', 'p', 'u'], ['ที่', 'นี่'])
+    """
+    text = scored(text, rule, language)
+    if unit(language) == "word":
+        return text.split()
+    found = list[str]()
+    for character in text:
+        if found and _is_mark(character):
+            found[-1] += character
+        elif not (character.isspace() or unicodedata.category(character) == "Cf"):  # Khmer is typed with unseen spaces
+            found.append(character)
+    return found
 
 
 def foreign(text: str, language: str, alphabet: str | None = None) -> int:
@@ -211,15 +249,47 @@ def _unpunctuated(text: str, language: str) -> str:
 
 
 @cache
-def _normalizer() -> Any:
+def _normalizer(clean: Callable[[str], str] | None = None) -> Any:
     from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
-    return BasicTextNormalizer()
+    normalizer: Any = BasicTextNormalizer()
+    if clean:
+        normalizer.clean = clean
+    return normalizer
+
+
+def _whisper(text: str, language: str) -> str:
+    """Whisper's own: lower case, no punctuation, nothing in brackets. After NFC, or ≮ in two parts opens one."""
+    return " ".join(_normalizer()(text).split())
 
 
 def _basic(text: str, language: str) -> str:
-    """Whisper's own: lower case, no punctuation, nothing in brackets. After NFC, or ≮ in two parts opens one."""
-    return " ".join(_normalizer()(text).split())
+    """Whisper's, save that no mark parts a word in two: it stays where it spells, and goes where it may be left out.
+
+    >>> _whisper("कितनी", "hi"), _basic("कितनी", "hi"), _basic("كِتَاب", "ar")
+    ('क तन', 'कितनी', 'كتاب')
+    """
+    clean = _marked if language in MARKED else _unpointed if language in POINTED else None
+    return " ".join(_normalizer(clean)(text).split())
+
+
+def _marked(text: str) -> str:
+    """A mark that opens a word belongs to no letter: emoji leave such."""
+    return " ".join("".join(dropwhile(_is_mark, word)) for word in _unsigned(text).split())
+
+
+def _unpointed(text: str) -> str:
+    return "".join(character for character in _unsigned(text) if not _is_mark(character))
+
+
+def _unsigned(text: str) -> str:
+    """NFKC, with a space for every symbol and punctuation mark."""
+    text = unicodedata.normalize("NFKC", text)
+    return "".join(" " if unicodedata.category(character)[0] in "SP" else character for character in text)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 def _lenient(text: str, language: str) -> str:
@@ -255,6 +325,7 @@ STEPS: dict[str, Callable[[str, str], str]] = {
 }
 RULES: dict[str, Callable[[str, str], str]] = {
     "basic": _basic,
+    "whisper": _whisper,
     "lenient": _lenient,
     "verbatim": lambda text, language: text,
 }

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from asr.corpus.text import MARKED, POINTED, RATES
 from asr.release.folder import CURVE, FULL_VOCABULARY
 from asr.scoring.intervals import CHANCE, FEWEST_SPEAKERS
 
@@ -14,7 +15,7 @@ Record = Mapping[str, Any]
 
 INTERVAL = "95\u00a0% interval"
 TASK = "automatic-speech-recognition"
-NOTABLE = 1.0  # WER points between the two contexts that are a limit worth telling
+NOTABLE = 1.0  # points of the error rate between the two contexts that are a limit worth telling
 # The world's average in 2025, all greenhouse gases over the plants' whole life (Ember, Global Electricity Review 2026).
 GRAMS_A_KWH = 458
 GRID = "https://ember-energy.org/latest-insights/global-electricity-review-2026/"
@@ -36,7 +37,7 @@ def card(record: Record) -> str:
 
 
 def curve(record: Record) -> bytes:
-    """A PNG of the winner's validation WER over its steps, 640 pixels wide at twice their density."""
+    """A PNG of the winner's validation WER (or CER) over its steps, 640 pixels wide at twice their density."""
     import altair as alt
     import pandas as pd
 
@@ -47,7 +48,7 @@ def curve(record: Record) -> bytes:
     along = alt.Scale(domain=[0, last], nice=False)
     side: Literal["left", "right"] = "left" if (best["step"] < last / 2).any() else "right"
     x = alt.X("step:Q", title="step", scale=along, axis=alt.Axis(format=",d", tickCount=6, tickMinStep=1, grid=False))
-    y = alt.Y("validation_wer:Q", title=f"validation WER in %, with its {INTERVAL}")
+    y = alt.Y("validation_wer:Q", title=f"validation {_rate(record)} in %, with its {INTERVAL}")
     on, low, high = alt.Chart(points).encode(x), alt.Y("low:Q"), alt.Y("high:Q")
     chart = alt.layer(
         on.mark_area(color=BLUE, opacity=0.14).encode(low, y2="high:Q"),
@@ -77,9 +78,12 @@ def _metadata(record: Record) -> str:
         "task_type": TASK, "task_name": "Automatic Speech Recognition", "dataset_name": name, "dataset_split": "test",
         "dataset_type": sets[0] if len(sets) == len(record["sources"]) == 1 else name, "verified": False,
     }  # fmt: skip
-    figures = (("WER", "wer", "test_wer"), ("WER as served, 8-bit", "wer", "served_wer"), ("CER", "cer", "test_cer"))
-    results = [EvalResult(metric_name=told, metric_type=kind, metric_value=round(record[key], 2), **of)
+    rate = _rate(record)
+    figures = [(rate, rate, "test_wer"), (f"{rate} as served, 8-bit", rate, "served_wer")]
+    figures += [("CER", "CER", "test_cer")] * (rate == "WER")
+    results = [EvalResult(metric_name=told, metric_type=kind.lower(), metric_value=round(record[key], 2), **of)
                for told, kind, key in figures]  # fmt: skip
+    metrics = ["wer", "cer"] if rate == "WER" else ["cer"]
     carbon = {
         "emissions": float(grams.replace(",", "")),
         "source": f"estimated: {kwh} kWh at {GRAMS_A_KWH} g/kWh, the world's average in 2025 ({GRID})",
@@ -88,7 +92,7 @@ def _metadata(record: Record) -> str:
     }
     return ModelCardData(
         language=record["language"], license=record["license"], library_name="transformers", pipeline_tag=TASK,
-        tags=["whisper", "whisper-flow", TASK], datasets=sets or None, metrics=["wer", "cer"], model_name=name,
+        tags=["whisper", "whisper-flow", TASK], datasets=sets or None, metrics=metrics, model_name=name,
         base_model=None if record["base_is_local"] else record["base"], eval_results=results, co2_eq_emissions=carbon,
     ).to_yaml()  # fmt: skip
 
@@ -104,7 +108,7 @@ def _what(record: Record) -> str:
     return f"""# {_safe(record["name"])}
 
 {warning}A Whisper of {_number(record["parameters"] / 1e6)} million parameters that writes down {_language(record)}
-speech, {origin} on {_hours(record["split_hours"]["train"])} of it by whisper-flow. Of the words in
+speech, {origin} on {_hours(record["split_hours"]["train"])} of it by whisper-flow. Of the {_unit(record)}s in
 {record["clips"]:,} test clips {_percent(record["test_wer"])} were wrong ({INTERVAL}
 {_between(record["test_wer_ci"])}). Its licence is {_safe(record["license"])}."""
 
@@ -150,16 +154,26 @@ def _rates(record: Record) -> str:
         told = "is more than chance would make" if found["p"] < CHANCE else "cannot be told from chance"
         base = f"""The difference to the base is {found["difference"]:+.1f} points ({INTERVAL} {found["low"]:+.1f} to
 {found["high"]:+.1f}). It {told} (p = {found["p"]:.2g})."""
-    rule = f"whisper-flow's rule `{record['scoring']}`, so no figure compares with those published elsewhere"
-    if record["scoring"] == "basic":
+    scoring, language = record["scoring"], record["language"]
+    rule = f"whisper-flow's rule `{scoring}`, so no figure compares with those published elsewhere"
+    if scoring in ("basic", "whisper"):
         rule = "Whisper's basic normaliser leaves it: lower case, no punctuation"
-    return f"""{_table(("", "WER", INTERVAL), lines)}
+    if scoring == "basic" and language in MARKED | POINTED:
+        kept = "kept" if language in MARKED else "dropped"
+        rule += f""". But combining marks are {kept}, where that normaliser makes spaces
+of them, so no figure compares with those published under it"""
+    name, unit = _rate(record), _unit(record)
+    beside = f""" CER, of letters, is
+{_percent(record["test_cer"])} ({_between(record["test_cer_ci"])})."""
+    if unit == "character":
+        beside = f"""
+It stands for a WER, since {_language(record)} puts no spaces between words."""
+    return f"""{_table(("", name, INTERVAL), lines)}
 
 {base}
 
-WER is the share of words that are wrong: {_percent(record["substitutions"])} replaced,
-{_percent(record["deletions"])} left out, {_percent(record["insertions"])} added. CER, of letters, is
-{_percent(record["test_cer"])} ({_between(record["test_cer_ci"])}). Text is compared as {rule}."""
+{name} is the share of {unit}s that are wrong: {_percent(record["substitutions"])} replaced,
+{_percent(record["deletions"])} left out, {_percent(record["insertions"])} added.{beside} Text is compared as {rule}."""
 
 
 def _speaks_for(record: Record) -> str:
@@ -177,14 +191,14 @@ def _speaks_for(record: Record) -> str:
 
 def _behaves(record: Record) -> str:
     strange, off, full = record["wrong_language"], record["timestamp_error"], record["context"] == "full"
-    trimmed, at_full = record["trimmed_context_wer"], record["full_context_wer"]
+    trimmed, at_full, rate = record["trimmed_context_wer"], record["full_context_wer"], _rate(record)
     lines = (
         ("words it invents where nobody speaks", f"{record['invented_words_per_minute']:.1f} a minute"),
         ("clips in which it repeats a phrase over and over", _percent(record["loops"])),
         ("clips it writes in another language", "not measured" if strange is None else _percent(strange)),
         ("how far its times are off, in the median", "not measured" if off is None else f"{off:.2f} s"),
-        (f"WER at the clips' own length{', as the Space hears them' * (not full)}", _percent(trimmed)),
-        (f"WER at 30 s, as transformers and faster-whisper{' and the Space' * full} hear them", _percent(at_full)),
+        (f"{rate} at the clips' own length{', as the Space hears them' * (not full)}", _percent(trimmed)),
+        (f"{rate} at 30 s, as transformers and faster-whisper{' and the Space' * full} hear them", _percent(at_full)),
         ("speech it writes in a second", f"{_number(1 / record['real_time_factor'])} s"),
     )
     return f"""{_table(("as served", ""), lines)}
@@ -203,13 +217,14 @@ def _data(record: Record) -> str:
     splits = (f"{split} {_count(record['clips_of'][split], 'clip')}, {_hours(hours)}"
               for split, hours in record["split_hours"].items())  # fmt: skip
     of = record["corpus_speakers"]
-    return f"""{_table(("source", "hours", "test WER", "licence"), lines)}
+    return f"""{_table(("source", "hours", f"test {_rate(record)}", "licence"), lines)}
 
 {_hours(record["hours"])} in all, by {_count(of, "speaker") if of else "unknown speakers"}: {"; ".join(splits)}. The
 corpus has the fingerprint `{_line(record["fingerprint"])}`."""
 
 
 def _training(record: Record) -> str:
+    rate = _rate(record)
     others = ("trial", "validation_wer", "steps", "seconds", "stopped", "low", "high", "p")
     names = [name for name in record["leaderboard"][0] if name not in others]
     lines = []
@@ -219,20 +234,20 @@ def _training(record: Record) -> str:
             wer = (_percent(row["validation_wer"]), _between((row["low"], row["high"])))
         given = (_number(row[name]) for name in names)
         lines.append((f"{row['trial']}", *given, *wer, f"{row['steps']:,}", row["stopped"]))
-    heads = ("trial", *(name.replace("_", " ") for name in names), "validation WER", INTERVAL, "steps", "ended")
+    heads = ("trial", *(name.replace("_", " ") for name in names), f"validation {rate}", INTERVAL, "steps", "ended")
     used = ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in record["hyperparameters"].items())
     best = _percent(record["leaderboard"][0]["validation_wer"])
-    return f"""The winner of {_count(record["trials"], "trial")}, by its WER on validation, was trained for
+    return f"""The winner of {_count(record["trials"], "trial")}, by its {rate} on validation, was trained for
 {record["steps"]:,} steps with {used}. The whole search, the winner first:
 
 {_table(heads, lines)}
 
-![Validation WER over the winner's steps, with its {INTERVAL}: {best} at best]({CURVE})"""
+![Validation {rate} over the winner's steps, with its {INTERVAL}: {best} at best]({CURVE})"""
 
 
 def _limits(record: Record) -> str:
     full, trimmed, strange = (record[key] for key in ("full_context_wer", "trimmed_context_wer", "wrong_language"))
-    words, few = record["invented_words_per_minute"], _count(record["speakers"], "speaker")
+    words, few, rate = record["invented_words_per_minute"], _count(record["speakers"], "speaker"), _rate(record)
     limits = (
         (set(record["sources"]) == {"sample"},
          "It heard nothing but synthetic speech, by espeak-ng: its figures say nothing of people."),
@@ -245,7 +260,7 @@ def _limits(record: Record) -> str:
         (record["loops"] > 0, f"It repeats a phrase over and over in {_percent(record['loops'])} of the clips."),
         (strange, f"It writes another language in {_percent(strange or 0)} of the clips."),
         (abs(full - trimmed) >= NOTABLE,
-         f"Its WER depends on the context: {_percent(trimmed)} at the clips' own length, {_percent(full)} at 30 s."),
+         f"Its {rate} depends on the context: {_percent(trimmed)} at the clips' own length, {_percent(full)} at 30 s."),
         (record["timestamp_error"] is None, "How exact its times are was never measured."),
         (True, "Dialects, noises and subjects that are not in the test clips were not measured."),
     )  # fmt: skip
@@ -292,6 +307,14 @@ def _safe(text: object) -> str:
 def _linked(name: str, kind: str = "") -> str:
     """A model or, of the kind "datasets/", a data set, with a link where it is on the Hub."""
     return f"[{_safe(name)}](https://huggingface.co/{kind}{name})" if HUB_ID.fullmatch(name) else _safe(name)
+
+
+def _unit(record: Record) -> str:
+    return str(record.get("unit", "word"))  # a release that does not say was scored when all counted words
+
+
+def _rate(record: Record) -> str:
+    return RATES[_unit(record)]
 
 
 def _language(record: Record) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr import Refused
 from asr.corpus.audio import RATE
+from asr.corpus.text import unit
 from asr.training import models
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 RECORD, COUNTS, CURVE = "release.json", "test-counts.json", "training.png"
 SERVED = "ct2-int8"
 FULL_VOCABULARY = 51_865  # tokens: faster-whisper takes a model with fewer for an English-only one
-LOST = 50.0  # percent of the float model's words that a format may hear differently before it counts as broken
+LOST = 50.0  # percent of the float model's text that a format may hear differently before it counts as broken
 
 
 def build(folder: Path, source: str | Path, language: str, half: bool = False) -> None:
@@ -50,6 +51,8 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
     `sounds` are (samples,) float32 at 16 kHz, `heard` what the float model heard in them. CTranslate2 itself is
     judged on the whole test set, by what it loses as served.
     """
+    from asr.scoring import rates
+
     found = []
     for name, listen in (("transformers", _by_transformers), ("faster-whisper", _by_faster_whisper)):
         if name == "faster-whisper" and vocabulary(folder) < FULL_VOCABULARY:
@@ -61,8 +64,8 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
                 f"{name} cannot use it: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
             )
             continue
-        if (lost := _lost(heard, texts)) > LOST:
-            found.append(f"{name} hears {lost:.0f} % of the words differently")
+        if (lost := rates.wer(rates.errors(heard, texts, "basic", language))) > LOST:
+            found.append(f"{name} hears {lost:.0f} % of the {unit(language)}s differently")
         gc.collect()
     return found
 
@@ -86,12 +89,6 @@ def _by_faster_whisper(folder: Path, sounds: Sequence[np.ndarray], language: str
         )
         texts.append(" ".join(part.text.strip() for part in parts))
     return texts
-
-
-def _lost(said: Sequence[str], heard: Sequence[str]) -> float:
-    from asr.scoring import rates
-
-    return rates.wer(rates.errors(said, heard))
 
 
 def vocabulary(folder: Path) -> int:

@@ -30,7 +30,7 @@ def checks(report: Mapping[str, Any], release: Release) -> list[Check]:
         Check("it loads and serves", not loads, "; ".join(loads) or "each format was loaded and heard a few clips"),
         Check(
             "it serves what it learnt", bool(gap <= release.max_served_gap),
-            f"served, its WER is {gap:.1f} points above the float model's; "
+            f"served, its error rate is {gap:.1f} points above the float model's; "
             f"[release] max_served_gap is {release.max_served_gap:g}",
         ),
     ]  # fmt: skip
@@ -38,7 +38,7 @@ def checks(report: Mapping[str, Any], release: Release) -> list[Check]:
         found.append(Check("it is better than its base", True, "it has no base"))
     else:
         better = bool(test < baseline)
-        told = f"its WER of {test:.1f} % is {'' if better else 'not '}below its base's {baseline:.1f} %"
+        told = f"its error rate of {test:.1f} % is {'' if better else 'not '}below its base's {baseline:.1f} %"
         found.append(Check("it is better than its base", better, told))
     if release.max_invented is not None:
         words = report["invented_words_per_minute"]
@@ -65,7 +65,7 @@ def contest(ours: pd.DataFrame, theirs: Sequence[int], revision: str) -> Check:
     said, points = max(sum(words), 1), f"{abs(found.difference):.1f} points"
     where = "better" if found.difference < 0 else "worse"
     told = (
-        f"served, its WER of {100 * sum(wrong) / said:.1f} % is {points} {where} than the published model's "
+        f"served, its error rate of {100 * sum(wrong) / said:.1f} % is {points} {where} than the published model's "
         f"{100 * sum(theirs) / said:.1f} % ({revision[:8]}; p {found.p:.3f}, below {CHANCE:g} it is no chance)"
     )
     return Check("it is better than what is published", found.difference < 0 and found.p < CHANCE, told)

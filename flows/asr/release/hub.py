@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr import Refused
+from asr.corpus.text import RATES
 from asr.release import folder
 from asr.settings import Release
 
@@ -121,7 +122,8 @@ def push(path: Path, release: Release, judge: Callable[[Published], str], say: C
 
 def _message(about: dict[str, Any]) -> str:
     low, high = about["served_wer_ci"]
-    return f"Run {about['run_id']}: WER {about['served_wer']:.1f} % ({low:.1f} to {high:.1f}) as served"
+    name = RATES[about.get("unit", "word")]
+    return f"Run {about['run_id']}: {name} {about['served_wer']:.1f} % ({low:.1f} to {high:.1f}) as served"
 
 
 def published(hub: HfApi, repo: str, branch: str) -> Published:

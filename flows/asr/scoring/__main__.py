@@ -100,20 +100,22 @@ def table(exams: Sequence[tuple[str, Exam]]) -> str:
     """The models' figures, one below the other."""
     import pandas as pd
 
+    from asr.corpus.text import RATES
     from asr.scoring import intervals
 
-    first, rows = exams[0][1].scores, []
+    first, rows, name = exams[0][1].scores, [], RATES[exams[0][1].report["unit"]]
     for model, exam in exams:
         report, scores = exam.report, exam.scores
         wrong, others = scores["word_errors"].tolist(), first["word_errors"].tolist()
         compared = intervals.compare(wrong, others, first["words"].tolist(), first["speaker"].tolist())
         rows.append({
-            "model": model, "WER": _rate(report, "test_wer"), "as served": _rate(report, "served_wer"),
-            "CER": _rate(report, "test_cer"), "invented a minute": f"{report['invented_words_per_minute']:.1f}",
+            "model": model, name: _rate(report, "test_wer"), "as served": _rate(report, "served_wer"),
+            **({"CER": _rate(report, "test_cer")} if name == "WER" else {}),
+            "invented a minute": f"{report['invented_words_per_minute']:.1f}",
             "p": "" if scores is first else f"{compared.p:.3f}",
         })  # fmt: skip
     unit, clips = exams[0][1].report["test_wer_ci_unit"], exams[0][1].report["clips"]
-    note = f"WER and CER in percent, with 95 % intervals by {unit}; {clips:,} clips"
+    note = f"{'WER and ' * (name == 'WER')}CER in percent, with 95 % intervals by {unit}; {clips:,} clips"
     against = "; p: of the difference to the first model" if len(rows) > 1 else ""
     return f"\n{pd.DataFrame(rows).to_string(index=False)}\n\n{note}{against}"
 

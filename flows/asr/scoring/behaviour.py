@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from asr.corpus import text
 from asr.corpus.audio import RATE
 
 PROBE_SECONDS = (4.0, 12.0)
 PROBE_LEVELS = (-55.0, -30.0)  # decibels of full scale: a quiet room, and a loud one
-LOOP_TIMES, LOOP_WORDS = 3, 8  # a phrase of up to 8 words three times in a row
+LOOP_TIMES, LOOP_WORDS = 3, 8  # a phrase of up to 8 words, or characters without spaces, three times in a row
 SURE = 5.0  # nats by which a text is rather another language's; siblings as Swedish and Danish lie close
 FEWEST_WORDS = 3  # of a text whose language is asked for
 FRAME = RATE // 40  # samples: 25 ms
@@ -55,21 +56,21 @@ def _noises(samples: int, random: np.random.Generator) -> Iterator[np.ndarray]:
 
 def invented(heard: Sequence[str], seconds: float) -> float:
     """Words a minute that were heard in so many seconds without speech."""
-    return 60 * sum(len(text.split()) for text in heard) / seconds
+    return 60 * sum(map(text.words, heard)) / seconds
 
 
-def loops(said: str, heard: str) -> bool:
+def loops(said: str, heard: str, language: str) -> bool:
     """Whether a phrase comes three times in a row in what was heard, and more often than it was said.
 
-    >>> loops("tack för maten", "tack tack tack tack"), loops("nej nej nej", "nej nej nej")
+    >>> loops("tack för maten", "tack tack tack tack", "sv"), loops("nej nej nej", "nej nej nej", "sv")
     (True, False)
     """
-    return _repeats(heard) >= max(LOOP_TIMES, _repeats(said) + 1)
+    return _repeats(heard, language) >= max(LOOP_TIMES, _repeats(said, language) + 1)
 
 
-def _repeats(text: str) -> int:
+def _repeats(told: str, language: str) -> int:
     """How many times in a row any phrase comes, at most."""
-    words, most = text.lower().split(), 1
+    words, most = text.units(told.lower(), "verbatim", language), 1
     for length in range(1, LOOP_WORDS + 1):
         same = (one == other for one, other in zip(words, words[length:], strict=False))
         runs = (sum(1 for _ in run) for equal, run in itertools.groupby(same) if equal)
@@ -85,16 +86,16 @@ def strangers(said: Sequence[str], heard: Sequence[str], language: str) -> float
     """
     from py3langid import rank
 
-    def leading(text: str) -> tuple[str, float]:
+    def leading(told: str) -> tuple[str, float]:
         """The likeliest language, and by how many nats it is likelier than `language`."""
-        scores = rank(text)
+        scores = rank(told)
         return scores[0][0], scores[0][1] - dict(scores).get(language, -np.inf)
 
     if language not in dict(rank("")):
         return None
-    pairs = ((text, other) for text, other in zip(said, heard, strict=True) if len(text.split()) >= FEWEST_WORDS)
-    known = [other for text, other in pairs if leading(text)[0] == language]
-    strange = [len(text.split()) >= FEWEST_WORDS and leading(text)[1] > SURE for text in known]
+    pairs = ((one, other) for one, other in zip(said, heard, strict=True) if text.words(one) >= FEWEST_WORDS)
+    known = [other for one, other in pairs if leading(one)[0] == language]
+    strange = [text.words(told) >= FEWEST_WORDS and leading(told)[1] > SURE for told in known]
     return 100 * sum(strange) / len(strange) if strange else None
 
 

@@ -1,7 +1,8 @@
 """Word and character error rates, as percentages, through jiwer; which word was taken for which.
 
-What counts as the same word is `corpus/text.py`'s to say; by default it is what Whisper's own basic normaliser
-leaves (lower case, no punctuation, letters such as å, ä and ö kept), so that figures compare with published ones.
+What counts as a word, and as the same word, is `corpus/text.py`'s to say; by default it is what Whisper's own basic
+normaliser leaves (lower case, no punctuation, letters such as å, ä and ö kept), so that figures compare with published
+ones. In languages that put no space between words, each character is a word here, and the WER is a CER.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asr.corpus.text import scored
+from asr.corpus.text import unit, units
 
 if TYPE_CHECKING:
     import evaluate
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Errors:
     """What is wrong in one clip."""
 
-    words: int  # in the reference
+    words: int  # in the reference: `units` of it
     substitutions: int
     deletions: int
     insertions: int
@@ -41,22 +42,23 @@ def errors(
     references: Sequence[str], hypotheses: Sequence[str], rule: str = "basic", language: str = "sv"
 ) -> list[Errors]:
     """A clip's errors each. An empty reference counts every word that was heard as an error."""
-    return [
-        _errors(scored(said, rule, language), scored(heard, rule, language))
-        for said, heard in zip(references, hypotheses, strict=True)
-    ]
+    return [_errors(said, heard, rule, language) for said, heard in zip(references, hypotheses, strict=True)]
 
 
-def _errors(said: str, heard: str) -> Errors:
+def _errors(said: str, heard: str, rule: str, language: str) -> Errors:
     import jiwer
 
-    words, characters = jiwer.process_words(said, heard), jiwer.process_characters(said, heard)
+    reference, hypothesis = units(said, rule, language), units(heard, rule, language)
+    joined = " ".join(reference), " ".join(hypothesis)
+    words = jiwer.process_words(*joined)
+    by_character = unit(language) == "character"  # the spaces are ours
+    characters = words if by_character else jiwer.process_characters(*joined)
     return Errors(
-        words=len(said.split()),
+        words=len(reference),
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
-        characters=len(said),
+        characters=len(reference) if by_character else len(joined[0]),
         character_errors=characters.substitutions + characters.insertions + characters.deletions,
     )
 
@@ -87,7 +89,7 @@ def aligned(said: str, heard: str, rule: str = "basic", language: str = "sv") ->
     """
     import jiwer
 
-    found = jiwer.process_words(scored(said, rule, language), scored(heard, rule, language))
+    found = jiwer.process_words(" ".join(units(said, rule, language)), " ".join(units(heard, rule, language)))
     reference, hypothesis, pairs = found.references[0], found.hypotheses[0], list[Pair]()
     for chunk in found.alignments[0]:
         words = reference[chunk.ref_start_idx : chunk.ref_end_idx]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from asr.corpus import text
 from asr.scoring import behaviour, intervals, rates
 from asr.settings import Settings
 
@@ -45,7 +46,7 @@ def scores(said: pd.DataFrame, heard: Mapping[str, Sequence[str]], settings: Set
             table[name] = [getattr(one, name) for one in counts]
         for name in ("word_errors", "substitutions", "deletions", "insertions", "character_errors"):
             table[prefix + name] = [getattr(one, name) for one in counts]
-        table[f"{prefix}loops"] = [behaviour.loops(*pair) for pair in zip(references, texts, strict=True)]
+        table[f"{prefix}loops"] = [behaviour.loops(*pair, language) for pair in zip(references, texts, strict=True)]
     as_written = rates.errors(references, heard["heard"], "verbatim", language)
     table["written_words"] = [one.words for one in as_written]
     table["written_word_errors"] = [one.word_errors for one in as_written]
@@ -55,6 +56,7 @@ def scores(said: pd.DataFrame, heard: Mapping[str, Sequence[str]], settings: Set
 def report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     """What the table sums up to; WERs and other shares in percent, each WER with its 95 % interval `_ci`.
 
+    `unit` is what a WER counts: "word", or "character" where the language puts no space between words, and it is a CER.
     `test_wer`, `test_cer` and `substitutions`, `deletions`, `insertions` (shares of the words said) are the float
     model's; `orthographic_wer` counts case and punctuation too. `served_wer` is the release's through the engine that
     serves it, `baseline_wer` the base's (None where there is none); `against_served` and `against_baseline` compare the
@@ -76,6 +78,7 @@ def report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 
     based = "baseline" in table
     return {
+        "unit": text.unit(settings.corpus.language),
         "test_wer": rate("word_errors"),
         "test_wer_ci": bounds("word_errors"),
         "test_wer_ci_unit": _interval(table, "word_errors").unit,

@@ -175,7 +175,7 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     ]
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
-        raise Refused(f"no trial came to a WER; lower learning rates may do:\n{board.to_string(index=False)}")
+        raise Refused(f"no trial came to an error rate; lower learning rates may do:\n{board.to_string(index=False)}")
     heard = {one.trial.number: one.heard for one in outcomes}
     best = heard[board["trial"].iloc[0]]
     for row, number in board["trial"].items():

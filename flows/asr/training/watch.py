@@ -14,6 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from asr import Terminated
+from asr.corpus.text import RATES, unit
 from asr.scoring import intervals, rates
 from asr.settings import Settings
 from asr.story import clock
@@ -66,6 +67,7 @@ class Watch(TrainerCallback):
     ) -> None:  # fmt: skip
         self.learner, self.validation, self.training, self.say = learner, validation, settings.training, say
         self.scratch, self.born, self.keeper, self.siblings = scratch, born, keeper, siblings
+        self.rate = RATES[unit(settings.corpus.language)]
         self.show = show or (lambda standing: None)
         self.log: Callable[[dict[str, float]], None] = lambda figures: None  # to the trackers
         steps, times = self.training.steps, self.training.evaluations
@@ -192,7 +194,7 @@ class Watch(TrainerCallback):
         spent = time.monotonic() - began
         self.evaluating, self.evaluated, self.looked = self.evaluating + spent, self.evaluated + 1, self.looked + spent
         self.log({"eval_loss": loss, "eval_wer": point.validation_wer})
-        self._line(step, f"validation WER {point.validation_wer:.1f} %")
+        self._line(step, f"validation {self.rate} {point.validation_wer:.1f} %")
 
     def _left(self, step: int) -> float:
         """Seconds until the trial is over, as it has gone so far."""

@@ -87,13 +87,14 @@ def _search(trials=5):
         for at in range(trials)
     ]
     outcomes += [_outcome(trials, math.nan, "diverged", 80, 0.09)] if trials > 1 else []
-    return search.leaderboard(outcomes), outcomes
+    return search.leaderboard(outcomes), outcomes, Settings()
 
 
-def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0):
+def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, language="sv"):
     """What `cards.evaluate` takes; `said` is every text and name of it."""
     random = np.random.default_rng(seed)
     words = "Klockan är halv åtta och Åsa köper ägg på lördag i Örebro med sju små barn".split()
+    words = list("今天气很好我们出门吃饭喝茶看书") if language == "zh" else words
     texts = [said or " ".join(random.choice(words, random.integers(3, 9))) for _ in range(clips)]
 
     def heard(share):
@@ -110,7 +111,7 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0):
         "reference": texts,
     })  # fmt: skip
     models = {"heard": heard(wrong), "served": heard(wrong)} | ({"baseline": heard(3 * wrong)} if base else {})
-    settings = Settings()
+    settings = Settings.model_validate({"corpus": {"language": language}})
     scores = report.scores(table, models, settings)
     told = report.report(scores, settings) | {
         "invented_words_per_minute": 1.56, "timestamp_error": None, "trimmed_context_wer": 8.1, "full_context_wer": 7.9,

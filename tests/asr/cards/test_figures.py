@@ -5,15 +5,18 @@ import math
 import pytest
 from asr import cards
 from asr.cards import drawing, scoring, training
+from asr.settings import Settings
+
+SWEDISH, CHINESE = Settings(), Settings.model_validate({"corpus": {"language": "zh"}})
 
 
 def test_a_running_trial_says_how_far_it_is_and_a_finished_one_how_it_ended(outcome, standing):
     trial = outcome(2, 8.0).trial
-    running, early = cards.train(trial, standing(500)), cards.train(trial, standing(20))
+    running, early = (cards.train(trial, standing(steps), SWEDISH) for steps in (500, 20))
     for part in ("Trial 2", "learning rate 0.003", "of 1,000", "Time left", "1:04 min"):
         assert part in running
     assert "not heard yet" in early
-    assert "no better for a while" in cards.train(trial, standing(600, "plateau"))
+    assert "no better for a while" in cards.train(trial, standing(600, "plateau"), SWEDISH)
 
 
 def test_losses_that_exploded_are_left_out_of_the_curves(outcome, standing):
@@ -21,13 +24,13 @@ def test_losses_that_exploded_are_left_out_of_the_curves(outcome, standing):
 
     of = standing(200)
     broken = replace(of, history=tuple(replace(look, loss=math.nan) for look in of.history), curve=())
-    assert "Loss a token" not in cards.train(outcome(0, 8.0).trial, broken)
-    assert "<svg" in cards.train(outcome(0, 8.0).trial, broken)
+    assert "Loss a token" not in cards.train(outcome(0, 8.0).trial, broken, SWEDISH)
+    assert "<svg" in cards.train(outcome(0, 8.0).trial, broken, SWEDISH)
 
 
 def test_the_search_tells_which_trials_the_clips_cannot_tell_from_the_winner(searched):
-    board, outcomes = searched()
-    text = cards.select(board, outcomes).content
+    board, *others = searched()
+    text = cards.select(board, *others).content
     assert (board["p"] > 0.05).tolist() == [True, True, True, False, False, False]
     assert "Trials 1, 2 are no worse than the winner" in text
     assert "3 ended early" in text
@@ -36,7 +39,7 @@ def test_the_search_tells_which_trials_the_clips_cannot_tell_from_the_winner(sea
 
 
 def test_a_trial_that_diverged_has_no_figures(searched):
-    row = [line for line in training.leaderboard(searched()[0]).split("<tr>") if "diverged" in line]
+    row = [line for line in training.leaderboard(searched()[0], "WER").split("<tr>") if "diverged" in line]
     assert len(row) == 1
     assert row[0].count("<td>\N{EN DASH}") == 4
     assert "nan" not in row[0]
@@ -55,6 +58,27 @@ def test_the_test_card_puts_the_three_figures_side_by_side(exam):
         assert f"{given.report[name]:.1f}\u00a0%" in text
     assert "better than its base (p &lt; 0.001)" in text or "better than its base (p < 0.001)" in text
     assert "speak for new speakers" in text
+
+
+def test_the_rate_of_a_language_without_spaces_is_called_cer_on_every_card(exam, searched, outcome, standing, released):
+    given, settings = exam(language="zh")
+    test = cards.evaluate(given, settings).content
+    for part in ("Test CER", "Character error rate", "of the characters", "CER by source", "characters wrong"):
+        assert part in test
+    board, outcomes, _ = searched()
+    out, _ = released()
+    others = (
+        cards.select(board, outcomes, CHINESE).content,
+        cards.train(outcome(2, 8.0).trial, standing(500), CHINESE),
+        cards.push(out, given.report).content,
+    )
+    for text in (test, *others):
+        assert "CER" in text and "WER" not in text
+
+
+def test_what_was_heard_of_a_text_without_spaces_is_shown_without():
+    pairs = [("好", "好"), ("门", "们")]
+    assert scoring.difference(pairs, "") == "好<del>门</del><ins>们</ins>"
 
 
 def test_from_nothing_there_is_no_base_and_few_speakers_are_told(exam):
@@ -79,7 +103,7 @@ def test_groups_of_a_few_clips_are_not_shown(exam):
 def test_what_is_not_known_is_said():
     assert scoring.percent(None) == "unknown"
     report = {
-        "invented_words_per_minute": 0.0, "loops": 0.0, "wrong_language": None, "timestamp_error": None,
+        "unit": "word", "invented_words_per_minute": 0.0, "loops": 0.0, "wrong_language": None, "timestamp_error": None,
         "trimmed_context_wer": 1.0, "full_context_wer": 2.0, "context_clips": 10, "real_time_factor": 0.5, "threads": 2,
     }  # fmt: skip
     assert "unknown" in scoring.behaviour(report)

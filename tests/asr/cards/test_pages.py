@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from asr import cards as made
 from asr.cards import drawing, page
+from asr.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=window.hacked=2>\"'&"
@@ -38,8 +39,8 @@ DECORATORS
         import time
         cards.page.REFRESH_SECONDS = 0
         live = cards.Live(current.card, cards.train)
-        for point, standing in pickle.loads(Path("standings.pkl").read_bytes()):
-            live(point, standing)
+        for given in pickle.loads(Path("standings.pkl").read_bytes()):
+            live(*given)
             time.sleep(5)
         self.next(self.end)
 
@@ -120,7 +121,7 @@ def run(given, standing, outcome, tmp_path_factory):
     (place / "given.pkl").write_bytes(pickle.dumps(named))
     trial = outcome(2, 8.0).trial
     steps = ((20, ""), (500, ""), (1000, "finished"))
-    (place / "standings.pkl").write_bytes(pickle.dumps([(trial, standing(*of)) for of in steps]))
+    (place / "standings.pkl").write_bytes(pickle.dumps([(trial, standing(*of), Settings()) for of in steps]))
     flows = str(Path(made.__file__).parents[2])
     environment = os.environ | {
         "PYTHONPATH": flows,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
 DEFAULT = ["unicode", "quotes", "dashes"]
-LANGUAGES = st.sampled_from("sv en de fr ja ru fa ko tr hi am cy xx".split())
+LANGUAGES = st.sampled_from("sv en de fr ja ru fa ko tr hi th yo am cy xx".split())
 ANY = st.text(st.characters(exclude_categories=()), max_size=40)  # surrogates and NULs as well
 PIECES = """\
 0 1 2 5 12 05 007 000 1999 2024 1 000 3,5 14.30 14:05 :e :a % ‰ & § - – — ‑ − -- … . , ; : / ' ’ ” « » ( ) [ ] < > _ ²
@@ -323,12 +323,70 @@ def test_a_letter_in_two_unicode_forms_is_the_same_word(rule):
 
 
 @settings(max_examples=400)
-@given(TEXTS)
-@example("Hej (skratt) [musik] <brus> på 10 000 m² – 3,5 %!")
-@example("Kl. 14.30, t.ex. FN:s e-post… ½ ﬁ １２ İ")
-def test_basic_is_whispers_own_on_nfc(given):
+@given(TEXTS, st.sampled_from([("whisper", "sv"), ("whisper", "hi"), *(("basic", of) for of in ("sv", "en", "ru"))]))
+@example("Hej (skratt) [musik] <brus> på 10 000 m² – 3,5 %!", ("basic", "sv"))
+@example("Kl. 14.30, t.ex. FN:s e-post… ½ ﬁ １２ İ", ("basic", "sv"))
+def test_whispers_published_rule_is_its_own_on_nfc_and_basic_is_the_same_in_languages_without_marks(given, of):
     given = unicodedata.normalize("NFC", given)
-    assert text.scored(given, "basic", "sv") == " ".join(BasicTextNormalizer()(given).split())
+    assert text.scored(given, *of) == " ".join(BasicTextNormalizer()(given).split())
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "other"),
+    [
+        ("hi", "कितनी", "कितने"),
+        ("bn", "কাল", "কুল"),
+        ("ta", "கிளி", "கிளை"),
+        ("ml", "കിളി", "കുളി"),
+        ("th", "ปา", "ป่า"),
+        ("lo", "ປາ", "ປ່າ"),
+        ("my", "ကို", "ကူ"),
+        ("km", "ទិន", "ទុន"),
+        ("yo", "ọ̀wọ̀", "ọwọ́"),
+    ],
+)
+def test_a_word_that_differs_in_its_vowels_or_tone_is_another_one_and_still_one(language, one, other):
+    assert not same(one, other, "basic", language)
+    assert not same(one, other, "lenient", language)
+    assert text.scored(f"«{one}!»", "basic", language) == unicodedata.normalize("NFKC", one)
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "other"),
+    [("ar", "كِتَابٌ", "كتاب"), ("he", "שָׁלוֹם", "שלום"), ("fa", "مُحمّد", "محمد"), ("ur", "اُردُو", "اردو")],
+)
+def test_vowels_that_may_be_left_out_are_no_error(language, one, other):
+    assert same(one, other, "basic", language)
+    assert not same(one, other, "whisper", language)
+
+
+def test_an_emoji_leaves_no_word_behind():
+    assert "\ufe0f" in "❤️"
+    assert same("नमस्ते ❤️", "नमस्ते", "basic", "hi")
+
+
+def test_every_language_whose_script_has_vowel_signs_keeps_them():
+    named = (unicodedata.name(chr(point), "") for point in range(0x0900, 0x2000))
+    scripts = {name.split()[0] for name in named if "VOWEL SIGN" in name} & set(text.SCRIPTS)
+    assert len(scripts) > 10
+    assert set(" ".join(text.SCRIPTS[script] for script in scripts).split()) <= text.MARKED
+
+
+@pytest.mark.parametrize(
+    ("language", "given", "units"),
+    [
+        ("zh", "你好，世界 GPU 5！", "你 好 世 界 g p u 5"),
+        ("ja", "が カ\u3099、ｶﾞ", "が ガ ガ"),
+        ("th", "ที่นี่ ครับ", "ที่ นี่ ค รั บ"),
+        ("km", "ខ្មែរ\u200bល្អ", "ខ្ មែ រ ល្ អ"),
+        ("ko", "안녕 하세요", "안녕 하세요"),
+        ("vi", "Việt Nam", "việt nam"),
+        ("th", "\u0e48 ก", "\u0e01"),
+    ],
+)
+def test_without_spaces_between_words_each_character_counts_with_its_marks(language, given, units):
+    assert text.units(given, "basic", language) == units.split()
+    assert (text.unit(language) == "character") == (language not in ("ko", "vi"))
 
 
 @settings(max_examples=400)
@@ -395,6 +453,7 @@ def test_every_language_of_whisper_is_known_by_its_script():
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     assert set(" ".join(text.SCRIPTS.values()).split()) <= set(LANGUAGES)
+    assert set(LANGUAGES) >= text.MARKED | text.POINTED | text.SPACELESS
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,18 @@ def test_the_hub_reads_every_score_from_the_card(tmp_path):
     }
 
 
+def test_the_card_of_a_language_without_spaces_tells_the_hub_and_the_reader_a_cer():
+    text = card.card({**BASED, "language": "ja", "unit": "character", "test_cer": BASED["test_wer"]})
+    data = front(text)
+    assert [(one.metric_type, one.metric_name, one.metric_value) for one in data.eval_results] == [
+        ("cer", "CER", 8.24), ("cer", "CER as served, 8-bit", 8.4),
+    ]  # fmt: skip
+    assert data.metrics == ["cer"]
+    assert "Of the characters in 216 test clips 8.2" in prose(text, "svenska").replace("\u00a0", " ")
+    assert "Japanese puts no spaces between words" in prose(text, "How often it is wrong")
+    assert not re.findall(r"\bWER\b", text.replace("stands for a WER", ""))
+
+
 def test_the_hub_reads_what_the_model_is():
     data = front(card.card({**RECORD, "license": "cc-by-4.0"}))
     assert (data.language, data.license, data.model_name) == ("sv", "cc-by-4.0", "svenska")
@@ -225,10 +237,19 @@ def test_a_base_stands_beside_the_model_and_chance_is_judged(difference, p, says
 
 
 @pytest.mark.parametrize(
-    ("rule", "says"), [("basic", "basic normaliser"), ("lenient", "no figure compares"), ("verbatim", "`verbatim`")]
+    ("rule", "language", "says"),
+    [
+        ("basic", "sv", "leaves it: lower case, no punctuation."),
+        ("whisper", "hi", "leaves it: lower case, no punctuation."),
+        ("basic", "hi", "combining marks are kept, where that normaliser makes spaces of them, so no figure compares"),
+        ("basic", "ar", "combining marks are dropped"),
+        ("lenient", "sv", "no figure compares"),
+        ("verbatim", "sv", "rule verbatim, so no figure compares"),
+    ],
 )
-def test_the_card_says_what_counts_as_the_same_word(rule, says):
-    assert says in card.card({**RECORD, "scoring": rule})
+def test_the_card_says_what_counts_as_the_same_word(rule, language, says):
+    text = card.card({**RECORD, "scoring": rule, "language": language})
+    assert says in prose(text, "How often it is wrong")
 
 
 def test_a_release_that_was_forced_says_so_before_anything_else():

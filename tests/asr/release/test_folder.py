@@ -242,3 +242,12 @@ def test_faster_whisper_is_asked_only_where_the_vocabulary_is_whole(built, sound
     monkeypatch.setattr(folder, "vocabulary", lambda folder: 51_865)
     monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["helt fel ord här"] * 2)
     assert any("faster-whisper" in fault for fault in folder.faults(built, sounds, heard, "sv"))
+
+
+def test_one_character_that_a_format_hears_differently_is_no_fault_where_no_spaces_part_words(
+    built, sounds, monkeypatch
+):
+    monkeypatch.setattr(folder, "_by_transformers", lambda *_: ["今天天气很号我们出门"] * 2)
+    assert folder.faults(built, sounds, ["今天天气很好我们出门"] * 2, "zh") == []
+    (fault,) = folder.faults(built, sounds, ["没有人在这里说话"] * 2, "zh")
+    assert "of the characters differently" in fault

@@ -34,7 +34,16 @@ def test_words_that_nobody_said_are_counted_by_the_minute():
     ],
 )
 def test_a_loop_is_a_phrase_three_times_in_a_row_that_was_not_said_so(said, heard, loop):
-    assert behaviour.loops(said, heard) == loop
+    assert behaviour.loops(said, heard, "sv") == loop
+
+
+def test_without_spaces_between_words_loops_inventions_and_strange_texts_are_found_too():
+    said = ["今天天气很好，我们一起出去玩吧。", "她买了鸡蛋和牛奶。"]
+    assert behaviour.loops(said[0], "谢谢观看谢谢观看谢谢观看", "zh")
+    assert not behaviour.loops(said[0], said[0], "zh")
+    assert behaviour.invented(["谢谢观看"], 60) == 2  # two characters make a word
+    assert behaviour.strangers(said, said, "zh") == 0
+    assert behaviour.strangers(said, ENGLISH, "zh") == 100
 
 
 SWEDISH = ["Klockan är halv åtta och jag vill gå hem.", "Hon köpte ägg och mjölk på lördag morgon."]

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from asr.scoring import __main__ as command
+from asr.scoring import report
+from asr.scoring.report import Exam
+from asr.settings import Settings
 
 FLOWS = Path(__file__).parents[3] / "flows"
 PROFILE = """
@@ -78,3 +82,15 @@ def test_a_corpus_for_tests_alone_will_do(score, base, tmp_path, tone):
     ran, _ = score(base, "--profile", profile)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("1 test clips, 0 set aside")
+
+
+def test_the_table_of_a_language_without_spaces_has_one_rate_and_calls_it_cer():
+    profile = Settings.model_validate({"corpus": {"language": "zh"}})
+    said = pd.DataFrame(
+        {"reference": ["今天天气很好"], "speaker": None, "source": "one", "seconds": 2.0, "decibels": 30.0}
+    )
+    scores = report.scores(said, {"heard": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
+    told = report.report(scores, profile) | {"invented_words_per_minute": 0.0}
+    table = command.table([("model", Exam(scores, told, report.breakdown(scores), {}))])
+    assert table.split()[:2] == ["model", "CER"]
+    assert "CER in percent" in table and table.count("CER") == 2 and "WER" not in table

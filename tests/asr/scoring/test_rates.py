@@ -42,6 +42,29 @@ def test_swedish_letters_and_figures_do_count(said, heard):
     assert rates.wer(rates.errors([said], [heard])) == 100
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "heard", "wrong"),
+    [
+        ("hi", "मेरी बहन कितनी अच्छी थी।", "मेरा बहन कितने अच्छे था", 80),
+        ("ml", "ഒരു കിളി", "ഒരു കുളി", 50),
+        ("zh", "今天天气很好，我们出门。", "今天天气很号我们出门", 10),
+        ("yue", "今日天氣好好，我哋出街", "今日天氣好好我哋出该", 10),
+        ("ja", "明日は雪が降りますね。", "明日は雨が降りますね", 10),
+        ("th", "สวัสดีครับ", "สวัสดีครุบ", 100 / 7),
+        ("ko", "오늘은 날씨가 좋아요", "오늘은 날씨가 좋네요", 100 / 3),
+    ],
+)
+def test_a_rate_is_what_a_reader_of_the_language_counts(language, said, heard, wrong):
+    assert rates.wer(rates.errors([said], [heard], "basic", language)) == pytest.approx(wrong)
+
+
+def test_without_spaces_between_words_both_rates_are_that_of_the_characters():
+    clips = rates.errors(["我们 出门。", "好"], ["我们出们", ""], "basic", "zh")
+    assert clips == [rates.Errors(4, 1, 0, 0, 4, 1), rates.Errors(1, 0, 1, 0, 1, 1)]
+    assert rates.wer(clips) == rates.cer(clips) == 40
+    assert rates.aligned("出门", "出们", "basic", "zh") == [("出", "出"), ("门", "们")]
+
+
 def test_a_rate_weighs_words_not_clips():
     clips = rates.errors(["ja", "vi ses klockan åtta på fredag kväll hos mig"], ["nej", "vi ses klockan åtta"])
     assert rates.wer(clips) == pytest.approx(60.0)

@@ -81,6 +81,16 @@ def test_the_profile_says_what_counts_as_the_same_word():
     assert [found["served_wer"] for found in rules] == pytest.approx([20, 0, 60])
 
 
+def test_a_report_says_what_its_rates_count():
+    assert told(HEARD, HEARD)["unit"] == "word"
+    profile = Settings.model_validate({"corpus": {"language": "zh"}})
+    said = pd.DataFrame({"reference": ["今天天气很好，我们出门。"], "speaker": None, "source": "one"})
+    heard = ["今天天气很号我们出门"]
+    found = report.report(report.scores(said, {"heard": heard, "served": heard}, profile), profile)
+    assert (found["unit"], found["test_wer"], found["test_cer"], found["served_wer"]) == ("character", 10, 10, 10)
+    assert found["orthographic_wer"] == pytest.approx(100 * 3 / 12)
+
+
 def test_loops_and_strange_languages_are_those_of_the_served_model():
     said = ["Klockan är halv åtta och jag vill gå hem nu.", "Hon köpte ägg och mjölk på lördag morgon."]
     found = told(said, ["The clock is half past seven and I want to go home.", "ägg ägg ägg ägg"], said=said)
