@@ -43,7 +43,7 @@ import soundfile  # noqa: E402
 import torch  # noqa: E402
 from asr import compute  # noqa: E402
 from asr.corpus import joining, shards, sources  # noqa: E402
-from asr.corpus.clips import RATE  # noqa: E402
+from asr.corpus.audio import RATE  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402

@@ -204,7 +204,7 @@ def _behaves(record: Record) -> str:
     return f"""{_table(("as served", ""), lines)}
 
 Invention was tried on three minutes of noise, hum and music, both lengths on the same
-{_count(record["context_clips"], "test clip")}, the speed on many clips at once with
+{_count(record["context_clips"], "validation clip")}, the speed on many clips at once with
 {_count(record["threads"], "CPU thread")}."""
 
 

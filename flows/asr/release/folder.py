@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,36 +45,43 @@ def build(folder: Path, source: str | Path, language: str, half: bool = False) -
     )
 
 
-def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], language: str) -> list[str]:
+def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], language: str, context: int) -> list[str]:
     """What is wrong with the folder's formats, a sentence each: every one is loaded back and hears a few sounds.
 
-    `sounds` are (samples,) float32 at 16 kHz, `heard` what the float model heard in them. CTranslate2 itself is
-    judged on the whole test set, by what it loses as served.
+    `sounds` are (samples,) float32 at 16 kHz, `heard` what the float model heard in them at `context` frames or their
+    own length. faster-whisper hears at 30 s, and so is held against the float model there. CTranslate2 itself is judged
+    on the whole test set, by what it loses as served.
     """
     from asr.scoring import rates
 
+    ways: dict[str, tuple[Callable[[], list[str]], Callable[[], Sequence[str]]]] = {
+        "transformers": (lambda: _by_transformers(folder, sounds, context), lambda: heard)
+    }
+    if vocabulary(folder) >= FULL_VOCABULARY:
+        ways["faster-whisper"] = (
+            lambda: _by_faster_whisper(folder, sounds, language),
+            lambda: _by_transformers(folder, sounds, models.WINDOW_FRAMES),
+        )
     found = []
-    for name, listen in (("transformers", _by_transformers), ("faster-whisper", _by_faster_whisper)):
-        if name == "faster-whisper" and vocabulary(folder) < FULL_VOCABULARY:
-            continue
+    for name, (listen, wanted) in ways.items():
         try:
-            texts = listen(folder, sounds, language)
+            lost = rates.wer(rates.errors(wanted(), listen(), "basic", language))
         except Exception as error:  # whatever a library makes of a broken folder, the release must not go out
             found.append(
                 f"{name} cannot use it: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
             )
             continue
-        if (lost := rates.wer(rates.errors(heard, texts, "basic", language))) > LOST:
+        if lost > LOST:
             found.append(f"{name} hears {lost:.0f} % of the {unit(language)}s differently")
         gc.collect()
     return found
 
 
-def _by_transformers(folder: Path, sounds: Sequence[np.ndarray], language: str) -> list[str]:
+def _by_transformers(folder: Path, sounds: Sequence[np.ndarray], context: int) -> list[str]:
     from asr.training import hearing
 
     model, processor = models.load(folder)
-    return hearing.texts(model.eval(), processor, sounds)
+    return hearing.texts(model.eval(), processor, sounds, context)
 
 
 def _by_faster_whisper(folder: Path, sounds: Sequence[np.ndarray], language: str) -> list[str]:

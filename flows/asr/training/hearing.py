@@ -35,30 +35,31 @@ TAIL_FRAMES = 30  # of silence after the longest clip that a model is to transcr
 
 def transcripts(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int],
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print, context: int = 0, exact: bool = True,
 ) -> list[str]:  # fmt: skip
-    """What the float model hears in the chosen clips, in their order, on a GPU where there is one.
+    """What a model hears in the chosen clips, in their order, on a GPU where there is one.
 
-    `say` is told how far it is.
+    Each batch is heard at its own length, or at `context` frames where that is more. On a CPU, floats take four times
+    as long as 8-bit integers, which do where nothing has to be `exact`. `say` is told how far it is.
     """
     was_training, before, heard = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    listen = _listener(model, processor, exact)
     for batch in story.told(by_length(clips, chosen), len(chosen), say):
-        heard.update(zip(batch, models.transcribe(model, processor, _stacked(clips, batch)), strict=True))
+        heard.update(zip(batch, listen(_stacked(clips, batch, context)), strict=True))
     model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]
 
 
 def texts(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, sounds: Sequence[np.ndarray]
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, sounds: Sequence[np.ndarray], context: int = 0
 ) -> list[str]:
-    """What a float model hears in a few (samples,) float32 sounds, one by one."""
+    """What a float model hears in a few (samples,) float32 sounds, one by one; `context` as for `transcripts`."""
     found = []
     for sound in sounds:
         features = log_mels(processor, sound)
-        found += models.transcribe(
-            model, processor, pad([features], min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES))
-        )
+        frames = max(context, min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES))
+        found += models.transcribe(model, processor, pad([features], frames))
     return found
 
 
@@ -86,8 +87,7 @@ class Validation:
         """What is wrong in each clip, heard at its batch's own length, or at `context` frames where that is more."""
         whisper, was_training = learner.plain(), learner.training
         learner.eval()
-        on_gpu = partial(models.transcribe, whisper, self.processor)
-        listen = Listener(whisper, self.processor) if whisper.device.type == "cpu" else on_gpu
+        listen = _listener(whisper, self.processor, exact=False)
         heard = dict[int, str]()
         for batch, features in _batches(self.clips, self.chosen, context):
             heard.update(zip(batch, listen(features), strict=True))
@@ -114,6 +114,13 @@ class Validation:
             total, tokens = total + float(surprise), tokens + counted
         learner.train(was_training)
         return total / tokens
+
+
+def _listener(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, exact: bool
+) -> Callable[[torch.Tensor], list[str]]:
+    quick = not exact and model.device.type == "cpu"
+    return Listener(model, processor) if quick else partial(models.transcribe, model, processor)
 
 
 class Listener:

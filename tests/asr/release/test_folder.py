@@ -223,15 +223,15 @@ def sounds(tone):
 
 def test_every_format_is_loaded_back_and_hears_the_same(built, whisper, sounds):
     heard = hearing.texts(*whisper, sounds)
-    assert folder.faults(built, sounds, heard, "sv") == []
-    (fault,) = folder.faults(built, sounds, ["något helt annat"] * 2, "sv")
+    assert folder.faults(built, sounds, heard, "sv", 0) == []
+    (fault,) = folder.faults(built, sounds, ["något helt annat"] * 2, "sv", 0)
     assert fault.startswith("transformers hears")
 
 
 def test_a_format_that_does_not_load_is_told_in_one_line(built, sounds, tmp_path):
     broken = Path(shutil.copytree(built, tmp_path / "broken"))
     (broken / "model.safetensors").write_bytes(b"nothing")
-    (fault,) = folder.faults(broken, sounds, ["a", "b"], "sv")
+    (fault,) = folder.faults(broken, sounds, ["a", "b"], "sv", 0)
     assert fault.startswith("transformers cannot use it: ")
     assert "\n" not in fault
 
@@ -241,13 +241,13 @@ def test_faster_whisper_is_asked_only_where_the_vocabulary_is_whole(built, sound
     heard = hearing.texts(*whisper, sounds)
     monkeypatch.setattr(folder, "vocabulary", lambda folder: 51_865)
     monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["helt fel ord här"] * 2)
-    assert any("faster-whisper" in fault for fault in folder.faults(built, sounds, heard, "sv"))
+    assert any("faster-whisper" in fault for fault in folder.faults(built, sounds, heard, "sv", 0))
 
 
 def test_one_character_that_a_format_hears_differently_is_no_fault_where_no_spaces_part_words(
     built, sounds, monkeypatch
 ):
     monkeypatch.setattr(folder, "_by_transformers", lambda *_: ["今天天气很号我们出门"] * 2)
-    assert folder.faults(built, sounds, ["今天天气很好我们出门"] * 2, "zh") == []
-    (fault,) = folder.faults(built, sounds, ["没有人在这里说话"] * 2, "zh")
+    assert folder.faults(built, sounds, ["今天天气很好我们出门"] * 2, "zh", 0) == []
+    (fault,) = folder.faults(built, sounds, ["没有人在这里说话"] * 2, "zh", 0)
     assert "of the characters differently" in fault
