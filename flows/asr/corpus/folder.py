@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused
-from asr.corpus import cuts, transcripts
+from asr.corpus import cuts, labels, transcripts
 from asr.corpus.files import Away, Here, below, first_line
 from asr.corpus.rows import Row, carve, split_of
 
@@ -82,12 +82,21 @@ def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) 
             row,
             clip=f"{row.clip}#{cut.start:.2f}-{cut.end:.2f}",
             text=cut.text,
-            speaker=row.speaker or cut.speaker,
+            speaker=row.speaker or _own(cut.speaker, row.clip, name),
             start=cut.start,
             end=cut.end,
             segments=cut.segments,
             problem=cut.problem,
         )
+
+
+def _own(speaker: str | None, clip: str, transcript: str) -> str | None:
+    """Whom a recording's transcript names; SPEAKER_00 of its captions is somebody else in every recording.
+
+    Tables and tiers may number the speakers of a whole corpus, so there a number is a name as any other.
+    """
+    numbered = speaker and transcript.lower().endswith(transcripts.CAPTIONS) and labels.NUMBERED.match(speaker)
+    return f"{clip}#{speaker}" if numbered else speaker
 
 
 def metadata(files: Here | Away, folder: str) -> pd.DataFrame:

@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-SUFFIXES = (".srt", ".vtt", ".textgrid", ".tsv", ".csv", ".jsonl")  # in lower case; Praat itself writes .TextGrid
+from asr.corpus import labels
+
+CAPTIONS = (".vtt", ".srt")
+SUFFIXES = (*CAPTIONS, ".textgrid", ".tsv", ".csv", ".jsonl")  # in lower case; Praat itself writes .TextGrid
 
 _TIME = r"(-?)(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)"
 _TIMES = re.compile(rf"{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
@@ -45,11 +48,11 @@ class Segment:
 def parse(name: str, content: bytes) -> list[Segment]:
     """A transcript's segments as they are written, in their order; the name's suffix tells the format.
 
-    Captions (`.srt`, `.vtt`) lose their markup; a voice tag (`<v Anna>`) is the speaker, and several in a caption are
-    "Anna & Bo". Of a `.TextGrid` every interval tier is read, and is the speaker where there are several; blank
-    intervals, Praat's silence, are left out, and so are point tiers, which have no duration. A table (`.tsv`,
-    `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps speaker; semicolons and decimal
-    commas are understood.
+    Captions (`.srt`, `.vtt`) lose their markup; a voice tag (`<v Anna>`) or else a label ("Anna: hej", see `labels`)
+    is the speaker, and several in a caption are "Anna & Bo". Of a `.TextGrid` every interval tier is read, and is the
+    speaker where there are several; blank intervals, Praat's silence, are left out, and so are point tiers, which have
+    no duration. A table (`.tsv`, `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps
+    speaker; semicolons and decimal commas are understood.
 
     Text is UTF-8, or UTF-16 with a byte order mark, else Windows-1252: old Swedish subtitles are Latin-1, which no
     sign tells from other eight-bit codes. Raises ValueError with one line, which says what is wrong and where, for
@@ -65,7 +68,7 @@ def parse(name: str, content: bytes) -> list[Segment]:
     if suffix == ".textgrid":
         found = list(_intervals(text))
     else:
-        found = list(_captions(text, suffix == ".vtt") if suffix in (".srt", ".vtt") else _rows(text, suffix))
+        found = list(_captions(text, suffix == ".vtt") if suffix in CAPTIONS else _rows(text, suffix))
     if not found:
         raise ValueError("it holds not one segment")
     return found
@@ -91,6 +94,13 @@ def _decoded(content: bytes) -> str:
 
 def _captions(text: str, webvtt: bool) -> Iterator[Segment]:
     """A caption is all that stands between its times and the next ones', empty lines or not, but for their name."""
+    found = list(_timed(text, webvtt))
+    told = labels.apart((said, voice) for *_, said, voice in found)
+    return (Segment(start, end, said, who) for (start, end, *_), (who, said) in zip(found, told, strict=True))
+
+
+def _timed(text: str, webvtt: bool) -> Iterator[tuple[float, float, str, str]]:
+    """Each caption's start, end, text without markup, and the speaker that its voice tags name or ""."""
     text = "\n".join(line.strip() for line in text.split("\n"))
     if webvtt:
         text = _UNSAID.sub(lambda unsaid: "\n" * unsaid[0].count("\n"), text)
@@ -115,9 +125,9 @@ def _captions(text: str, webvtt: bool) -> Iterator[Segment]:
             raise ValueError(f"line {at + 1} is no time of a caption: {lines[at]!r:.60}")
         said = "\n".join(lines[at + 1 : after])
         voices = dict.fromkeys(_plain(html.unescape(who)) for who in _VOICE.findall(said))
-        words = _plain(html.unescape(_TAG.sub("", _BREAK.sub(" ", said))))
+        unmarked = html.unescape(_TAG.sub("", _BREAK.sub("\n", said)))
         start, end = _clock(*found.groups("0")[:4]), _clock(*found.groups("0")[4:])
-        yield Segment(start, end, words, " & ".join(filter(None, voices)) or None)
+        yield start, end, "\n".join(map(_plain, unmarked.splitlines())), " & ".join(filter(None, voices))
 
 
 def _plain(text: str) -> str:

@@ -335,6 +335,16 @@ def test_what_a_transcript_alone_knows_of_speakers_is_kept_and_a_recording_stays
     assert len({row.split for row in rows}) == 1
 
 
+def test_a_number_that_a_machine_gave_is_no_speaker_of_two_recordings(recording, tmp_path, tone):
+    soundfile.write(tmp_path / "two.flac", tone(2), 16_000)
+    labelled = SRT.replace("Hej!", "[SPEAKER_00]: Hej!")
+    other = SRT.replace("Hej!", "Speaker 1: Hej!").replace("Klockan", "Speaker 1: Klockan")
+    rows = recording(möte__srt=labelled, two__srt=other)
+    assert [(row.text, row.speaker) for row in rows] == [
+        ("Hej!", "möte.flac#SPEAKER_00"), ("Klockan är åtta.", None), ("Hej! Klockan är åtta.", "two.flac#Speaker 1"),
+    ]  # fmt: skip
+
+
 def test_a_name_of_letters_that_are_no_unicode_is_missed_and_not_lost(recording, tmp_path):
     for suffix in (".flac", ".srt"):
         (tmp_path / os.fsdecode(b"\xe5" + suffix.encode())).write_text(SRT)

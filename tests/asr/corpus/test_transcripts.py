@@ -164,6 +164,74 @@ def test_a_voice_tag_is_the_speaker():
     assert [one.speaker for one in parse("a.vtt", content.encode())] == ["Åsa Öst", "Åsa & Co", "Åsa & Bo", None]
 
 
+def spoken(*captions):
+    """Who says what, by the captions of a file; \\n parts their lines."""
+    told = "\n\n".join(f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{one}" for at, one in enumerate(captions))
+    return [(one.speaker, one.text) for one in parse("a.vtt", f"WEBVTT\n\n{told}".encode())]
+
+
+LABELLED = {
+    "Zoom": (
+        ["Anna Berg: Hej alla.", "Anna Berg: Är alla här?", "Bo Ek: Ja."],
+        [("Anna Berg", "Hej alla."), ("Anna Berg", "Är alla här?"), ("Bo Ek", "Ja.")],
+    ),
+    "names of whatever kind": (
+        ["anna i köket: Hej.", "Iris von Ek (S): Hej.", "anna i köket: Kl 12:30.", "Iris von Ek (S): Ja: nej."],
+        [("anna i köket", "Hej."), ("Iris von Ek (S)", "Hej."), ("anna i köket", "Kl 12:30."),
+         ("Iris von Ek (S)", "Ja: nej.")],
+    ),
+    "whisperX": (
+        ["[SPEAKER_00]: Hej.", "Vem sa det?", "[SPEAKER_01]: <i>Jag.</i>"],
+        [("SPEAKER_00", "Hej."), (None, "Vem sa det?"), ("SPEAKER_01", "Jag.")],
+    ),
+    "a broadcaster": (
+        ["<i>ANNA: Hej.</i>", "Hur är det?", "[skratt]", "BO:\nBra.", "Och du?", "- ANNA: Jo.\n- BO: Bra.",
+         "- Ja.\n- Nej."],
+        [("ANNA", "Hej."), ("ANNA", "Hur är det?"), ("ANNA", "[skratt]"), ("BO", "Bra."), ("BO", "Och du?"),
+         ("ANNA & BO", "Jo. Bra."), (None, "- Ja. - Nej.")],
+    ),
+    "live captions": (
+        ["&gt;&gt; ANNA: Hej. &gt;&gt; Hej.", ">> BO: Jaha.", "Ja.", ">> Vem där?", ">> ANNA: Jag."],
+        [("ANNA", "Hej. Hej."), ("BO", "Jaha."), ("BO", "Ja."), (None, "Vem där?"), ("ANNA", "Jag.")],
+    ),
+    "other colons": (["安娜：你好", "安娜：再见", "Bo : hej"], [("安娜", "你好"), ("安娜", "再见"), ("Bo", "hej")]),
+    "a voice tag beside a label": (
+        ["Anna: Hej.", "<v Bo>Anna: Hej.", "Jaha."], [("Anna", "Hej."), ("Bo", "Hej."), (None, "Jaha.")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("captions", "told"), LABELLED.values(), ids=LABELLED)
+def test_a_label_is_the_speaker_and_not_said(captions, told):
+    assert spoken(*captions) == told
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        ["Klockan är: tre.", "Observera: det regnar.", "Kl 12:30 vid 12: lunch.", "Se https://ek.se, EU:s 3:e sida."],
+        ["[skratt] Hej.", "[skratt] Hej.", "(viskar) Hej.", "(viskar) Hej."],
+        ["Är x >y och y> z?", "OBS: det regnar.", "S:t Erik", "S:t Erik"],
+        ["Hej."] * 50 + ["Observera: det regnar.", "Observera: det snöar."],
+    ],
+)  # fmt: skip
+def test_no_word_is_lost_for_looking_like_a_label(captions):
+    assert spoken(*captions) == [(None, one) for one in captions]
+
+
+def test_where_every_caption_has_a_label_one_without_is_of_nobody_known():
+    told = spoken("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
+    assert [who for who, _ in told] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
+
+
+def test_a_few_labels_are_not_said_but_no_speaker_goes_on_for_an_hour():
+    captions = ["Hej."] * 60
+    captions[7], captions[40] = "MANNEN: Hej.", "MANNEN: Hej."
+    assert [who for who, said in spoken(*captions) if said == "Hej."] == [
+        "MANNEN" if at in (7, 40) else None for at in range(60)
+    ]
+
+
 def test_a_tier_is_the_speaker_where_there_are_several():
     points = '"TextTier"\n"klockan"\n0\n65\n1\n7.5\n"pling"\n'
     two = parse("a.TextGrid", (HEAD + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode())
