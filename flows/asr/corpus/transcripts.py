@@ -32,6 +32,8 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\ufeff"))  # which way to
 _TAG = re.compile(r"</?(?:b|c|font|i|lang|rt|ruby|s|u|v)(?:[.\s][^<>]*)?>|<\d+:[\d:.]+>|\{\\[^{}]*\}", re.IGNORECASE)
 # Praat reads what stands free, be the TextGrid long or short: numbers and quoted texts; ! begins a comment.
 _NUMBER = r"(?P<number>-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)"
+# The Montreal Forced Aligner's tiers: the words as they were given, as it looked them up, and their speech sounds.
+_ALIGNED = re.compile(r"(?:(.+?)\s*-\s*)?(utterances|words|phones)")
 _FREE = re.compile(rf'(?<!\S)(?:"(?P<text>[^"]*(?:""[^"]*)*)"(?!\S)|{_NUMBER}|!.*|\S*")')
 
 
@@ -50,8 +52,9 @@ def parse(name: str, content: bytes) -> list[Segment]:
 
     Captions (`.srt`, `.vtt`) lose their markup; a voice tag (`<v Anna>`) or else a label ("Anna: hej", see `labels`)
     is the speaker, and several in a caption are "Anna & Bo". Of a `.TextGrid` every interval tier is read, and is the
-    speaker where there are several; blank intervals, Praat's silence, are left out, and so are point tiers, which have
-    no duration. A table (`.tsv`, `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps
+    speaker where there are several; but of what a forced aligner makes of the same speech ("Anna - words", "Anna -
+    phones") only the words. Blank intervals, Praat's silence, are left out, and so are point tiers, which have no
+    duration. A table (`.tsv`, `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps
     speaker; semicolons and decimal commas are understood.
 
     Text is UTF-8, or UTF-16 with a byte order mark, else Windows-1252: old Swedish subtitles are Latin-1, which no
@@ -144,21 +147,34 @@ def _intervals(text: str) -> Iterator[Segment]:
     if not _next(free, "text").startswith("ooTextFile") or _next(free, "text") != "TextGrid":
         raise ValueError("it is no TextGrid in Praat's full or short text format")
     _span(free)
-    found, speakers = [], 0
+    tiers = list[tuple[str, list[Segment]]]()
     for _ in range(_count(free)):
         kind, name = _next(free, "text"), _plain(_next(free, "text"))
         if kind not in ("IntervalTier", "TextTier"):
             raise ValueError(f"the tier {name!r:.40} is neither an IntervalTier nor a TextTier, but {kind!r:.40}")
         _span(free)
-        speakers += kind == "IntervalTier"
+        intervals = list[Segment]()
         for _ in range(_count(free)):
             if kind == "TextTier":
                 _next(free, "number"), _next(free, "text")
             else:
-                found.append(Segment(*_span(free), _plain(_next(free, "text").replace('""', '"')), name or None))
+                intervals.append(Segment(*_span(free), _plain(_next(free, "text").replace('""', '"'))))
+        if kind == "IntervalTier":
+            tiers.append((name, intervals))
     if next(free, None):
         raise ValueError("the TextGrid holds more than it promises")
-    return (one if speakers > 1 else replace(one, speaker=None) for one in found if one.text)
+    return (replace(one, speaker=who or None) for who, said in _spoken(tiers) for one in said if one.text)
+
+
+def _spoken(tiers: list[tuple[str, list[Segment]]]) -> list[tuple[str | None, list[Segment]]]:
+    """The tiers of words, each with its speaker: of those that a forced aligner makes of the same speech, one."""
+    aligned = {name: found.groups("") for name, _ in tiers if (found := _ALIGNED.fullmatch(name))}
+    given = {who for who, level in aligned.values() if level == "utterances"}
+    worse = {name for name, (who, level) in aligned.items() if level == "phones" or (level == "words" and who in given)}
+    kept = [(name, said) for name, said in tiers if name not in worse]
+    if tiers and not kept:
+        raise ValueError(f"the tier {tiers[0][0]!r:.40} holds speech sounds, and there is none of words")
+    return [(aligned[name][0] if name in aligned else name if len(kept) > 1 else None, said) for name, said in kept]
 
 
 def _count(free: Iterator[re.Match[str]]) -> int:

@@ -240,6 +240,23 @@ def test_a_tier_is_the_speaker_where_there_are_several():
     assert one == SAID
 
 
+@pytest.mark.parametrize(
+    ("tiers", "who"),
+    [
+        (["words", "phones"], [None]),
+        (["Åsa - words", "Åsa - phones"], ["Åsa"]),
+        (["Åsa - words", "Bo - words", "Åsa - phones", "Bo - phones"], ["Åsa", "Bo"]),
+        (["words", "phones", "utterances"], [None]),
+        (["phones", "Åsa"], [None]),
+    ],
+)
+def test_of_what_a_forced_aligner_makes_of_the_same_speech_only_the_words_are_read(tiers, who):
+    sounds = TIER.replace("Åsa köper ägg på lördag.", "oː").replace("I Örebro är det sju grader.", "iː")
+    best = ["utterances"] if "utterances" in tiers else [name for name in tiers if "phones" not in name]
+    content = HEAD + f"{len(tiers)}\n" + "".join((TIER if name in best else sounds).format(name) for name in tiers)
+    assert parse("a.TextGrid", content.encode()) == [replace(one, speaker=name) for name in who for one in SAID]
+
+
 def test_a_text_grid_is_read_as_praat_reads_it():
     """What does not stand free is a comment, and a quotation mark within a text is doubled."""
     said = '"Hon sa ""hej"", intervals [2] ! = 7 <exists> item [1]:"'
@@ -286,6 +303,7 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.TextGrid", SHORT + "1\n", "more than it promises"),
         ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
         ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
+        ("a.TextGrid", HEAD + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds speech sounds"),
         ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
         ("a.tsv", TSV + "70\t71\n", "line 4: 2 values for 3 columns"),
         ("a.csv", CSV + "1:10,71,Hej\n", "line 4: '1:10' is no time"),
