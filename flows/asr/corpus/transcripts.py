@@ -15,11 +15,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from statistics import median_low
 
 from asr.corpus import labels
+from asr.corpus.text import words
 
 CAPTIONS = (".vtt", ".srt")
 SUFFIXES = (*CAPTIONS, ".textgrid", ".tsv", ".csv", ".jsonl")  # in lower case; Praat itself writes .TextGrid
+
+SLOWEST, FASTEST = 30.0, 125.0  # a word of a table whose times are whole: seconds at most, milliseconds at least
 
 _TIME = r"(-?)(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)"
 _TIMES = re.compile(rf"{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
@@ -55,7 +59,7 @@ def parse(name: str, content: bytes) -> list[Segment]:
     speaker where there are several; but of what a forced aligner makes of the same speech ("Anna - words", "Anna -
     phones") only the words. Blank intervals, Praat's silence, are left out, and so are point tiers, which have no
     duration. A table (`.tsv`, `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps
-    speaker; semicolons and decimal commas are understood.
+    speaker; semicolons and decimal commas are understood, and Whisper's own tables in milliseconds.
 
     Text is UTF-8, or UTF-16 with a byte order mark, else Windows-1252: old Swedish subtitles are Latin-1, which no
     sign tells from other eight-bit codes. Raises ValueError with one line, which says what is wrong and where, for
@@ -198,25 +202,49 @@ def _next(free: Iterator[re.Match[str]], kind: str) -> str:
     return found[kind]
 
 
-def _rows(text: str, suffix: str) -> Iterator[Segment]:
+def _rows(text: str, suffix: str) -> list[Segment]:
     columns: list[str] = []
     mark = ","
+    found, whole = dict[int, Segment](), True
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             if suffix == ".jsonl":
-                yield _row(json.loads(line))
+                row = json.loads(line)
             elif columns:
                 values = next(csv.reader([line], delimiter=mark))
                 if len(values) != len(columns):
                     raise ValueError(f"{len(values)} values for {len(columns)} columns")
-                yield _row(dict(zip(columns, values, strict=True)))
+                row = dict(zip(columns, values, strict=True))
             else:
                 mark = next((mark for mark in "\t;," if mark in line), mark)
                 columns = [column.strip().lower() for column in next(csv.reader([line], delimiter=mark))]
+                continue
+            found[number] = _row(row)
+            whole &= all(re.fullmatch(r"\s*-?\d+\s*", str(row[column])) for column in ("start", "end"))
         except (ValueError, RecursionError, csv.Error) as error:
             raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from None
+    return _in_seconds(found) if whole else list(found.values())
+
+
+def _in_seconds(rows: dict[int, Segment]) -> list[Segment]:
+    """Rows, by their lines, whose times are whole numbers: Whisper's and whisper.cpp's tables count milliseconds.
+
+    How long a word takes in most rows tells. It is no more than 30 seconds, for all that Whisper hears at once is no
+    longer, and no less than 125 milliseconds: nobody says more than 8 words a second. What fits neither is refused
+    with ValueError.
+    """
+    spoken = {at: one for at, one in rows.items() if one.start < one.end and words(one.text)}
+    taken = median_low([(one.end - one.start) / words(one.text) for one in spoken.values()] or [0.0])
+    if taken <= SLOWEST:
+        return list(rows.values())
+    if taken < FASTEST:
+        at, one = next(iter(spoken.items()))
+        raise ValueError(
+            f"line {at}: {one.start:.0f} to {one.end:.0f} may be seconds or milliseconds; 1.0 is always a second"
+        )
+    return [replace(one, start=one.start / 1000, end=one.end / 1000) for one in rows.values()]
 
 
 def _row(row: object) -> Segment:

@@ -273,6 +273,31 @@ def test_a_table_may_have_speakers_and_other_columns_and_swedish_commas():
     assert parse("a.jsonl", content.encode()) == [Segment(1.0, 2.0, "", "17"), Segment(3.0, 4.0, "a b")]
 
 
+MILLISECONDS = "start\tend\ttext\n0\t3440\tÅsa köper ägg på lördag.\n3440\t33440\t♪\n60000\t62500\tHej.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("whisper.tsv", MILLISECONDS),
+        ("cpp.csv", 'start,end,text\n0,3440," Åsa köper ägg på lördag."\n3440,33440," ♪"\n60000,62500," Hej."\n'),
+    ],
+)  # fmt: skip
+def test_tables_that_count_milliseconds_are_known_by_how_long_a_word_would_take(name, content):
+    assert parse(name, content.encode()) == [
+        Segment(0.0, 3.44, "Åsa köper ägg på lördag."),
+        Segment(3.44, 33.44, "♪"),
+        Segment(60.0, 62.5, "Hej."),
+    ]
+
+
+@pytest.mark.parametrize("end", [1, 3, 60])
+def test_whole_seconds_stay_seconds_whatever_one_row_says(end):
+    content = f"start\tend\ttext\n0\t{end}\tÅsa köper ägg.\n{end}\t90\tHej på dig.\n90\t9999999\tHej då.\n"
+    assert [one.end for one in parse("a.tsv", content.encode())] == [end, 90, 9999999]
+    assert parse("a.tsv", content.replace("\t90\t", "\t90.0\t").encode())[1].end == 90
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [
@@ -304,6 +329,7 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
         ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
         ("a.TextGrid", HEAD + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds speech sounds"),
+        ("a.tsv", "start\tend\ttext\n0\t9\t\n9\t69\tHej\n", "line 3: 9 to 69 may be seconds or milliseconds"),
         ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
         ("a.tsv", TSV + "70\t71\n", "line 4: 2 values for 3 columns"),
         ("a.csv", CSV + "1:10,71,Hej\n", "line 4: '1:10' is no time"),
