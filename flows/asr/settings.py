@@ -41,7 +41,7 @@ MISTAKEN = {  # countries and names for languages
     "swe": "sv", "swedish": "sv", "english": "en", "german": "de", "danish": "da", "norwegian": "no", "finnish": "fi",
 }  # fmt: skip
 
-Writing = Literal["unicode", "quotes", "dashes", "abbreviations", "numbers", "lower", "unpunctuated"]
+Writing = Literal["unicode", "quotes", "dashes", "asides", "abbreviations", "numbers", "lower", "unpunctuated"]
 
 
 def _language(code: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import NAMED, ORDER, amount, bars, chip, columns, draw, top
 from asr.cards.page import audio, facts, panel, safe, shown, stack, tiles
+from asr.corpus import text
 from asr.corpus.rows import SPLITS
 
 if TYPE_CHECKING:
@@ -70,7 +71,16 @@ def speech(clips: pd.DataFrame) -> list[str]:
         speakers(clips),
         panel("Length of a clip", draw(columns(lengths, "seconds"))),
         panel("Words a second", draw(columns(paces, "words a second"))),
+        *asides(clips),
     ]
+
+
+def asides(clips: pd.DataFrame) -> list[str]:
+    """A panel on what the texts note and nobody says, where they do."""
+    count = int(clips["text"].map(text.has_aside).sum())
+    told = f"{count:,} of {len(clips):,} clips have an aside in their text, as [skratt], (viskar) or ♪ la la ♪."
+    hint = 'A model learns to write them; "asides" in [text] writing leaves them out.'
+    return [panel("Asides", f"<p>{told} {hint}</p>")] if count else []
 
 
 def speakers(clips: pd.DataFrame) -> str:

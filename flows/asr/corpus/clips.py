@@ -72,10 +72,13 @@ def _written(row: Row, settings: Settings) -> Row:
     def written(words: str) -> str:
         return text.written(words, settings.text.writing, settings.corpus.language)
 
+    segments = tuple(replace(one, text=written(one.text)) for one in row.segments)
+    # Together they are the clip's text, with times or without; a song that goes on over two of them stays in both.
+    together = " ".join(one.text for one in segments if one.text)
     return replace(
         row,
-        text=written(row.text),
-        segments=tuple(replace(one, text=written(one.text)) for one in row.segments),
+        text=together if segments else written(row.text),
+        segments=tuple(one for one in segments if one.text),
     )
 
 

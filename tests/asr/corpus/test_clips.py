@@ -246,6 +246,11 @@ def test_a_text_without_a_letter_or_figure_is_set_aside(tone, words):
     assert reason(wav(tone()), words) == "empty text"
 
 
+@pytest.mark.parametrize("words", ["[skratt]", "(viskar)", "♪ la la ♪", "- *suckar* ...", "（笑）"])
+def test_a_text_of_asides_alone_is_empty_where_they_are_not_written(tone, words):
+    assert reason(wav(tone()), words, {"writing": ["unicode", "asides"]}) == "empty text"
+
+
 @pytest.mark.parametrize("words", ["å", "7", "ö!", "É"])
 def test_one_letter_or_figure_is_a_text(tone, words):
     assert reason(wav(tone()), words) is None
@@ -533,3 +538,15 @@ def test_flac_that_is_as_wanted_is_not_encoded_again(tone):
     samples = clips.pcm(tone(0.5))
     kept = clips.as_it_is(Row("a", "train", "hej", None, clips.encode(samples)), len(samples))
     assert (soundfile.read(io.BytesIO(kept), dtype="int16")[0] == samples).all()
+
+
+def test_a_clip_says_the_same_with_the_times_of_its_words_as_without(tone):
+    said = ("Hej [skratt]", "♪ la la", "la ♪", "-Ja, (viskar", "ja) då.")
+    segments = tuple(Segment(at / 5, at / 5 + 0.2, text) for at, text in enumerate(said))
+    row = Row("a", "train", " ".join(said), None, wav(tone()), end=1.0, segments=segments)
+    settings = Settings.model_validate({"text": {"writing": ["dashes", "asides"]}})
+    [one] = clips.judged([row], settings)
+    assert [part.text for part in one.segments] == ["Hej", "la la", "la", "– Ja, (viskar", "ja) då."]
+    assert one.text == " ".join(part.text for part in one.segments)
+    [one] = clips.judged([replace(row, segments=(*segments, Segment(0.8, 1.0, "[skratt]")))], settings)
+    assert len(one.segments) == len(said)
