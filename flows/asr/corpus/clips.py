@@ -48,6 +48,7 @@ class Clip:
 class Rejected:
     clip: str
     reason: str
+    split: str
 
 
 def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]:
@@ -63,7 +64,7 @@ def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]
     every, hopeful = itertools.tee(looked_at())
     sounds = heard((row for row, reason in hopeful if reason is None), settings.corpus.max_seconds)
     for row, reason in every:
-        yield Rejected(row.clip, reason) if reason else _clip(row, next(sounds), settings.corpus)
+        yield Rejected(row.clip, reason, row.split) if reason else _clip(row, next(sounds), settings.corpus)
 
 
 def _written(row: Row, settings: Settings) -> Row:
@@ -97,9 +98,9 @@ def unfit(row: Row, settings: Settings, left_out: set[str]) -> str | None:
 
 def _clip(row: Row, sound: np.ndarray | str, corpus: Corpus) -> Clip | Rejected:
     if isinstance(sound, str):
-        return Rejected(row.clip, sound)
+        return Rejected(row.clip, sound, row.split)
     if reason := unsound(sound, row.text, corpus):
-        return Rejected(row.clip, reason)
+        return Rejected(row.clip, reason, row.split)
     samples = pcm(sound)
     return Clip(
         clip=row.clip,

@@ -122,6 +122,16 @@ def test_of_the_clips_set_aside_every_reason_shows_before_any_shows_twice():
     assert text.count("<li>") == made.LISTED
 
 
+def test_a_reason_with_particulars_is_one_bar_and_its_particulars_are_listed():
+    lines = [f"unreadable transcript: line {at} is no time of a caption" for at in range(40)]
+    aside = pd.DataFrame({"clip": [f"clip {at}" for at in range(41)], "reason": [*lines, "silent"]})
+    chart, some = made.set_aside(aside)
+    assert "40" in chart
+    assert "line" not in chart.replace("polyline", "")
+    assert "line 3 is no time" in some
+    assert "silent" in some
+
+
 def test_a_card_that_cannot_be_drawn_does_not_end_the_step(capsys):
     part = cards.collect(pd.DataFrame(), pd.DataFrame(), {}, 0, [])
     assert "could not be drawn" in part.content

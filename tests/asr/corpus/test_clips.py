@@ -325,7 +325,7 @@ def test_what_is_not_there_is_set_aside(tmp_path):
 
 def test_a_clip_that_comes_with_a_problem_keeps_it(tone):
     row = Row("a", "train", "hej", None, wav(tone()), problem="outside the folder")
-    assert list(clips.judged([row], Settings())) == [Rejected("a", "outside the folder")]
+    assert list(clips.judged([row], Settings())) == [Rejected("a", "outside the folder", "train")]
 
 
 PLAYLISTS = {
@@ -419,7 +419,7 @@ def test_times_beyond_the_recording_are_told_but_for_half_a_second(steps):
 
 
 def test_a_cut_longer_than_a_clip_may_be_is_too_long(steps):
-    assert cut(wav(steps), (0.0, 6.0), (7.0, 9.0), max_seconds=5)[0] == Rejected("a#0.0-6.0", "too long")
+    assert cut(wav(steps), (0.0, 6.0), (7.0, 9.0), max_seconds=5)[0] == Rejected("a#0.0-6.0", "too long", "train")
 
 
 def test_a_recording_is_decoded_once_for_all_its_cuts(steps, monkeypatch):
@@ -437,7 +437,7 @@ def test_where_a_recording_breaks_off_what_comes_before_is_kept(tmp_path, steps,
 
 def test_clips_of_one_file_that_is_broken_are_all_told():
     told = cut(b"RIFF", (0.0, 1.0), (2.0, 3.0))
-    assert told == [Rejected("a#0.0-1.0", "unreadable audio"), Rejected("a#2.0-3.0", "unreadable audio")]
+    assert told == [Rejected(clip, "unreadable audio", "train") for clip in ("a#0.0-1.0", "a#2.0-3.0")]
 
 
 def test_what_is_unfit_lets_go_of_its_audio_at_once(tone):
