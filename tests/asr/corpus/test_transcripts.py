@@ -224,6 +224,20 @@ def test_where_every_caption_has_a_label_one_without_is_of_nobody_known():
     assert [who for who, _ in told] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
 
 
+def test_one_label_marks_no_change_of_speaker():
+    assert [who for who, _ in spoken("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == ["Anna", None, None, "Anna"]
+
+
+def test_a_speaker_does_not_go_on_after_a_voice_tag():
+    told = spoken("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
+    assert [who for who, _ in told] == ["ANNA", "ANNA", "Åsa", None, "BO", "BO", "ANNA"]
+
+
+def test_beside_labels_a_full_name_is_one_at_once_and_a_word_is_not():
+    told = spoken("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
+    assert told[-2:] == [("Anna", "Observera: det regnar."), ("Lisa Ek", "Hej.")]
+
+
 def test_a_few_labels_are_not_said_but_no_speaker_goes_on_for_an_hour():
     captions = ["Hej."] * 60
     captions[7], captions[40] = "MANNEN: Hej.", "MANNEN: Hej."
