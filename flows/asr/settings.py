@@ -39,9 +39,10 @@ LANGUAGES = frozenset(
 MISTAKEN = {  # countries and names for languages
     "se": "sv", "dk": "da", "nb": "no", "cn": "zh", "jp": "ja", "kr": "ko", "gr": "el", "cz": "cs", "ua": "uk",
     "swe": "sv", "swedish": "sv", "english": "en", "german": "de", "danish": "da", "norwegian": "no", "finnish": "fi",
+    "iw": "he",
 }  # fmt: skip
 
-Writing = Literal["unicode", "quotes", "dashes", "abbreviations", "numbers", "lower", "unpunctuated"]
+Writing = Literal["unicode", "quotes", "dashes", "asides", "abbreviations", "numbers", "lower", "unpunctuated"]
 
 
 def _language(code: str) -> str:

@@ -74,7 +74,7 @@ def test_speakers_who_cross_splits_are_refused_in_one_line_that_says_how_to_allo
         (tmp_path / "mine" / split / "metadata.csv").write_text("file_name,text,speaker_id\na.ogg,Hej,Anna\n")
     said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
     [line] = [line for line in said.splitlines() if "speakers_may_cross" in line]
-    assert "[corpus] no clip of train is fit to use; set aside: 2 speaker in another split" in line
+    assert "[corpus] no clip of train is fit to use; set aside: 1 speaker in another split" in line
 
 
 def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
@@ -84,7 +84,7 @@ def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
         (corpus / split / "clip.wav").write_text("this is no audio")
         (corpus / split / "metadata.csv").write_text("file_name,text\nclip.wav,Hej\n")
     said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
-    assert "[corpus] no clip of train is fit to use; set aside: 3 unreadable audio" in said
+    assert "[corpus] no clip of train is fit to use; set aside: 1 unreadable audio" in said
 
 
 def test_help_and_show_work_from_any_folder(flow, tmp_path):

@@ -1,7 +1,7 @@
 """What a run learns from: the cards of `collect` and `preprocess`.
 
 `clips` has a row a clip that was kept (clip, split, source, speaker or None, seconds, words, text) and `rejected` one a
-clip that was set aside (clip, reason).
+clip that was set aside (clip, reason, split).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import NAMED, ORDER, amount, bars, chip, columns, draw, top
 from asr.cards.page import audio, facts, panel, safe, shown, stack, tiles
-from asr.corpus.rows import SPLITS
+from asr.corpus import text
+from asr.corpus.rows import SPLITS, kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,16 @@ def speech(clips: pd.DataFrame) -> list[str]:
         speakers(clips),
         panel("Length of a clip", draw(columns(lengths, "seconds"))),
         panel("Words a second", draw(columns(paces, "words a second"))),
+        *asides(clips),
     ]
+
+
+def asides(clips: pd.DataFrame) -> list[str]:
+    """A panel on what the texts note and nobody says, where they do."""
+    count = int(clips["text"].map(text.has_aside).sum())
+    told = f"{count:,} of {len(clips):,} clips have an aside in their text, as [skratt], (viskar) or ♪ la la ♪."
+    hint = 'A model learns to write them; "asides" in [text] writing leaves them out.'
+    return [panel("Asides", f"<p>{told} {hint}</p>")] if count else []
 
 
 def speakers(clips: pd.DataFrame) -> str:
@@ -93,8 +103,9 @@ def set_aside(rejected: pd.DataFrame) -> list[str]:
     """The panels on the clips that were not kept."""
     if rejected.empty:
         return [panel("Set aside", "<p>Nothing was set aside.</p>")]
-    reasons = rejected.groupby("reason").size().rename_axis("name").reset_index(name="value").assign(split="")
-    turn = rejected.groupby("reason").cumcount()  # one of every reason before a second of any
+    kinds = rejected["reason"].map(kind)
+    reasons = rejected.groupby(kinds).size().rename_axis("name").reset_index(name="value").assign(split="")
+    turn = rejected.groupby(kinds).cumcount()  # one of every reason before a second of any
     some = rejected.assign(turn=turn).sort_values("turn", kind="stable").head(LISTED)
     lines = [f"<li>{safe(row.clip)}<span>{safe(row.reason)}</span>" for row in some.itertuples()]
     return [

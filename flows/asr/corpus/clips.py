@@ -49,6 +49,7 @@ class Clip:
 class Rejected:
     clip: str
     reason: str
+    split: str
 
 
 def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]:
@@ -64,7 +65,7 @@ def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]
     every, hopeful = itertools.tee(looked_at())
     sounds = heard((row for row, reason in hopeful if reason is None), settings.corpus.max_seconds)
     for row, reason in every:
-        yield Rejected(row.clip, reason) if reason else _clip(row, next(sounds), settings.corpus)
+        yield Rejected(row.clip, reason, row.split) if reason else _clip(row, next(sounds), settings.corpus)
 
 
 def _written(row: Row, settings: Settings) -> Row:
@@ -73,10 +74,13 @@ def _written(row: Row, settings: Settings) -> Row:
     def written(words: str) -> str:
         return text.written(words, settings.text.writing, settings.corpus.language)
 
+    segments = tuple(replace(one, text=written(one.text)) for one in row.segments)
+    # Together they are the clip's text, with times or without; a song that goes on over two of them stays in both.
+    together = " ".join(one.text for one in segments if one.text)
     return replace(
         row,
-        text=written(row.text),
-        segments=tuple(replace(one, text=written(one.text)) for one in row.segments),
+        text=together if segments else written(row.text),
+        segments=tuple(one for one in segments if one.text),
     )
 
 
@@ -95,9 +99,9 @@ def unfit(row: Row, settings: Settings, left_out: set[str]) -> str | None:
 
 def _clip(row: Row, sound: np.ndarray | str, corpus: Corpus) -> Clip | Rejected:
     if isinstance(sound, str):
-        return Rejected(row.clip, sound)
+        return Rejected(row.clip, sound, row.split)
     if reason := unsound(sound, row.text, corpus):
-        return Rejected(row.clip, reason)
+        return Rejected(row.clip, reason, row.split)
     samples = pcm(sound)
     return Clip(
         clip=row.clip,

@@ -11,7 +11,8 @@ CSV quotes as usual. In a TSV every line is a row, and only quotation marks roun
 
 A long recording has a `transcript_file` instead, with a time to each of its sentences (SRT, VTT,
 TextGrid, or a table of start, end, text), and is cut into clips by it. Where a folder has no metadata at
-all, every recording is taken with the transcript of its name that lies beside it.
+all, every recording is taken with the transcript of its name that lies beside it: for `talk.webm` that is
+`talk.vtt`, `talk.webm.vtt` or, in the corpus' language, `talk.sv.vtt`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from asr import Refused
-from asr.corpus import cuts, tables, transcripts
+from asr.corpus import cuts, labels, tables, transcripts
 from asr.corpus.files import Away, Here, below, first_line
 from asr.corpus.rows import Row, carve, split_of
 from asr.corpus.tables import Table
+from asr.settings import LANGUAGES, MISTAKEN
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
 TEXTS = ("transcription", "sentence", "text")
@@ -41,8 +43,10 @@ RECORDINGS = (
 )  # fmt: skip
 
 
-def rows(root: str | Path, longest: float) -> list[Row]:
+def rows(root: str | Path, longest: float, language: str = "sv") -> list[Row]:
     """Every row of the folder, in the order of its metadata; recordings are cut into clips of at most `longest` s.
+
+    Of transcripts that nobody names, those are read whose name has the `language` (Whisper's code) or none.
 
     Raises `Refused` where the folder, its metadata or a column is missing.
     """
@@ -50,11 +54,11 @@ def rows(root: str | Path, longest: float) -> list[Row]:
     parts = [name for name in files.names() if split_of(name) and files.names(name)]
     if _metadata(files, "") and not any(_metadata(files, name) for name in parts):
         parts = []
-    return [row for name in parts or [""] for row in _rows(files, name, split_of(name), longest)]
+    return [row for name in parts or [""] for row in _rows(files, name, split_of(name), longest, language)]
 
 
-def _rows(files: Here | Away, folder: str, split: str | None, longest: float) -> Iterator[Row]:
-    table = metadata(files, folder)
+def _rows(files: Here | Away, folder: str, split: str | None, longest: float, language: str) -> Iterator[Row]:
+    table = metadata(files, folder, language)
     column = next((column for column in TEXTS if column in table.columns), TEXTS[0])
     names = [_text(cells.get("file_name")) for cells, _ in table.rows]
     clips = [_spelled(files, inside(folder, name)) for name in names]
@@ -90,19 +94,20 @@ def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) 
     """The clips of a recording."""
     name = _spelled(files, inside(folder, times))
     if name is None or files.place(name) is None or not files.has(name):
-        yield replace(row, problem="missing transcript")
+        yield replace(row, problem=f"missing transcript: {times!r:.80}")
         return
     try:
         segments = transcripts.parse(name, files.read(name))
-    except (ValueError, OSError):
-        yield replace(row, problem="unreadable transcript")
+    except (ValueError, OSError) as error:
+        told = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+        yield replace(row, problem=f"unreadable transcript: {told:.120}")
         return
     for cut in cuts.cut(segments, longest):
         yield replace(
             row,
             clip=f"{row.clip}#{cut.start:.2f}-{cut.end:.2f}",
             text=cut.text,
-            speaker=row.speaker or cut.speaker,
+            speaker=row.speaker or _own(cut.speaker, row.clip, name),
             start=cut.start,
             end=cut.end,
             segments=cut.segments,
@@ -110,14 +115,23 @@ def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) 
         )
 
 
-def metadata(files: Here | Away, folder: str) -> Table:
+def _own(speaker: str | None, clip: str, transcript: str) -> str | None:
+    """Whom a recording's transcript names; SPEAKER_00 of its captions is somebody else in every recording.
+
+    Tables and tiers may number the speakers of a whole corpus, so there a number is a name as any other.
+    """
+    numbered = speaker and transcript.lower().endswith(transcripts.CAPTIONS) and labels.NUMBERED.match(speaker)
+    return f"{clip}#{speaker}" if numbered else speaker
+
+
+def metadata(files: Here | Away, folder: str, language: str) -> Table:
     """A folder's metadata, or what its transcripts tell where it has none."""
     import pyarrow as pa
 
     name = _metadata(files, folder)
     where = f"{files.root}/{folder}".rstrip("/")
     if name is None:
-        table = _by_name(files.names(folder))
+        table = _by_name(files.names(folder), language)
         if not table.rows:
             raise Refused(f"[corpus] path: {where} holds none of {', '.join(METADATA)}, and no timed transcripts")
         return table
@@ -195,17 +209,45 @@ def _parquet(content: bytes) -> Table:
     return Table(tuple(table.column_names), [(row, None) for row in rows])
 
 
-def _by_name(names: list[str]) -> Table:
-    """Recordings and timed transcripts of one name; where there are any, what lacks the other will be missed."""
-    times = {Path(name).stem: name for name in names if Path(name).suffix.lower() in transcripts.SUFFIXES}
-    sounds = {name: Path(name).stem for name in names if Path(name).suffix.lower() in RECORDINGS}
-    rows = []
-    if times.keys() & set(sounds.values()):
-        rows = [(name, times.get(stem, f"{stem}.srt")) for name, stem in sounds.items()]
-        lone = times.keys() - set(sounds.values())
-        rows += [(stem, times[stem]) for stem in sorted(lone) if not times[stem].endswith((".tsv", ".csv", ".jsonl"))]
+def _by_name(names: list[str], language: str) -> Table:
+    """Recordings and timed transcripts of one name; where there are any, what lacks the other will be missed.
+
+    A recording takes one: of its own name before one that also names the language, in that language the shortest name
+    ("sv" before "sv-orig"), and of one name in several formats the first of them. In another language it is a
+    translation, which nobody says in the recording.
+    """
+    kinds = {name: Path(name).suffix.lower() for name in names}
+    timed = [name for name in names if kinds[name] in transcripts.SUFFIXES]
+    sounds = {name: (name, Path(name).stem) for name in names if kinds[name] in RECORDINGS}  # as a transcript calls it
+    called = {one for either in sounds.values() for one in either}
+    beside, lone = dict[tuple[str, str], str](), dict[str, str]()
+    for name in sorted(timed, key=lambda name: (len(Path(name).stem), transcripts.SUFFIXES.index(kinds[name]), name)):
+        stem = Path(name).stem
+        base, code = (stem, "") if stem in called else _tagged(stem, language)
+        if base in called:
+            beside.setdefault((base, code), name)
+        elif kinds[name] not in (".tsv", ".csv", ".jsonl"):
+            lone.setdefault(base, name)
+    rows, bases = [], {base for base, _ in beside}
+    for sound, either in sounds.items() if beside else ():
+        found = [beside[one, code] for code in ("", language) for one in either if (one, code) in beside]
+        missed = f"{either[1]}.vtt" if bases.isdisjoint(either) else f"{either[1]}.{language}.vtt"
+        rows.append((sound, found[0] if found else missed))
+    rows += sorted(lone.items()) if beside else []
     columns = ("file_name", "transcript_file")
     return Table(columns, [(dict(zip(columns, row, strict=True)), None) for row in rows])
+
+
+def _tagged(stem: str, language: str) -> tuple[str, str]:
+    """What a transcript's name is without its language, and that; Zoom writes "transcript" in its stead.
+
+    >>> _tagged("talk [id].sv-SE", "sv"), _tagged("Recording.transcript", "sv"), _tagged("möte.del 2", "sv")
+    (('talk [id]', 'sv'), ('Recording', 'sv'), ('möte.del 2', ''))
+    """
+    base, _, tag = stem.rpartition(".")
+    code = tag.lower().split("-")[0]
+    code = language if code == "transcript" else MISTAKEN.get(code, code)
+    return (base, code) if base and code in LANGUAGES else (stem, "")
 
 
 def inside(folder: str, name: str) -> str | None:

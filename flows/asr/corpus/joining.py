@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused
-from asr.corpus.rows import SPLITS
+from asr.corpus.rows import SPLITS, kind
 from asr.corpus.shards import Packed, Shard
 from asr.settings import Corpus
 
@@ -25,7 +25,7 @@ class Joined:
     """The corpus without its audio."""
 
     shards: tuple[Shard, ...]  # each with the clips that stay
-    rejected: pd.DataFrame  # clip, reason
+    rejected: pd.DataFrame  # clip, reason, split
     summary: dict[str, Any]
     taken_over: int  # shards that an earlier run made
 
@@ -38,8 +38,8 @@ def join(packed: Sequence[Packed], corpus: Corpus) -> Joined:
     import pandas as pd
 
     shards = [shard for one in packed for shard in one.shards]
-    rejected = [(one.clip, one.reason) for part in packed for one in part.rejected]
-    listed = pd.DataFrame(rejected, columns=["clip", "reason"])
+    rejected = [(one.clip, one.reason, one.split) for part in packed for one in part.rejected]
+    listed = pd.DataFrame(rejected, columns=["clip", "reason", "split"])
     taken_over = sum(len(one.shards) for one in packed if one.taken_over)
     whole = Joined(tuple(shards), listed, {}, taken_over)
     return without(whole, _reasons(table(shards), corpus), corpus)
@@ -50,7 +50,7 @@ def without(joined: Joined, reasons: pd.Series, corpus: Corpus) -> Joined:
     import pandas as pd
 
     clips, gone = table(joined.shards), reasons.notna()
-    more = pd.DataFrame({"clip": clips["clip"][gone], "reason": reasons[gone]})
+    more = pd.DataFrame({"clip": clips["clip"][gone], "reason": reasons[gone], "split": clips["split"][gone]})
     listed = pd.concat([joined.rejected, more], ignore_index=True) if len(more) else joined.rejected
     stays: dict[Any, pd.Series] = dict(iter((~gone).groupby(clips["shard"]))) if len(clips) else {}
     shards = [
@@ -117,7 +117,7 @@ def _summary(clips: pd.DataFrame, rejected: pd.DataFrame, shards: Sequence[Shard
         "sources": {one.called: hours(clips[clips["source"] == one.called]) for one in corpus.mixed},  # in hours
         "speakers": int(known["speaker"].nunique()),
         "speakers_crossing": int((known.groupby("speaker")["split"].nunique() > 1).sum()),
-        "reasons": dict(Counter(rejected["reason"]).most_common()),
+        "reasons": dict(Counter(map(kind, rejected["reason"])).most_common()),
     }
 
 
@@ -130,16 +130,27 @@ def fingerprint(shards: Sequence[Shard]) -> str:
 
 
 def check(joined: Joined, corpus: Corpus) -> None:
-    """Raises `Refused` where a split is left without a clip, or no training clip would ever be drawn."""
-    clips, reasons = joined.summary["clips"], joined.summary["reasons"]
+    """Raises `Refused` where a split is left without a clip, or no training clip would ever be drawn.
+
+    Of a split it tells why its own clips were set aside, and of a reason that has particulars those of one clip.
+    """
     for split in SPLITS:
-        if not clips[split]:
-            told = ", ".join(f"{count} {reason}" for reason, count in list(reasons.items())[:3]) or "none"
+        if not joined.summary["clips"][split]:
+            gone = joined.rejected[joined.rejected["split"] == split]
+            reasons = Counter(map(kind, gone["reason"]))
+            told = ", ".join(f"{count} {reason}{_such_as(gone, reason)}" for reason, count in reasons.most_common(3))
             hint = "; speakers_may_cross = true lets a speaker stand in several splits"
             raise Refused(
-                f"[corpus] no clip of {split} is fit to use; set aside: {told}"
+                f"[corpus] no clip of {split} is fit to use; set aside: {told or 'none'}"
                 + (hint if "speaker in another split" in reasons else "")
             )
     drawn = {source.called for source in corpus.mixed if source.weight}
     if not any(shard.split == "train" and shard.clips["source"].isin(drawn).any() for shard in joined.shards):
         raise Refused("[corpus] weight: every source with training clips has the weight 0")
+
+
+def _such_as(gone: pd.DataFrame, reason: str) -> str:
+    for clip, told in zip(gone["clip"], gone["reason"], strict=True):
+        if told.startswith(f"{reason}: "):
+            return f" ({clip!r:.60}{told.removeprefix(reason)})"
+    return ""

@@ -41,6 +41,15 @@ class Row:
         return {unicodedata.normalize("NFC", name) for name in bare | {f"{self.source}/{name}" for name in bare}}
 
 
+def kind(reason: str) -> str:
+    """Why a clip was set aside, without the particulars that only one recording has.
+
+    >>> kind("unreadable transcript: line 7 is no time of a caption: '0 -->'")
+    'unreadable transcript'
+    """
+    return reason.partition(":")[0]
+
+
 def split_of(name: str) -> str | None:
     """The split that goes by this name.
 

@@ -76,10 +76,11 @@ class Packed:
 
     @property
     def rejects(self) -> pd.DataFrame:
-        """clip, reason"""
+        """clip, reason, split"""
         import pandas as pd
 
-        return pd.DataFrame([(one.clip, one.reason) for one in self.rejected], columns=["clip", "reason"])
+        told = [(one.clip, one.reason, one.split) for one in self.rejected]
+        return pd.DataFrame(told, columns=["clip", "reason", "split"])
 
     def __str__(self) -> str:
         kept, hours = sum(len(shard.clips) for shard in self.shards), sum(one.seconds for one in self.shards) / 3600

@@ -61,7 +61,7 @@ def _parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]:
     if source.source == "common_voice":
         listed = common_voice.rows(source, corpus.language)
     else:
-        listed = folder.rows(where or SAMPLE, corpus.max_seconds)
+        listed = folder.rows(where or SAMPLE, corpus.max_seconds, corpus.language)
     named = list(_named(_once(listed), source.called, prefix))
     for split in SPLITS:
         rows = [row for row in named if row.split == split][: source.limit_clips]

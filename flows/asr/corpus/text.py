@@ -39,6 +39,13 @@ ABBREVIATIONS = {
 JOINED = ("d v s", "m fl", "o s v", "p g a")  # no other word when run together, as bla, from, mm and tom are
 COUNTED = {"kl": ". ", "ca": " ", "nr": " "}  # cut only before what they count; and what follows them there
 KEPT = re.compile("(?<=[x0])[-‐‑'’:](?=[x0])|(?<=0)[.,/–](?=0)|(?<!\\S)-(?=0)|[%‰&§]")  # of punctuation; see below
+# What stands in brackets that touch no word (wide ones stand where nothing parts words), or between notes of music.
+NOTES = "♩♪♫♬🎵🎶"
+ASIDE = re.compile(
+    r" ?(?<!\w)(?:\[[^][]*\]|\([^()]*\)|<(?!\s)[^<>]*(?<!\s)>|\*(?!\s)[^*]+(?<!\s)\*)(?!\w)"
+    r"|［[^［］]*］|（[^（）]*）|【[^【】]*】"
+    rf"| ?[{NOTES}]+(?:[^{NOTES}]*[{NOTES}]+)?(?P<touched>(?=\w))?"
+)
 # Unicode's name of a script, and Whisper's languages that are written in it.
 SCRIPTS = {
     "ARABIC": "ar fa ps sd ur",
@@ -195,6 +202,28 @@ def _plain(character: str, language: str) -> str:
     return "" if hidden and not character.isspace() else character
 
 
+def has_aside(text: str) -> bool:
+    """Whether there is what the step "asides" would take away.
+
+    >>> has_aside("Hej! [skratt]"), has_aside("bil(ar)")
+    (True, False)
+    """
+    return bool(ASIDE.search(text))
+
+
+def _asides(text: str, language: str) -> str:
+    """Nothing that is only noted, in brackets or asterisks, no song between notes of music and none of these.
+
+    What touches a word is a part of it, as in bil(ar), and a bracket that never closes stays.
+
+    >>> _asides("[skratt] Hej (viskar), du! *host* Bil(ar) eller <ohörbart> f(x) = 3 * 4 * 5 ♪ la la ♪", "sv")
+    ' Hej, du! Bil(ar) eller f(x) = 3 * 4 * 5'
+    """
+    while (less := ASIDE.sub(lambda found: "" if found["touched"] is None else " ", text)) != text:
+        text = re.sub(r"(?m)(?<!\S)[-–—] *(?=[-–—] |$)", "", less)  # a speaker's, who has said nothing else
+    return text
+
+
 def _quotes(text: str, language: str) -> str:
     """Straight ones: Whisper's vocabulary has no curly one whole, and Swedish opens and closes with the same."""
     if language == "fr":
@@ -313,9 +342,11 @@ def _lenient(text: str, language: str) -> str:
     return numerals.one_word(text)
 
 
-# In this order: figures before lower case, for num2words writes German nouns; abbreviations while they have points.
+# In this order: asides before anything in them is changed; figures before lower case, for num2words writes German
+# nouns; abbreviations while they have points.
 STEPS: dict[str, Callable[[str, str], str]] = {
     "unicode": _unicode,
+    "asides": _asides,
     "quotes": _quotes,
     "dashes": _dashes,
     "numbers": numerals.said,

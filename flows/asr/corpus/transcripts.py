@@ -15,8 +15,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from statistics import median_low
 
-SUFFIXES = (".srt", ".vtt", ".textgrid", ".tsv", ".csv", ".jsonl")  # in lower case; Praat itself writes .TextGrid
+from asr.corpus import labels
+from asr.corpus.text import words
+
+CAPTIONS = (".vtt", ".srt")
+SUFFIXES = (*CAPTIONS, ".textgrid", ".tsv", ".csv", ".jsonl")  # in lower case; Praat itself writes .TextGrid
+
+SLOWEST, FASTEST = 30.0, 125.0  # a word of a table whose times are whole: seconds at most, milliseconds at least
 
 _TIME = r"(-?)(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)"
 _TIMES = re.compile(rf"{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
@@ -29,6 +36,8 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200e\u200f\ufeff"))  # which way to
 _TAG = re.compile(r"</?(?:b|c|font|i|lang|rt|ruby|s|u|v)(?:[.\s][^<>]*)?>|<\d+:[\d:.]+>|\{\\[^{}]*\}", re.IGNORECASE)
 # Praat reads what stands free, be the TextGrid long or short: numbers and quoted texts; ! begins a comment.
 _NUMBER = r"(?P<number>-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)(?!\S)"
+# The Montreal Forced Aligner's tiers: the words as they were given, as it looked them up, and their speech sounds.
+_ALIGNED = re.compile(r"(?:(.+?)\s*-\s*)?(utterances|words|phones)")
 _FREE = re.compile(rf'(?<!\S)(?:"(?P<text>[^"]*(?:""[^"]*)*)"(?!\S)|{_NUMBER}|!.*|\S*")')
 
 
@@ -45,11 +54,12 @@ class Segment:
 def parse(name: str, content: bytes) -> list[Segment]:
     """A transcript's segments as they are written, in their order; the name's suffix tells the format.
 
-    Captions (`.srt`, `.vtt`) lose their markup; a voice tag (`<v Anna>`) is the speaker, and several in a caption are
-    "Anna & Bo". Of a `.TextGrid` every interval tier is read, and is the speaker where there are several; blank
-    intervals, Praat's silence, are left out, and so are point tiers, which have no duration. A table (`.tsv`,
-    `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps speaker; semicolons and decimal
-    commas are understood.
+    Captions (`.srt`, `.vtt`) lose their markup; a voice tag (`<v Anna>`) or else a label ("Anna: hej", see `labels`)
+    is the speaker, and several in a caption are "Anna & Bo". Of a `.TextGrid` every interval tier is read, and is the
+    speaker where there are several; but of what a forced aligner makes of the same speech ("Anna - words", "Anna -
+    phones") only the words. Blank intervals, Praat's silence, are left out, and so are point tiers, which have no
+    duration. A table (`.tsv`, `.csv`, `.jsonl`, one row a line) has start and end in seconds, text, and perhaps
+    speaker; semicolons and decimal commas are understood, and Whisper's own tables in milliseconds.
 
     Text is UTF-8, or UTF-16 with a byte order mark, else Windows-1252: old Swedish subtitles are Latin-1, which no
     sign tells from other eight-bit codes. Raises ValueError with one line, which says what is wrong and where, for
@@ -65,7 +75,7 @@ def parse(name: str, content: bytes) -> list[Segment]:
     if suffix == ".textgrid":
         found = list(_intervals(text))
     else:
-        found = list(_captions(text, suffix == ".vtt") if suffix in (".srt", ".vtt") else _rows(text, suffix))
+        found = list(_captions(text, suffix == ".vtt") if suffix in CAPTIONS else _rows(text, suffix))
     if not found:
         raise ValueError("it holds not one segment")
     return found
@@ -91,6 +101,13 @@ def _decoded(content: bytes) -> str:
 
 def _captions(text: str, webvtt: bool) -> Iterator[Segment]:
     """A caption is all that stands between its times and the next ones', empty lines or not, but for their name."""
+    found = list(_timed(text, webvtt))
+    told = labels.apart((said, voice) for *_, said, voice in found)
+    return (Segment(start, end, said, who) for (start, end, *_), (who, said) in zip(found, told, strict=True))
+
+
+def _timed(text: str, webvtt: bool) -> Iterator[tuple[float, float, str, str]]:
+    """Each caption's start, end, text without markup, and the speaker that its voice tags name or ""."""
     text = "\n".join(line.strip() for line in text.split("\n"))
     if webvtt:
         text = _UNSAID.sub(lambda unsaid: "\n" * unsaid[0].count("\n"), text)
@@ -115,9 +132,9 @@ def _captions(text: str, webvtt: bool) -> Iterator[Segment]:
             raise ValueError(f"line {at + 1} is no time of a caption: {lines[at]!r:.60}")
         said = "\n".join(lines[at + 1 : after])
         voices = dict.fromkeys(_plain(html.unescape(who)) for who in _VOICE.findall(said))
-        words = _plain(html.unescape(_TAG.sub("", _BREAK.sub(" ", said))))
+        unmarked = html.unescape(_TAG.sub("", _BREAK.sub("\n", said)))
         start, end = _clock(*found.groups("0")[:4]), _clock(*found.groups("0")[4:])
-        yield Segment(start, end, words, " & ".join(filter(None, voices)) or None)
+        yield start, end, "\n".join(map(_plain, unmarked.splitlines())), " & ".join(filter(None, voices))
 
 
 def _plain(text: str) -> str:
@@ -134,21 +151,34 @@ def _intervals(text: str) -> Iterator[Segment]:
     if not _next(free, "text").startswith("ooTextFile") or _next(free, "text") != "TextGrid":
         raise ValueError("it is no TextGrid in Praat's full or short text format")
     _span(free)
-    found, speakers = [], 0
+    tiers = list[tuple[str, list[Segment]]]()
     for _ in range(_count(free)):
         kind, name = _next(free, "text"), _plain(_next(free, "text"))
         if kind not in ("IntervalTier", "TextTier"):
             raise ValueError(f"the tier {name!r:.40} is neither an IntervalTier nor a TextTier, but {kind!r:.40}")
         _span(free)
-        speakers += kind == "IntervalTier"
+        intervals = list[Segment]()
         for _ in range(_count(free)):
             if kind == "TextTier":
                 _next(free, "number"), _next(free, "text")
             else:
-                found.append(Segment(*_span(free), _plain(_next(free, "text").replace('""', '"')), name or None))
+                intervals.append(Segment(*_span(free), _plain(_next(free, "text").replace('""', '"'))))
+        if kind == "IntervalTier":
+            tiers.append((name, intervals))
     if next(free, None):
         raise ValueError("the TextGrid holds more than it promises")
-    return (one if speakers > 1 else replace(one, speaker=None) for one in found if one.text)
+    return (replace(one, speaker=who or None) for who, said in _spoken(tiers) for one in said if one.text)
+
+
+def _spoken(tiers: list[tuple[str, list[Segment]]]) -> list[tuple[str | None, list[Segment]]]:
+    """The tiers of words, each with its speaker: of those that a forced aligner makes of the same speech, one."""
+    aligned = {name: found.groups("") for name, _ in tiers if (found := _ALIGNED.fullmatch(name))}
+    given = {who for who, level in aligned.values() if level == "utterances"}
+    worse = {name for name, (who, level) in aligned.items() if level == "phones" or (level == "words" and who in given)}
+    kept = [(name, said) for name, said in tiers if name not in worse]
+    if tiers and not kept:
+        raise ValueError(f"the tier {tiers[0][0]!r:.40} holds speech sounds, and there is none of words")
+    return [(aligned[name][0] if name in aligned else name if len(kept) > 1 else None, said) for name, said in kept]
 
 
 def _count(free: Iterator[re.Match[str]]) -> int:
@@ -172,25 +202,49 @@ def _next(free: Iterator[re.Match[str]], kind: str) -> str:
     return found[kind]
 
 
-def _rows(text: str, suffix: str) -> Iterator[Segment]:
+def _rows(text: str, suffix: str) -> list[Segment]:
     columns: list[str] = []
     mark = ","
+    found, whole = dict[int, Segment](), True
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             if suffix == ".jsonl":
-                yield _row(json.loads(line))
+                row = json.loads(line)
             elif columns:
                 values = next(csv.reader([line], delimiter=mark))
                 if len(values) != len(columns):
                     raise ValueError(f"{len(values)} values for {len(columns)} columns")
-                yield _row(dict(zip(columns, values, strict=True)))
+                row = dict(zip(columns, values, strict=True))
             else:
                 mark = next((mark for mark in "\t;," if mark in line), mark)
                 columns = [column.strip().lower() for column in next(csv.reader([line], delimiter=mark))]
+                continue
+            found[number] = _row(row)
+            whole &= all(re.fullmatch(r"\s*-?\d+\s*", str(row[column])) for column in ("start", "end"))
         except (ValueError, RecursionError, csv.Error) as error:
             raise ValueError(f"line {number}: {getattr(error, 'msg', error)}") from None
+    return _in_seconds(found) if whole else list(found.values())
+
+
+def _in_seconds(rows: dict[int, Segment]) -> list[Segment]:
+    """Rows, by their lines, whose times are whole numbers: Whisper's and whisper.cpp's tables count milliseconds.
+
+    How long a word takes in most rows tells. It is no more than 30 seconds, for all that Whisper hears at once is no
+    longer, and no less than 125 milliseconds: nobody says more than 8 words a second. What fits neither is refused
+    with ValueError.
+    """
+    spoken = {at: one for at, one in rows.items() if one.start < one.end and words(one.text)}
+    taken = median_low([(one.end - one.start) / words(one.text) for one in spoken.values()] or [0.0])
+    if taken <= SLOWEST:
+        return list(rows.values())
+    if taken < FASTEST:
+        at, one = next(iter(spoken.items()))
+        raise ValueError(
+            f"line {at}: {one.start:.0f} to {one.end:.0f} may be seconds or milliseconds; 1.0 is always a second"
+        )
+    return [replace(one, start=one.start / 1000, end=one.end / 1000) for one in rows.values()]
 
 
 def _row(row: object) -> Segment:

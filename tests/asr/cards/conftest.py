@@ -35,7 +35,9 @@ def _corpus(clips=300, speakers=30, rejected=9, said=None, seed=0):
         }
     )
     reasons = random.choice(["too short", "silent", "unreadable audio"], rejected)
-    aside = pd.DataFrame({"clip": [said or f"bad_{at}.flac" for at in range(rejected)], "reason": said or reasons})
+    aside = pd.DataFrame(
+        {"clip": [said or f"bad_{at}.flac" for at in range(rejected)], "reason": said or reasons, "split": "train"}
+    )
     summary = {
         "found": clips + rejected, "kept": clips, "rejected": rejected, "hours": kept["seconds"].sum() / 3600,
         "fingerprint": "3f2a9c81d04be756", "clips": dict(kept["split"].value_counts()),

@@ -106,11 +106,30 @@ def test_speakers_are_named_where_they_are_few_and_clips_without_one_counted(cor
     assert "10 clips name no speaker" in text
 
 
+def test_asides_are_counted_with_what_leaves_them_out_and_only_where_there_are_any(corpus, shown):
+    clips, rejected, summary, _, examples = corpus(clips=1500)
+    clips.loc[:1199, "text"] = ["Hej. [skratt]", "(viskar) Hej", "♪", "*suckar* Ja"] * 300
+    text = cards.collect(clips, rejected, summary, 0, examples).content
+    assert "1,200 of 1,500 clips have an aside" in text
+    assert "[text] writing" in text
+    assert "aside in" not in shown(clips=1500)
+
+
 def test_of_the_clips_set_aside_every_reason_shows_before_any_shows_twice():
     aside = pd.DataFrame({"clip": [f"clip {at}" for at in range(20)], "reason": ["silent"] * 19 + ["too long"]})
     text = made.set_aside(aside)[1]
     assert text.index("clip 19") < text.index("clip 1<")
     assert text.count("<li>") == made.LISTED
+
+
+def test_a_reason_with_particulars_is_one_bar_and_its_particulars_are_listed():
+    lines = [f"unreadable transcript: line {at} is no time of a caption" for at in range(40)]
+    aside = pd.DataFrame({"clip": [f"clip {at}" for at in range(41)], "reason": [*lines, "silent"]})
+    chart, some = made.set_aside(aside)
+    assert "40" in chart
+    assert "line" not in chart.replace("polyline", "")
+    assert "line 3 is no time" in some
+    assert "silent" in some
 
 
 def test_a_card_that_cannot_be_drawn_does_not_end_the_step(capsys):

@@ -249,6 +249,11 @@ def test_a_text_without_a_letter_or_figure_is_set_aside(tone, words):
     assert reason(wav(tone()), words) == "empty text"
 
 
+@pytest.mark.parametrize("words", ["[skratt]", "(viskar)", "♪ la la ♪", "- *suckar* ...", "（笑）"])
+def test_a_text_of_asides_alone_is_empty_where_they_are_not_written(tone, words):
+    assert reason(wav(tone()), words, {"writing": ["unicode", "asides"]}) == "empty text"
+
+
 @pytest.mark.parametrize("words", ["å", "7", "ö!", "É"])
 def test_one_letter_or_figure_is_a_text(tone, words):
     assert reason(wav(tone()), words) is None
@@ -323,7 +328,7 @@ def test_what_is_not_there_is_set_aside(tmp_path):
 
 def test_a_clip_that_comes_with_a_problem_keeps_it(tone):
     row = Row("a", "train", "hej", None, wav(tone()), problem="outside the folder")
-    assert list(clips.judged([row], Settings())) == [Rejected("a", "outside the folder")]
+    assert list(clips.judged([row], Settings())) == [Rejected("a", "outside the folder", "train")]
 
 
 PLAYLISTS = {
@@ -417,7 +422,7 @@ def test_times_beyond_the_recording_are_told_but_for_half_a_second(steps):
 
 
 def test_a_cut_longer_than_a_clip_may_be_is_too_long(steps):
-    assert cut(wav(steps), (0.0, 6.0), (7.0, 9.0), max_seconds=5)[0] == Rejected("a#0.0-6.0", "too long")
+    assert cut(wav(steps), (0.0, 6.0), (7.0, 9.0), max_seconds=5)[0] == Rejected("a#0.0-6.0", "too long", "train")
 
 
 def test_a_recording_is_decoded_once_for_all_its_cuts(steps, monkeypatch):
@@ -435,7 +440,7 @@ def test_where_a_recording_breaks_off_what_comes_before_is_kept(tmp_path, steps,
 
 def test_clips_of_one_file_that_is_broken_are_all_told():
     told = cut(b"RIFF", (0.0, 1.0), (2.0, 3.0))
-    assert told == [Rejected("a#0.0-1.0", "unreadable audio"), Rejected("a#2.0-3.0", "unreadable audio")]
+    assert told == [Rejected(clip, "unreadable audio", "train") for clip in ("a#0.0-1.0", "a#2.0-3.0")]
 
 
 def test_what_is_unfit_lets_go_of_its_audio_at_once(tone):
@@ -536,3 +541,15 @@ def test_flac_that_is_as_wanted_is_not_encoded_again(tone):
     samples = clips.pcm(tone(0.5))
     kept = clips.as_it_is(Row("a", "train", "hej", None, clips.encode(samples)), len(samples))
     assert (soundfile.read(io.BytesIO(kept), dtype="int16")[0] == samples).all()
+
+
+def test_a_clip_says_the_same_with_the_times_of_its_words_as_without(tone):
+    said = ("Hej [skratt]", "♪ la la", "la ♪", "-Ja, (viskar", "ja) då.")
+    segments = tuple(Segment(at / 5, at / 5 + 0.2, text) for at, text in enumerate(said))
+    row = Row("a", "train", " ".join(said), None, wav(tone()), end=1.0, segments=segments)
+    settings = Settings.model_validate({"text": {"writing": ["dashes", "asides"]}})
+    [one] = clips.judged([row], settings)
+    assert [part.text for part in one.segments] == ["Hej", "la la", "la", "– Ja, (viskar", "ja) då."]
+    assert one.text == " ".join(part.text for part in one.segments)
+    [one] = clips.judged([replace(row, segments=(*segments, Segment(0.8, 1.0, "[skratt]")))], settings)
+    assert len(one.segments) == len(said)

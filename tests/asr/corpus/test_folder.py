@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from asr.corpus import folder
+from asr.corpus import folder, transcripts
 
 SPLITS = ("train", "validation", "test")
 METADATA = ["metadata.csv", "metadata.jsonl", "metadata.parquet"]
@@ -447,12 +447,43 @@ def test_without_metadata_a_recording_is_cut_by_the_transcript_of_its_name(recor
     assert [(row.clip, row.text) for row in rows] == [("möte.flac#0.00-1.00", "Hej! Klockan är åtta.")]
 
 
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["talk [x1].sv.vtt"], "talk [x1].sv.vtt"),
+        (["talk [x1].en.vtt", "talk [x1].sv-orig.vtt", "talk [x1].sv.vtt"], "talk [x1].sv.vtt"),
+        (["talk [x1].sv-SE.srt", "talk [x1].swedish.vtt"], "talk [x1].sv-SE.srt"),
+        (["talk [x1].en.vtt", "talk [x1].m4a.srt"], "talk [x1].m4a.srt"),
+        (["talk [x1].sv.vtt", "talk [x1].srt", "talk [x1].tsv"], "talk [x1].srt"),
+        (["talk [x1].json", "talk [x1].srt", "talk [x1].tsv", "talk [x1].vtt"], "talk [x1].vtt"),
+        (["talk [x1].transcript.vtt"], "talk [x1].transcript.vtt"),
+    ],
+)
+def test_of_the_transcripts_beside_a_recording_one_is_taken_in_the_corpus_language(tmp_path, names, taken):
+    (tmp_path / "talk [x1].m4a").touch()
+    for name in names:
+        start = "WEBVTT\n\n" if name.endswith("vtt") else ""
+        (tmp_path / name).write_text(f"{start}00:00:00.000 --> 00:00:01.000\n{name}\n")
+    [row] = folder.rows(tmp_path, 30.0, "sv")
+    assert (row.text, row.problem) == (taken, None)
+
+
+def test_a_translation_is_no_transcript_and_the_one_that_is_missing_is_named(tmp_path):
+    for name in ("talk.webm", "talk.en.vtt", "borta.de.vtt", "borta.sv.vtt", "å.it.wav", "å.it.srt"):
+        (tmp_path / name).write_text(SRT)
+    assert problems(folder.rows(tmp_path, 30.0, "sv")) == {
+        "talk.webm": "missing transcript: 'talk.sv.vtt'",
+        "borta": "missing file",
+        "å.it.wav#0.00-1.00": None,
+    }
+
+
 def test_where_of_recording_and_transcript_one_is_not_there_the_other_is_not_lost(recording, tmp_path, tone):
     soundfile.write(tmp_path / "ensam.wav", tone(), 16_000)
     rows = recording(möte__srt=SRT, borta__vtt=FORMATS["möte__vtt"], README__txt="Om mötet.", möte__txt="Dagordning.")
     assert problems(rows) == {
         "möte.flac#0.00-1.00": None,
-        "ensam.wav": "missing transcript",
+        "ensam.wav": "missing transcript: 'ensam.vtt'",
         "borta": "missing file",
     }
 
@@ -460,14 +491,16 @@ def test_where_of_recording_and_transcript_one_is_not_there_the_other_is_not_los
 @pytest.mark.parametrize(
     ("named", "problem"),
     [
-        ("gone.srt", "missing transcript"), ("../t.srt", "missing transcript"), ("/etc/passwd", "missing transcript"),
-        ("link.srt", "missing transcript"), ("bad.srt", "unreadable transcript"), ("t.doc", "unreadable transcript"),
+        ("gone.srt", "missing transcript: 'gone.srt'"), ("../t.srt", "missing transcript: '../t.srt'"),
+        ("/etc/passwd", "missing transcript: '/etc/passwd'"), ("link.srt", "missing transcript: 'link.srt'"),
+        ("bad.srt", "unreadable transcript: line 2 is no time of a caption: '0 --> x'"),
+        ("t.ass", f"unreadable transcript: a transcript is one of {', '.join(transcripts.SUFFIXES)}, not '.ass'"),
     ],
 )  # fmt: skip
 def test_a_recording_whose_transcript_is_of_no_use_is_told(recording, tmp_path, named, problem):
     (tmp_path / "link.srt").symlink_to("/etc/hostname")
     rows = recording(
-        metadata__csv=f"file_name,transcript_file\nmöte.flac,{named}\n", bad__srt="1\n0 --> x\n", t__doc=""
+        metadata__csv=f"file_name,transcript_file\nmöte.flac,{named}\n", bad__srt="1\n0 --> x\n", t__ass=""
     )
     assert problems(rows) == {"möte.flac": problem}
 
@@ -477,6 +510,16 @@ def test_what_a_transcript_alone_knows_of_speakers_is_kept_and_a_recording_stays
     rows = recording(möte__tsv="\n".join(["start\tend\ttext\tspeaker", *lines]))
     assert [row.speaker for row in rows] == [f"Talare {at}" for at in range(9)]
     assert len({row.split for row in rows}) == 1
+
+
+def test_a_number_that_a_machine_gave_is_no_speaker_of_two_recordings(recording, tmp_path, tone):
+    soundfile.write(tmp_path / "two.flac", tone(2), 16_000)
+    labelled = SRT.replace("Hej!", "[SPEAKER_00]: Hej!")
+    other = SRT.replace("Hej!", "Speaker 1: Hej!").replace("Klockan", "Speaker 1: Klockan")
+    rows = recording(möte__srt=labelled, two__srt=other)
+    assert [(row.text, row.speaker) for row in rows] == [
+        ("Hej!", "möte.flac#SPEAKER_00"), ("Klockan är åtta.", None), ("Hej! Klockan är åtta.", "two.flac#Speaker 1"),
+    ]  # fmt: skip
 
 
 def test_a_name_of_letters_that_are_no_unicode_is_missed_and_not_lost(recording, tmp_path):

@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def pack(*clips, rejected=(), taken_over=False):
-    """A part of (name, split, speaker, sound), each a second long, a shard a split."""
+    """A part of (name, split, speaker, sound), each a second long, a shard a split; and what it rejected."""
     shards = []
     for split in SPLITS:
         rows = [
@@ -33,7 +33,11 @@ def pack(*clips, rejected=(), taken_over=False):
         ]
         if rows:
             shards.append(Shard("-".join(row["clip"] for row in rows), split, 1, pd.DataFrame(rows)))
-    return Packed(tuple(shards), tuple(Rejected(*one) for one in rejected), taken_over)
+    return Packed(
+        tuple(shards),
+        tuple(Rejected(clip, reason, *split or ["train"]) for clip, reason, *split in rejected),
+        taken_over,
+    )
 
 
 def join(*parts, **corpus):
@@ -41,7 +45,7 @@ def join(*parts, **corpus):
 
 
 def reasons(joined):
-    return dict(joined.rejected.itertuples(index=False))
+    return dict(joined.rejected[["clip", "reason"]].itertuples(index=False))
 
 
 def kept(joined):
@@ -64,7 +68,7 @@ def test_found_is_kept_and_rejected_and_each_clip_is_named():
 
 
 def test_where_nothing_was_set_aside_the_list_keeps_its_columns():
-    assert list(join(pack(("a", "train", "A", "1"))).rejected) == ["clip", "reason"]
+    assert list(join(pack(("a", "train", "A", "1"))).rejected) == ["clip", "reason", "split"]
 
 
 @pytest.mark.parametrize("parts", [(), (pack(),), (pack(rejected=[("x", "silent")]), pack())])
@@ -162,9 +166,19 @@ def test_a_whole_corpus_is_taken():
 
 
 def test_a_split_left_without_a_clip_is_refused_with_the_reasons(refusal):
-    rejected = [("x", "missing file")] * 3 + [("y", "silent")] * 2
+    rejected = [("x", "missing file", "validation")] * 3 + [("y", "silent", "validation")] * 2
+    rejected += [("z", "missing file", "train"), ("z", "speaker in another split", "test")]
     line = refusal(check, pack(("a", "train", "A", "1"), ("c", "test", "C", "3"), rejected=rejected))
     assert line == "[corpus] no clip of validation is fit to use; set aside: 3 missing file, 2 silent"
+
+
+def test_a_refusal_groups_reasons_and_tells_the_particulars_of_one_clip(refusal):
+    rejected = [(f"{at}.wav", f"unreadable transcript: line {at} is no time") for at in (7, 8)] + [("x", "silent")]
+    joined = join(pack(rejected=rejected))
+    assert joined.summary["reasons"] == {"unreadable transcript": 2, "silent": 1}
+    assert refusal(joining.check, joined, Corpus()).endswith(
+        "set aside: 2 unreadable transcript ('7.wav': line 7 is no time), 1 silent"
+    )
 
 
 def test_where_nothing_at_all_is_fit_that_is_one_line(refusal):
@@ -177,7 +191,7 @@ def test_where_nothing_at_all_is_fit_that_is_one_line(refusal):
 def test_where_speakers_cross_the_refusal_names_the_setting_that_allows_it(refusal):
     crossing = pack(*((split, split, "A", split) for split in SPLITS))
     assert refusal(check, crossing).endswith(
-        "set aside: 2 speaker in another split; speakers_may_cross = true lets a speaker stand in several splits"
+        "set aside: 1 speaker in another split; speakers_may_cross = true lets a speaker stand in several splits"
     )
 
 

@@ -57,7 +57,9 @@ def test_every_clip_found_is_kept_or_rejected_whatever_the_shards(corpus, store,
     assert summary["clips"] == {"train": 2, "validation": 2, "test": 2}
     assert summary["hours"] == pytest.approx(6 / 3600)
     assert all(len(shard.clips) <= size for shard in joined.shards)
-    assert joined.rejected.to_dict("records") == [{"clip": "train/none.wav", "reason": "unreadable audio"}]
+    assert joined.rejected.to_dict("records") == [
+        {"clip": "train/none.wav", "reason": "unreadable audio", "split": "train"}
+    ]
     assert all(str(one).endswith("set aside") for one in packed)
 
 

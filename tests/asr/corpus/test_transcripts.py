@@ -164,12 +164,111 @@ def test_a_voice_tag_is_the_speaker():
     assert [one.speaker for one in parse("a.vtt", content.encode())] == ["Åsa Öst", "Åsa & Co", "Åsa & Bo", None]
 
 
+def spoken(*captions):
+    """Who says what, by the captions of a file; \\n parts their lines."""
+    told = "\n\n".join(f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{one}" for at, one in enumerate(captions))
+    return [(one.speaker, one.text) for one in parse("a.vtt", f"WEBVTT\n\n{told}".encode())]
+
+
+LABELLED = {
+    "Zoom": (
+        ["Anna Berg: Hej alla.", "Anna Berg: Är alla här?", "Bo Ek: Ja."],
+        [("Anna Berg", "Hej alla."), ("Anna Berg", "Är alla här?"), ("Bo Ek", "Ja.")],
+    ),
+    "names of whatever kind": (
+        ["anna i köket: Hej.", "Iris von Ek (S): Hej.", "anna i köket: Kl 12:30.", "Iris von Ek (S): Ja: nej."],
+        [("anna i köket", "Hej."), ("Iris von Ek (S)", "Hej."), ("anna i köket", "Kl 12:30."),
+         ("Iris von Ek (S)", "Ja: nej.")],
+    ),
+    "whisperX": (
+        ["[SPEAKER_00]: Hej.", "Vem sa det?", "[SPEAKER_01]: <i>Jag.</i>"],
+        [("SPEAKER_00", "Hej."), (None, "Vem sa det?"), ("SPEAKER_01", "Jag.")],
+    ),
+    "a broadcaster": (
+        ["<i>ANNA: Hej.</i>", "Hur är det?", "[skratt]", "BO:\nBra.", "Och du?", "- ANNA: Jo.\n- BO: Bra.",
+         "- Ja.\n- Nej."],
+        [("ANNA", "Hej."), ("ANNA", "Hur är det?"), ("ANNA", "[skratt]"), ("BO", "Bra."), ("BO", "Och du?"),
+         ("ANNA & BO", "Jo. Bra."), (None, "- Ja. - Nej.")],
+    ),
+    "live captions": (
+        ["&gt;&gt; ANNA: Hej. &gt;&gt; Hej.", ">> BO: Jaha.", "Ja.", ">> Vem där?", ">> ANNA: Jag."],
+        [("ANNA", "Hej. Hej."), ("BO", "Jaha."), ("BO", "Ja."), (None, "Vem där?"), ("ANNA", "Jag.")],
+    ),
+    "other colons": (["安娜：你好", "安娜：再见", "Bo : hej"], [("安娜", "你好"), ("安娜", "再见"), ("Bo", "hej")]),
+    "a voice tag beside a label": (
+        ["Anna: Hej.", "<v Bo>Anna: Hej.", "Jaha."], [("Anna", "Hej."), ("Bo", "Hej."), (None, "Jaha.")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("captions", "told"), LABELLED.values(), ids=LABELLED)
+def test_a_label_is_the_speaker_and_not_said(captions, told):
+    assert spoken(*captions) == told
+
+
+@pytest.mark.parametrize(
+    "captions",
+    [
+        ["Klockan är: tre.", "Observera: det regnar.", "Kl 12:30 vid 12: lunch.", "Se https://ek.se, EU:s 3:e sida."],
+        ["[skratt] Hej.", "[skratt] Hej.", "(viskar) Hej.", "(viskar) Hej."],
+        ["Är x >y och y> z?", "OBS: det regnar.", "S:t Erik", "S:t Erik"],
+        ["Hej."] * 50 + ["Observera: det regnar.", "Observera: det snöar."],
+    ],
+)  # fmt: skip
+def test_no_word_is_lost_for_looking_like_a_label(captions):
+    assert spoken(*captions) == [(None, one) for one in captions]
+
+
+def test_where_every_caption_has_a_label_one_without_is_of_nobody_known():
+    told = spoken("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
+    assert [who for who, _ in told] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
+
+
+def test_one_label_marks_no_change_of_speaker():
+    assert [who for who, _ in spoken("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == ["Anna", None, None, "Anna"]
+
+
+def test_a_speaker_does_not_go_on_after_a_voice_tag():
+    told = spoken("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
+    assert [who for who, _ in told] == ["ANNA", "ANNA", "Åsa", None, "BO", "BO", "ANNA"]
+
+
+def test_beside_labels_a_full_name_is_one_at_once_and_a_word_is_not():
+    told = spoken("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
+    assert told[-2:] == [("Anna", "Observera: det regnar."), ("Lisa Ek", "Hej.")]
+
+
+def test_a_few_labels_are_not_said_but_no_speaker_goes_on_for_an_hour():
+    captions = ["Hej."] * 60
+    captions[7], captions[40] = "MANNEN: Hej.", "MANNEN: Hej."
+    assert [who for who, said in spoken(*captions) if said == "Hej."] == [
+        "MANNEN" if at in (7, 40) else None for at in range(60)
+    ]
+
+
 def test_a_tier_is_the_speaker_where_there_are_several():
     points = '"TextTier"\n"klockan"\n0\n65\n1\n7.5\n"pling"\n'
     two = parse("a.TextGrid", (HEAD + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode())
     assert two == [replace(one, speaker=who) for who in ("Åsa", "Bo") for one in SAID]
     one = parse("a.TextGrid", (HEAD + "2\n" + points + TIER.format("Åsa")).encode())
     assert one == SAID
+
+
+@pytest.mark.parametrize(
+    ("tiers", "who"),
+    [
+        (["words", "phones"], [None]),
+        (["Åsa - words", "Åsa - phones"], ["Åsa"]),
+        (["Åsa - words", "Bo - words", "Åsa - phones", "Bo - phones"], ["Åsa", "Bo"]),
+        (["words", "phones", "utterances"], [None]),
+        (["phones", "Åsa"], [None]),
+    ],
+)
+def test_of_what_a_forced_aligner_makes_of_the_same_speech_only_the_words_are_read(tiers, who):
+    sounds = TIER.replace("Åsa köper ägg på lördag.", "oː").replace("I Örebro är det sju grader.", "iː")
+    best = ["utterances"] if "utterances" in tiers else [name for name in tiers if "phones" not in name]
+    content = HEAD + f"{len(tiers)}\n" + "".join((TIER if name in best else sounds).format(name) for name in tiers)
+    assert parse("a.TextGrid", content.encode()) == [replace(one, speaker=name) for name in who for one in SAID]
 
 
 def test_a_text_grid_is_read_as_praat_reads_it():
@@ -186,6 +285,31 @@ def test_a_table_may_have_speakers_and_other_columns_and_swedish_commas():
     assert parse("a.csv", content.encode()) == [Segment(1.25, 2.0, "Hej, du!", "Åsa"), Segment(3.0, 4.0, "")]
     content = '{"start": 1, "end": "2", "text": null, "speaker": 17}\n\n{"start": 3, "end": 4, "text": "a\\nb"}\n'
     assert parse("a.jsonl", content.encode()) == [Segment(1.0, 2.0, "", "17"), Segment(3.0, 4.0, "a b")]
+
+
+MILLISECONDS = "start\tend\ttext\n0\t3440\tÅsa köper ägg på lördag.\n3440\t33440\t♪\n60000\t62500\tHej.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("whisper.tsv", MILLISECONDS),
+        ("cpp.csv", 'start,end,text\n0,3440," Åsa köper ägg på lördag."\n3440,33440," ♪"\n60000,62500," Hej."\n'),
+    ],
+)  # fmt: skip
+def test_tables_that_count_milliseconds_are_known_by_how_long_a_word_would_take(name, content):
+    assert parse(name, content.encode()) == [
+        Segment(0.0, 3.44, "Åsa köper ägg på lördag."),
+        Segment(3.44, 33.44, "♪"),
+        Segment(60.0, 62.5, "Hej."),
+    ]
+
+
+@pytest.mark.parametrize("end", [1, 3, 60])
+def test_whole_seconds_stay_seconds_whatever_one_row_says(end):
+    content = f"start\tend\ttext\n0\t{end}\tÅsa köper ägg.\n{end}\t90\tHej på dig.\n90\t9999999\tHej då.\n"
+    assert [one.end for one in parse("a.tsv", content.encode())] == [end, 90, 9999999]
+    assert parse("a.tsv", content.replace("\t90\t", "\t90.0\t").encode())[1].end == 90
 
 
 @pytest.mark.parametrize(
@@ -218,6 +342,8 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.TextGrid", SHORT + "1\n", "more than it promises"),
         ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
         ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
+        ("a.TextGrid", HEAD + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds speech sounds"),
+        ("a.tsv", "start\tend\ttext\n0\t9\t\n9\t69\tHej\n", "line 3: 9 to 69 may be seconds or milliseconds"),
         ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
         ("a.tsv", TSV + "70\t71\n", "line 4: 2 values for 3 columns"),
         ("a.csv", CSV + "1:10,71,Hej\n", "line 4: '1:10' is no time"),

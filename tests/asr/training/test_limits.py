@@ -28,7 +28,7 @@ def corpus(**splits):
                 for number, text in enumerate(texts[at : at + 2], at)
             ]  # fmt: skip
             shards.append(Shard(f"{split}-{at}", split, 1, pd.DataFrame(rows)))
-    rejected = pd.DataFrame([("gone", "silent")], columns=["clip", "reason"])
+    rejected = pd.DataFrame([("gone", "silent", "train")], columns=["clip", "reason", "split"])
     clips = joining.table(shards)
     none = pd.Series(None, index=clips.index, dtype=object)
     return joining.without(Joined(tuple(shards), rejected, {}, 0), none, Corpus())
@@ -41,7 +41,7 @@ def kept(joined):
 def test_texts_that_are_too_long_are_rejected_with_the_reason_and_the_sums_hold():
     left = limits.fit(corpus(train=[SHORT, LONG, SHORT], validation=[SHORT, LONG], test=[SHORT]), PROFILE)
     assert kept(left) == {"train-0", "train-2", "validation-0", "test-0"}
-    assert dict(left.rejected.itertuples(index=False)) == {
+    assert dict(left.rejected[["clip", "reason"]].itertuples(index=False)) == {
         "gone": "silent", "train-1": limits.REASON, "validation-1": limits.REASON,
     }  # fmt: skip
     summary = left.summary
