@@ -136,6 +136,11 @@ def test_a_wrong_profile_is_refused_in_one_line_that_names_the_key(profile, name
     assert [word for word in named if word not in line] == []
 
 
+@pytest.mark.parametrize("file", sorted(SAMPLE.parent.glob("*.toml")), ids=lambda file: file.name)
+def test_every_profile_here_is_one(file):
+    assert settings.load(file.read_text(encoding="utf-8")).name
+
+
 def test_a_profile_gives_only_what_differs():
     given = settings.load("[training]\nsteps = 7")
     assert given.training.steps == 7
