@@ -144,7 +144,7 @@ class WhisperFlow(FlowSpec):
 
         with plainly():
             left = limits.fit(Joined(self.shards, self.rejected, self.corpus, 0), self.settings)
-            self.shards, self.rejected, self.corpus = left.shards, left.rejected, left.summary
+            self.shards, self.rejected, self.corpus = left.shards, left.rejected[["clip", "reason"]], left.summary
             self.trials = search.trials(self.settings)
             self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
             if compute.in_pod():
