@@ -16,35 +16,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asr import Refused, TakenOver, Terminated, compute, settings, signals, story
+from asr import Refused, TakenOver, Terminated, compute, disk, settings, signals, story
 
 names = (os.environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
 if all(name in (None, "", "root") for name in names):
     os.environ["METAFLOW_USER"] = "whisper"  # Metaflow asks for a name other than root; a bare container has none
-os.environ.setdefault("METAFLOW_RUN_MAX_WORKERS", str(compute.workers()))
+if "METAFLOW_RUN_MAX_WORKERS" not in os.environ:
+    os.environ["METAFLOW_RUN_MAX_WORKERS"] = str(compute.workers())
 os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MAX_WORKERS"])
 for command in ("RUN", "RESUME"):
     os.environ.setdefault(f"METAFLOW_{command}_MAX_NUM_SPLITS", "10000")  # parts of a corpus; Metaflow's own is 100
 
 story.quiet()
 
-from asr import cards
+from asr import cards, ends
 from asr.pods import placed
 from metaflow import Config, FlowSpec, Parameter, card, current, project, retry, step
-from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException
-
-
-class BadInput(MetaflowException):
-    headline = "Bad input"
+from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 
 
 @contextmanager
-def plainly():
-    """A user's mistake ends a step in one line, without a traceback, and so does a request to end."""
+def asked_to_end():
+    """A request to end is no failure to show a traceback of."""
     try:
         yield
-    except Refused as mistake:
-        raise BadInput(str(mistake)) from None
     except Terminated as asked:
         print(asked, file=sys.stderr)
         # An attempt that another one goes on from is not tried again.
@@ -73,7 +68,7 @@ def captured_space(context):
     return engine.capture()
 
 
-@placed
+@placed()
 @project(name="whisper_flow")  # so that the branches of a team do not collide on Argo
 class WhisperFlow(FlowSpec):
     """From recordings to a served Whisper model, honestly scored."""
@@ -96,11 +91,12 @@ class WhisperFlow(FlowSpec):
 
         self.created = datetime.now(UTC).isoformat(timespec="seconds")  # a resumed run's is the first one's
         tag(f"profile:{self.settings.name}")
-        with plainly():
-            trackers.check(self.settings)
-            hub.check(self.settings.release)
-            search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
-            parts = sources.parts(self.settings.corpus)
+        if not compute.in_pod():
+            disk.check(self.settings.release.folder, "[release] folder")
+        trackers.check(self.settings)
+        hub.check(self.settings.release, wait=False)
+        search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
+        parts = sources.parts(self.settings.corpus)
         self.parts = [Store.of(self).put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version = code_version()
         self.next(self.preprocess, foreach="parts")
@@ -113,8 +109,7 @@ class WhisperFlow(FlowSpec):
         from asr.store import Store
 
         store = Store.of(self)
-        with plainly():
-            self.packed, self.examples = shards.make(store.get_object(self.input), self.settings, store)
+        self.packed, self.examples = shards.make(store.get_object(self.input), self.settings, store)
         print(self.packed)
         current.card.append(cards.preprocess(joining.table(self.packed.shards), self.packed.rejects, self.examples))
         self.next(self.collect)
@@ -129,8 +124,7 @@ class WhisperFlow(FlowSpec):
         joined = joining.join(packed, self.settings.corpus)
         self.shards, self.rejected, self.corpus = joined.shards, joined.rejected, joined.summary
         self.merge_artifacts(inputs, include=["code_version", "created"])
-        with plainly():
-            joining.check(joined, self.settings.corpus)
+        joining.check(joined, self.settings.corpus)
         heard = [clip for at in joining.first(packed) for clip in inputs[at].examples]
         clips = joining.table(self.shards)
         current.card.append(cards.collect(clips, self.rejected, self.corpus, joined.taken_over, heard))
@@ -142,17 +136,16 @@ class WhisperFlow(FlowSpec):
         from asr.corpus.joining import Joined
         from asr.training import gpu, limits, plan, search
 
-        with plainly():
-            left = limits.fit(Joined(self.shards, self.rejected, self.corpus, 0), self.settings)
-            self.shards, self.rejected, self.corpus = left.shards, left.rejected[["clip", "reason"]], left.summary
-            self.trials = search.trials(self.settings)
-            self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
-            if compute.in_pod():
-                told = plan.elsewhere(self.settings, self.trials, self.corpus)
-            else:
-                told = plan.plan(
-                    self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
-                ).text
+        left = limits.fit(Joined(self.shards, self.rejected, self.corpus, 0), self.settings)
+        self.shards, self.rejected, self.corpus = left.shards, left.rejected[["clip", "reason"]], left.summary
+        self.trials = search.trials(self.settings)
+        self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
+        if compute.in_pod():
+            told = plan.elsewhere(self.settings, self.trials, self.corpus)
+        else:
+            told = plan.plan(
+                self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
+            ).text
         # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
         print(told)
@@ -176,7 +169,7 @@ class WhisperFlow(FlowSpec):
         live = cards.Live(current.card, lambda standing: cards.train(self.input, standing, self.settings))
         keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
         siblings = halving.Siblings(store, self.searched, number, len(self.trials))
-        with tempfile.TemporaryDirectory() as scratch, plainly():
+        with tempfile.TemporaryDirectory() as scratch, asked_to_end():
             speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
             self.outcome, model, processor = trial.fine_tune(
                 self.input,
@@ -201,8 +194,7 @@ class WhisperFlow(FlowSpec):
         from asr.training.checkpoints import Checkpoints, place
 
         outcomes = [branch.outcome for branch in inputs]
-        with plainly():
-            self.leaderboard = search.leaderboard(outcomes)
+        self.leaderboard = search.leaderboard(outcomes)
         self.winner = self.leaderboard.iloc[0].to_dict()
         self.curves = {one.trial.number: one.curve for one in outcomes}
         self.outcome = next(one for one in outcomes if one.trial.number == self.winner["trial"])
@@ -248,7 +240,7 @@ class WhisperFlow(FlowSpec):
         from asr.store import Store
 
         checks = gate.checks(self.report, self.settings.release)
-        with tempfile.TemporaryDirectory() as scratch, plainly():
+        with tempfile.TemporaryDirectory() as scratch:
             ready = Store.of(self).fetch_folder(self.release_key, Path(scratch, "release"))
             speech = shards.Speech(self.shards, Path(scratch, "shards"), Store.of(self).fetch)
             out = outlet.let_out(
@@ -268,5 +260,5 @@ class WhisperFlow(FlowSpec):
 
 
 if __name__ == "__main__":
-    with story.resumable(), signals.handled():
-        WhisperFlow()
+    with ends.resumable(WhisperFlow.__name__), signals.handled():
+        ends.main(WhisperFlow)

@@ -39,6 +39,14 @@ class Store:
         flow, *_ = task.pathspec.split("/")
         return cls(FlowDataStore(flow, None, storage_impl=kind, ds_root=told["ds-root"]).ca_store)
 
+    @staticmethod
+    def finished(flow: str, run_id: str) -> int:
+        """How many tasks of a run need not be done again, to a process of the flow's own command line."""
+        from metaflow.datastore import FlowDataStore, TaskDataStoreSet
+
+        tasks = TaskDataStoreSet(FlowDataStore(flow), run_id, prefetch_data_artifacts=["_task_ok"])
+        return sum(task.step_name != "_parameters" and bool(task.get("_task_ok")) for task in tasks)
+
     @classmethod
     def at(cls, folder: Path) -> Store:
         """A store of its own in a folder, for a notebook or a benchmark."""

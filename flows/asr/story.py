@@ -1,12 +1,12 @@
-"""What a run says in the terminal: how it ended, and the command that goes on from there."""
+"""What a run says in the terminal: how far it is, and at its end what came of it."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,7 +53,7 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
         lines[-1] += f", once fetched:  {fetch}"
     if not latest:
         lines.append(f"held back     {release['why']}")
-    chosen = "" if latest else f"MODEL_ID={short(release['path'])} "
+    chosen = "" if latest else f"MODEL_ID={shlex.quote(short(release['path']))} "
     return "\n".join([*lines, f"hear it       {chosen}{command(SPACE)}"])
 
 
@@ -82,20 +82,6 @@ def board(leaderboard: pd.DataFrame, name: str) -> str:
 def _rate(report: dict[str, Any], name: str) -> str:
     low, high = report[f"{name}_ci"]
     return f"{report[name]:.2f} % ({low:.2f} to {high:.2f})"
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Say how to go on where a run was interrupted or failed."""
-    try:
-        yield
-    except BaseException as end:
-        started = {"run", "resume"} & set(sys.argv)
-        # A refused profile leaves with its line for a code; from 128 on it was a signal.
-        failed = not isinstance(end, SystemExit) or end.code == 1 or (isinstance(end.code, int) and end.code > 128)
-        if started and failed:
-            print(f"\nTo go on from the steps that are finished:  {command(sys.argv[0])} resume", file=sys.stderr)
-        raise
 
 
 def told(
@@ -131,9 +117,9 @@ def chance(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def command(script: str | Path) -> str:
+def command(script: str | Path, *arguments: str) -> str:
     """The line that runs a script with this Python from this folder."""
-    return f"{short(sys.executable)} {short(script)}"
+    return shlex.join([short(sys.executable), short(script), *arguments])
 
 
 def short(path: str | Path) -> str:

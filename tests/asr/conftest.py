@@ -184,10 +184,14 @@ def base(whisper, tmp_path_factory):
 @pytest.fixture
 def offline(monkeypatch):
     """What is not here is told at once, and never asked of the Hub."""
+    from asr import network
     from huggingface_hub import constants
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    network.unreachable.cache_clear()
+    yield
+    network.unreachable.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -55,23 +55,10 @@ def test_a_base_is_told_where_there_was_one():
     assert "base" not in tell()
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(1), RuntimeError("full disk")])
-def test_an_interrupted_or_failed_run_says_how_to_go_on(monkeypatch, capsys, end):
-    monkeypatch.setattr(sys, "argv", ["flows/whisper_flow.py", "run"])
-    with pytest.raises(type(end)), story.resumable():
-        raise end
-    assert "python flows/whisper_flow.py resume" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "end"),
-    [(["run"], SystemExit(0)), (["run"], SystemExit("profile: name: ...")), (["show"], SystemExit(1))],
-)
-def test_where_nothing_can_be_resumed_nothing_is_said_of_it(monkeypatch, capsys, arguments, end):
-    monkeypatch.setattr(sys, "argv", ["flows/whisper_flow.py", *arguments])
-    with pytest.raises(SystemExit), story.resumable():
-        raise end
-    assert capsys.readouterr().err == ""
+def test_a_command_can_be_pasted_whatever_its_paths_hold(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/my venv/bin/python")
+    told = tell(latest=False, path="/my releases/sample-1")
+    assert "MODEL_ID='/my releases/sample-1' '/my venv/bin/python' " in told
 
 
 def test_sources_are_told_where_there_are_several():

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
 
-from asr import Refused, story  # noqa: E402
+from asr import Refused, network, story  # noqa: E402
 
 story.quiet()
 import huggingface_hub  # noqa: E402
@@ -142,7 +142,7 @@ def row(name: str, fault: Fault, place: Path) -> dict[str, str]:
 def main() -> None:
     huggingface_hub.get_token = lambda: TOKEN
     constants.HF_HUB_DISABLE_XET = True
-    hub.FIRST_WAIT = 0.01
+    network.FIRST_WAIT = 0.01
     rows = []
     for name, fault in FAULTS.items():
         with tempfile.TemporaryDirectory() as place:

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
+CLOSED = Path("/sys")  # on Linux, where root cannot make a file either
 
 
-def refused(flow, folder: Path, profile: str) -> str:
-    """All that the command prints for a profile that cannot work."""
+def refused(flow, folder: Path, profile: str, begun: bool = False) -> str:
+    """All that the command prints for a profile that cannot work, found out before any step is finished or later."""
     (folder / "bad.toml").write_text(profile, encoding="utf-8")
     ended = flow("--config", "profile", "bad.toml", "run", cwd=folder)
     said = ended.stdout + ended.stderr
     assert ended.returncode != 0
     assert "Traceback" not in said, said
+    assert begun == ("To go on" in said)
     return said
 
 
@@ -42,6 +44,18 @@ def test_an_empty_corpus_is_named(flow, tmp_path):
 def test_a_base_that_is_nowhere_is_named(flow, tmp_path):
     said = refused(flow, tmp_path, '[model]\nbase = "released/never"\n')
     assert "[model] base: released/never" in said
+    assert "preprocess" not in said
+
+
+def test_a_data_set_that_cannot_be_reached_is_named(flow, tmp_path):
+    said = refused(flow, tmp_path, '[corpus]\nsource = "hub"\nid = "some/data"\n')
+    assert "[corpus] id: some/data is no folder here, and the Hub cannot be reached" in said
+
+
+@pytest.mark.skipif(not CLOSED.is_dir(), reason="no /sys here")
+def test_a_folder_for_releases_where_nothing_can_be_made_is_refused_before_any_work(flow, tmp_path):
+    said = refused(flow, tmp_path, f'[release]\nfolder = "{CLOSED}/released"\n')
+    assert f"[release] folder: {CLOSED}/released cannot be written" in said
     assert "preprocess" not in said
 
 
@@ -72,7 +86,7 @@ def test_speakers_who_cross_splits_are_refused_in_one_line_that_says_how_to_allo
         (tmp_path / "mine" / split).mkdir(parents=True)
         shutil.copy(sorted((SAMPLE / split).glob("*.ogg"))[at], tmp_path / "mine" / split / "a.ogg")
         (tmp_path / "mine" / split / "metadata.csv").write_text("file_name,text,speaker_id\na.ogg,Hej,Anna\n")
-    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
+    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n', begun=True)
     [line] = [line for line in said.splitlines() if "speakers_may_cross" in line]
     assert "[corpus] no clip of train is fit to use; set aside: 1 speaker in another split" in line
 
@@ -83,8 +97,34 @@ def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
         (corpus / split).mkdir(parents=True)
         (corpus / split / "clip.wav").write_text("this is no audio")
         (corpus / split / "metadata.csv").write_text("file_name,text\nclip.wav,Hej\n")
-    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n')
+    said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n', begun=True)
     assert "[corpus] no clip of train is fit to use; set aside: 1 unreadable audio" in said
+
+
+COMMANDS = {
+    "--config profile bad.toml run": "profile: not a text in UTF-8",
+    "--config profile gone.toml run": "'gone.toml' could not be read",
+    "resume": "Specify --origin-run-id",
+    "resume --origin-run-id 5": "there is no run 5 to resume",
+    "run --max-workers many": "many is not a valid integer",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_cannot_be_says_why_and_offers_nothing_to_resume(flow, tmp_path, command):
+    (tmp_path / "bad.toml").write_bytes(b"name = '\xc1'")
+    ended = flow(*command.split(), cwd=tmp_path)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode != 0
+    assert COMMANDS[command] in said
+    assert "Traceback" not in said
+    assert "To go on" not in said
+
+
+def test_a_number_of_workers_that_is_none_is_refused(flow, tmp_path):
+    ended = flow("run", cwd=tmp_path, METAFLOW_RUN_MAX_WORKERS="many")
+    assert "many is not a valid integer" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_help_and_show_work_from_any_folder(flow, tmp_path):

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -156,7 +157,9 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
     assert "Traceback" not in "".join(stopped.said)
     assert "To go on from the steps that are finished" in stopped.said[-1]
 
-    resumed = start("resume", env=backend)
+    _, flow_file, *pasted = shlex.split(stopped.said[-1].rpartition(":  ")[2])
+    assert Path(flow_file).name == "whisper_flow.py"
+    resumed = start(*pasted, env=backend)
     said = "".join(run.said), "".join(stopped.said), resumed.end()
     ids = [re.search(r"run-id (\d+)", one)[1] for one in said]
     board, seen = look(*ids, cwd=tmp_path, env=backend)

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +22,11 @@ import pyarrow.parquet as pq
 from asr import Refused
 from asr.corpus.files import first_line, opened
 from asr.corpus.rows import SPLITS, Row, carve, split_of
+from asr.network import patiently, unreachable
 from asr.settings import Columns, Source
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import DatasetInfo
 
 TEXTS = ("transcription", "sentence", "text", "transcript", "raw_transcription", "normalized_text")
 SPEAKERS = ("speaker_id", "client_id", "speaker")
@@ -71,11 +75,16 @@ def place(source: Source) -> Place:
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.utils import httpx
 
-    hub, script = HfApi(), f"{name.split('/')[-1]}.py"
+    def asked(revision: str | None) -> DatasetInfo:
+        return patiently(lambda: HfApi().dataset_info(name, revision=revision))
+
+    if away := unreachable():
+        raise Refused(f"[corpus] id: {name} is no folder here, and the Hub cannot be reached: {away}")
+    script = f"{name.split('/')[-1]}.py"
     try:
-        info, is_copy = hub.dataset_info(name, revision=source.revision), source.revision == PARQUET_COPY
+        info, is_copy = asked(source.revision), source.revision == PARQUET_COPY
         if source.revision is None and any(file.rfilename == script for file in info.siblings or []):
-            info, is_copy = hub.dataset_info(name, revision=PARQUET_COPY), True  # scripts are run no more
+            info, is_copy = asked(PARQUET_COPY), True  # scripts are run no more
     except GatedRepoError:
         why = "is given out on terms: accept them on its page, and set HF_TOKEN"
     except RepositoryNotFoundError:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused
+from asr import Refused, disk
 from asr.corpus.audio import RATE
 from asr.corpus.text import unit
 from asr.training import models
@@ -146,16 +146,17 @@ def publish(ready: Path, folder: Path, name: str, newest: bool) -> Path:
     name is there already.
     """
     target = folder / name
-    folder.mkdir(parents=True, exist_ok=True)
     if target.exists() and not _same(ready, target):
         raise Refused(f"[release] folder: {target} is there already, and releases are never overwritten")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
-        if not target.exists():
-            shutil.copytree(ready, Path(scratch) / name)
-            os.rename(Path(scratch) / name, target)
-        if newest:
-            os.symlink(name, Path(scratch) / "latest")
-            os.replace(Path(scratch) / "latest", folder / "latest")
+    with disk.told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+            if not target.exists():
+                shutil.copytree(ready, Path(scratch) / name)
+                os.rename(Path(scratch) / name, target)
+            if newest:
+                os.symlink(name, Path(scratch) / "latest")
+                os.replace(Path(scratch) / "latest", folder / "latest")
     return target
 
 

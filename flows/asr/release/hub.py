@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr import Refused
 from asr.corpus.text import RATES
+from asr.network import patiently, status, unreachable
 from asr.release import folder
 from asr.settings import Release
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TRIES = 6
-FIRST_WAIT = 1.0  # seconds; doubled each time
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that pass by themselves
 CONTESTS = 5  # times that somebody else may commit while we push
 KEPT = ".gitattributes"  # what the Hub itself puts into a repo
 
@@ -63,8 +59,11 @@ def api() -> HfApi:
     return HfApi(library_name="whisper-flow")
 
 
-def check(release: Release) -> Release:
-    """The settings with whole repo ids. Raises `Refused` where the Hub is asked for and will not have us."""
+def check(release: Release, wait: bool = True) -> Release:
+    """The settings with whole repo ids. Raises `Refused` where the Hub is asked for and will not have us.
+
+    A run that begins does not `wait` for a network; one that has its release does.
+    """
     from huggingface_hub import get_token
 
     asked = {name: repo for name in ("repo_id", "space_id", "push_dataset") if (repo := getattr(release, name))}
@@ -73,6 +72,8 @@ def check(release: Release) -> Release:
     first = f"[release] {next(iter(asked))}"
     if get_token() is None:
         raise Refused(f"{first}: no token for the Hub: set HF_TOKEN, or log in by `hf auth login`")
+    if not wait and (away := unreachable()):
+        raise Refused(f"{first}: the Hub cannot be reached: {away}")
     with told(first):
         me = patiently(api().whoami)
     mine = [me["name"], *(org["name"] for org in me.get("orgs", []))]
@@ -172,26 +173,9 @@ def commit(hub: HfApi, repo: str, kind: str, path: Path, branch: str, parent: st
     try:
         return patiently(attempt)
     except HfHubHTTPError as error:
-        if _status(error) in (409, 412):  # the head has moved, perhaps by an answer of ours that was lost
+        if status(error) in (409, 412):  # the head has moved, perhaps by an answer of ours that was lost
             return None
         raise
-
-
-def patiently(call: Callable[[], T]) -> T:
-    """What the call returns, tried again with growing waits where the Hub or the line is the matter for a moment."""
-    from httpx2 import TransportError
-    from huggingface_hub.errors import HfHubHTTPError
-
-    for attempt in range(TRIES):
-        try:
-            return call()
-        except (HfHubHTTPError, TransportError, ConnectionError) as error:
-            if attempt == TRIES - 1 or (isinstance(error, HfHubHTTPError) and _status(error) not in PASSING):
-                raise
-            asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
-            wait = FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.5)
-            time.sleep(min(float(asked), 60.0) if asked.isdigit() else wait)
-    raise AssertionError
 
 
 @contextmanager
@@ -209,19 +193,15 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
-        status = _status(error)
+        code = status(error)
         line = error.server_message or next(iter(str(error).strip().splitlines()), "")
-        raise Refused(f"{what}: {hints.get(status, f'the Hub answers {status}')} ({line})") from None
+        raise Refused(f"{what}: {hints.get(code, f'the Hub answers {code}')} ({line})") from None
     except LocalTokenNotFoundError:
         raise Refused(f"{what}: {hints[401]}") from None
     except (TransportError, ConnectionError) as error:
         raise Refused(f"{what}: the Hub cannot be reached: {error}") from None
     except RuntimeError as error:  # how the client says that an upload broke off again and again
         raise Refused(f"{what}: {error}") from None
-
-
-def _status(error: Any) -> int:
-    return error.response.status_code if getattr(error, "response", None) is not None else 0
 
 
 def rollback(repo: str, tag: str, branch: str = "main") -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Refused, settings, story
+from asr import Refused, disk, settings, story
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     story.quiet()
     try:
+        if given.out:
+            disk.check(given.out, "--out")
         profile = _profile(given.profile)
         for model in given.models:
             known(model)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused
+from asr import Refused, disk, network
+from asr.corpus.files import first_line
 from asr.settings import Model, Settings
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def usual(settings: Settings) -> Usual:
     model = settings.model
     if model.base is None:
         return Usual((4e-3, 6e-3), 1e-1, "muon")
-    width = base_config(model.base).d_model
+    width = base_config(model.base)["d_model"]
     if settings.training.lora_rank:
         return Usual((2e-4, 1e-3), 1e-2, "adamw")
     if width < WHISPER_WIDTH:
@@ -63,19 +64,19 @@ def optimizer(settings: Settings) -> str:
     return usual(settings).optimizer if asked == "auto" else asked
 
 
-def base_config(base: str) -> Any:
-    """The base's configuration alone. Raises `Refused` where it is no Whisper, or is not there."""
-    from transformers import WhisperConfig
+def base_config(base: str) -> dict[str, Any]:
+    """The base's configuration alone, read without torch. Raises `Refused` where it is no Whisper, or is not there."""
+    from transformers.utils.hub import cached_file
 
     _check_release(base)
-    try:
-        config = WhisperConfig.get_config_dict(base)[0]
+    with _loading(base, "is neither a model's folder nor to be had from the Hub") as where:
+        file = cached_file(base, "config.json", **where)
+        config = dict(json.loads(Path(file).read_text(encoding="utf-8"))) if file else {}
         if config.get("model_type") != "whisper":
             raise ValueError(f"it is a {config.get('model_type') or 'folder without a model'}, not a Whisper")
-        return WhisperConfig.from_dict(config)
-    except (OSError, ValueError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise Refused(f"[model] base: {base} is neither a model's folder nor to be had from the Hub: {why}") from None
+        if not isinstance(config.get("d_model"), int):
+            raise ValueError("its config.json tells no d_model")
+        return config
 
 
 def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -98,17 +99,28 @@ def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
     base = settings.model.base
     if not base:
         return new_processor(texts, settings.model.vocabulary)
-    with _loading(base):
-        return WhisperProcessor.from_pretrained(base)
+    with _loading(base) as where:
+        return WhisperProcessor.from_pretrained(base, **where)
 
 
 @contextmanager
-def _loading(base: str | Path) -> Iterator[None]:
-    """A part of a base that is missing or broken is refused in one line."""
+def _loading(base: str | Path, fault: str = "cannot be loaded") -> Iterator[dict[str, Any]]:
+    """What `from_pretrained` is to be given. A part of a base that is missing or broken is refused in one line.
+
+    Without a way to the Hub only what was fetched before is looked for; else each file would be asked for six times.
+    """
+    from huggingface_hub import constants
+
+    away = "" if Path(base).is_dir() else network.unreachable()
     try:
-        yield
-    except (OSError, ValueError) as error:
-        raise Refused(f"[model] base: {base} cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+        with disk.told(Path(constants.HF_HUB_CACHE)):
+            yield {"local_files_only": bool(away)}
+    except Refused:
+        raise
+    except Exception as error:  # whatever transformers, tokenizers and safetensors make of a broken file
+        why = first_line(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+        why = f"the Hub cannot be reached: {away}" if away and isinstance(error, OSError) else " ".join(why.split())
+        raise Refused(f"[model] base: {base} {fault}: {why}") from None
 
 
 def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -117,14 +129,19 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     _check_release(base)
-    with _loading(base):
-        model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
-        return model, WhisperProcessor.from_pretrained(base)
+    with _loading(base) as where:
+        model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32, **where)
+        return model, WhisperProcessor.from_pretrained(base, **where)
 
 
 def _check_release(base: str | Path) -> None:
-    if (record := Path(base, "release.json")).is_file():
-        check_format(json.loads(record.read_text(encoding="utf-8")), str(base))
+    if not (file := Path(base, "release.json")).is_file():
+        return
+    try:
+        record = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise Refused(f"[model] base: {file} cannot be read: {first_line(error)}") from None
+    check_format(record, str(base))
 
 
 def check_format(record: dict[str, Any], where: str) -> None:

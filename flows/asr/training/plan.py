@@ -171,4 +171,4 @@ def check_disk(needed: int, folder: Path | None = None) -> None:
     for place in (Path(tempfile.gettempdir()), folder or Path.cwd()):
         free = shutil.disk_usage(place).free
         if free < needed:
-            raise Refused(f"training needs {needed / 1e9:.1f} GB of disk, and {place} has {free / 1e9:.1f} GB free")
+            raise Refused(f"training needs {needed / 1e6:.0f} MB of disk, and {place} has {free / 1e6:.0f} MB free")

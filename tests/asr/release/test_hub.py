@@ -24,7 +24,7 @@ def server(tmp_path, monkeypatch):
         monkeypatch.setattr(huggingface_hub, "get_token", lambda: TOKEN)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(hub.time, "sleep", lambda seconds: made.__dict__.setdefault("slept", []).append(seconds))
+        monkeypatch.setattr("time.sleep", lambda seconds: made.__dict__.setdefault("slept", []).append(seconds))
         yield made
 
 
@@ -216,6 +216,7 @@ def test_a_hub_that_stays_away_is_told_in_one_line(server, release, refusal, mat
 def test_a_hub_that_cannot_be_reached_is_told_before_any_work(server, monkeypatch, refusal):
     monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))
     assert "cannot be reached" in refusal(hub.check, SETTINGS)
+    assert server.slept  # a run that has its release waits
 
 
 def test_without_a_token_a_run_does_not_begin(server, monkeypatch, refusal):

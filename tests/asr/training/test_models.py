@@ -1,6 +1,7 @@
 """A Whisper built or loaded: what it shares with the published ones, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -192,6 +193,16 @@ def test_a_base_that_is_not_there_is_refused(refusal, monkeypatch, tmp_path, bas
 def test_a_whisper_config_without_its_weights_is_refused_too(published, refusal):
     line = refusal(models.prepare, of(published), ["hej"])
     assert "[model] base" in line
+
+
+BROKEN = {"model.safetensors": b"", "tokenizer.json": b"{}", "config.json": b"[]", "release.json": b"\xff"}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_base_with_a_broken_file_is_refused_in_one_line(base, tmp_path, refusal, name):
+    broken = shutil.copytree(base, tmp_path / "broken")
+    (broken / name).write_bytes(BROKEN[name])
+    assert refusal(models.prepare, of(broken), ["hej"]).startswith(f"[model] base: {broken}")
 
 
 @pytest.mark.parametrize("rate", [2e-3, 2e-4])

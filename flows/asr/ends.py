@@ -1,0 +1,145 @@
+"""How a command of the flow ends: in one line where a user can mend what is wrong, and with the line that goes on.
+
+Metaflow ends in a traceback wherever the error is not its own. Whatever ends a command passes here, a task's too: what
+a step raises, and what Metaflow's own reading and writing does.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from metaflow import current
+from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException, MetaflowInternalError
+from metaflow.parameters import flow_context
+from metaflow.plugins.datastores.local_storage import LocalStorage
+from metaflow.util import get_latest_run_id
+
+from asr import Refused, compute, disk, network, story
+from asr.store import Store
+
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+# Options that `resume` refuses, or that mean one run alone, and how many words follow them.
+OF_ONE_RUN = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-run-id": 1, "--runner-attribute-file": 1}
+OF_ONE_RUN |= {"--space": 1}
+
+
+class Told(MetaflowException):
+    """What a user can mend."""
+
+    def __init__(self, headline: str, line: str) -> None:
+        super().__init__(line)
+        self.headline = headline
+
+
+def main(flow: Callable[..., Any]) -> None:
+    """Metaflow's command line for a flow."""
+    with flow_context(flow):
+        from metaflow import cli  # which reads the flow's options as it is imported
+
+        try:
+            cli.main(flow(use_cli=False), handle_exceptions=False)
+        except Exception as error:
+            end = told(error) or error
+            if isinstance(end, MetaflowException):
+                cli.print_metaflow_exception(end)
+            else:
+                cli.print_unknown_exception(end)
+            # A trial is tried again where it was killed. Here it would be told the same again; another pod may not be.
+            told_again = isinstance(end, Told) and current.get("step_name") == "train" and not compute.in_pod()
+            sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if told_again else 1)
+
+
+def told(error: Exception) -> Told | None:
+    """The error as a line, where it is one that a user can mend."""
+    if isinstance(error, Refused):
+        return Told("Bad input", str(error))
+    if isinstance(error, MetaflowInternalError) and "terminal step" in error.message:
+        return Told("Step failure", "a task failed, as it says above; those beside it went on to their ends")
+    root = Path(LocalStorage.datastore_root or LocalStorage.DATASTORE_DIR).absolute()
+    if line := disk.complaint(error, root):
+        return Told("Full disk", line)
+    if line := network.failure(error):
+        return Told("No network", line)
+    if isinstance(error, UnicodeDecodeError) and not current.get("step_name"):
+        return Told("Bad input", f"profile: not a text in UTF-8: {error}")
+    if isinstance(error, UnboundLocalError) and "param_ds" in str(error):  # Metaflow finds nothing of a run
+        asked = option(sys.argv, "--origin-run-id") or "(the latest)"
+        return Told("Bad input", f"there is no run {asked} to resume in {root}; --origin-run-id names one")
+    if isinstance(error, OSError) and error.errno in CLOSED and error.filename is not None:
+        file = Path(os.fsdecode(error.filename))
+        return Told("No access", f"{file} cannot be opened or made: {error.strerror}{_instead(file, root)}")
+    return None
+
+
+def _instead(file: Path, root: Path) -> str:
+    """What to do where a run's own folder is closed."""
+    if not (file.is_relative_to(root) or root.is_relative_to(file)):
+        return ""
+    return (
+        ". A run is kept in .metaflow in the folder that it is started in: start it where you may write, or name "
+        "another folder in METAFLOW_DATASTORE_SYSROOT_LOCAL"
+    )
+
+
+@contextmanager
+def resumable(flow: str) -> Iterator[None]:
+    """Say how to go on where a run was interrupted or failed, and some of it is done."""
+    try:
+        yield
+    except BaseException as end:
+        failed = not isinstance(end, SystemExit) or end.code
+        if failed and {"run", "resume"} & set(sys.argv) and (run_id := _most_done(flow)):
+            line = story.command(sys.argv[0], *resuming(sys.argv[1:], run_id))
+            print(f"\nTo go on from the steps that are finished, with the same profile:  {line}", file=sys.stderr)
+        raise
+
+
+def _most_done(flow: str) -> str | None:
+    """This command's run, or the one that it resumes where more of that is done; None where nothing is.
+
+    Metaflow by itself resumes the last that was not resumed itself, whatever was done since.
+    """
+    if not (this := current.get("run_id")):
+        return None
+    try:
+        resumed = option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
+        done = {run: Store.finished(flow, run) for run in (resumed, this) if run}
+    except Exception:  # whatever a cloud's client raises
+        return str(this)
+    return max(done, key=lambda run: done[run]) if any(done.values()) else None
+
+
+def resuming(arguments: Sequence[str], run_id: str) -> list[str]:
+    """What the script is given to go on from a run: what it was given, but for what `resume` does not take.
+
+    >>> resuming(["--branch", "b", "--config", "profile", "my.toml", "run", "--max-workers", "2"], "17")
+    ['--branch', 'b', 'resume', '--max-workers', '2', '--origin-run-id', '17']
+    """
+    kept, left = list[str](), list(arguments)
+    while left:
+        name, equals, _ = (word := left.pop(0)).partition("=")
+        if name in OF_ONE_RUN:
+            del left[: OF_ONE_RUN[name] - len(equals)]
+        else:
+            kept.append(word)
+    if "run" in kept:
+        kept[kept.index("run")] = "resume"
+    return [*kept, "--origin-run-id", run_id]
+
+
+def option(arguments: Sequence[str], name: str) -> str | None:
+    """What was given for an option.
+
+    >>> option(["resume", "--origin-run-id", "17"], "--origin-run-id"), option(["--a=b"], "--a"), option([], "--a")
+    ('17', 'b', None)
+    """
+    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{name}=")]
+    values += [value for word, value in itertools.pairwise(arguments) if word == name]
+    return values[0] if values else None

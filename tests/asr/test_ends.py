@@ -1,0 +1,85 @@
+"""How a command ends: the line that goes on from a run works as it stands."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from types import SimpleNamespace
+
+import pytest
+from asr import Refused, ends
+
+RUN = ["whisper_flow.py", "run"]
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """A function that sets what command is running, how much of each run is done, and which run it makes."""
+
+    def set_up(arguments, finished, run_id="18", latest="17"):
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.setattr(ends, "current", SimpleNamespace(get=lambda name: run_id))
+        monkeypatch.setattr(ends, "get_latest_run_id", lambda echo, flow: latest)
+        monkeypatch.setattr(ends.Store, "finished", staticmethod(lambda flow, run: finished[run]))
+
+    return set_up
+
+
+def said(end, capsys):
+    with pytest.raises(type(end)), ends.resumable("Flow"):
+        raise end
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(1), SystemExit(143), RuntimeError("full disk")])
+def test_an_interrupted_or_failed_run_says_how_to_go_on(done, capsys, end):
+    done(RUN, {"18": 4}, latest="18")
+    assert said(end, capsys).endswith("whisper_flow.py resume --origin-run-id 18\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run_id", "finished", "end"),
+    [
+        (RUN, "18", 4, SystemExit(0)),
+        (RUN, None, 0, SystemExit("profile: name: ...")),
+        (RUN, None, 0, SystemExit(2)),
+        (RUN, "18", 0, SystemExit(1)),
+        (["whisper_flow.py", "show"], None, 0, SystemExit(1)),
+    ],
+)
+def test_where_nothing_can_be_resumed_nothing_is_said_of_it(done, capsys, arguments, run_id, finished, end):
+    done(arguments, {"18": finished}, run_id, latest="18")
+    assert said(end, capsys) == ""
+
+
+@pytest.mark.parametrize(("new", "named"), [(7, "18"), (2, "17")])
+def test_a_resumed_run_is_gone_on_from_where_it_got_further_and_not_where_it_was_half_copied(done, capsys, new, named):
+    done(["whisper_flow.py", "resume"], {"17": 5, "18": new})
+    assert said(SystemExit(1), capsys).endswith(f"resume --origin-run-id {named}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("--branch b run --max-workers 2 --tag 'a b'", "--branch b resume --max-workers 2 --tag 'a b'"),
+        ("--config profile 'my profile.toml' --datastore gs run", "--datastore gs resume"),
+        ("--config=profile x.toml --metadata=service run", "--metadata=service resume"),
+        ("--config-value profile 'name=1' run --namespace= --with retry", "resume --with retry"),
+        ("run --namespace me --space '{}' --tag run", "resume --tag run"),
+        ("resume --origin-run-id 5 train", "resume train"),
+        ("resume --origin-run-id=5", "resume"),
+    ],
+)
+def test_the_options_that_were_given_are_kept_but_for_those_that_resume_refuses(given, kept):
+    assert shlex.join(ends.resuming(shlex.split(given), "17")) == f"{kept} --origin-run-id 17"
+
+
+def test_a_datastore_that_cannot_be_asked_hides_nothing(done, capsys):
+    done(RUN, {})
+    assert "--origin-run-id 18" in said(SystemExit(1), capsys)
+
+
+def test_an_error_that_nobody_can_mend_stays_one():
+    assert ends.told(KeyError("x")) is None
+    assert ends.told(FileNotFoundError(2, "No such file", "/x")) is None
+    assert ends.told(Refused("[text] a")).message == "[text] a"
