@@ -239,6 +239,7 @@ def test_a_format_that_does_not_load_is_told_in_one_line(built, sounds, tmp_path
 def test_faster_whisper_is_asked_only_where_the_vocabulary_is_whole(built, sounds, whisper, monkeypatch):
     """It takes a smaller one for English only."""
     heard = hearing.texts(*whisper, sounds)
+    monkeypatch.setattr(folder, "_by_transformers", lambda *_: heard)
     monkeypatch.setattr(folder, "vocabulary", lambda folder: 51_865)
     monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["helt fel ord här"] * 2)
     assert any("faster-whisper" in fault for fault in folder.faults(built, sounds, heard, "sv", 0))
