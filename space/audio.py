@@ -79,15 +79,17 @@ class Recording:
         with io.BytesIO(self._file) if isinstance(self._file, bytes) else open(self._file, "rb") as file:
             if not (size := file.seek(0, io.SEEK_END)):
                 raise Unreadable("the file is empty")
-            torn, joined, endless = _torn_page(file, size), _joined(file), _endless(file)
+            file.seek(0)
+            head = file.read(4096)
             with _opened(file) as container:
                 track = container.streams.audio[0]
                 self.seconds = _told(container, track, size)
-                yield from _resampled(self._frames(container, track, endless))
-        if torn or self._at < (self.seconds or 0.0) - ROUNDING:
-            self._blame("incomplete")
-        if joined:
-            self._blame("joined")
+                yield from _resampled(self._frames(container, track, _endless(head)))
+            # At the end, which who has heard enough never comes to.
+            if _torn_page(file, head, size) or self._at < (self.seconds or 0.0) - ROUNDING:
+                self._blame("incomplete")
+            if _joined(file, head):
+                self._blame("joined")
 
     def _blame(self, fault: Fault) -> None:
         self.faults.append((self._at, fault))
@@ -180,26 +182,23 @@ def _told(container: Any, track: Any, size: int) -> float | None:
     return float(container.duration / av.time_base)
 
 
-def _joined(file: IO[bytes]) -> bool:
+def _joined(file: IO[bytes], head: bytes) -> bool:
     """Whether the file's head comes once more, as in `cat a.wav b.wav`."""
-    file.seek(0)
-    head = file.read(16)
-    place = JOINED.get(head[:4]) or JOINED.get(head[4:8])
-    return place is not None and head[place : place + 8] in file.read()
+    if (place := JOINED.get(head[:4]) or JOINED.get(head[4:8])) is None:
+        return False
+    file.seek(16)
+    return head[:16][place : place + 8] in file.read()
 
 
-def _endless(file: IO[bytes]) -> bool:
+def _endless(head: bytes) -> bool:
     """Whether a WAV does not tell its length: who writes to a pipe does not know it, and says nothing or the most."""
-    file.seek(0)
-    head = file.read(4096)
     size = int.from_bytes(head[(at := head.find(b"data") + 4) : at + 4], "little")
     return head[:4] == b"RIFF" and (not size or size >= 0x7FFF0000)
 
 
-def _torn_page(file: IO[bytes], size: int) -> bool:
+def _torn_page(file: IO[bytes], head: bytes, size: int) -> bool:
     """Whether an Ogg file ends in the midst of a page (RFC 3533, 6); FFmpeg drops such a page without a word."""
-    file.seek(0)
-    if file.read(4) != b"OggS":
+    if head[:4] != b"OggS":
         return False
     file.seek(max(0, size - 2 * PAGE))
     end = file.read()

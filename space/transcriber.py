@@ -186,7 +186,7 @@ class Transcriber:
 
         Silence gives an empty text. Raises ValueError for an empty array or one that is not mono.
         """
-        return self.transcript(sound, tuple(self.segments(sound)))
+        return self.transcript(sound, list(self.segments(sound)))
 
     def transcript(self, sound: np.ndarray, segments: Sequence[Segment]) -> Transcript:
         """The segments of a sound as one."""
@@ -576,7 +576,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    transcriber.beam, alone, status = asked.beam, len(asked.files) == 1, 0
+    transcriber.beam, alone, plain, status = asked.beam, len(asked.files) == 1, asked.format == "txt", 0
     for file in asked.files:
         try:
             sound = listen(file)
@@ -585,15 +585,15 @@ def main(arguments: Sequence[str]) -> int:
             heard: list[Segment] = []
             for segment in transcriber.segments(sound.samples):
                 heard.append(segment)
-                if alone and asked.format == "txt":
+                if alone and plain:
                     print(segment.text, flush=True)
             if not heard:
                 raise ValueError("no words were heard in this recording")
-            if alone and asked.format == "txt":
+            if alone and plain:
                 continue
             transcript = transcriber.transcript(sound.samples, heard)
-            text = transcript.text + "\n" if asked.format == "txt" else render(transcript, asked.format)
-            print(text if alone else f"{file}:{' ' if asked.format == 'txt' else chr(10)}{text}", end="")
+            text = transcript.text if plain else render(transcript, asked.format)
+            print(text if alone else f"{file}:{' ' if plain else chr(10)}{text}", end="" if alone else "\n")
         except ValueError as error:
             print(f"{file}: {error}", file=sys.stderr)
             status = 1

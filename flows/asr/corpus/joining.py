@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr import Refused
 from asr.corpus.rows import SPLITS, kind
-from asr.corpus.shards import Packed, Shard
+from asr.corpus.shards import Packed, Shard, rejects
 from asr.settings import Corpus
 
 if TYPE_CHECKING:
@@ -35,11 +35,8 @@ def join(packed: Sequence[Packed], corpus: Corpus) -> Joined:
 
     Of clips that may not both stay, that of test goes before that of validation, and both before training's.
     """
-    import pandas as pd
-
     shards = [shard for one in packed for shard in one.shards]
-    rejected = [(one.clip, one.reason, one.split) for part in packed for one in part.rejected]
-    listed = pd.DataFrame(rejected, columns=["clip", "reason", "split"])
+    listed = rejects(one for part in packed for one in part.rejected)
     taken_over = sum(len(one.shards) for one in packed if one.taken_over)
     whole = Joined(tuple(shards), listed, {}, taken_over)
     return without(whole, _reasons(table(shards), corpus), corpus)

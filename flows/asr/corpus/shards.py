@@ -66,6 +66,14 @@ class Shard:
         return float(self.clips["seconds"].sum())
 
 
+def rejects(rejected: Iterable[Rejected]) -> pd.DataFrame:
+    """clip, reason, split"""
+    import pandas as pd
+
+    told = [(one.clip, one.reason, one.split) for one in rejected]
+    return pd.DataFrame(told, columns=["clip", "reason", "split"])
+
+
 @dataclass(frozen=True)
 class Packed:
     """What a part came to: every row of it is a clip in a shard, or was rejected."""
@@ -76,11 +84,7 @@ class Packed:
 
     @property
     def rejects(self) -> pd.DataFrame:
-        """clip, reason, split"""
-        import pandas as pd
-
-        told = [(one.clip, one.reason, one.split) for one in self.rejected]
-        return pd.DataFrame(told, columns=["clip", "reason", "split"])
+        return rejects(self.rejected)
 
     def __str__(self) -> str:
         kept, hours = sum(len(shard.clips) for shard in self.shards), sum(one.seconds for one in self.shards) / 3600

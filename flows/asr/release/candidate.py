@@ -161,7 +161,8 @@ def examine(
     say("the release is built")
     folder.build(ready, source, language, half)
     folder.write(ready / folder.RECORD, _first(language, _known(source) if known is None else known))
-    context = _context(engine.load(space).Transcriber(ready), Sounds(validation or speech), settings)
+    served_by = engine.load(space)
+    context = _context(served_by.Transcriber(ready), Sounds(validation or speech), settings)
     say("the model hears the test clips")
     heard = {"heard": _heard(source, settings, speech, context["context"], say)}
     test = Sounds(speech)
@@ -169,7 +170,7 @@ def examine(
     told_of = [heard["heard"][at] for at in some]
     loads = folder.faults(ready, [test.sound(at) for at in some], told_of, language, _frames(context["context"]))
     say("and as it is served")
-    transcriber = engine.load(space).Transcriber(ready)
+    transcriber = served_by.Transcriber(ready)
     transcriber.context = context["context"]
     served = _served(transcriber, test, say)
     heard["served"] = served.texts
