@@ -65,7 +65,8 @@ def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callab
 
 
 def _card(about: Mapping[str, Any]) -> str:
-    licences = "; ".join(f"{source}: {licence}" for source, licence in about["licences"].items())
+    retained = about.get("retained_sources", {})  # which stays where it is
+    licences = "; ".join(f"{name}: {licence}" for name, licence in about["licences"].items() if name not in retained)
     return f"""---
 language: {about["language"]}
 task_categories: [automatic-speech-recognition]
