@@ -38,7 +38,7 @@ def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
     """The whole corpus in parts, or what may hold clips of some splits.
 
     Retained speech that is never drawn is not prepared for training. Raises `Refused` where a source is not there or
-    not what it should be, or a split is empty; retained speech needs no more of them than validation.
+    not what it should be, or a split is empty; of a retained language only that of validation may not be.
     """
     several = len(corpus.mixed) > 1
     found, retained = list[Part](), corpus.retained
@@ -46,12 +46,11 @@ def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
         wanted = [split for split in splits if split != "train" or source.weight or source.called not in retained]
         parts = _parts(source, corpus, f"{source.called}/" if several else "")
         found += [part for part in parts if any(part.may_hold(split) for split in wanted)]
-    own = [source for source in corpus.mixed if source.called not in retained]
-    needed = [(own, split) for split in splits]
-    needed += [([source], "validation") for source in corpus.mixed if source not in own and "validation" in splits]
-    for of, split in needed:
-        names = {source.called for source in of}
-        if not any(part.may_hold(split) for part in found if part.source in names):
+    needed = [(corpus.language, split) for split in splits]
+    needed += [(language, "validation") for language in sorted(set(retained.values())) if "validation" in splits]
+    for language, split in needed:
+        if not any(part.may_hold(split) for part in found if corpus.spoken(part.source) == language):
+            of = [source for source in corpus.mixed if corpus.spoken(source.called) == language]
             told = ", ".join(source.path or source.called for source in of)
             raise Refused(f"[corpus] path: {told} lists no clip for {split}")
     return found
