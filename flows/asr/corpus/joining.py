@@ -139,8 +139,8 @@ def fingerprint(shards: Sequence[Shard]) -> str:
 def check(joined: Joined, corpus: Corpus) -> None:
     """Raises `Refused` where a split is left without a clip, or no training clip would ever be drawn.
 
-    A retained language must have validation. Of a split it tells why its own clips were set aside, and of a reason that has
-    particulars those of one clip.
+    A retained language must have validation. Of a split it tells why its own clips were set aside, and of a reason that
+    has particulars those of one clip.
     """
     needed = [(corpus.language, split, joined.summary["clips"]) for split in SPLITS]
     needed += [(language, "validation", clips) for language, clips in joined.summary["retained"].items()]
