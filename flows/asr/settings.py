@@ -52,6 +52,9 @@ def _language(code: str) -> str:
     return code
 
 
+Language = Annotated[str, AfterValidator(_language)]  # Whisper's code for it
+
+
 class Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -86,6 +89,7 @@ class Source(Table):
     source: Literal["sample", "folder", "common_voice", "hub"] = "sample"
     name: str | None = Field(None, pattern=r"^[^/\s]+$")  # in every report; None: by its id or kind
     licence: str | None = None  # of its speech, for the model card; None: the kind's, where it has one
+    language: Language | None = None  # of its speech; None: the corpus'. Another one is not to be forgotten: see README
     weight: Real = 1.0  # times an epoch that each of its training clips is drawn
     limit_clips: Positive | None = None  # the first so many of each split, to try a profile out
     limit_hours: Annotated[float, Field(gt=0, strict=True)] | None = None  # at most so many of each split
@@ -118,7 +122,7 @@ class Corpus(Source):
     """Where speech comes from, and which clips are fit to use; the others are set aside, each with its reason."""
 
     sources: tuple[Source, ...] = ()  # several places, in the stead of one
-    language: Annotated[str, AfterValidator(_language)] = "sv"  # Whisper's code for it
+    language: Language = "sv"  # that the model is tuned for
     min_seconds: Annotated[float, Field(ge=0.1, strict=True)] = 0.3
     max_seconds: Real = Field(30.0, gt=0, le=30)  # Whisper hears no more at once
     min_peak: Share = 0.001  # of full scale: a clip that stays below it is silent
@@ -133,12 +137,15 @@ class Corpus(Source):
     @model_validator(mode="after")
     def _sources_and_seconds(self) -> Corpus:
         if self.sources:
-            alone = sorted(key for key, field in Source.model_fields.items() if getattr(self, key) != field.default)
+            keys = Source.model_fields.items()
+            alone = sorted(key for key, field in keys if key != "language" and getattr(self, key) != field.default)
             if alone:
                 raise ValueError(f"{alone[0]} stands beside a list of sources; it goes into each of them")
             twice = [name for name, times in Counter(one.called for one in self.sources).items() if times > 1]
             if twice:
                 raise ValueError(f"two sources are called {twice[0]}; give one a name of its own")
+            if len(self.retained) == len(self.sources):
+                raise ValueError(f"no source is in {self.language}, the language that the model is tuned for")
         if self.min_seconds >= self.max_seconds:
             raise ValueError(f"min_seconds {self.min_seconds} is not below max_seconds {self.max_seconds}")
         return self
@@ -147,6 +154,15 @@ class Corpus(Source):
     def mixed(self) -> tuple[Source, ...]:
         """Every source: those listed, or the one that stands here."""
         return self.sources or (self,)
+
+    @property
+    def retained(self) -> dict[str, str]:
+        """The names of the sources in other languages, which the model is not to forget, and those languages."""
+        return {one.called: one.language for one in self.sources if one.language and one.language != self.language}
+
+    def spoken(self, source: str) -> str:
+        """The language of a source, by its name."""
+        return self.retained.get(source, self.language)
 
 
 class Text(Table):
@@ -158,7 +174,7 @@ class Text(Table):
     # the vowel signs of Devanagari and the like; whisper: the very same, which makes spaces of those; lenient: basic,
     # and 23 is tjugotre
     scoring: Literal["basic", "whisper", "lenient", "verbatim"] = "basic"
-    alphabet: str | None = None  # the letters a transcript may hold; None: those of the language
+    alphabet: str | None = None  # the letters a transcript of the corpus' language may hold; None: those that it has
 
 
 class Model(Table):
@@ -352,6 +368,16 @@ class Settings(Table):
     compute: Compute = Compute()
 
     @model_validator(mode="after")
+    def _what_is_retained_was_known(self) -> Settings:
+        if self.corpus.retained and not self.model.base:
+            name, language = next(iter(self.corpus.retained.items()))
+            raise ValueError(
+                f"[corpus] language: {name} is in {language}, and a model from nothing has no {language} to forget; "
+                "give [model] base, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _gpus_share_a_steps_batches(self) -> Settings:
         if self.training.accumulate % self.compute.gpus:
             raise ValueError(
@@ -426,7 +452,7 @@ def _one_line(errors: list[Any]) -> str:
         close = difflib.get_close_matches(str(where[-1]), _fields(where[:-1]), n=1)
         return f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else "")
     if error["type"] == "value_error":
-        return f"{key}{'' if key.endswith(']') else ':'} {error['ctx']['error']}"
+        return f"{key}{':' if key and not key.endswith(']') else ''} {error['ctx']['error']}".strip()
     return f"{key}: {error['msg'].replace('tuple', 'list')} (got {error['input']!r})".replace("\n", " ")
 
 

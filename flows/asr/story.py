@@ -42,6 +42,9 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
     if report["baseline_wer"] is not None:
         better = report["against_baseline"]
         lines.append(f"the base had  {_rate(report, 'baseline_wer')}; p of the difference {chance(better['p'])}")
+    for language, wer in report.get("retained_wer", {}).items():
+        had, found = report["retained_baseline_wer"][language], report["against_retained_baseline"][language]
+        lines.append(f"{f'in {language}':14s}{wer:.2f} %; the base had {had:.2f} %, p {chance(found['p'])}")
     speakers = f" of {report['speakers']} speakers" if report["speakers"] else ""
     lines.append(f"on            {report['clips']} clips{speakers}")
     if len(report["wer_by_source"]) > 1:

@@ -78,6 +78,12 @@ WRONG = {
     "[[corpus.sources]]\n[[corpus.sources]]": ("[corpus] two sources are called sample", "name"),
     '[[corpus.sources]]\n[[corpus.sources]]\npth = "a"': ("[corpus] sources.1.pth:", "did you mean path?"),
     '[[corpus.sources]]\nsource = "folder"': ("[corpus] sources.0", "needs path"),
+    '[[corpus.sources]]\nlanguage = "english"': ("[corpus] sources.0.language", "did you mean en?"),
+    '[[corpus.sources]]\nlanguage = "en"': ("[corpus] no source is in sv",),
+    '[[corpus.sources]]\n[[corpus.sources]]\nname = "b"\nlanguage = "en"': (
+        "profile: [corpus] language: b is in en",
+        "[model] base",
+    ),
     '[corpus]\nsources = "sample"': ("[corpus] sources", "'sample'"),
     '[corpus]\nexclude = "nowhere.txt"': ("[corpus] exclude", "nowhere.txt cannot be read"),
     "[corpus]\nexclude = [17]": ("[corpus] exclude", "17"),
@@ -194,6 +200,28 @@ def test_of_several_sources_each_has_its_path_and_its_name(tmp_path):
     assert given[2].path == str(Path.home() / "cv.tar.gz")
     assert [one.id for one in given[3:5]] == ["google/fleurs", str(tmp_path / "parquet")]
     assert given[5].path == "gs://bucket/speech/"
+
+
+def test_a_source_may_be_in_another_language_than_the_corpus():
+    given = settings.load(
+        """
+        [corpus]
+        language = "fi"
+        [[corpus.sources]]
+        language = "fi"
+        [[corpus.sources]]
+        name = "other"
+        [[corpus.sources]]
+        name = "english"
+        language = "en"
+        [model]
+        base = "openai/whisper-tiny"
+        """
+    ).corpus
+    assert given.language == "fi"
+    assert given.retained == {"english": "en"}
+    assert [given.spoken(name) for name in ("sample", "other", "english")] == ["fi", "fi", "en"]
+    assert settings.load('[corpus]\nlanguage = "en"').corpus.retained == {}
 
 
 def test_those_to_leave_out_may_stand_in_a_file_with_one_a_line(tmp_path):

@@ -55,6 +55,12 @@ def test_a_base_is_told_where_there_was_one():
     assert "base" not in tell()
 
 
+def test_what_was_not_to_be_forgotten_is_told_by_language():
+    gap = {"en": {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}}
+    told = tell(retained_wer={"en": 12.3}, retained_baseline_wer={"en": 9.9}, against_retained_baseline=gap)
+    assert "in en         12.30 %; the base had 9.90 %, p 0.002" in told
+
+
 def test_a_command_can_be_pasted_whatever_its_paths_hold(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/my venv/bin/python")
     told = tell(latest=False, path="/my releases/sample-1")

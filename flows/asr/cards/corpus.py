@@ -1,7 +1,7 @@
 """What a run learns from: the cards of `collect` and `preprocess`.
 
-`clips` has a row a clip that was kept (clip, split, source, speaker or None, seconds, words, text) and `rejected` one a
-clip that was set aside (clip, reason, split).
+`clips` has a row a clip that was kept (clip, split, source, speaker or None, seconds, words, text, retained) and
+`rejected` one a clip that was set aside (clip, reason, split).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import NAMED, ORDER, amount, bars, chip, columns, draw, top
-from asr.cards.page import audio, facts, panel, safe, shown, stack, tiles
+from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.corpus import text
 from asr.corpus.rows import SPLITS, kind
 
@@ -32,7 +32,8 @@ def collect(
     clips: pd.DataFrame, rejected: pd.DataFrame, summary: Mapping[str, Any], taken: int, examples: Sequence[Clip]
 ) -> str:
     """What the run learns from: how much there is, who speaks, how it sounds, what was set aside."""
-    voices, crossing = clips["speaker"].nunique(), summary["speakers_crossing"]
+    own = clips[clips["retained"].isna()]
+    voices, crossing = own["speaker"].nunique(), summary["speakers_crossing"]
     apart = {None: "", 0: "none in two splits"}.get(crossing, f"<em>{crossing} in two splits</em>") if voices else ""
     made = f"{taken:,} shard{'s' * (taken > 1)} taken over" if taken else ""
     head = [
@@ -40,7 +41,7 @@ def collect(
         ("Speakers", f"{voices:,}" if voices else "unknown", apart),
         ("Fingerprint", f"<code>{safe(summary['fingerprint'])}</code>", made),
     ]
-    return tiles("Corpus", head) + stack(speech(clips) + set_aside(rejected)) + listen(examples)
+    return tiles("Corpus", head) + stack(speech(own) + retained(clips) + set_aside(rejected)) + listen(examples)
 
 
 @shown
@@ -73,6 +74,15 @@ def speech(clips: pd.DataFrame) -> list[str]:
         panel("Words a second", draw(columns(paces, "words a second"))),
         *asides(clips),
     ]
+
+
+def retained(clips: pd.DataFrame) -> list[str]:
+    """A panel on the languages that are not to be forgotten, where there are such."""
+    lines = [
+        (safe(language), amount(part["seconds"].sum()), *(f"{(part['split'] == split).sum():,}" for split in SPLITS))
+        for language, part in clips.groupby("retained")
+    ]
+    return [panel("Not to be forgotten", rows(("", "speech", *SPLITS), lines))] if lines else []
 
 
 def asides(clips: pd.DataFrame) -> list[str]:

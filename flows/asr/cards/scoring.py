@@ -41,6 +41,7 @@ def evaluate(exam: Exam, settings: Settings) -> str:
     panels = [
         panel(f"{counted.title()} error rate", draw(reaches(_models(report))), *verdict(report)),
         panel(f"{counted.title()}s that went wrong", _kinds(report)),
+        *retained(report),
         panel("Behaviour as served", behaviour(report)),
         *_breakdown(exam.breakdown, name),
         _confusions(table, settings),
@@ -94,6 +95,18 @@ def behaviour(report: Mapping[str, Any]) -> str:
         (f"an hour of speech, on {report['threads']} cores", amount(3600 * took)),
     ]
     return rows(("", ""), table)
+
+
+def retained(report: Mapping[str, Any]) -> list[str]:
+    """A panel on the languages that were not to be forgotten, where there are such."""
+    table = []
+    for language, wer in report.get("retained_wer", {}).items():
+        found, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
+        before, name = report["retained_baseline_wer"][language], RATES[unit(language)]
+        change = f"{found['difference']:+.1f} ({between(found['low'], found['high'])}), p {chance(found['p'])}"
+        table.append((f"{name} in {language}, {clips:,} clips", percent(wer), percent(before), change))
+    heads = ("", "this model", "its base", "difference")
+    return [panel("Not to be forgotten", rows(heads, table))] if table else []
 
 
 def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:

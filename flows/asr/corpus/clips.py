@@ -71,8 +71,10 @@ def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]
 def _written(row: Row, settings: Settings) -> Row:
     """The row with its words as the model should write them."""
 
+    language = settings.corpus.spoken(row.source)
+
     def written(words: str) -> str:
-        return text.written(words, settings.text.writing, settings.corpus.language)
+        return text.written(words, settings.text.writing, language)
 
     segments = tuple(replace(one, text=written(one.text)) for one in row.segments)
     # Together they are the clip's text, with times or without; a song that goes on over two of them stays in both.
@@ -92,7 +94,9 @@ def unfit(row: Row, settings: Settings, left_out: set[str]) -> str | None:
         return row.problem
     if text.wordless(row.text):
         return "empty text"
-    if text.foreign(row.text, settings.corpus.language, settings.text.alphabet) > settings.corpus.max_foreign_letters:
+    corpus, language = settings.corpus, settings.corpus.spoken(row.source)
+    alphabet = settings.text.alphabet if language == corpus.language else None
+    if text.foreign(row.text, language, alphabet) > corpus.max_foreign_letters:
         return "foreign letters"
     return None
 

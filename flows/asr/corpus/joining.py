@@ -59,18 +59,19 @@ def without(joined: Joined, reasons: pd.Series, corpus: Corpus) -> Joined:
 
 def first(packed: Sequence[Packed]) -> list[int]:
     """The first part of each split: those whose clips stand for the corpus where somebody listens."""
-    found = {shard.split: at for at, one in reversed(list(enumerate(packed))) for shard in one.shards}
-    return sorted(set(found.values()))
+    shards = [(at, shard) for at, one in enumerate(packed) for shard in one.shards if not shard.retained]
+    return sorted(set({shard.split: at for at, shard in reversed(shards)}.values()))
 
 
 def table(shards: Sequence[Shard]) -> pd.DataFrame:
-    """Every clip of the shards: clip, source, speaker, seconds, words, text, sound, split and its shard's number."""
+    """Every clip of the shards: clip, source, speaker, seconds, words, text, sound, split, retained (the language that
+    is not to be forgotten, None of the corpus' own) and its shard's number."""
     import pandas as pd
 
     if not shards:
-        columns = ["clip", "source", "speaker", "seconds", "words", "text", "sound", "split", "shard"]
+        columns = ["clip", "source", "speaker", "seconds", "words", "text", "sound", "split", "retained", "shard"]
         return pd.DataFrame(columns=columns)
-    frames = [one.clips.assign(split=one.split, shard=at) for at, one in enumerate(shards)]
+    frames = [one.clips.assign(split=one.split, retained=one.retained, shard=at) for at, one in enumerate(shards)]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -97,20 +98,29 @@ def _reasons(clips: pd.DataFrame, corpus: Corpus) -> pd.Series:
 
 
 def _summary(clips: pd.DataFrame, rejected: pd.DataFrame, shards: Sequence[Shard], corpus: Corpus) -> dict[str, Any]:
-    """The run's `corpus` artifact; found = kept + rejected, always."""
-    known = clips.dropna(subset="speaker")
+    """The run's `corpus` artifact; found = kept + rejected, always.
+
+    `clips`, hours and speakers are of the corpus' own language, `retained` counts clips of the others; the rest is of
+    all.
+    """
+    own = clips[clips["retained"].isna()]
+    known, languages = own.dropna(subset="speaker"), sorted(set(corpus.retained.values()))
 
     def hours(part: pd.DataFrame) -> float:
         return float(part["seconds"].sum() / 3600)
+
+    def counts(part: pd.DataFrame) -> dict[str, int]:
+        return {split: int((part["split"] == split).sum()) for split in SPLITS}
 
     return {
         "found": len(clips) + len(rejected),
         "kept": len(clips),
         "rejected": len(rejected),
-        "hours": hours(clips),
+        "hours": hours(own),
         "fingerprint": fingerprint(shards),
-        "clips": {split: int((clips["split"] == split).sum()) for split in SPLITS},
-        "split_hours": {split: hours(clips[clips["split"] == split]) for split in SPLITS},
+        "clips": counts(own),
+        "split_hours": {split: hours(own[own["split"] == split]) for split in SPLITS},
+        "retained": {language: counts(clips[clips["retained"] == language]) for language in languages},  # clips
         "sources": {one.called: hours(clips[clips["source"] == one.called]) for one in corpus.mixed},  # in hours
         "speakers": int(known["speaker"].nunique()),
         "speakers_crossing": int((known.groupby("speaker")["split"].nunique() > 1).sum()),
@@ -129,21 +139,27 @@ def fingerprint(shards: Sequence[Shard]) -> str:
 def check(joined: Joined, corpus: Corpus) -> None:
     """Raises `Refused` where a split is left without a clip, or no training clip would ever be drawn.
 
-    Of a split it tells why its own clips were set aside, and of a reason that has particulars those of one clip.
+    A retained language must have validation. Of a split it tells why its own clips were set aside, and of a reason that
+    has particulars those of one clip.
     """
-    for split in SPLITS:
-        if not joined.summary["clips"][split]:
+    needed = [(corpus.language, split, joined.summary["clips"]) for split in SPLITS]
+    needed += [(language, "validation", clips) for language, clips in joined.summary["retained"].items()]
+    for language, split, clips in needed:
+        if not clips[split]:
             gone = joined.rejected[joined.rejected["split"] == split]
+            # Where there are several sources, a clip's name begins with its source's.
+            gone = gone[gone["clip"].map(lambda clip: corpus.spoken(clip.partition("/")[0])) == language]
             reasons = Counter(map(kind, gone["reason"]))
             told = ", ".join(f"{count} {reason}{_such_as(gone, reason)}" for reason, count in reasons.most_common(3))
             hint = "; speakers_may_cross = true lets a speaker stand in several splits"
             raise Refused(
-                f"[corpus] no clip of {split} is fit to use; set aside: {told or 'none'}"
-                + (hint if "speaker in another split" in reasons else "")
+                f"[corpus] no clip of {split}{'' if language == corpus.language else f' in {language}'} is fit to use; "
+                f"set aside: {told or 'none'}" + (hint if "speaker in another split" in reasons else "")
             )
-    drawn = {source.called for source in corpus.mixed if source.weight}
+    drawn = {source.called for source in corpus.mixed if source.weight and source.called not in corpus.retained}
     if not any(shard.split == "train" and shard.clips["source"].isin(drawn).any() for shard in joined.shards):
-        raise Refused("[corpus] weight: every source with training clips has the weight 0")
+        among = f" in {corpus.language}" if corpus.retained else ""
+        raise Refused(f"[corpus] weight: every source with training clips{among} has the weight 0")
 
 
 def _such_as(gone: pd.DataFrame, reason: str) -> str:

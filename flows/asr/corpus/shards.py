@@ -60,6 +60,7 @@ class Shard:
     split: str
     size: int  # bytes
     clips: pd.DataFrame  # by their place in the Parquet: clip, source, speaker, seconds, words, text, sound
+    retained: str | None = None  # the language of retained speech; None: it is the corpus' own
 
     @property
     def seconds(self) -> float:
@@ -95,8 +96,8 @@ class Packed:
 class _Writer:
     """A shard in the making."""
 
-    def __init__(self, split: str) -> None:
-        self.split, self.file = split, io.BytesIO()
+    def __init__(self, split: str, retained: str | None) -> None:
+        self.split, self.retained, self.file = split, retained, io.BytesIO()
         # FLAC does not shrink further.
         self.parquet = pq.ParquetWriter(self.file, SCHEMA, compression="none", store_schema=False)
         self.waiting: list[Clip] = []
@@ -126,7 +127,7 @@ class _Writer:
         self.parquet.add_key_value_metadata({"fingerprint": self.fingerprint.hexdigest()[:16]})
         self.parquet.close()
         blob = self.file.getvalue()
-        return Shard(put(blob), self.split, len(blob), pd.DataFrame(self.records))
+        return Shard(put(blob), self.split, len(blob), pd.DataFrame(self.records), self.retained)
 
 
 def _columns(clip: Clip) -> dict[str, Any]:
@@ -149,18 +150,20 @@ def pack(
     most_seconds: float | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[Packed, list[Clip]]:
-    """Judge the rows and pack those that are fit into shards, which `put` keeps; and a few clips to listen to.
+    """Judge a source's rows and pack those that are fit into shards, which `put` keeps; and a few clips to listen to.
 
     Stops at `most_seconds` of speech kept. Holds one shard a split in memory.
     """
-    making: dict[str, _Writer] = {}
+    making, retained = dict[str, _Writer](), settings.corpus.retained
     made, rejected, examples = list[Shard](), list[Rejected](), list[Clip]()
     seconds, reported, kept = 0.0, time.monotonic(), 0
     for one in judged(rows, settings):
         if isinstance(one, Rejected):
             rejected.append(one)
             continue
-        writer = making.get(one.split) or making.setdefault(one.split, _Writer(one.split))
+        if one.split not in making:
+            making[one.split] = _Writer(one.split, retained.get(one.source))
+        writer = making[one.split]
         writer.add(one)
         seconds, kept = seconds + one.seconds, kept + 1
         examples += [one] if _to_hear(one, examples) else []
@@ -196,6 +199,7 @@ def recipe(part: sources.Part, settings: Settings) -> str:
     corpus = settings.corpus
     keys = {key for key in type(corpus).model_fields if key.startswith(("min_", "max_"))}
     judging = corpus.model_dump(include=keys | {"language", "shard_clips"})
+    judging["retained"] = corpus.retained.get(part.source)
     writing = settings.text.model_dump(include={"writing", "alphabet"})
     left_out = set(corpus.exclude)
     hashes: dict[Path, str] = {}
@@ -228,17 +232,31 @@ def _code() -> str:
 
 @dataclass(frozen=True)
 class Speech:
-    """The clips of a corpus, by split."""
+    """The clips of a corpus, by split; and retained speech beside them."""
 
     shards: Sequence[Shard]
     folder: Path  # where the shards' files are put, named by their keys
     fetch: Callable[[Iterable[str], Path], Path]  # brings them there
 
     def split(self, name: str) -> Dataset:
-        """One split as a `datasets.Dataset`, mapped from disk: a row is read when it is asked for."""
+        """One split as a `datasets.Dataset`, mapped from disk: a row is read when it is asked for.
+
+        That of training holds retained speech too, the others do not.
+        """
+        return self._read([shard for shard in self._of(name) if name == "train" or shard.retained is None])
+
+    def retained(self, name: str) -> dict[str, Dataset]:
+        """The clips of a split in the languages that the model is not to forget, by Whisper's code for each."""
+        shards = [shard for shard in self._of(name) if shard.retained]
+        languages = sorted({str(shard.retained) for shard in shards})
+        return {language: self._read([one for one in shards if one.retained == language]) for language in languages}
+
+    def _of(self, split: str) -> list[Shard]:
+        return [shard for shard in self.shards if shard.split == split and len(shard.clips)]
+
+    def _read(self, chosen: Sequence[Shard]) -> Dataset:
         import datasets
 
-        chosen = [shard for shard in self.shards if shard.split == name and len(shard.clips)]
         self.fetch([shard.key for shard in chosen], self.folder)
         files = [self.folder / shard.key for shard in chosen]
         everything = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(self.folder / "arrow"))

@@ -37,20 +37,27 @@ class Part:
 def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
     """The whole corpus in parts, or what may hold clips of some splits.
 
-    Raises `Refused` where a source is not there or not what it should be, or a split is empty.
+    Retained speech that is never drawn is not prepared for training. Raises `Refused` where a source is not there or
+    not what it should be, or a split is empty; of a retained language only that of validation may not be.
     """
     several = len(corpus.mixed) > 1
-    found = [part for source in corpus.mixed for part in _parts(source, corpus, f"{source.called}/" if several else "")]
-    found = [part for part in found if any(part.may_hold(split) for split in splits)]
-    for split in splits:
-        if not any(part.may_hold(split) for part in found):
-            names = ", ".join(source.path or source.called for source in corpus.mixed)
-            raise Refused(f"[corpus] path: {names} lists no clip for {split}")
+    found, retained = list[Part](), corpus.retained
+    for source in corpus.mixed:
+        wanted = [split for split in splits if split != "train" or source.weight or source.called not in retained]
+        parts = _parts(source, corpus, f"{source.called}/" if several else "")
+        found += [part for part in parts if any(part.may_hold(split) for split in wanted)]
+    needed = [(corpus.language, split) for split in splits]
+    needed += [(language, "validation") for language in sorted(set(retained.values())) if "validation" in splits]
+    for language, split in needed:
+        if not any(part.may_hold(split) for part in found if corpus.spoken(part.source) == language):
+            of = [source for source in corpus.mixed if corpus.spoken(source.called) == language]
+            told = ", ".join(source.path or source.called for source in of)
+            raise Refused(f"[corpus] path: {told} lists no clip for {split}")
     return found
 
 
 def _parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]:
-    where = source.path
+    where, language = source.path, corpus.spoken(source.called)
     if source.source == "hub":
         place = hub.place(source)
         stretches = hub.stretches(source, place, corpus.shard_clips)
@@ -59,9 +66,9 @@ def _parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]:
             return
         where = place.root  # no Parquet: an audiofolder
     if source.source == "common_voice":
-        listed = common_voice.rows(source, corpus.language)
+        listed = common_voice.rows(source, language)
     else:
-        listed = folder.rows(where or SAMPLE, corpus.max_seconds, corpus.language)
+        listed = folder.rows(where or SAMPLE, corpus.max_seconds, language)
     named = list(_named(_once(listed), source.called, prefix))
     for split in SPLITS:
         rows = [row for row in named if row.split == split][: source.limit_clips]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from asr.corpus.text import MARKED, POINTED, RATES
+from asr.corpus.text import MARKED, POINTED, RATES, unit
 from asr.release.folder import CURVE, FULL_VOCABULARY
 from asr.scoring.intervals import CHANCE, FEWEST_SPEAKERS
 
@@ -170,10 +170,24 @@ of them, so no figure compares with those published under it"""
 It stands for a WER, since {_language(record)} puts no spaces between words."""
     return f"""{_table(("", name, INTERVAL), lines)}
 
-{base}
+{base}{_retained(record)}
 
 {name} is the share of {unit}s that are wrong: {_percent(record["substitutions"])} replaced,
 {_percent(record["deletions"])} left out, {_percent(record["insertions"])} added.{beside} Text is compared as {rule}."""
+
+
+def _retained(record: Record) -> str:
+    """What it hears in the languages that it was not to forget, where there are such."""
+    lines = []
+    for language, wer in record.get("retained_wer", {}).items():
+        found, clips = record["against_retained_baseline"][language], record["retained_clips"][language]
+        gap = f"{found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f}), p = {found['p']:.2g}"
+        name = f"{RATES[unit(language)]} in {_named(language)}, {_count(clips, 'clip')}"
+        lines.append((name, _percent(wer), _percent(record["retained_baseline_wer"][language]), gap))
+    if not lines:
+        return ""
+    heads = ("", "this model", "its base", f"difference ({INTERVAL})")
+    return f"\n\nWhat it was not to forget, heard in 8 bits where there was no GPU:\n\n{_table(heads, lines)}"
 
 
 def _speaks_for(record: Record) -> str:
@@ -210,16 +224,19 @@ Invention was tried on three minutes of noise, hum and music, both lengths on th
 
 def _data(record: Record) -> str:
     wers = {source: _percent(wer) for source, wer in record["wer_by_source"].items()}
+    retained = {name: _named(language) for name, language in record.get("retained_sources", {}).items()}
+    wers |= {name: f"in {language}, not to be forgotten" for name, language in retained.items()}
     lines = (
         (_linked(name, "datasets/"), _hours(hours), wers.get(name, "not tested"), _safe(record["licences"][name]))
         for name, hours in record["sources"].items()
     )
     splits = (f"{split} {_count(record['clips_of'][split], 'clip')}, {_hours(hours)}"
               for split, hours in record["split_hours"].items())  # fmt: skip
-    of = record["corpus_speakers"]
+    of, among = record["corpus_speakers"], f" of {_language(record)}" if retained else ""
+    who = _count(of, "speaker") if of else "unknown speakers"
     return f"""{_table(("source", "hours", f"test {_rate(record)}", "licence"), lines)}
 
-{_hours(record["hours"])} in all, by {_count(of, "speaker") if of else "unknown speakers"}: {"; ".join(splits)}. The
+{_hours(record["hours"])}{among} in all, by {who}: {"; ".join(splits)}. The
 corpus has the fingerprint `{_line(record["fingerprint"])}`."""
 
 
@@ -318,9 +335,13 @@ def _rate(record: Record) -> str:
 
 
 def _language(record: Record) -> str:
+    return _named(record["language"])
+
+
+def _named(language: str) -> str:
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-    return str(LANGUAGES.get(record["language"], record["language"])).title()
+    return str(LANGUAGES.get(language, language)).title()
 
 
 def _percent(value: float) -> str:

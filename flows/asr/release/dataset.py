@@ -18,7 +18,7 @@ RECORD = "corpus.json"
 
 
 def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callable[[str], None] = print) -> str:
-    """Push sound and text of every clip that was kept, a Parquet file a shard, in one commit; its id.
+    """Push sound and text of every clip in the corpus' language, a Parquet file a shard, in one commit; its id.
 
     One shard is on disk at a time. A corpus that is there already, by its fingerprint, is not pushed again.
     """
@@ -44,7 +44,7 @@ def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callab
             CommitOperationAdd("README.md", _card(about).encode()),
         ]
         for split in SPLITS:
-            shards = [shard for shard in speech.shards if shard.split == split and len(shard.clips)]
+            shards = [one for one in speech.shards if one.split == split and len(one.clips) and not one.retained]
             for number, shard in enumerate(shards):
                 with tempfile.TemporaryDirectory() as scratch:
                     one = replace(speech, shards=[shard], folder=Path(scratch, "shard"))
@@ -65,7 +65,8 @@ def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callab
 
 
 def _card(about: Mapping[str, Any]) -> str:
-    licences = "; ".join(f"{source}: {licence}" for source, licence in about["licences"].items())
+    retained = about.get("retained_sources", {})  # which stays where it is
+    licences = "; ".join(f"{name}: {licence}" for name, licence in about["licences"].items() if name not in retained)
     return f"""---
 language: {about["language"]}
 task_categories: [automatic-speech-recognition]

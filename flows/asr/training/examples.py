@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,11 +75,18 @@ class Sounds:
 
 
 class Clips(Sounds):
-    """The same as a model meets them: log-mels, kept while there is room, and tokens."""
+    """The same as a model meets them: log-mels, kept while there is room, and tokens.
 
-    def __init__(self, dataset: Dataset, processor: WhisperProcessor, room: int = CACHE_BYTES) -> None:
+    `retained` are the languages of those sources that do not speak the processor's, as `Corpus.retained` has them.
+    """
+
+    def __init__(
+        self, dataset: Dataset, processor: WhisperProcessor, room: int = CACHE_BYTES,
+        retained: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(dataset)
         self.processor = processor
+        self._retained = [(retained or {}).get(source) for source in dataset["source"]]
         self._cache: dict[int, np.ndarray] = {}
         self._room = room
 
@@ -98,7 +105,13 @@ class Clips(Sounds):
 
     def tokens(self, clip: int) -> list[int]:
         """Prompt, text and end. Whisper's words carry the space before them."""
-        return self.processor.tokenizer(" " + self.texts[clip]).input_ids
+        return self.prompted(self.processor.tokenizer(" " + self.texts[clip]).input_ids, clip)
+
+    def prompted(self, tokens: list[int], clip: int) -> list[int]:
+        """The tokens with the clip's own language in their prompt, after its start."""
+        if not (language := self._retained[clip]):
+            return tokens
+        return [tokens[0], self.processor.tokenizer.convert_tokens_to_ids(f"<|{language}|>"), *tokens[2:]]
 
 
 def log_mels(processor: WhisperProcessor, sound: np.ndarray) -> np.ndarray:
@@ -140,7 +153,7 @@ class Examples:
         tokens = self._tokens([one.moved(before) for one in words], with_times, random)
         if len(tokens) > POSITIONS:  # spelt in single bytes, or between many times, a text may not fit any more
             tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
-        return Example(draw, features, tokens)
+        return Example(draw, features, clips.prompted(tokens, unit.clips[0]))
 
     def _said(self, unit: Unit, random: np.random.Generator) -> tuple[np.ndarray, list[Words]]:
         """The unit's clips one after another, at one speed, and their words."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from asr.training.learner import Learner
 from asr.training.models import WINDOW_FRAMES
 from asr.training.search import Heard
 
+RETAINED_CLIPS = 200  # of each language that is not to be forgotten, at most; the same ones every time
 TAIL_FRAMES = 30  # of silence after the longest clip that a model is to transcribe, as the serving engine leaves it
 
 
@@ -49,6 +50,33 @@ def transcripts(
         heard.update(zip(batch, listen(_stacked(clips, batch, context)), strict=True))
     model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]
+
+
+def retained(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, Clips],
+    settings: Settings, say: Callable[[str], None] = print, context: int = 0,
+) -> dict[str, list[rates.Errors]]:  # fmt: skip
+    """What a model, in 8-bit integers on a CPU, gets wrong in `some` of the clips of each language.
+
+    Each is heard and scored in its own; the model speaks the corpus' again afterwards. `context` as for `transcripts`.
+    """
+    found = dict[str, list[rates.Errors]]()
+    try:
+        for language, clips in speech.items():
+            models.speak(model, processor, language)
+            chosen = some(clips)
+            told = transcripts(model, processor, clips, chosen, say, context, exact=False)
+            found[language] = rates.errors(
+                [clips.texts[clip] for clip in chosen], told, settings.text.scoring, language
+            )
+    finally:
+        models.speak(model, processor, settings.corpus.language)
+    return found
+
+
+def some(clips: Sized) -> list[int]:
+    """Those of a language's clips that are heard."""
+    return evenly(len(clips), RETAINED_CLIPS)
 
 
 def texts(

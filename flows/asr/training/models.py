@@ -86,7 +86,8 @@ def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditi
     else:
         processor = new_processor(texts, settings.model.vocabulary)
         model = new_model(settings.model, processor)
-    speak(model, processor, settings.corpus.language)
+    for language in (*settings.corpus.retained.values(), settings.corpus.language):  # the last one stays
+        speak(model, processor, language)
     if settings.training.silence_share:
         may_say_nothing(model)
     return model, processor

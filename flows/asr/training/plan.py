@@ -50,7 +50,8 @@ def plan(
 
     Raises `Refused` where they would take longer than [search] max_hours, or the disk will not hold what they write.
     """
-    texts = [text for shard in shards if shard.split == "train" for text in shard.clips["text"]]
+    own = [shard for shard in shards if shard.split == "train" and not shard.retained]
+    texts = [text for shard in own for text in shard.clips["text"]]
     mean = corpus["split_hours"]["train"] * 3600 / len(texts)
     model, _ = models.prepare(settings, texts)
     parameters = sum(one.numel() for one in model.parameters())
@@ -114,6 +115,9 @@ def _corpus(corpus: dict[str, Any]) -> list[str]:
     lines = [
         f"{split:11s}{clips} clips, {corpus['split_hours'][split]:.2f} h" for split, clips in corpus["clips"].items()
     ]
+    for language, clips in corpus["retained"].items():
+        told = ", ".join(f"{count} of {split}" for split, count in clips.items() if count)
+        lines.append(f"retained   {language}: {told} clips")
     if len(corpus["sources"]) > 1:
         lines.append("sources    " + ", ".join(f"{name} {hours:.2f} h" for name, hours in corpus["sources"].items()))
     if corpus["speakers_crossing"]:

@@ -133,7 +133,7 @@ def loader(
     training = settings.training
     if processes is None:
         processes = min(LOADERS, torch.get_num_threads()) if torch.cuda.is_available() else 0
-    clips = Clips(heard, processor, CACHE_BYTES // max(1, processes))
+    clips = Clips(heard, processor, CACHE_BYTES // max(1, processes), settings.corpus.retained)
     tokens = [len(spelt) for spelt in processor.tokenizer([" " + text for text in clips.texts]).input_ids]
     weights = {source.called: source.weight for source in settings.corpus.mixed}
     drawn = [weights[source] for source in heard["source"]]

@@ -32,6 +32,7 @@ def _corpus(clips=300, speakers=30, rejected=9, said=None, seed=0):
             "seconds": random.lognormal(1.2, 0.5, clips),
             "words": random.integers(1, 15, clips),
             "text": said or "Åsa köper ägg på lördag.",
+            "retained": None,
         }
     )
     reasons = random.choice(["too short", "silent", "unreadable audio"], rejected)
@@ -41,7 +42,7 @@ def _corpus(clips=300, speakers=30, rejected=9, said=None, seed=0):
     summary = {
         "found": clips + rejected, "kept": clips, "rejected": rejected, "hours": kept["seconds"].sum() / 3600,
         "fingerprint": "3f2a9c81d04be756", "clips": dict(kept["split"].value_counts()),
-        "speakers_crossing": 0 if speakers else None,
+        "speakers_crossing": 0 if speakers else None, "retained": {},
     }  # fmt: skip
     examples = [
         Clip(row.clip, name, row.source, row.text, row.speaker, row.seconds, _flac(), "")

@@ -106,6 +106,15 @@ def test_speakers_are_named_where_they_are_few_and_clips_without_one_counted(cor
     assert "10 clips name no speaker" in text
 
 
+def test_what_is_not_to_be_forgotten_stands_apart(corpus, shown):
+    clips, rejected, summary, _, examples = corpus(clips=300)
+    clips.loc[:49, "retained"], clips.loc[:49, "speaker"] = "en", "somebody else"
+    text = cards.collect(clips, rejected, summary, 0, examples).content
+    assert "Not to be forgotten" in text
+    assert "somebody else" not in text
+    assert "Not to be forgotten" not in shown()
+
+
 def test_asides_are_counted_with_what_leaves_them_out_and_only_where_there_are_any(corpus, shown):
     clips, rejected, summary, _, examples = corpus(clips=1500)
     clips.loc[:1199, "text"] = ["Hej. [skratt]", "(viskar) Hej", "♪", "*suckar* Ja"] * 300

@@ -88,6 +88,31 @@ def test_from_nothing_there_is_no_base_and_few_speakers_are_told(exam):
     assert "clips of these speakers, not for new ones" in text
 
 
+def test_what_was_not_to_be_forgotten_stands_beside_what_the_base_had(exam):
+    made, profile = exam(clips=40)
+    assert "Not to be forgotten" not in cards.evaluate(made, profile).content
+    made.report.update(
+        {
+            "retained_clips": {"en": 40},
+            "retained_wer": {"en": 12.3},
+            "retained_wer_ci": {"en": (10.0, 14.0)},
+            "retained_baseline_wer": {"en": 9.9},
+            "retained_baseline_wer_ci": {"en": (8.0, 11.0)},
+            "against_retained_baseline": {"en": {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}},
+        }
+    )
+    text = cards.evaluate(made, profile).content
+    for part in (
+        "Not to be forgotten",
+        "WER in en, 40 clips",
+        "12.3\u00a0%",
+        "9.9\u00a0%",
+        "+2.4 (1.0 to 3.8",
+        "p 0.002",
+    ):
+        assert part in text
+
+
 def test_a_perfect_test_has_no_worst_clips(exam):
     text = cards.evaluate(*exam(wrong=0.0)).content
     assert "The worst clips" not in text

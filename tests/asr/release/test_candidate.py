@@ -1,6 +1,7 @@
 """The winner as a release: what it was scored on, and what it tells of its corpus."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import datasets
@@ -31,6 +32,38 @@ def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
     onward = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
     exam = candidate.make(ready, onward, base, speech, SPACE, about, said.append)
     return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), said
+
+
+@pytest.fixture(scope="module")
+def beside(tiny, base, joined, speech, tiny_store, tmp_path_factory, one_thread):
+    """The exam and the record of the same release, where half of the test clips are English not to be forgotten."""
+    corpus = Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en", "weight": 0.5}]})
+    settings = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)}), "corpus": corpus})
+    told = [shard for shard in joined.shards if shard.split == "test"]
+    halves = [shard for shard in joined.shards if shard is not told[0]] + [replace(told[0], retained="en")]
+    english = replace(speech, shards=halves, folder=tmp_path_factory.mktemp("speech"))
+    summary = {**joined.summary, "sources": {"sample": 0.1, "english": 0.1}}
+    about = candidate.facts(settings, "17", CREATED, "0.1.0+abc", summary, BOARD, WINNER, ("2 CPU cores", 20))
+    ready = tmp_path_factory.mktemp("ready")
+    exam = candidate.make(ready, settings, base, english, SPACE, about, lambda line: None)
+    return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), ready, len(told[0].clips)
+
+
+def test_what_is_not_to_be_forgotten_is_heard_beside_the_test_and_counts_in_no_figure_of_it(beside, made):
+    exam, record, ready, count = beside
+    report = exam.report
+    assert report["clips"] == len(exam.scores) == 16 - count
+    assert report["retained_clips"] == {"en": count}
+    assert report["retained_wer"].keys() == {"en"}
+    low, high = report["retained_wer_ci"]["en"]
+    assert low <= report["retained_wer"]["en"] <= high
+    assert set(report["against_retained_baseline"]["en"]) == {"difference", "low", "high", "p"}
+    assert record["retained_wer"] == report["retained_wer"]
+    assert record["retained_sources"] == {"english": "en"}
+    page = (ready / "README.md").read_text(encoding="utf-8")
+    assert f"WER in English, {count} clips" in page
+    assert "in English, not to be forgotten" in page
+    assert "retained_wer" not in made[0].report
 
 
 def test_every_test_clip_is_scored_once_under_its_own_name(made, joined):

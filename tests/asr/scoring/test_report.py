@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 import pytest
-from asr.scoring import report
+from asr.scoring import rates, report
 from asr.settings import Settings
 
 SAID, HEARD = ["hej på dig", "åtta ägg"], ["hej på mig", "åtta ägg"]
@@ -49,6 +49,20 @@ def test_served_and_base_are_compared_with_the_float_model_clip_by_clip():
     assert found["against_baseline"]["difference"] == pytest.approx(-100 / 3)
     assert found["against_baseline"]["p"] < 0.001
     assert found["against_served"] == {"difference": 0, "low": 0, "high": 0, "p": 1}
+
+
+def test_what_was_not_to_be_forgotten_is_compared_with_the_base_by_language():
+    said = ["one two three"] * 40
+    ours, theirs = (rates.errors(said, [heard] * 40, language="en") for heard in ("one two", "one two three"))
+    found = report.retained({"en": ours}, {"en": theirs}, {"en": [f"p{at}" for at in range(40)]})
+    assert found["retained_wer"] == {"en": pytest.approx(100 / 3)}
+    assert found["retained_baseline_wer"] == {"en": 0}
+    assert found["retained_clips"] == {"en": 40}
+    assert found["against_retained_baseline"]["en"]["difference"] == pytest.approx(100 / 3)
+    assert found["against_retained_baseline"]["en"]["p"] < 0.001
+    for name in ("retained_wer", "retained_baseline_wer"):
+        low, high = found[f"{name}_ci"]["en"]
+        assert low <= found[name]["en"] <= high
 
 
 def test_without_a_base_there_is_no_baseline():

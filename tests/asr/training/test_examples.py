@@ -137,3 +137,24 @@ def test_a_text_that_no_longer_fits_in_other_tokens_is_spelt_as_usual(clips, exa
     clips.texts[0] = "klockan är halv åtta och " * 20
     assert len(clips.texts[0].encode()) > 448 > len(clips.tokens(0))
     assert example(0, bpe_dropout=1.0).tokens == clips.tokens(0)
+
+
+@pytest.fixture
+def english(speech, whisper):
+    """The training clips, the second of which is English."""
+    told = [["sample", "english"][at == 1] for at in range(len(speech.split("train")))]
+    train = speech.split("train").remove_columns("source").add_column("source", told)
+    return Clips(train, whisper[1], retained={"english": "en"})
+
+
+def test_a_draw_is_prompted_with_its_clips_own_language(english):
+    examples = Examples(english, Training(**PLAIN, timestamps_share=0.5))
+    spoken = [[], []]
+    for number in range(20):
+        for clip in (0, 1):
+            tokens = examples[Draw(0, False, number, Unit((clip,), (), 1.0))].tokens
+            spoken[clip].append(english.processor.tokenizer.convert_ids_to_tokens(tokens)[:3])
+    for clip, language in enumerate(("sv", "en")):
+        assert spoken[clip] == [["<|startoftranscript|>", f"<|{language}|>", "<|transcribe|>"]] * 20
+    assert english.processor.tokenizer.convert_ids_to_tokens(english.tokens(1))[1] == "<|en|>"
+    assert examples[Draw(0, False, 3, Unit((), (), 1.0))].tokens[1] == english.tokens(0)[1]  # silence

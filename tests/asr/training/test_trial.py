@@ -12,7 +12,7 @@ import torch
 from asr import TakenOver, Terminated
 from asr.corpus.shards import Speech
 from asr.scoring import rates
-from asr.settings import Settings
+from asr.settings import Corpus, Settings
 from asr.story import clock
 from asr.training import checkpoints, trackers, trial
 from asr.training.checkpoints import Checkpoints
@@ -377,3 +377,25 @@ def test_a_trial_ends_where_one_of_its_ranks_does(run):
     with pytest.raises(RuntimeError):
         run(accumulate=2, steps=12, gpus=2, say=line)
     assert psutil.Process().children() == []
+
+
+def test_no_pack_joins_two_languages_and_each_is_learnt_with_its_own_prompt(tiny, speech, whisper):
+    train = speech.split("train")
+    told = [["sample", "english"][at % 2] for at in range(len(train))]
+    mixed = train.remove_columns(["source", "speaker"]).add_column("source", told)
+    mixed = mixed.add_column("speaker", ["one"] * len(train))
+    settings = tiny.model_copy(
+        update={
+            "corpus": Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en"}]}),
+            "training": tiny.training.model_copy(update={"context": "packed", "steps": 6}),
+        }
+    )
+    batches = trial.loader(mixed, whisper[1], settings, processes=0)
+    ids = [whisper[1].tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in ("sv", "en")]
+    packed = 0
+    for draws, batch in zip(batches.batch_sampler, batches, strict=True):
+        for draw, labels in zip(draws, batch["labels"], strict=True):
+            (language,) = {clip % 2 for clip in draw.unit.clips}
+            assert labels[1] == ids[language]
+            packed += len(draw.unit.clips) > 1
+    assert packed

@@ -1,0 +1,38 @@
+"""What a model hears in languages that it is not to forget."""
+
+from asr.settings import Corpus
+from asr.training import hearing, models
+from asr.training.examples import Clips
+
+
+def spoken(model, processor):
+    tokens = processor.tokenizer("").input_ids
+    return processor.tokenizer.convert_ids_to_tokens(tokens)[1], model.generation_config.language
+
+
+def test_each_language_is_heard_in_its_own_and_the_corpus_is_spoken_again(tiny, base, speech, monkeypatch):
+    model, processor = models.load(base)
+    models.speak(model, processor, "sv")
+    asked = []
+
+    def hear(model, processor, clips, chosen, say, context, exact):
+        asked.append((*spoken(model, processor), list(chosen), context, exact))
+        return [clips.texts[clip] for clip in chosen]
+
+    monkeypatch.setattr(hearing, "transcripts", hear)
+    clips = Clips(speech.split("test").select(range(3)), processor)
+    corpus = Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en"}]})
+    settings = tiny.model_copy(update={"corpus": corpus})
+    found = hearing.retained(model, processor, {"en": clips, "de": clips}, settings, context=3000)
+    assert asked == [(f"<|{code}|>", code, [0, 1, 2], 3000, False) for code in ("en", "de")]
+    assert {language: [one.word_errors for one in errors] for language, errors in found.items()} == {
+        "en": [0, 0, 0], "de": [0, 0, 0],
+    }  # fmt: skip
+    assert spoken(model, processor) == ("<|sv|>", "sv")
+
+
+def test_both_languages_are_heard_by_one_model(tiny, whisper, speech, one_thread):
+    clips = Clips(speech.split("test").select(range(2)), whisper[1])
+    found = hearing.retained(*whisper, {"en": clips}, tiny)
+    assert [len(errors) for errors in found.values()] == [2]
+    assert spoken(*whisper) == ("<|sv|>", "sv")
