@@ -307,6 +307,8 @@ class Release(Table):
     keep: Positive | None = None  # of this profile's releases there, the newest; None: all
     weights: Literal["fp32", "fp16"] = "fp32"  # of the model in Hugging Face's format
     license: str = Field("apache-2.0", pattern=r"^[a-z0-9.-]+$")  # of the model, as the Hub calls it
+    # Of the base's weights in those that are released; auto: chosen on validation, see release/averaging.py
+    base_share: Literal["auto"] | Share = "auto"
 
     # The gate: what is not held keeps a release here, and the newest one stays what it was.
     max_served_gap: Real = 2.0  # WER points the served model may lose on the float one

@@ -13,14 +13,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import hearing, models
-from asr.training.batches import evenly
 from asr.training.examples import Clips
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the base that are tried
@@ -38,8 +37,26 @@ class Average:
 
     @property
     def cost(self) -> float:
-        """The language that was tuned for counts as much as all those retained."""
+        """The language that was tuned for counts as much as all those retained together."""
         return self.wer + (fmean(self.retained.values()) if self.retained else 0.0)
+
+
+def release(
+    winner: Path, settings: Settings, speech: Speech, target: Path, say: Callable[[str], None] = print
+) -> tuple[Path, dict[str, Any]]:
+    """The model to release, and what the report tells of it: `base_share`, and `averages`, those that were tried.
+
+    The average is written to `target`. Without a base, or with [release] base_share = 0, it is the winner itself.
+    """
+    base, share = settings.model.base, settings.release.base_share
+    tried = list[Average]()
+    if base and share == "auto":
+        tried = list(averages(winner, base, settings, speech, say))
+        share = best(tried).base_share
+    if not base or share == "auto" or not share:
+        return winner, {"base_share": 0.0, "averages": [asdict(one) for one in tried]}
+    models.save(target, *average(winner, base, share))
+    return target, {"base_share": share, "averages": [asdict(one) for one in tried]}
 
 
 def average(
@@ -64,51 +81,35 @@ def average(
 
 
 def averages(
-    tuned: Path, settings: Settings, validation: Dataset, retained: Mapping[str, Dataset],
-    say: Callable[[str], None] = print,
-) -> Iterator[Average]:  # fmt: skip
-    """Each share of the base with its WERs on the validation clips, and on those of each language retained.
+    tuned: Path, base: str | Path, settings: Settings, speech: Speech, say: Callable[[str], None] = print
+) -> Iterator[Average]:
+    """Each share of the base with its WERs on validation: the corpus' own, and that of each language retained.
 
     Clips are heard as a trial's validation hears them. It ends where a share is hopeless.
     """
-    assert settings.model.base
-    speech = {settings.corpus.language: validation, **retained}
-    lowest = float("inf")
+    own, lowest = settings.corpus.language, float("inf")
+    validation = {own: speech.split("validation"), **speech.retained("validation")}
+    heard = {language: Clips(clips, models.load(tuned)[1]) for language, clips in validation.items()}
     for share in SHARES:
-        model, processor = average(tuned, settings.model.base, share)
-        wers = {language: _wer(model, processor, settings, language, clips) for language, clips in speech.items()}
-        found = Average(share, wers.pop(settings.corpus.language), wers)
-        told = "".join(f", {language} {wer:.1f} %" for language, wer in found.retained.items())
-        say(f"with {share:.0%} of the base's weights: {found.wer:.1f} %{told} on validation")
+        model, processor = average(tuned, base, share)
+        errors = hearing.by_language(model.eval(), processor, heard, settings, lambda line: None)
+        wers = {language: rates.wer(clips) for language, clips in errors.items()}
+        found = Average(share, wers.pop(own), wers)
+        told = "".join(f", {language} {wer:.1f} %" for language, wer in wers.items())
+        say(f"with {share:.0%} of the base's weights: {own} {found.wer:.1f} %{told} on validation")
         yield found
         lowest = min(lowest, found.cost)
         if found.cost > lowest + HOPELESS:
             return
 
 
-def best(found: Sequence[Average]) -> Average:
+def best(tried: Sequence[Average]) -> Average:
     """The average to release.
 
     With retained speech it has the lowest WERs in all. Without, it has as much of the base as costs no more than
     `TOLERATED` points.
     """
-    if found[0].retained:
-        return min(found, key=lambda one: one.cost)
-    lowest = min(one.wer for one in found)
-    return max((one for one in found if one.wer <= lowest + TOLERATED), key=lambda one: one.base_share)
-
-
-def _wer(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, settings: Settings, language: str,
-    speech: Dataset,
-) -> float:  # fmt: skip
-    models.speak(model, processor, language)
-    clips = Clips(speech, processor)
-    chosen = evenly(len(clips), settings.training.validation_clips)
-    heard = hearing.transcripts(model, processor, clips, chosen, lambda line: None, exact=False)
-    return rates.wer(rates.errors([clips.texts[clip] for clip in chosen], heard, settings.text.scoring, language))
-
-
-def record(found: Sequence[Average]) -> list[dict[str, Any]]:
-    """As JSON holds them."""
-    return [asdict(one) for one in found]
+    if tried[0].retained:
+        return min(tried, key=lambda one: one.cost)
+    lowest = min(one.wer for one in tried)
+    return max((one for one in tried if one.wer <= lowest + TOLERATED), key=lambda one: one.base_share)

@@ -17,7 +17,7 @@ import pandas as pd
 from asr import compute, story
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
-from asr.release import engine, folder, gate
+from asr.release import averaging, engine, folder, gate
 from asr.scoring import behaviour, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
@@ -122,7 +122,7 @@ def make(
     ready: Path, settings: Settings, winner: Path, corpus: Speech, space: dict[str, str], about: dict[str, Any],
     say: Callable[[str], None] = print,
 ) -> Exam:  # fmt: skip
-    """Build the release in `ready` from the winner's folder, and examine it.
+    """Build the release in `ready` from the winner's folder, averaged with its base, and examine it.
 
     What it tells `about` itself goes into its record and card. The report gains what `report.retained` tells where the
     corpus has languages that are not to be forgotten.
@@ -135,16 +135,18 @@ def make(
         say("the base hears the test clips")
         baseline = _heard(base, settings, speech, known_context, say, exact=False)
     known = taught(settings, Sounds(corpus.split("train")))
-    exam = examine(ready, settings, winner, speech, space, baseline, known, say, corpus.split("validation"))
-    exam.report["speakers_crossing"] = about["speakers_crossing"]
-    if base and retained:
-        say(f"both hear what is not to be forgotten: {', '.join(retained)}")
-        theirs = _retained(base, settings, retained, known_context, say)
-        ours = _retained(winner, settings, retained, exam.report["context"], say)
-        speakers = {
-            language: [clips["speaker"][at] for at in hearing.some(clips)] for language, clips in retained.items()
-        }
-        exam.report.update(report.retained(ours, theirs, speakers))
+    with tempfile.TemporaryDirectory() as scratch:
+        model, averaged = averaging.release(winner, settings, corpus, Path(scratch), say)
+        exam = examine(ready, settings, model, speech, space, baseline, known, say, corpus.split("validation"))
+        exam.report.update(averaged, speakers_crossing=about["speakers_crossing"])
+        if base and retained:
+            say(f"both hear what is not to be forgotten: {', '.join(retained)}")
+            theirs = _retained(base, settings, retained, known_context, say)
+            ours = _retained(model, settings, retained, exam.report["context"], say)
+            speakers = {
+                language: [clips["speaker"][at] for at in hearing.some(clips)] for language, clips in retained.items()
+            }
+            exam.report.update(report.retained(ours, theirs, speakers))
     faults = gate.faults(gate.checks(exam.report, settings.release))
     folder.write(ready / folder.COUNTS, gate.counts(exam.scores, settings.text.scoring))
     by_source = {shown(name, settings): wer for name, wer in exam.report["wer_by_source"].items()}
@@ -237,7 +239,7 @@ def _retained(
     """What a model gets wrong in the languages that are not to be forgotten."""
     model, processor = models.load(source)
     clips = {language: Clips(dataset, processor, room=0) for language, dataset in speech.items()}
-    return hearing.retained(model, processor, clips, settings, say, _frames(context))
+    return hearing.by_language(model, processor, clips, settings, say, _frames(context))
 
 
 def _frames(context: str) -> int:

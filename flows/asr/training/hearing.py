@@ -52,7 +52,7 @@ def transcripts(
     return [heard[clip] for clip in chosen]
 
 
-def retained(
+def by_language(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, Clips],
     settings: Settings, say: Callable[[str], None] = print, context: int = 0,
 ) -> dict[str, list[rates.Errors]]:  # fmt: skip

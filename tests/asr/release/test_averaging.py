@@ -48,18 +48,40 @@ def test_without_retained_speech_the_base_may_cost_next_to_nothing():
     assert averaging.best(found).base_share == 0.2
 
 
-def test_of_a_model_that_is_its_own_base_every_share_is_the_same(tiny, base, speech):
-    onward = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
+@pytest.fixture
+def onward(tiny, base):
+    """Settings of a model that is tuned from `base`."""
+    return tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
+
+
+def test_of_a_model_that_is_its_own_base_every_share_is_the_same(onward, base, speech, tmp_path):
     said = []
-    found = list(averaging.averages(base, onward, speech.split("validation"), {}, said.append))
-    assert [one.base_share for one in found] == list(averaging.SHARES)
-    assert len({one.wer for one in found}) == 1
-    assert len(said) == len(found)
+    _, told = averaging.release(base, onward, speech, tmp_path, said.append)
+    assert [one["base_share"] for one in told["averages"]] == list(averaging.SHARES)
+    assert len({one["wer"] for one in told["averages"]}) == 1
+    assert told["base_share"] == max(averaging.SHARES)
+    assert len(said) == len(averaging.SHARES)
 
 
-def test_no_further_share_is_tried_where_one_is_hopeless(tiny, base, speech, monkeypatch):
-    onward = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
-    wers = iter([5.0, 5.5, 30.0])
-    monkeypatch.setattr(averaging, "_wer", lambda *_: next(wers))
-    found = averaging.averages(base, onward, speech.split("validation"), {}, lambda line: None)
-    assert [one.wer for one in found] == [5.0, 5.5, 30.0]
+def test_no_further_share_is_tried_where_one_is_hopeless(onward, base, speech, tmp_path, monkeypatch):
+    wers = iter([5.0, 5.1, 30.0])
+    monkeypatch.setattr(averaging.rates, "wer", lambda _: next(wers))
+    found, told = averaging.release(base, onward, speech, tmp_path, lambda line: None)
+    assert [one["wer"] for one in told["averages"]] == [5.0, 5.1, 30.0]
+    assert told["base_share"] == 0.1
+    assert found == tmp_path
+
+
+def test_a_share_that_a_profile_gives_is_taken_unheard(onward, base, tuned, speech, tmp_path):
+    given = onward.model_copy(update={"release": onward.release.model_copy(update={"base_share": 0.5})})
+    found, told = averaging.release(tuned, given, speech, tmp_path)
+    weights, first = (dict(models.load(folder)[0].named_parameters()) for folder in (found, base))
+    for name, weight in first.items():
+        torch.testing.assert_close(weights[name], weight + 0.5)
+    assert told == {"base_share": 0.5, "averages": []}
+
+
+@pytest.mark.parametrize("share", ["auto", 0.0])
+def test_a_model_from_nothing_stays_what_it_is(tiny, share, tuned, speech, tmp_path):
+    alone = tiny.model_copy(update={"release": tiny.release.model_copy(update={"base_share": share})})
+    assert averaging.release(tuned, alone, speech, tmp_path) == (tuned, {"base_share": 0.0, "averages": []})

@@ -23,7 +23,7 @@ def test_each_language_is_heard_in_its_own_and_the_corpus_is_spoken_again(tiny, 
     clips = Clips(speech.split("test").select(range(3)), processor)
     corpus = Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en"}]})
     settings = tiny.model_copy(update={"corpus": corpus})
-    found = hearing.retained(model, processor, {"en": clips, "de": clips}, settings, context=3000)
+    found = hearing.by_language(model, processor, {"en": clips, "de": clips}, settings, context=3000)
     assert asked == [(f"<|{code}|>", code, [0, 1, 2], 3000, False) for code in ("en", "de")]
     assert {language: [one.word_errors for one in errors] for language, errors in found.items()} == {
         "en": [0, 0, 0], "de": [0, 0, 0],
@@ -33,6 +33,6 @@ def test_each_language_is_heard_in_its_own_and_the_corpus_is_spoken_again(tiny, 
 
 def test_both_languages_are_heard_by_one_model(tiny, whisper, speech, one_thread):
     clips = Clips(speech.split("test").select(range(2)), whisper[1])
-    found = hearing.retained(*whisper, {"en": clips}, tiny)
+    found = hearing.by_language(*whisper, {"en": clips}, tiny)
     assert [len(errors) for errors in found.values()] == [2]
     assert spoken(*whisper) == ("<|sv|>", "sv")
