@@ -42,6 +42,7 @@ def evaluate(exam: Exam, settings: Settings) -> str:
         panel(f"{counted.title()} error rate", draw(reaches(_models(report))), *verdict(report)),
         panel(f"{counted.title()}s that went wrong", _kinds(report)),
         *retained(report),
+        *averages(report),
         panel("Behaviour as served", behaviour(report)),
         *_breakdown(exam.breakdown, name),
         _confusions(table, settings),
@@ -107,6 +108,22 @@ def retained(report: Mapping[str, Any]) -> list[str]:
         table.append((f"{name} in {language}, {clips:,} clips", percent(wer), percent(before), change))
     heads = ("", "this model", "its base", "difference")
     return [panel("Not to be forgotten", rows(heads, table))] if table else []
+
+
+def averages(report: Mapping[str, Any]) -> list[str]:
+    """A panel on the averages of the winner with its base that were tried, where there were such."""
+    tried, name = report.get("averages", []), RATES[report["unit"]]
+    if not tried:
+        return []
+    table = [
+        (
+            f"{one['base_share']:.0%} of the base{', released' * (one['base_share'] == report['base_share'])}",
+            *map(percent, (one["wer"], *one["retained"].values())),
+        )
+        for one in tried
+    ]
+    heads = ("", f"validation {name}", *(f"in {language}" for language in tried[0]["retained"]))
+    return [panel("Averaged with its base", rows(heads, table))]
 
 
 def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:

@@ -254,10 +254,16 @@ def _training(record: Record) -> str:
     heads = ("trial", *(name.replace("_", " ") for name in names), f"validation {rate}", INTERVAL, "steps", "ended")
     used = ", ".join(f"{name.replace('_', ' ')} {_number(value)}" for name, value in record["hyperparameters"].items())
     best = _percent(record["leaderboard"][0]["validation_wer"])
+    averaged = ""
+    if share := record.get("base_share"):
+        averaged = f"""
+
+What is released is an average: {share:.0%} of each weight is the base's and the rest the winner's, which keeps more of
+what the base knew."""
     return f"""The winner of {_count(record["trials"], "trial")}, by its {rate} on validation, was trained for
 {record["steps"]:,} steps with {used}. The whole search, the winner first:
 
-{_table(heads, lines)}
+{_table(heads, lines)}{averaged}
 
 ![Validation {rate} over the winner's steps, with its {INTERVAL}: {best} at best]({CURVE})"""
 

@@ -113,6 +113,17 @@ def test_what_was_not_to_be_forgotten_stands_beside_what_the_base_had(exam):
         assert part in text
 
 
+def test_the_averages_that_were_tried_stand_beside_one_another(exam):
+    made, profile = exam()
+    assert "Averaged with its base" not in cards.evaluate(made, profile).content
+    tried = [{"base_share": share, "wer": 5 + share, "retained": {"en": 9 - share}} for share in (0.0, 0.1, 0.2)]
+    made.report.update(base_share=0.1, averages=tried)
+    text = cards.evaluate(made, profile).content
+    assert "<th>validation WER<th>in en" in text
+    assert "<td>10% of the base, released<td>5.1\u00a0%<td>8.9\u00a0%" in text
+    assert text.count(", released") == 1
+
+
 def test_a_perfect_test_has_no_worst_clips(exam):
     text = cards.evaluate(*exam(wrong=0.0)).content
     assert "The worst clips" not in text

@@ -183,6 +183,11 @@ def test_what_is_not_on_the_hub_is_no_metadata():
     assert "huggingface.co/sample" not in text
 
 
+def test_an_average_with_the_base_is_called_one():
+    assert "an average" not in card.card({**BASED, "base_share": 0.0})
+    assert "an average: 20% of each weight is the base's" in card.card({**BASED, "base_share": 0.2})
+
+
 def test_the_card_tells_all_in_its_order():
     assert headings(card.card(RECORD)) == HEADINGS
     assert headings(card.card(BASED)) == HEADINGS
