@@ -124,7 +124,7 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
     of_other_sources = "name licence path id config revision splits columns sources limit_clips limit_hours".split()
     off = "training.batch_seconds search.warmup search.label_smoothing search.batch_size search.max_hours".split()
     off += [f"release.{key}" for key in "keep max_invented max_timestamp_error repo_id tag space_id".split()]
-    off += ["release.space_hardware", "release.push_dataset"]
+    off += ["release.space_hardware", "release.push_dataset", "training.noise", "training.rooms"]
     off += [f"compute.{key}" for key in ("image", "schedule", "trigger")]
     assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base", *off}
 
