@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ DISTANCES, FROM_A_WALL = (0.5, 4.0), 0.3
 # up to a third sooner than it should.
 REFLECTIONS = 40
 LONGEST_RESPONSE = 2.0  # seconds after the direct sound
+DIRECT = 0.25  # of a response's peak: it comes first, though far from the talker a reflection may be louder
 LINE_RATE = 8_000  # Hz, of a telephone
 BAND = (200, 300, 3_400, 3_550)  # Hz: all between the middle two passes, nothing outside the outer two
 LINES = ("GSM610", "ULAW", "ALAW")  # mobile; fixed in America and Japan, and elsewhere: libsndfile's names
@@ -63,15 +65,14 @@ def coloured(samples: int, random: np.random.Generator) -> np.ndarray:
 def in_room(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
     """The sound as a room with that impulse response (taps,) gives it back, as loud as it was.
 
-    The response counts from its peak, the direct sound, so that the room adds nothing before a word.
+    The response counts from the direct sound, so that the way from the mouth delays no word.
     """
     from scipy.signal import fftconvolve
 
-    peak = int(np.argmax(np.abs(response))) if len(response) else 0
-    taps = response[peak : peak + int(LONGEST_RESPONSE * RATE)]
-    if not taps.any():
+    if not response.any():
         return sound
-    heard = fftconvolve(sound, np.sign(taps[0]) * taps)[: len(sound)]
+    direct = int(np.argmax(np.abs(response) >= DIRECT * np.abs(response).max()))
+    heard = fftconvolve(sound, response[direct : direct + int(LONGEST_RESPONSE * RATE)])[: len(sound)]
     level = np.mean(np.square(sound, dtype=np.float64)) / (np.mean(np.square(heard, dtype=np.float64)) or 1)
     return (heard * np.sqrt(level)).astype(np.float32)
 
@@ -136,6 +137,7 @@ def _encoded(sound: np.ndarray, codec: str, container: str, kilobits: float, opt
     """A file of it. The decoder takes off what the codec puts before the sound, which the container tells it."""
     import av
 
+    stream: Any
     file = io.BytesIO()
     fastest = {"libopus": "0", "libmp3lame": "9"}[codec]  # half the time of the default's
     with av.open(file, "w", format=container) as out:

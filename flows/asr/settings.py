@@ -210,9 +210,7 @@ class Training(Table):
     room_share: Share = 0.0  # of the draws as in a room
     rooms: Place | None = None  # a folder of measured impulse responses, here or gs://; None: rooms are simulated
     noise_share: Share = 0.0  # of the draws with noise over them, 0 to 30 dB below the speech
-    noise: Place | None = (
-        None  # a folder of recordings that it is taken from, here or gs://; None: made, white to brown
-    )
+    noise: Place | None = None  # a folder of recordings that it comes from, here or gs://; None: made, white to brown
     telephone_share: Share = 0.0  # of the draws by telephone: 300 to 3,400 Hz, through GSM, mu-law or A-law
     codec_share: Share = 0.0  # of the draws through Opus or MP3 at low rates
     bpe_dropout: Share = 0.0  # of a text's merges left out, so that words are spelt in other tokens

@@ -42,6 +42,7 @@ def evaluate(exam: Exam, settings: Settings) -> str:
         panel(f"{counted.title()} error rate", draw(reaches(_models(report))), *verdict(report)),
         panel(f"{counted.title()}s that went wrong", _kinds(report)),
         panel("Behaviour as served", behaviour(report)),
+        panel(f"{name} under noise and in a room", *conditions(report)),
         *_breakdown(exam.breakdown, name),
         _confusions(table, settings),
     ]
@@ -94,6 +95,23 @@ def behaviour(report: Mapping[str, Any]) -> str:
         (f"an hour of speech, on {report['threads']} cores", amount(3600 * took)),
     ]
     return rows(("", ""), table)
+
+
+def conditions(report: Mapping[str, Any]) -> list[str]:
+    """What noise and a room cost: the same clips in each, as served."""
+    import pandas as pd
+
+    noisy, reach = report["noisy_wer"], report["noisy_wer_ci"]
+    table = [
+        ("as they are", report["noisy_clean_wer"], *report["noisy_clean_wer_ci"]),
+        *((f"speech {decibels} dB over noise", wer, *reach[decibels]) for decibels, wer in noisy.items()),
+        ("in a room", report["room_wer"], *report["room_wer_ci"]),
+    ]
+    drawn = pd.DataFrame(table, columns=["name", "wer", "low", "high"]).assign(split="test")
+    kept = "recordings that were kept from training"
+    noise = f"The noise comes from {kept}" if report["noise_heard"] == "recordings" else "The noise is white to brown"
+    rooms = f"the rooms from {kept}" if report["room_heard"] == "recordings" else "the rooms are simulated"
+    return [draw(reaches(drawn)), f"<p>The same {report['noisy_clips']:,} clips, as served. {noise}, {rooms}.</p>"]
 
 
 def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:

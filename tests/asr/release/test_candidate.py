@@ -214,5 +214,5 @@ def test_probes_are_loud_enough_for_the_engine_to_listen():
 def test_it_says_what_it_is_about(made):
     assert made[2] == [
         "the base hears the test clips", "the release is built", "the model hears the test clips",
-        "and as it is served",
+        "and as it is served", "and under noise and in a room",
     ]  # fmt: skip
