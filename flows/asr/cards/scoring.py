@@ -108,10 +108,10 @@ def conditions(report: Mapping[str, Any]) -> list[str]:
         ("in a room", report["room_wer"], *report["room_wer_ci"]),
     ]
     drawn = pd.DataFrame(table, columns=["name", "wer", "low", "high"]).assign(split="test")
-    kept = "recordings that were kept from training"
-    noise = f"The noise comes from {kept}" if report["noise_heard"] == "recordings" else "The noise is white to brown"
-    rooms = f"the rooms from {kept}" if report["room_heard"] == "recordings" else "the rooms are simulated"
-    return [draw(reaches(drawn)), f"<p>The same {report['noisy_clips']:,} clips, as served. {noise}, {rooms}.</p>"]
+    noise = "held-out recordings" if report["noise_heard"] == "recordings" else "made, white to brown"
+    rooms = "held-out recordings" if report["room_heard"] == "recordings" else "simulated"
+    told = f"The same {report['noisy_clips']:,} clips, as served. Noise: {noise}. Rooms: {rooms}."
+    return [draw(reaches(drawn)), f"<p>{told}</p>"]
 
 
 def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:

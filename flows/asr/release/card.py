@@ -212,19 +212,19 @@ def _conditions(record: Record) -> str:
     """What noise and a room cost; nothing of a release that is too old to tell."""
     if "noisy_wer" not in record:
         return ""
-    reach, kept = record["noisy_wer_ci"], "recordings that were kept from training"
-    noise = f"comes from {kept}" if record["noise_heard"] == "recordings" else "was made, white to brown"
-    rooms = f"come from {kept}" if record["room_heard"] == "recordings" else "are simulated"
+    reach, held_out = record["noisy_wer_ci"], "recorded, and kept from training"
+    noise = held_out if record["noise_heard"] == "recordings" else "made, white to brown"
+    rooms = held_out if record["room_heard"] == "recordings" else "simulated"
     lines = (
         ("as they are", record["noisy_clean_wer"], record["noisy_clean_wer_ci"]),
         *((f"speech {decibels} dB over noise", wer, reach[decibels]) for decibels, wer in record["noisy_wer"].items()),
         ("in a room", record["room_wer"], record["room_wer_ci"]),
     )
     table = _table(
-        (f"the same {_count(record['noisy_clips'], 'clip')}, as served", _rate(record), INTERVAL),
+        (f"{_count(record['noisy_clips'], 'test clip')}, as served", _rate(record), INTERVAL),
         ((name, _percent(wer), _between(bounds)) for name, wer, bounds in lines),
     )
-    return f"\n\n{table}\n\nThe noise {noise}; the rooms {rooms}."
+    return f"\n\n{table}\n\nThe noise is {noise}; the rooms are {rooms}."
 
 
 def _data(record: Record) -> str:

@@ -143,6 +143,6 @@ def test_the_test_card_shows_what_noise_and_a_room_cost(exam):
     text = cards.evaluate(given, settings).content
     assert "WER under noise and in a room" in text
     assert "speech 5 dB over noise: 29.8 %, 25.4 to 34.6" in text and "in a room: 12.8 %, 9.7 to 16.4" in text
-    assert "The same 100 clips, as served. The noise is white to brown, the rooms are simulated." in text
+    assert "The same 100 clips, as served. Noise: made, white to brown. Rooms: simulated." in text
     given.report.update(noise_heard="recordings", room_heard="recordings")
-    assert "kept from training" in cards.evaluate(given, settings).content
+    assert "Noise: held-out recordings. Rooms: held-out recordings." in cards.evaluate(given, settings).content

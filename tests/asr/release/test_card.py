@@ -471,10 +471,10 @@ def test_the_picture_and_the_card_are_the_same_in_every_process():
 def test_what_noise_and_a_room_cost_is_told_where_it_was_measured():
     text = card.card({**RECORD, **NOISY})
     told = {line[0]: line[1:] for line in rows(text, "How it behaves")}
-    assert told["the same 100 clips, as served"] == ["WER", "95 % interval"]
+    assert told["100 test clips, as served"] == ["WER", "95 % interval"]
     assert told["as they are"] == ["8.1 %", "6.0 to 10.4"]
     assert told["speech 5 dB over noise"] == ["28.0 %", "24.0 to 32.0"]
     assert told["in a room"] == ["12.8 %", "9.7 to 16.4"]
     said = prose(text, "How it behaves")
-    assert "The noise comes from recordings that were kept from training; the rooms are simulated." in said
+    assert "The noise is recorded, and kept from training; the rooms are simulated." in said
     assert "over noise" not in prose(card.card(RECORD), "How it behaves")
