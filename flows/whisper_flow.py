@@ -84,7 +84,7 @@ class WhisperFlow(FlowSpec):
     def start(self):
         """Find the speech, and what the profile asks of it."""
         from asr import code_version
-        from asr.corpus import sources
+        from asr.corpus import recordings, sources
         from asr.release import hub
         from asr.store import Store
         from asr.training import search, trackers
@@ -96,6 +96,7 @@ class WhisperFlow(FlowSpec):
         trackers.check(self.settings)
         hub.check(self.settings.release, wait=False)
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
+        recordings.check(self.settings.training)
         parts = sources.parts(self.settings.corpus)
         self.parts = [Store.of(self).put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version = code_version()

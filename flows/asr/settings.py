@@ -223,7 +223,12 @@ class Training(Table):
     frequency_masks: Whole = 1  # SpecAugment: bands of up to MASK_BINS mel bins silenced
     time_masks: Whole = 0  # and stretches of up to MASK_FRAMES frames
     speed: Real = Field(0.0, le=0.5)  # spoken up to so much faster or slower, and higher or lower with it
-    noise_share: Share = 0.0  # of the draws with noise over them, 5 to 30 dB below the speech
+    room_share: Share = 0.0  # of the draws as in a room
+    rooms: Place | None = None  # a folder of measured impulse responses, here or gs://; None: rooms are simulated
+    noise_share: Share = 0.0  # of the draws with noise over them, 0 to 30 dB below the speech
+    noise: Place | None = None  # a folder of recordings that it comes from, here or gs://; None: made, white to brown
+    telephone_share: Share = 0.0  # of the draws by telephone: 300 to 3,400 Hz, through GSM, mu-law or A-law
+    codec_share: Share = 0.0  # of the draws through Opus or MP3 at low rates
     bpe_dropout: Share = 0.0  # of a text's merges left out, so that words are spelt in other tokens
     timestamps_share: Share = 0.0  # of the draws with their times as Whisper's timestamp tokens
     silence_share: Real = Field(0.0, le=0.5)  # of the draws silence or noise, in which nothing is said
@@ -235,6 +240,13 @@ class Training(Table):
     checkpoint_minutes: Real = 1.0  # between them, at least; more where saving would take a fiftieth of the time
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()  # that see its figures, beside the cards
     seed: Whole = 0
+
+    @model_validator(mode="after")
+    def _recordings_are_heard(self) -> Training:
+        for folder, share in (("noise", "noise_share"), ("rooms", "room_share")):
+            if getattr(self, folder) and not getattr(self, share):
+                raise ValueError(f"{folder} is given, and {share} is 0: no draw would hear it")
+        return self
 
 
 class Range(Table):
@@ -419,7 +431,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
         name = if_folder(source.id) if source.id and source.source == "hub" else source.id
         return {"path": source.path and here(source.path), "id": name}
 
-    corpus, model, release = settings.corpus, settings.model, settings.release
+    corpus, model, training, release = settings.corpus, settings.model, settings.training, settings.release
     corpus = corpus.model_copy(update={
         **placed(corpus),
         "sources": tuple(one.model_copy(update=placed(one)) for one in corpus.sources),
@@ -427,8 +439,10 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     })  # fmt: skip
     if model.base:
         model = model.model_copy(update={"base": if_folder(model.base)})
+    folders = {"noise": training.noise and here(training.noise), "rooms": training.rooms and here(training.rooms)}
+    training = training.model_copy(update=folders)
     release = release.model_copy(update={"folder": Path(here(str(release.folder)))})
-    return settings.model_copy(update={"corpus": corpus, "model": model, "release": release})
+    return settings.model_copy(update={"corpus": corpus, "model": model, "training": training, "release": release})
 
 
 def _listed(file: str) -> tuple[str, ...]:

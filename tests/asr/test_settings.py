@@ -99,6 +99,9 @@ WRONG = {
     '[corpus]\nlanguage = "Swedish"': ("[corpus] language", "Swedish", "did you mean sv?"),
     '[corpus]\nlanguage = "se"': ("[corpus] language: Whisper has no language 'se'; did you mean sv?",),
     '[corpus]\nlanguage = "xx"': ("[corpus] language: Whisper has no language 'xx'",),
+    '[training]\nnoise = "musan"': ("[training] noise is given, and noise_share is 0",),
+    '[training]\nrooms = "rirs"': ("[training] rooms is given, and room_share is 0",),
+    "[training]\nroom_share = 2": ("[training] room_share", "2"),
     '[text]\nwriting = ["uncode"]': ("[text] writing.0", "'unicode'", "'uncode'"),
     '[text]\nwriting = "lower"': ("[text] writing", "list", "'lower'"),
     '[text]\nscoring = "strict"': ("[text] scoring", "'lenient'", "'strict'"),
@@ -130,7 +133,7 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
     of_other_sources = "name licence path id config revision splits columns sources limit_clips limit_hours".split()
     off = "training.batch_seconds search.warmup search.label_smoothing search.batch_size search.max_hours".split()
     off += [f"release.{key}" for key in "keep max_invented max_timestamp_error repo_id tag space_id".split()]
-    off += ["release.space_hardware", "release.push_dataset"]
+    off += ["release.space_hardware", "release.push_dataset", "training.noise", "training.rooms"]
     off += [f"compute.{key}" for key in ("image", "schedule", "trigger")]
     assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base", *off}
 

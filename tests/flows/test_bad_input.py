@@ -41,6 +41,14 @@ def test_an_empty_corpus_is_named(flow, tmp_path):
     assert "no clip" in said
 
 
+def test_noise_that_leaves_none_for_the_test_is_refused_before_any_work(flow, tmp_path):
+    (tmp_path / "noise").mkdir()
+    shutil.copy(next(SAMPLE.glob("train/*.ogg")), tmp_path / "noise")
+    said = refused(flow, tmp_path, '[training]\nnoise = "noise"\nnoise_share = 0.5\n')
+    assert f"[training] noise: {tmp_path / 'noise'} holds one recording; it takes two or more" in said
+    assert "preprocess" not in said
+
+
 def test_a_base_that_is_nowhere_is_named(flow, tmp_path):
     said = refused(flow, tmp_path, '[model]\nbase = "released/never"\n')
     assert "[model] base: released/never" in said

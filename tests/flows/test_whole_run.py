@@ -97,6 +97,10 @@ def test_the_report_sums_the_scores_up(held):
         assert low <= report[name] <= high
     assert report["substitutions"] + report["deletions"] + report["insertions"] == pytest.approx(report["test_wer"])
     assert {"invented_words_per_minute", "loops", "wrong_language", "full_context_wer"} <= report.keys()
+    assert report["noisy_wer"].keys() == report["noisy_wer_ci"].keys() == {"20", "10", "5", "0"}
+    assert report["room_wer_ci"][0] <= report["room_wer"] <= report["room_wer_ci"][1]
+    assert (report["noisy_clips"], report["noise_heard"], report["room_heard"]) == (24, "made", "simulated")
+    assert report["noisy_clean_wer"] == report["served_wer"]
 
 
 def test_a_breakdown_says_where_the_errors_lie(tiny_run, held):

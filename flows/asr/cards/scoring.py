@@ -44,6 +44,7 @@ def evaluate(exam: Exam, settings: Settings) -> str:
         *retained(report),
         *averages(report),
         panel("Behaviour as served", behaviour(report)),
+        panel(f"{name} under noise and in a room", *conditions(report)),
         *_breakdown(exam.breakdown, name),
         _confusions(table, settings),
     ]
@@ -124,6 +125,23 @@ def averages(report: Mapping[str, Any]) -> list[str]:
     ]
     heads = ("", f"validation {name}", *(f"in {language}" for language in tried[0]["retained"]))
     return [panel("Averaged with its base", rows(heads, table))]
+
+
+def conditions(report: Mapping[str, Any]) -> list[str]:
+    """What noise and a room cost: the same clips in each, as served."""
+    import pandas as pd
+
+    noisy, reach = report["noisy_wer"], report["noisy_wer_ci"]
+    table = [
+        ("as they are", report["noisy_clean_wer"], *report["noisy_clean_wer_ci"]),
+        *((f"speech {decibels} dB over noise", wer, *reach[decibels]) for decibels, wer in noisy.items()),
+        ("in a room", report["room_wer"], *report["room_wer_ci"]),
+    ]
+    drawn = pd.DataFrame(table, columns=["name", "wer", "low", "high"]).assign(split="test")
+    noise = "held-out recordings" if report["noise_heard"] == "recordings" else "made, white to brown"
+    rooms = "held-out recordings" if report["room_heard"] == "recordings" else "simulated"
+    told = f"The same {report['noisy_clips']:,} clips, as served. Noise: {noise}. Rooms: {rooms}."
+    return [draw(reaches(drawn)), f"<p>{told}</p>"]
 
 
 def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:

@@ -24,10 +24,10 @@ DOWNLOADS = 16  # at once
 class Here:
     """A folder on this machine."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, key: str) -> None:
         if not os.path.isdir(root):
-            raise Refused(f"[corpus] path: there is no folder {root}")
-        self.root, self._real = root, os.path.realpath(root)
+            raise Refused(f"{key}: there is no folder {root}")
+        self.root, self._real, self._key = root, os.path.realpath(root), key
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
@@ -40,7 +40,16 @@ class Here:
         try:
             return sorted(os.listdir(self.root / folder)) if os.path.isdir(self.root / folder) else []
         except OSError as error:
-            raise Refused(f"[corpus] path: {self.root / folder} cannot be listed: {error.strerror}") from None
+            raise Refused(f"{self._key}: {self.root / folder} cannot be listed: {error.strerror}") from None
+
+    def every(self) -> list[str]:
+        """The paths of all files in it, at any depth."""
+
+        def closed(error: OSError) -> None:
+            raise Refused(f"{self._key}: {error.filename} cannot be listed: {error.strerror}") from None
+
+        found = [Path(folder, name) for folder, _, names in os.walk(self.root, onerror=closed) for name in names]
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def place(self, name: str) -> Path | None:
         """Where the file is; None where a link leads out of the folder."""
@@ -54,11 +63,11 @@ class Here:
 class Away:
     """A folder that is elsewhere, listed once: in Google Cloud Storage (gs://) or of a data set of the Hub (hf://)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str) -> None:
         self.root = url.rstrip("/")
-        self.versions = (_bucket if url.startswith("gs://") else _repository)(self.root)
+        self.versions = _bucket(self.root, key) if url.startswith("gs://") else _repository(self.root)
         if not self.versions:
-            raise Refused(f"[corpus] path: there is no folder {url}")
+            raise Refused(f"{key}: there is no folder {url}")
 
     def read(self, name: str) -> bytes:
         return download(f"{self.root}/{name}")
@@ -70,6 +79,9 @@ class Away:
         start = folder and folder + "/"
         return sorted({name[len(start) :].partition("/")[0] for name in self.versions if name.startswith(start)})
 
+    def every(self) -> list[str]:
+        return sorted(self.versions)
+
     def place(self, name: str) -> str | None:
         return f"{self.root}/{name}"
 
@@ -77,12 +89,12 @@ class Away:
         return self.versions.get(name)
 
 
-def below(root: str | Path) -> Here | Away:
-    """The files of a folder. Raises `Refused` where there is none."""
-    return Away(str(root)) if str(root).startswith(AWAY) else Here(Path(root))
+def below(root: str | Path, key: str = "[corpus] path") -> Here | Away:
+    """The files of a folder that `key` of the profile names. Raises `Refused` where there is none."""
+    return Away(str(root), key) if str(root).startswith(AWAY) else Here(Path(root), key)
 
 
-def _bucket(url: str) -> dict[str, str]:
+def _bucket(url: str, key: str) -> dict[str, str]:
     """The files below a folder of Google Cloud Storage, each with its checksum."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
@@ -92,7 +104,7 @@ def _bucket(url: str) -> dict[str, str]:
     try:
         found = list(_client().list_blobs(bucket, prefix=prefix))
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        raise Refused(f"[corpus] path: {url} cannot be listed: {first_line(error)}") from None
+        raise Refused(f"{key}: {url} cannot be listed: {first_line(error)}") from None
     return {blob.name.removeprefix(prefix): blob.crc32c for blob in found}
 
 
@@ -114,6 +126,9 @@ def _client() -> Client:
     from google.cloud import storage
 
     return storage.Client()
+
+
+os.register_at_fork(after_in_child=_client.cache_clear)  # two processes cannot talk over one connection
 
 
 def opened(place: str) -> IO[bytes]:

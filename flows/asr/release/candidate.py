@@ -18,7 +18,7 @@ from asr import compute, story
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
 from asr.release import averaging, engine, folder, gate
-from asr.scoring import behaviour, intervals, rates, report
+from asr.scoring import behaviour, conditions, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
 from asr.training import hearing, models
@@ -33,7 +33,7 @@ AT_ONCE = 256  # sounds in memory
 WORST, SOUND_BYTES = 9, 1_800_000  # of the worst clips to hear: base64 takes a third more, and a card stays below 3 MB
 LOADED = 3  # clips that each format is to hear before it counts
 LICENCES = {"sample": "CC0-1.0", "common_voice": "CC0-1.0"}  # of the kinds of sources that have one
-COMPARED = 100  # clips that are heard once more for their times, or whose loudness is looked at
+COMPARED = 100  # clips that are heard once more for their times, or under noise, or whose loudness is looked at
 AT_30_SECONDS = 50  # clips that are heard once more at 30 s of context: ten times the work of their own length
 
 
@@ -193,11 +193,12 @@ def examine(
     said = pd.DataFrame({name: speech[name][:] for name in ("clip", "source", "speaker", "seconds")})
     said = said.assign(decibels=served.decibels, sound=served.hashes, reference=test.texts)
     table = report.scores(said, heard, settings)
+    say("and under noise and in a room")
     seconds = sum(test.seconds)
     told = {
         **report.report(table, settings),
         **context,
-        **_beside(transcriber, test),
+        **_beside(transcriber, test, served.texts, settings),
         "loads": loads,
         "vocabulary": folder.vocabulary(ready),
         "parameters": folder.parameters(ready),
@@ -304,15 +305,20 @@ def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, An
     }
 
 
-def _beside(transcriber: Any, test: Sounds) -> dict[str, Any]:
-    """What a WER does not tell of the release: what it hears where nobody speaks, and how far its times are off."""
+def _beside(transcriber: Any, test: Sounds, served: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """What a WER of the clips as they are does not tell of the release: what it hears where nobody speaks, how far its
+    times are off, and what noise and rooms cost."""
     probes = behaviour.probes()
     invented = behaviour.invented(transcriber.transcribe_batch(probes), sum(map(len, probes)) / RATE)
     timed, off = [clip for clip in range(len(test)) if test.segments(clip)], list[float]()
     for clip in (timed[at] for at in evenly(len(timed), COMPARED)):
         told = [(one.start, one.end) for one in transcriber.transcribe(test.sound(clip)).segments]
         off += behaviour.timing([(one.start, one.end) for one in test.segments(clip)], told)
+    some = evenly(len(test), COMPARED)
+    sounds, speakers = [test.sound(clip) for clip in some], [test.speakers[clip] for clip in some]
+    said, heard = ([texts[clip] for clip in some] for texts in (test.texts, served))
     return {
         "invented_words_per_minute": invented,
         "timestamp_error": float(np.median(off)) if off else None,
+        **conditions.report(transcriber.transcribe_batch, sounds, said, heard, speakers, settings),
     }

@@ -219,7 +219,26 @@ def _behaves(record: Record) -> str:
 
 Invention was tried on three minutes of noise, hum and music, both lengths on the same
 {_count(record["context_clips"], "validation clip")}, the speed on many clips at once with
-{_count(record["threads"], "CPU thread")}."""
+{_count(record["threads"], "CPU thread")}.{_conditions(record)}"""
+
+
+def _conditions(record: Record) -> str:
+    """What noise and a room cost; nothing of a release that is too old to tell."""
+    if "noisy_wer" not in record:
+        return ""
+    reach, held_out = record["noisy_wer_ci"], "recorded, and kept from training"
+    noise = held_out if record["noise_heard"] == "recordings" else "made, white to brown"
+    rooms = held_out if record["room_heard"] == "recordings" else "simulated"
+    lines = (
+        ("as they are", record["noisy_clean_wer"], record["noisy_clean_wer_ci"]),
+        *((f"speech {decibels} dB over noise", wer, reach[decibels]) for decibels, wer in record["noisy_wer"].items()),
+        ("in a room", record["room_wer"], record["room_wer_ci"]),
+    )
+    table = _table(
+        (f"{_count(record['noisy_clips'], 'test clip')}, as served", _rate(record), INTERVAL),
+        ((name, _percent(wer), _between(bounds)) for name, wer, bounds in lines),
+    )
+    return f"\n\n{table}\n\nThe noise is {noise}; the rooms are {rooms}."
 
 
 def _data(record: Record) -> str:

@@ -37,10 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where scores, report and page of each model go")
     given = parser.parse_args(arguments)
     story.quiet()
+    from asr.corpus import recordings
+
     try:
         if given.out:
             disk.check(given.out, "--out")
         profile = _profile(given.profile)
+        recordings.check(profile.training)
         for model in given.models:
             known(model)
         with tempfile.TemporaryDirectory() as scratch:

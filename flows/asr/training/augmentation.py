@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from asr.acoustics import coloured
 from asr.corpus.audio import RATE
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 RANGE = 2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
 LOWEST = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
 MASK_BINS, MASK_FRAMES = 16, 20
-QUIETEST, LOUDEST = 5.0, 30.0  # decibels that speech stands above noise
 HUM = 50.0  # hertz, of the mains
 
 
@@ -31,22 +31,6 @@ def at_speed(sound: np.ndarray, most: float, random: np.random.Generator) -> tup
 
     factor = float(random.uniform(1 - most, 1 + most))
     return soxr.resample(sound, RATE * factor, RATE).astype(np.float32, copy=False), factor
-
-
-def noisy(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The sound with noise over it, 5 to 30 dB below."""
-    noise = coloured(len(sound), random)
-    speech = float(np.sqrt(np.mean(np.square(sound)))) or 1e-4
-    return (sound + noise * speech * 10 ** (-random.uniform(QUIETEST, LOUDEST) / 20)).astype(np.float32)
-
-
-def coloured(samples: int, random: np.random.Generator) -> np.ndarray:
-    """(samples,) noise of a mean square of 1, anywhere between white and brown."""
-    spectrum = np.fft.rfft(random.standard_normal(samples))
-    spectrum[1:] /= np.arange(1, len(spectrum)) ** random.uniform(0, 1)
-    spectrum[0] = 0
-    noise = np.fft.irfft(spectrum, samples)
-    return noise / (np.sqrt(np.mean(np.square(noise))) or 1)
 
 
 def silence(seconds: float, random: np.random.Generator) -> np.ndarray:

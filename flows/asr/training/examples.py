@@ -11,7 +11,7 @@ import numpy as np
 
 from asr.corpus.audio import RATE
 from asr.settings import Training
-from asr.training import augmentation
+from asr.training import augmentation, surroundings
 from asr.training.batches import WINDOW_SECONDS, Draw, Unit
 from asr.training.models import POSITIONS, WINDOW_FRAMES
 
@@ -126,7 +126,7 @@ class Examples:
     """The training view of clips: a draw gives augmented log-mels and tokens. (A torch map-style data set.)"""
 
     def __init__(self, clips: Clips, training: Training) -> None:
-        self.clips, self.training = clips, training
+        self.clips, self.training, self._surroundings = clips, training, surroundings.Surroundings(training)
         tokenizer = clips.processor.tokenizer
         *self._prompt, self._no_times, self._end = tokenizer("").input_ids
         self._respelling = augmentation.Respelling(tokenizer, training.bpe_dropout) if training.bpe_dropout else None
@@ -141,10 +141,10 @@ class Examples:
             sound = augmentation.silence(unit.seconds, random)
             return Example(draw, clips.log_mels(sound), self._tokens([], False, random))
         joined = len(unit.clips) > 1
-        loud = random.random() < training.noise_share
-        if joined or training.speed or loud:
+        changes = self._surroundings.drawn(random)
+        if joined or training.speed or changes:
             sound, words = self._said(unit, random)
-            features = clips.log_mels(augmentation.noisy(sound, random) if loud else sound)
+            features = clips.log_mels(surroundings.heard(sound, changes, random))
         else:
             features, words = clips.features(unit.clips[0]), self._words(unit)
         features, before = augmentation.quiet_edges(features, unit.quiet, random)

@@ -119,6 +119,10 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
     told = report.report(scores, settings) | {
         "invented_words_per_minute": 1.56, "timestamp_error": None, "trimmed_context_wer": 8.1, "full_context_wer": 7.9,
         "full_context_p": 0.4, "context_clips": 100, "real_time_factor": 0.031, "threads": 2, "speakers_crossing": None,
+        "noisy_clips": 100, "noisy_clean_wer": 6.1, "noisy_clean_wer_ci": (4.2, 8.3),
+        "noisy_wer": {"20": 7.5, "10": 14.2, "5": 29.8, "0": 61.3}, "noise_heard": "made",
+        "noisy_wer_ci": {"20": (5.1, 9.9), "10": (11.0, 17.9), "5": (25.4, 34.6), "0": (55.0, 68.2)},
+        "room_wer": 12.8, "room_wer_ci": (9.7, 16.4), "room_heard": "simulated",
     }  # fmt: skip
     sounds = {scores["clip"][row]: _flac() for row in report.worst(scores, 9)}
     return Exam(scores, told, report.breakdown(scores), sounds), settings

@@ -172,3 +172,13 @@ def test_a_pushed_release_says_where_it_is_and_how_its_space_does(released):
     for part in ("me/model", "3f2a9c81", "https://huggingface.co/spaces/me/hear: it runs."):
         assert part in text
     assert "<b>yes</b>" in text and "<em>no</em>" not in text
+
+
+def test_the_test_card_shows_what_noise_and_a_room_cost(exam):
+    given, settings = exam()
+    text = cards.evaluate(given, settings).content
+    assert "WER under noise and in a room" in text
+    assert "speech 5 dB over noise: 29.8 %, 25.4 to 34.6" in text and "in a room: 12.8 %, 9.7 to 16.4" in text
+    assert "The same 100 clips, as served. Noise: made, white to brown. Rooms: simulated." in text
+    given.report.update(noise_heard="recordings", room_heard="recordings")
+    assert "Noise: held-out recordings. Rooms: held-out recordings." in cards.evaluate(given, settings).content

@@ -84,3 +84,36 @@ def test_a_bucket_that_is_not_there_is_refused_in_one_line(pack):
     line = pack(source="folder", path="gs://nobodys/corpus")
     assert line.startswith("[corpus] path: gs://nobodys/corpus cannot be listed: ")
     assert "\n" not in line
+
+
+HEAR = """
+import hashlib, multiprocessing, sys
+sys.path.insert(0, {flows!r})
+import numpy as np
+from asr.corpus import recordings
+def heard(_):
+    sounds = [train.stretch(9_000, np.random.default_rng(seed)) for seed in range(6)]
+    return [hashlib.sha256(sound.tobytes()).hexdigest()[:16] for sound in sounds]
+train, held_out = recordings.listed({folder!r}, "noise")
+with multiprocessing.get_context("fork").Pool(2) as pool:  # as a loader's processes
+    print(len(held_out.places), *{{",".join(one) for one in pool.map(heard, range(4), chunksize=1)}})
+"""
+
+
+def test_noise_in_a_bucket_sounds_as_at_home_in_every_process(bucket, tmp_path, tone):
+    import soundfile
+
+    for at in range(6):
+        (tmp_path / "noise" / "deep").mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "noise" / "deep" / f"{at}.ogg", tone(1.0, hertz=300 + 100 * at), 16_000)
+    bucket.put(tmp_path / "noise", "noise")
+    told = []
+    for folder in (str(tmp_path / "noise"), "gs://speech/noise"):
+        code = HEAR.format(flows=str(FLOWS), folder=folder)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=bucket.env(), capture_output=True, text=True, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout.split())
+    assert told[0] == told[1]
+    assert (told[0][0], len(told[0])) == ("2", 2)  # all processes hear the same

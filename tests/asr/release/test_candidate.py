@@ -249,5 +249,5 @@ def test_it_says_what_it_is_about(made):
     assert tried[0].startswith("with 0% of the base's weights: sv ")
     assert made[2] == [
         "the base hears the test clips", *tried, "the release is built", "the model hears the test clips",
-        "and as it is served",
+        "and as it is served", "and under noise and in a room",
     ]  # fmt: skip

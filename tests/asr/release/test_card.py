@@ -63,6 +63,12 @@ BASED = {
     "licences": {"KBLab/rixvox-v2": "CC-BY-4.0"}, "wer_by_source": {"KBLab/rixvox-v2": 8.236}, "loops": 0.0,
     "invented_words_per_minute": 0.0, "timestamp_error": 0.14, "full_context_wer": 8.0,
 }  # fmt: skip
+NOISY = {
+    "noisy_clips": 100, "noisy_clean_wer": 8.1, "noisy_clean_wer_ci": [6.0, 10.4], "noise_heard": "recordings",
+    "noisy_wer": {"20": 9.2, "10": 15.3, "5": 28.0, "0": 61.3},
+    "noisy_wer_ci": {"20": [7.0, 11.4], "10": [12.0, 18.0], "5": [24.0, 32.0], "0": [55.0, 68.2]},
+    "room_wer": 12.8, "room_wer_ci": [9.7, 16.4], "room_heard": "simulated",
+}  # fmt: skip
 HEADINGS = [
     "svenska", "How to use it", "How often it is wrong", "What the figures speak for", "How it behaves", "Data",
     "Training", "Limits", "Hardware and carbon", "Where it comes from",
@@ -465,3 +471,15 @@ def test_the_picture_and_the_card_are_the_same_in_every_process():
     ]  # fmt: skip
     here = [hashlib.sha256(made).hexdigest() for made in (card.curve(RECORD), card.card(RECORD).encode())]
     assert told == [here, here]
+
+
+def test_what_noise_and_a_room_cost_is_told_where_it_was_measured():
+    text = card.card({**RECORD, **NOISY})
+    told = {line[0]: line[1:] for line in rows(text, "How it behaves")}
+    assert told["100 test clips, as served"] == ["WER", "95 % interval"]
+    assert told["as they are"] == ["8.1 %", "6.0 to 10.4"]
+    assert told["speech 5 dB over noise"] == ["28.0 %", "24.0 to 32.0"]
+    assert told["in a room"] == ["12.8 %", "9.7 to 16.4"]
+    said = prose(text, "How it behaves")
+    assert "The noise is recorded, and kept from training; the rooms are simulated." in said
+    assert "over noise" not in prose(card.card(RECORD), "How it behaves")

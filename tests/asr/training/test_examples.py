@@ -57,7 +57,7 @@ def test_tokens_are_whispers_prompt_the_text_and_the_end(clips, example):
 
 EVERYTHING = {
     "frequency_masks": 1, "time_masks": 1, "quiet": (0.3, 0.2), "speed": 0.1, "noise_share": 0.5, "bpe_dropout": 0.2,
-    "timestamps_share": 0.5,
+    "timestamps_share": 0.5, "room_share": 0.5, "telephone_share": 0.5, "codec_share": 0.5,
 }  # fmt: skip
 
 

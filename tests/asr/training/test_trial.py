@@ -196,7 +196,7 @@ VARIANTS = {
     "plain": {},
     "everything": {
         "speed": 0.1, "noise_share": 0.3, "bpe_dropout": 0.1, "timestamps_share": 0.3, "silence_share": 0.1,
-        "accumulate": 2, "batch_seconds": 12.0,
+        "room_share": 0.2, "telephone_share": 0.2, "codec_share": 0.2, "accumulate": 2, "batch_seconds": 12.0,
     },
     "packed": {"context": "packed"},
     "adapters": {"lora_rank": 2, "optimizer": "adamw"},
