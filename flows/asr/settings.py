@@ -326,6 +326,7 @@ class Release(Table):
     max_served_gap: Real = 2.0  # WER points the served model may lose on the float one
     max_invented: Real | None = None  # words a minute that it may hear in noise
     max_timestamp_error: Real | None = None  # seconds, the median, where times are known
+    max_forgotten: Real | None = None  # WER points that each retained language may be worse than it was in the base
 
     # The Hugging Face Hub; the token comes from HF_TOKEN or `hf auth login`.
     repo_id: Repo | None = None
@@ -389,6 +390,8 @@ class Settings(Table):
                 f"[corpus] language: {name} is in {language}, and a model from nothing has no {language} to forget; "
                 "give [model] base, or leave it out"
             )
+        if self.release.max_forgotten is not None and not self.corpus.retained:
+            raise ValueError("[release] max_forgotten: no source is in another language than the corpus'")
         return self
 
     @model_validator(mode="after")

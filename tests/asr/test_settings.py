@@ -84,6 +84,7 @@ WRONG = {
         "profile: [corpus] language: b is in en",
         "[model] base",
     ),
+    "[release]\nmax_forgotten = 2.0": ("[release] max_forgotten: no source is in another language",),
     '[corpus]\nsources = "sample"': ("[corpus] sources", "'sample'"),
     '[corpus]\nexclude = "nowhere.txt"': ("[corpus] exclude", "nowhere.txt cannot be read"),
     "[corpus]\nexclude = [17]": ("[corpus] exclude", "17"),
@@ -132,7 +133,9 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
     }
     of_other_sources = "name licence path id config revision splits columns sources limit_clips limit_hours".split()
     off = "training.batch_seconds search.warmup search.label_smoothing search.batch_size search.max_hours".split()
-    off += [f"release.{key}" for key in "keep max_invented max_timestamp_error repo_id tag space_id".split()]
+    off += [
+        f"release.{key}" for key in "keep max_invented max_timestamp_error max_forgotten repo_id tag space_id".split()
+    ]
     off += ["release.space_hardware", "release.push_dataset", "training.noise", "training.rooms"]
     off += [f"compute.{key}" for key in ("image", "schedule", "trigger")]
     assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base", *off}

@@ -47,6 +47,15 @@ def checks(report: Mapping[str, Any], release: Release) -> list[Check]:
     if release.max_timestamp_error is not None and (off := report["timestamp_error"]) is not None:
         told = f"its times are {off:.2f} s off; [release] max_timestamp_error is {release.max_timestamp_error:g}"
         found.append(Check("its times hold", bool(off <= release.max_timestamp_error), told))
+    if release.max_forgotten is not None:
+        for language, against in report.get("against_retained_baseline", {}).items():
+            told = (
+                f"in {language} its error rate is {against['difference']:+.1f} points against its base's; "
+                f"[release] max_forgotten is {release.max_forgotten:g}"
+            )
+            found.append(
+                Check(f"it has not forgotten {language}", against["difference"] <= release.max_forgotten, told)
+            )
     return found
 
 

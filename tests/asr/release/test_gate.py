@@ -6,11 +6,13 @@ from asr.release import gate
 from asr.settings import Release
 
 
-def checked(test=8, served=8, baseline=None, loads=(), invented=0.0, off=None, **release):
+def checked(test=8, served=8, baseline=None, loads=(), invented=0.0, off=None, forgotten=None, **release):
     report = {
         "test_wer": test, "served_wer": served, "baseline_wer": baseline, "loads": list(loads),
         "invented_words_per_minute": invented, "timestamp_error": off,
     }  # fmt: skip
+    if forgotten:
+        report["against_retained_baseline"] = {language: {"difference": lost} for language, lost in forgotten.items()}
     return gate.checks(report, Release(**release))
 
 
@@ -49,6 +51,7 @@ def test_a_format_that_cannot_be_used_holds_a_release_back():
     [
         ({"invented": 5.1, "max_invented": 5.0}, "5.1 words a minute"),
         ({"off": 0.51, "max_timestamp_error": 0.5}, "0.51 s off"),
+        ({"forgotten": {"en": 2.1, "de": -3.0}, "max_forgotten": 2.0}, "in en its error rate is +2.1 points"),
     ],
 )
 def test_limits_of_the_profile_are_held(given, told):
@@ -58,7 +61,8 @@ def test_limits_of_the_profile_are_held(given, told):
 
 def test_what_is_at_a_limit_unlimited_or_unknown_passes():
     assert faults(invented=5.0, max_invented=5.0, off=0.5, max_timestamp_error=0.5) == []
-    assert faults(invented=99.0, off=9.0) == []
+    assert faults(invented=99.0, off=9.0, forgotten={"en": 9.0}) == []
+    assert faults(forgotten={"en": 2.0}, max_forgotten=2.0) == []
     assert faults(off=None, max_timestamp_error=0.1) == []
 
 
