@@ -42,6 +42,7 @@ TAIL = (
 )
 FORMATS = range(1, 3)  # of releases
 PADDING = 0.1  # of the longest clip in a batch, at most: padding costs time, and context a model may not know
+Cut = tuple[int, int]  # start and end, in samples
 FORMS = ("txt", "srt", "vtt", "json")
 SPACE = "\u0120"  # how a byte-level token writes the space that it begins with
 SPACELESS = {"zh", "ja", "th", "lo", "my", "yue"}  # languages that Whisper splits into characters
@@ -198,13 +199,14 @@ class Transcriber:
 
         With `words`, speech that goes on without a pause is cut to what a subtitle holds; without, it is one segment.
         """
-        windows, few = _windows(sound, self.longest), 1
+        windows, few = self._windows(sound), 1
         while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
             few = min(GROUP, 4 * few)
-            heard = self._hear([sound[start:end] for start, end in group], words)
-            for (start, end), (text, spoken) in zip(group, heard, strict=True):
+            heard = self._hear([_joined(sound, cuts) for cuts in group], words)
+            for cuts, (text, spoken) in zip(group, heard, strict=True):
                 if text:
-                    yield from self._readable(start / RATE, end / RATE, text, spoken)
+                    for start, end, said, own in _apart(cuts, text, spoken, self.joint):
+                        yield from self._readable(start / RATE, end / RATE, said, own)
 
     def transcribe_file(self, path: str | Path) -> Transcript:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
@@ -212,9 +214,21 @@ class Transcriber:
 
     def transcribe_batch(self, sounds: Sequence[np.ndarray]) -> list[str]:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
-        cuts = [[sound[start:end] for start, end in _windows(sound, self.longest)] for sound in sounds]
-        heard = iter(self._hear([window for windows in cuts for window in windows]))
-        return [self.joint.join(text for text, _ in (next(heard) for _ in windows) if text) for windows in cuts]
+        of = [[_joined(sound, cuts) for cuts in self._windows(sound)] for sound in sounds]
+        heard = iter(self._hear([window for windows in of for window in windows]))
+        return [self.joint.join(text for text, _ in (next(heard) for _ in windows) if text) for windows in of]
+
+    def _windows(self, sound: np.ndarray) -> Iterator[list[Cut]]:
+        """What is heard at once: a cut each, or as many as 30 s hold for a model that is given 30 s whatever it hears."""
+        joins = self.context == "full" and self.longest == LONGEST_WINDOW and not isinstance(self._model, _Plain)
+        window: list[Cut] = []
+        for start, end in _cuts(sound, self.longest):
+            if window and (not joins or sum(stop - begin for begin, stop in window) + end - start > WINDOW):
+                yield window
+                window = []
+            window.append((start, end))
+        if window:
+            yield window
 
     def _hear(self, sounds: Sequence[np.ndarray], words: bool = False) -> list[tuple[str, tuple[Word, ...]]]:
         """The texts of sounds of up to 30 s each, in their order, with words where asked for; times from its start."""
@@ -393,7 +407,7 @@ def listen(path: str | Path) -> Sound:
     return sound
 
 
-def _windows(sound: np.ndarray, longest: float) -> Iterator[tuple[int, int]]:
+def _cuts(sound: np.ndarray, longest: float) -> Iterator[Cut]:
     """(start, end) in samples of what to transcribe at once: the speech between two pauses, `longest` seconds at most.
 
     None where nobody speaks.
@@ -412,6 +426,33 @@ def _windows(sound: np.ndarray, longest: float) -> Iterator[tuple[int, int]]:
             end = parts.pop()[0]
         yield from parts
         at, span = end, SPANS[1]
+
+
+def _joined(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
+    return np.concatenate([sound[start:end] for start, end in cuts])
+
+
+def _apart(
+    cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str
+) -> Iterator[tuple[int, int, str, tuple[Word, ...]]]:
+    """What was said in each cut of a window: its start and end in samples, text and words, timed from its start.
+
+    Without words it cannot be told apart.
+    """
+    if len(cuts) == 1 or not words:
+        yield cuts[0][0], cuts[-1][1], text, words
+        return
+    begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
+    homes = np.searchsorted(begins[1:-1], [(word.start + word.end) / 2 for word in words], side="right")
+    for at, (start, end) in enumerate(cuts):
+        begin, seconds = float(begins[at]), (end - start) / RATE
+        own = tuple(
+            replace(word, start=max(0.0, word.start - begin), end=min(seconds, word.end - begin))
+            for word, home in zip(words, homes, strict=True)
+            if home == at
+        )
+        if own:
+            yield start, end, joint.join(word.text for word in own), own
 
 
 def _loud(sound: np.ndarray) -> np.ndarray:

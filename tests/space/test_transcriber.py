@@ -157,16 +157,16 @@ def test_a_window_is_no_longer_than_the_release_knows(release, speech):
     told = {"language": "sv", "longest_seconds": 6}
     (release / "release.json").write_text(json.dumps(told))
     sound = np.concatenate([np.pad(sentence, (0, RATE // 5)) for sentence in speech])
-    windows = list(engine._windows(sound, Transcriber(release).longest))
+    windows = list(engine._cuts(sound, Transcriber(release).longest))
     assert max(end - start for start, end in windows) <= 6 * RATE
     assert all(one[1] <= other[0] for one, other in pairwise(windows))
 
 
 def test_speech_across_the_spans_in_which_it_is_looked_for_is_heard_once(speech, monkeypatch):
     sound = np.concatenate([np.pad(sentence, (0, RATE)) for sentence in speech])
-    whole = list(engine._windows(sound, 30.0))
+    whole = list(engine._cuts(sound, 30.0))
     monkeypatch.setattr(engine, "SPANS", (7 * RATE, 9 * RATE))
-    spans = list(engine._windows(sound, 30.0))
+    spans = list(engine._cuts(sound, 30.0))
     assert len(whole) == len(speech) <= len(spans) <= len(speech) + 2
     assert all(one[1] <= other[0] for one, other in pairwise(spans))
     assert sum(end - start for start, end in spans) == pytest.approx(sum(end - start for start, end in whole), rel=0.1)
