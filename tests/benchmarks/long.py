@@ -27,6 +27,7 @@ import ctypes.util
 import difflib
 import json
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -275,6 +276,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--rule", default="lenient", help="what counts as the same word")
+    parser.add_argument("--digits", action="store_true", help="the speech is digits: 325 is three words, not a number")
     given = parser.parse_args()
     said, told = clips(given.speech), dict[str, dict[str, dict[str, float]]]()
     noises = [audio.decode(file).samples for file in sorted(given.noise.iterdir())] if given.noise else []
@@ -297,6 +299,8 @@ def main() -> None:
             heard[system] = hearing[system](of.sound)
             taken[system].append(time.perf_counter() - began)
         for system, words in heard.items():
+            if given.digits:
+                words = [(" ".join(re.sub(r"(\d)\D*", r"\1 ", word).split()), *times) for word, *times in words]
             row = {**score(of, words, given.rule, given.language), "seconds": statistics.median(taken[system])}
             told[name][system] = {key: round(value, 2) for key, value in row.items()}
             print(
