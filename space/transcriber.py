@@ -42,6 +42,7 @@ TAIL = (
 )
 FORMATS = range(1, 3)  # of releases
 PADDING = 0.1  # of the longest clip in a batch, at most: padding costs time, and context a model may not know
+EARLY = 0.2  # seconds by which a word may seem to begin before it does: half of the quiet around speech
 Cut = tuple[int, int]  # start and end, in samples
 FORMS = ("txt", "srt", "vtt", "json")
 SPACE = "\u0120"  # how a byte-level token writes the space that it begins with
@@ -95,6 +96,16 @@ class Word:
     end: float
     text: str
     confidence: float  # 0 to 1: the mean probability of its tokens
+
+
+@dataclass(frozen=True)
+class Part:
+    """A cut with what was said in it; words timed from its start."""
+
+    start: int  # samples
+    end: int
+    text: str
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True)
@@ -205,11 +216,9 @@ class Transcriber:
         windows, few = self._windows(sound), 1
         while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
             few = min(GROUP, 4 * few)
-            heard = self._hear([_joined(sound, cuts) for cuts in group], words)
-            for cuts, (text, spoken) in zip(group, heard, strict=True):
-                if text:
-                    for start, end, said, own in _apart(cuts, text, spoken, self.joint):
-                        yield from self._readable(start / RATE, end / RATE, said, own)
+            for parts in self._told([(sound, cuts) for cuts in group], words):
+                for part in parts:
+                    yield from self._readable(part.start / RATE, part.end / RATE, part.text, part.words)
 
     def transcribe_file(self, path: str | Path) -> Transcript:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
@@ -217,12 +226,31 @@ class Transcriber:
 
     def transcribe_batch(self, sounds: Sequence[np.ndarray]) -> list[str]:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
-        of = [[_joined(sound, cuts) for cuts in self._windows(sound)] for sound in sounds]
-        heard = iter(self._hear([window for windows in of for window in windows]))
-        return [self.joint.join(text for text, _ in (next(heard) for _ in windows) if text) for windows in of]
+        of = [[(sound, cuts) for cuts in self._windows(sound)] for sound in sounds]
+        told = iter(self._told([window for windows in of for window in windows]))
+        return [self.joint.join(part.text for _ in windows for part in next(told)) for windows in of]
+
+    def _told(self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False) -> list[list[Part]]:
+        """What was said in the cuts of each window, a sound and its cuts, in their order.
+
+        A model that was tuned on single sentences stops before the end of a full window: it then hears the rest.
+        """
+        told: list[list[Part]] = [[] for _ in windows]
+        left = list(enumerate(windows))
+        while left:
+            joined = any(len(cuts) > 1 for _, (_, cuts) in left)
+            heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined)
+            rest = []
+            for (at, (sound, cuts)), (text, spoken) in zip(left, heard, strict=True):
+                if parts := _apart(cuts, text, spoken, self.joint):
+                    told[at] += parts
+                    if after := [cut for cut in cuts if cut[0] >= parts[-1].end]:
+                        rest.append((at, (sound, after)))
+            left = rest
+        return told
 
     def _windows(self, sound: np.ndarray) -> Iterator[list[Cut]]:
-        """What is heard at once: a cut each, or as many as 30 s hold for a model that is given 30 s whatever it hears."""
+        """What is heard at once: a cut each, or as many as 30 s hold where a model is given 30 s whatever it hears."""
         joins = self.context == "full" and self.longest == LONGEST_WINDOW and not isinstance(self._model, _Plain)
         window: list[Cut] = []
         for start, end in _cuts(sound, self.longest):
@@ -439,18 +467,16 @@ def _joined(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
     return np.concatenate([sound[start:end] for start, end in cuts])
 
 
-def _apart(
-    cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str
-) -> Iterator[tuple[int, int, str, tuple[Word, ...]]]:
-    """What was said in each cut of a window: its start and end in samples, text and words, timed from its start.
-
-    Without words it cannot be told apart.
-    """
+def _apart(cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str) -> list[Part]:
+    """What was said in each cut of a window that holds words; without their times, in all of it."""
+    if not text:
+        return []
     if len(cuts) == 1 or not words:
-        yield cuts[0][0], cuts[-1][1], text, words
-        return
+        return [Part(cuts[0][0], cuts[-1][1], text, words)]
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
-    homes = np.searchsorted(begins[1:-1], [(word.start + word.end) / 2 for word in words], side="right")
+    # The last word before speech that the model passed over lasts to its end: a word is where it begins, or soon after.
+    centres = [min((word.start + word.end) / 2, word.start + EARLY) for word in words]
+    homes, parts = np.searchsorted(begins[1:-1], centres, side="right"), list[Part]()
     for at, (start, end) in enumerate(cuts):
         begin, seconds = float(begins[at]), (end - start) / RATE
         own = tuple(
@@ -459,7 +485,8 @@ def _apart(
             if home == at
         )
         if own:
-            yield start, end, joint.join(word.text for word in own), own
+            parts.append(Part(start, end, joint.join(word.text for word in own), own))
+    return parts
 
 
 def _loud(sound: np.ndarray) -> np.ndarray:

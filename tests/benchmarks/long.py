@@ -8,11 +8,11 @@
 between them, and `sounds` with 3 to 20 s of chords and, where `--noise` names a folder, of the recordings in it, at -35
 to -20 dB of full scale. The systems take turns on all cores; all tell the words' times.
 
-For each: WER; percent of clips that were heard as a loop (`scoring/behaviour.py`); words a minute whose middle lies half a
-second or more inside a stretch without speech; seconds by which words that were heard rightly begin off, in the median
-and at the 90th percentile; wall seconds with words and without, medians of the rounds. When a word truly begins is
-asked of espeak-ng's library for the sample; of other speech only where clips begin and end is known, by their loudness:
-there it is each clip's first word's begin and last word's end.
+For each: WER; percent of clips that were heard as a loop (`scoring/behaviour.py`); words a minute whose middle lies
+half a second or more inside a stretch without speech; seconds by which words that were heard rightly begin off, in the
+median and at the 90th percentile; wall seconds, the median of the rounds. When a word truly begins is asked of
+espeak-ng's library for the sample; of other speech only where clips begin and end is known, by their loudness: there it
+is each clip's first word's begin and last word's end.
 
 Left out: the language's detection (all are told it), speech with noise beneath it, several speakers at once, beams for
 the engine, and recordings whose clips are one speaker's connected talk: clips change their speaker, so that text as a
@@ -25,7 +25,6 @@ import argparse
 import ctypes
 import ctypes.util
 import difflib
-import json
 import os
 import re
 import statistics
@@ -305,7 +304,8 @@ def main() -> None:
             told[name][system] = {key: round(value, 2) for key, value in row.items()}
             print(
                 f"{name:7s} {system:24s} {row['wer']:6.1f} {row['inserted']:6.1f} {row['deleted']:6.1f}"
-                f" {row['loops']:6.1f} {row['astray']:11.1f} {row['off']:5.2f} {row['off_90']:9.2f} {row['seconds']:8.1f}",
+                f" {row['loops']:6.1f} {row['astray']:11.1f} {row['off']:5.2f} {row['off_90']:9.2f}"
+                f" {row['seconds']:8.1f}",
                 flush=True,
             )
     machine.tell({"base": given.base.name, "language": given.language, **told})
