@@ -3,7 +3,8 @@
     python space/transcriber.py FILE... [--format txt|srt|vtt|json] [--beam N]
 
 CTranslate2 runs the model in 8-bit integers on log-mels cut to the clip's own length: Whisper's usual 30 s
-of padding is most of the work for a short clip. Sounds are (samples,) float32, mono, 16 kHz.
+of padding is most of the work for a short clip. A model that needs its 30 s is given as much speech as they hold.
+Sounds are (samples,) float32, mono, 16 kHz.
 """
 
 import argparse
@@ -222,7 +223,9 @@ class Transcriber:
             few = min(GROUP, 4 * few)
             for parts in self._told([(sound, cuts) for cuts in group], words):
                 for part in parts:
-                    yield from self._readable(part.start / RATE, part.end / RATE, part.text, part.words)
+                    yield from self._readable(
+                        part.start / RATE, part.end / RATE, part.text, part.words if words else ()
+                    )
 
     def transcribe_file(self, path: str | Path) -> Transcript:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""

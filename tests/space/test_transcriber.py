@@ -245,12 +245,14 @@ def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(f
     assert len(windows) < len(cuts) / 3
     assert all(sum(end - start for start, end in window) <= 30 * RATE for window in windows)
     segments = list(full.segments(recording))
-    assert {asked.shape[0] for asked in full._model.asked} == {1, len(windows) - 1} or len(windows) <= 2
+    assert [asked.shape[0] for asked in full._model.asked] == [1, len(windows) - 1]  # all of them at their first try
     assert [(segment.start, segment.end) for segment in segments] == [
         (round(start / RATE, 2), round(end / RATE, 2)) for start, end in cuts
     ]
     assert all(segment.text == " ".join(word.text for word in segment.words) for segment in segments)
     assert all(segment.start <= word.start <= word.end <= segment.end for segment in segments for word in segment.words)
+    texts = list(full.segments(recording, words=False))
+    assert [(segment.text, segment.words) for segment in texts] == [(segment.text, ()) for segment in segments]
     assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
 
 
@@ -276,14 +278,14 @@ def test_a_model_that_knows_but_short_sounds_is_given_no_more_than_a_cut(full, r
     assert all(len(window) == 1 for window in full._windows(recording))
 
 
-def test_the_end_of_a_sentence_is_heard_after_minutes_of_noise(speech):
-    """Kept by a fresh start: with minutes behind it the detector hears no speech."""
-    random = np.random.default_rng(0)
-    noise = random.normal(0, 0.03, 120 * RATE).astype(np.float32)
-    sound = np.concatenate([noise, speech[0], noise[:RATE]])
-    cuts = list(engine._cuts(sound, 30.0))
-    heard = sum(max(0, min(end, len(noise) + len(speech[0])) - max(start, len(noise))) for start, end in cuts)
-    assert heard >= 0.8 * len(speech[0])
+def test_the_detector_of_speech_never_has_minutes_behind_it(recording, monkeypatch):
+    looked, look = [], engine.get_speech_timestamps
+    monkeypatch.setattr(
+        engine, "get_speech_timestamps", lambda sound, pauses: looked.append(len(sound)) or look(sound, pauses)
+    )
+    noise = np.random.default_rng(0).normal(0, 0.03, 60 * RATE).astype(np.float32)
+    assert list(engine._cuts(np.concatenate([noise, recording]), 30.0))
+    assert max(looked) <= 2 * engine.SPAN + engine.LEAD
 
 
 def test_speech_longer_than_a_span_is_cut_no_sooner_than_it_must(speech):
