@@ -37,6 +37,7 @@ MAX_LENGTH = 448  # positions of a Whisper decoder; CTranslate2 makes at most ha
 TIMESTAMPS = 1_501  # Whisper's timestamp tokens, which stand behind <|notimestamps|> and are no words
 BATCH = 16  # clips at once
 SPAN = 10 * RATE  # samples in which speech is looked for at once
+CREDULOUS_SPAN = 60 * RATE  # and for a model that takes any noise for speech
 GROUP = 64  # windows of a long sound at once, from which batches are made
 TAIL = (
     30  # frames of silence after the longest clip: cut right at its end, digits lost 3 points of WER more than with it
@@ -81,7 +82,9 @@ MADE_BY = "python flows/whisper_flow.py run"
 # silence around; in white noise as loud as the speech it misses 2 % of the digits and none of the sample's.
 #
 # It also grows deaf: after minutes of music and noise with a clip of human digits every 11 s, it missed 69 of 87 clips.
-# It therefore begins afresh every 10 s, and misses 1 (25 of them if every minute, 11 if every 20 s).
+# It therefore begins afresh every 10 s, and misses 2 (24 if every minute, 11 if every 20 s); but it then takes 250 of
+# 1,920 s of noise for speech, and not 95. A published Whisper knows better (`NO_SPEECH`); a model from nothing, which
+# is told by its `peak`, writes a sentence into any of it (15 words a minute, for 8), and so has it begin every minute.
 PAUSES = VadOptions(
     threshold=0.3,
     neg_threshold=0.05,
@@ -260,7 +263,7 @@ class Transcriber:
         """What is heard at once: a cut each, or as many as 30 s hold where a model is given 30 s whatever it hears."""
         joins = self.context == "full" and self.longest == LONGEST_WINDOW and not isinstance(self._model, _Plain)
         window: list[Cut] = []
-        for start, end in _cuts(sound, self.longest):
+        for start, end in _cuts(sound, self.longest, SPAN if self.peak is None else CREDULOUS_SPAN):
             if window and (not joins or sum(stop - begin for begin, stop in window) + end - start > WINDOW):
                 yield window
                 window = []
@@ -455,7 +458,7 @@ def listen(path: str | Path) -> Sound:
     return sound
 
 
-def _cuts(sound: np.ndarray, longest: float) -> Iterator[Cut]:
+def _cuts(sound: np.ndarray, longest: float, once: int = SPAN) -> Iterator[Cut]:
     """(start, end) in samples of what to transcribe at once: the speech between two pauses, `longest` seconds at most.
 
     None where nobody speaks.
@@ -464,7 +467,7 @@ def _cuts(sound: np.ndarray, longest: float) -> Iterator[Cut]:
         raise ValueError(f"a sound is (samples,), mono and not empty; this one is {sound.shape}")
     if (peak := np.abs(sound).max()) < SILENCE:
         return
-    at, span, pauses = 0, SPAN, replace(PAUSES, max_speech_duration_s=longest)
+    at, span, pauses = 0, once, replace(PAUSES, max_speech_duration_s=longest)
     while at < len(sound):
         heard = np.pad(sound[at : at + span] * max(1.0, LOUD / peak), (LEAD, 0))
         found = [(part["start"], part["end"]) for part in get_speech_timestamps(heard, pauses) if part["end"] > LEAD]
@@ -473,11 +476,11 @@ def _cuts(sound: np.ndarray, longest: float) -> Iterator[Cut]:
         if end < len(sound) and parts and parts[-1][1] >= end - RATE:  # it may go on after the span
             if len(parts) > 1 or parts[0][0] >= at + RATE:
                 end = parts.pop()[0]
-            elif span < SPAN + longest * RATE:
+            elif span < once + longest * RATE:
                 span *= 2
                 continue
         yield from parts
-        at, span = end, SPAN
+        at, span = end, once
 
 
 def _joined(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
