@@ -44,7 +44,7 @@ TAIL = (
 )
 FORMATS = range(1, 3)  # of releases
 PADDING = 0.1  # of the longest clip in a batch, at most: padding costs time, and context a model may not know
-EARLY = 0.2  # seconds by which a word may seem to begin before it does: half of the quiet around speech
+EARLY = 0.2  # seconds by which a word's time may be off at most where it has a home: half of the quiet around speech
 Cut = tuple[int, int]  # start and end, in samples
 FORMS = ("txt", "srt", "vtt", "json")
 SPACE = "\u0120"  # how a byte-level token writes the space that it begins with
@@ -494,8 +494,9 @@ def _apart(cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str) 
     if len(cuts) == 1 or not words:
         return [Part(cuts[0][0], cuts[-1][1], text, words)]
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
-    # The last word before speech that the model passed over lasts to its end: a word is where it begins, or soon after.
-    centres = [min((word.start + word.end) / 2, word.start + EARLY) for word in words]
+    # A pause before a word may count as its beginning, and speech that the model passed over as the last one's end.
+    centres = [max((word.start + word.end) / 2, word.end - EARLY) for word in words[:-1]]
+    centres.append(min((words[-1].start + words[-1].end) / 2, words[-1].start + EARLY))
     homes, parts = np.searchsorted(begins[1:-1], centres, side="right"), list[Part]()
     for at, (start, end) in enumerate(cuts):
         begin, seconds = float(begins[at]), (end - start) / RATE
