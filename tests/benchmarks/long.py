@@ -299,7 +299,7 @@ def main() -> None:
             taken[system].append(time.perf_counter() - began)
         for system, words in heard.items():
             if given.digits:
-                words = [(" ".join(re.sub(r"(\d)\D*", r"\1 ", word).split()), *times) for word, *times in words]
+                words = [(" ".join(re.sub(r"(\d)\D*", r"\1 ", word).split()), start, end) for word, start, end in words]
             row = {**score(of, words, given.rule, given.language), "seconds": statistics.median(taken[system])}
             told[name][system] = {key: round(value, 2) for key, value in row.items()}
             print(
