@@ -3,7 +3,8 @@
     python space/transcriber.py FILE... [--format txt|srt|vtt|json] [--beam N]
 
 CTranslate2 runs the model in 8-bit integers on log-mels cut to the clip's own length: Whisper's usual 30 s
-of padding is most of the work for a short clip. Sounds are (samples,) float32, mono, 16 kHz.
+of padding is most of the work for a short clip. A model that needs its 30 s is given as much speech as they hold.
+Sounds are (samples,) float32, mono, 16 kHz.
 """
 
 import argparse
@@ -35,19 +36,26 @@ HOP = 160  # samples a frame
 MAX_LENGTH = 448  # positions of a Whisper decoder; CTranslate2 makes at most half as many new tokens
 TIMESTAMPS = 1_501  # Whisper's timestamp tokens, which stand behind <|notimestamps|> and are no words
 BATCH = 16  # clips at once
-SPANS = (60 * RATE, 600 * RATE)  # samples in which speech is looked for at once: the first, and the others
+SPAN = 10 * RATE  # samples in which speech is looked for at once
+CREDULOUS_SPAN = 60 * RATE  # and for a model that takes any noise for speech
 GROUP = 64  # windows of a long sound at once, from which batches are made
 TAIL = (
     30  # frames of silence after the longest clip: cut right at its end, digits lost 3 points of WER more than with it
 )
 FORMATS = range(1, 3)  # of releases
 PADDING = 0.1  # of the longest clip in a batch, at most: padding costs time, and context a model may not know
+EARLY = 0.2  # seconds by which a word's time may be off at most where it has a home: half of the quiet around speech
+Cut = tuple[int, int]  # start and end, in samples
 FORMS = ("txt", "srt", "vtt", "json")
 SPACE = "\u0120"  # how a byte-level token writes the space that it begins with
 SPACELESS = {"zh", "ja", "th", "lo", "my", "yue"}  # languages that Whisper splits into characters
 LONGEST, WIDEST = 7.0, 84  # seconds and letters, two lines of 42, that a subtitle holds
 RATIO = 2.4  # a text that compresses better goes round in a loop: Whisper's own rule, which needs a long text
 PHRASE, REPEATS, ALIKE = 8, 3, 5  # so does a phrase of up to 8 words 3 times in a row; or 5 of one, for digits recur
+# A published Whisper knows where nobody speaks, and so does, for a while, what is fine-tuned from it. The first is the
+# probability of that, the second the mean log-probability of the tokens: Whisper's own rule, which asks for 0.6. Of 14
+# cuts of noise and music that were taken for speech, 0.4 drops 13 and 0.6 eight; of 244 of speech both drop one.
+NO_SPEECH, GUESSED = 0.4, -1.0
 NGRAM, PENALTY = 10, 1.1  # tokens that may not come twice, and the penalty on any that does, in the next try
 # Where a word stands in time is read off the decoder's cross-attention, in the heads that the model's makers found to
 # follow the sound. A model from nothing has no such list and CTranslate2 then takes all heads of the upper layers:
@@ -72,6 +80,11 @@ MADE_BY = "python flows/whisper_flow.py run"
 # was found was heard whole, 13 without that alone). No speech is missed by it in
 # 216 clips of the sample and 280 human digits, as they are, at -40 dB (there it missed 25 % of digits before) or with
 # silence around; in white noise as loud as the speech it misses 2 % of the digits and none of the sample's.
+#
+# It also grows deaf: after minutes of music and noise with a clip of human digits every 11 s, it missed 69 of 87 clips.
+# It therefore begins afresh every 10 s, and misses 2 (24 if every minute, 11 if every 20 s); but it then takes 250 of
+# 1,920 s of noise for speech, and not 95. A published Whisper knows better (`NO_SPEECH`); a model from nothing, which
+# is told by its `peak`, writes a sentence into any of it (15 words a minute, for 8), and so has it begin every minute.
 PAUSES = VadOptions(
     threshold=0.3,
     neg_threshold=0.05,
@@ -91,6 +104,16 @@ class Word:
     end: float
     text: str
     confidence: float  # 0 to 1: the mean probability of its tokens
+
+
+@dataclass(frozen=True)
+class Part:
+    """A cut with what was said in it; words timed from its start."""
+
+    start: int  # samples
+    end: int
+    text: str
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True)
@@ -198,13 +221,14 @@ class Transcriber:
 
         With `words`, speech that goes on without a pause is cut to what a subtitle holds; without, it is one segment.
         """
-        windows, few = _windows(sound, self.longest), 1
+        windows, few = self._windows(sound), 1
         while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
             few = min(GROUP, 4 * few)
-            heard = self._hear([sound[start:end] for start, end in group], words)
-            for (start, end), (text, spoken) in zip(group, heard, strict=True):
-                if text:
-                    yield from self._readable(start / RATE, end / RATE, text, spoken)
+            for parts in self._told([(sound, cuts) for cuts in group], words):
+                for part in parts:
+                    yield from self._readable(
+                        part.start / RATE, part.end / RATE, part.text, part.words if words else ()
+                    )
 
     def transcribe_file(self, path: str | Path) -> Transcript:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
@@ -212,9 +236,40 @@ class Transcriber:
 
     def transcribe_batch(self, sounds: Sequence[np.ndarray]) -> list[str]:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
-        cuts = [[sound[start:end] for start, end in _windows(sound, self.longest)] for sound in sounds]
-        heard = iter(self._hear([window for windows in cuts for window in windows]))
-        return [self.joint.join(text for text, _ in (next(heard) for _ in windows) if text) for windows in cuts]
+        of = [[(sound, cuts) for cuts in self._windows(sound)] for sound in sounds]
+        told = iter(self._told([window for windows in of for window in windows]))
+        return [self.joint.join(part.text for _ in windows for part in next(told)) for windows in of]
+
+    def _told(self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False) -> list[list[Part]]:
+        """What was said in the cuts of each window, a sound and its cuts, in their order.
+
+        A model that was tuned on single sentences stops before the end of a full window: it then hears the rest.
+        """
+        told: list[list[Part]] = [[] for _ in windows]
+        left = list(enumerate(windows))
+        while left:
+            joined = any(len(cuts) > 1 for _, (_, cuts) in left)
+            heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined)
+            rest = []
+            for (at, (sound, cuts)), (text, spoken) in zip(left, heard, strict=True):
+                if parts := _apart(cuts, text, spoken, self.joint):
+                    told[at] += parts
+                    if after := [cut for cut in cuts if cut[0] >= parts[-1].end]:
+                        rest.append((at, (sound, after)))
+            left = rest
+        return told
+
+    def _windows(self, sound: np.ndarray) -> Iterator[list[Cut]]:
+        """What is heard at once: a cut each, or as many as 30 s hold where a model is given 30 s whatever it hears."""
+        joins = self.context == "full" and self.longest == LONGEST_WINDOW and not isinstance(self._model, _Plain)
+        window: list[Cut] = []
+        for start, end in _cuts(sound, self.longest, SPAN if self.peak is None else CREDULOUS_SPAN):
+            if window and (not joins or sum(stop - begin for begin, stop in window) + end - start > WINDOW):
+                yield window
+                window = []
+            window.append((start, end))
+        if window:
+            yield window
 
     def _hear(self, sounds: Sequence[np.ndarray], words: bool = False) -> list[tuple[str, tuple[Word, ...]]]:
         """The texts of sounds of up to 30 s each, in their order, with words where asked for; times from its start."""
@@ -239,8 +294,14 @@ class Transcriber:
 
     def _decode(self, spoken: Any, rows: int, length: int, **options: Any) -> list[list[int]]:
         """The tokens that are words, for each row of log-mels or of what the encoder made of them."""
-        results = self._model.generate(spoken, [self._prompt] * rows, beam_size=self.beam, max_length=length, **options)
-        return [[token for token in result.sequences_ids[0] if token not in self._wordless] for result in results]
+        results = self._model.generate(
+            spoken, [self._prompt] * rows, beam_size=self.beam, max_length=length, return_scores=True,
+            return_no_speech_prob=True, **options,
+        )  # fmt: skip
+        return [
+            [token for token in result.sequences_ids[0] if token not in self._wordless] if _is_speech(result) else []
+            for result in results
+        ]
 
     def _text(self, tokens: Sequence[int]) -> str:
         return " ".join(self._tokenizer.decode(tokens).split())
@@ -356,7 +417,11 @@ class _Plain:
     def encode(self, features: Any) -> Any:
         return features
 
-    def generate(self, features: Any, prompts: Any, beam_size: int, max_length: int, **options: Any) -> list[Any]:
+    def generate(
+        self, features: Any, prompts: Any, beam_size: int, max_length: int, return_scores: bool,
+        return_no_speech_prob: bool, **options: Any,
+    ) -> list[Any]:  # fmt: skip
+        """Neither scores nor whether it is speech are told: all is taken for speech."""
         import torch
 
         with torch.inference_mode():
@@ -364,7 +429,7 @@ class _Plain:
                 torch.from_numpy(np.array(features)), language=self._language, task="transcribe",
                 num_beams=beam_size, max_new_tokens=max_length // 2, **options,
             )  # fmt: skip
-        return [SimpleNamespace(sequences_ids=[row]) for row in rows.tolist()]
+        return [SimpleNamespace(sequences_ids=[row], scores=[0.0], no_speech_prob=0.0) for row in rows.tolist()]
 
 
 def _plain_language(folder: Path) -> str:
@@ -393,7 +458,7 @@ def listen(path: str | Path) -> Sound:
     return sound
 
 
-def _windows(sound: np.ndarray, longest: float) -> Iterator[tuple[int, int]]:
+def _cuts(sound: np.ndarray, longest: float, once: int = SPAN) -> Iterator[Cut]:
     """(start, end) in samples of what to transcribe at once: the speech between two pauses, `longest` seconds at most.
 
     None where nobody speaks.
@@ -402,16 +467,52 @@ def _windows(sound: np.ndarray, longest: float) -> Iterator[tuple[int, int]]:
         raise ValueError(f"a sound is (samples,), mono and not empty; this one is {sound.shape}")
     if (peak := np.abs(sound).max()) < SILENCE:
         return
-    at, span, pauses = 0, SPANS[0], replace(PAUSES, max_speech_duration_s=longest)
-    while at < len(sound):  # in spans, so that the first window of an hour comes before the last was looked for
+    at, span, pauses = 0, once, replace(PAUSES, max_speech_duration_s=longest)
+    while at < len(sound):
         heard = np.pad(sound[at : at + span] * max(1.0, LOUD / peak), (LEAD, 0))
         found = [(part["start"], part["end"]) for part in get_speech_timestamps(heard, pauses) if part["end"] > LEAD]
         parts = [(at + max(0, start - LEAD), at + end - LEAD) for start, end in found]
         end = at + span
-        if end < len(sound) and len(parts) > 1 and parts[-1][1] >= end - RATE:  # it may go on in the next span
-            end = parts.pop()[0]
+        if end < len(sound) and parts and parts[-1][1] >= end - RATE:  # it may go on after the span
+            if len(parts) > 1 or parts[0][0] >= at + RATE:
+                end = parts.pop()[0]
+            elif span < once + longest * RATE:
+                span *= 2
+                continue
         yield from parts
-        at, span = end, SPANS[1]
+        at, span = end, once
+
+
+def _joined(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
+    return np.concatenate([sound[start:end] for start, end in cuts])
+
+
+def _apart(cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str) -> list[Part]:
+    """What was said in each cut of a window that holds words; without their times, in all of it."""
+    if not text:
+        return []
+    if len(cuts) == 1 or not words:
+        return [Part(cuts[0][0], cuts[-1][1], text, words)]
+    begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
+    # A pause before a word may count as its beginning, and speech that the model passed over as the last one's end.
+    centres = [max((word.start + word.end) / 2, word.end - EARLY) for word in words[:-1]]
+    centres.append(min((words[-1].start + words[-1].end) / 2, words[-1].start + EARLY))
+    homes, parts = np.searchsorted(begins[1:-1], centres, side="right"), list[Part]()
+    for at, (start, end) in enumerate(cuts):
+        begin, seconds = float(begins[at]), (end - start) / RATE
+        own = tuple(
+            replace(word, start=max(0.0, word.start - begin), end=min(seconds, word.end - begin))
+            for word, home in zip(words, homes, strict=True)
+            if home == at
+        )
+        if own:
+            parts.append(Part(start, end, joint.join(word.text for word in own), own))
+    return parts
+
+
+def _is_speech(result: Any) -> bool:
+    """Whether the decoder does not both guess at its words and hold that nobody speaks."""
+    return bool(result.no_speech_prob <= NO_SPEECH or result.scores[0] >= GUESSED)
 
 
 def _loud(sound: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class Decoder:
     """Stands in for the model: says the given tokens whatever it hears, and notes how it was asked."""
 
     def __init__(self, tokens):
-        self.tokens, self.asked = tokens, []
+        self.tokens, self.asked, self.scores, self.no_speech = tokens, [], [-0.5], 0.0
 
     def encode(self, features):
         return features
@@ -53,7 +53,8 @@ class Decoder:
     def generate(self, features, prompts, **options):
         self.asked.append(SimpleNamespace(shape=list(features.shape), prompts=prompts, **options))
         tries = self.tokens if isinstance(self.tokens[0], list) else [self.tokens]
-        return [SimpleNamespace(sequences_ids=[tries[min(len(self.asked), len(tries)) - 1]])] * len(prompts)
+        said = tries[min(len(self.asked), len(tries)) - 1]
+        return [SimpleNamespace(sequences_ids=[said], scores=self.scores, no_speech_prob=self.no_speech)] * len(prompts)
 
 
 @pytest.fixture
@@ -157,16 +158,15 @@ def test_a_window_is_no_longer_than_the_release_knows(release, speech):
     told = {"language": "sv", "longest_seconds": 6}
     (release / "release.json").write_text(json.dumps(told))
     sound = np.concatenate([np.pad(sentence, (0, RATE // 5)) for sentence in speech])
-    windows = list(engine._windows(sound, Transcriber(release).longest))
+    windows = list(engine._cuts(sound, Transcriber(release).longest))
     assert max(end - start for start, end in windows) <= 6 * RATE
     assert all(one[1] <= other[0] for one, other in pairwise(windows))
 
 
-def test_speech_across_the_spans_in_which_it_is_looked_for_is_heard_once(speech, monkeypatch):
+def test_speech_across_the_spans_in_which_it_is_looked_for_is_heard_once(speech):
     sound = np.concatenate([np.pad(sentence, (0, RATE)) for sentence in speech])
-    whole = list(engine._windows(sound, 30.0))
-    monkeypatch.setattr(engine, "SPANS", (7 * RATE, 9 * RATE))
-    spans = list(engine._windows(sound, 30.0))
+    whole = list(engine._cuts(sound, 30.0, len(sound)))
+    spans = list(engine._cuts(sound, 30.0, 7 * RATE))
     assert len(whole) == len(speech) <= len(spans) <= len(speech) + 2
     assert all(one[1] <= other[0] for one, other in pairwise(spans))
     assert sum(end - start for start, end in spans) == pytest.approx(sum(end - start for start, end in whole), rel=0.1)
@@ -220,6 +220,88 @@ def test_beams_and_full_context_are_the_releases_and_the_users_choice(release, s
     assert decoder.asked[0].shape == [1, 80, 3000]
     assert decoder.asked[0].beam_size == 3
     assert decoder.aligned.frames == [len(speech[0]) // 160]
+
+
+@pytest.fixture
+def full(release):
+    """A release that is given 30 s whatever it hears."""
+    (release / "release.json").write_text(json.dumps({"language": "sv", "context": "full"}))
+    return Transcriber(release, threads=1)
+
+
+@pytest.fixture
+def recording(speech):
+    """Twelve sentences, a minute of them, with a second between them."""
+    return np.concatenate([np.pad(sentence, (0, RATE)) for sentence in speech])
+
+
+def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(full, recording, monkeypatch):
+    monkeypatch.setattr(full, "_model", Decoder(full._tokenizer.encode(" ja" * 60, add_special_tokens=False).ids))
+    monkeypatch.setattr(full, "_unlooped", lambda spoken, row, tokens, length: tokens)
+    cuts = list(engine._cuts(recording, 30.0))
+    windows = list(full._windows(recording))
+    assert [cut for window in windows for cut in window] == cuts
+    assert len(windows) < len(cuts) / 3
+    assert all(sum(end - start for start, end in window) <= 30 * RATE for window in windows)
+    segments = list(full.segments(recording))
+    assert [asked.shape[0] for asked in full._model.asked] == [1, len(windows) - 1]  # all of them at their first try
+    assert [(segment.start, segment.end) for segment in segments] == [
+        (round(start / RATE, 2), round(end / RATE, 2)) for start, end in cuts
+    ]
+    assert all(segment.text == " ".join(word.text for word in segment.words) for segment in segments)
+    assert all(segment.start <= word.start <= word.end <= segment.end for segment in segments for word in segment.words)
+    texts = list(full.segments(recording, words=False))
+    assert [(segment.text, segment.words) for segment in texts] == [(segment.text, ()) for segment in segments]
+    assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
+
+
+def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording, monkeypatch):
+    class Short(Decoder):
+        """Says one word, in the first tenth of a second that it hears."""
+
+        def align(self, features, start, tokens, frames, **_):
+            return [SimpleNamespace(alignments=[(0, 0), (1, 5)], text_token_probs=[1.0] * len(said)) for said in tokens]
+
+    monkeypatch.setattr(full, "_model", Short(full._tokenizer.encode(" ja", add_special_tokens=False).ids[-1:]))
+    monkeypatch.setattr(full, "_aligned", True)
+    segments = list(full.segments(recording))
+    assert len(segments) == len(list(engine._cuts(recording, 30.0)))
+    assert [segment.start for segment in segments] == sorted(segment.start for segment in segments)
+    assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
+
+
+def test_a_model_that_knows_but_short_sounds_is_given_no_more_than_a_cut(full, recording):
+    full.longest = 6.0
+    assert all(len(window) == 1 for window in full._windows(recording))
+    full.longest, full.context = 30.0, "trimmed"
+    assert all(len(window) == 1 for window in full._windows(recording))
+
+
+def test_the_detector_of_speech_never_has_minutes_behind_it(recording, monkeypatch):
+    looked, look = [], engine.get_speech_timestamps
+    monkeypatch.setattr(
+        engine, "get_speech_timestamps", lambda sound, pauses: looked.append(len(sound)) or look(sound, pauses)
+    )
+    noise = np.random.default_rng(0).normal(0, 0.03, 60 * RATE).astype(np.float32)
+    assert list(engine._cuts(np.concatenate([noise, recording]), 30.0))
+    assert max(looked) <= 2 * engine.SPAN + engine.LEAD
+
+
+def test_speech_longer_than_a_span_is_cut_no_sooner_than_it_must(speech):
+    loud = np.concatenate([sentence[np.abs(sentence) > 0.02] for sentence in speech])[: 18 * RATE]
+    sound = np.concatenate([np.pad(loud, (0, 2 * RATE)), speech[0]])
+    first = next(engine._cuts(sound, 30.0))
+    assert first[1] - first[0] >= min(len(loud), 15 * RATE)
+
+
+@pytest.mark.parametrize(("no_speech", "score", "text"), [(0.9, -1.5, ""), (0.9, -0.5, "ja"), (0.1, -1.5, "ja")])
+def test_words_guessed_where_the_model_holds_that_nobody_speaks_are_none(
+    transcriber, speech, says, no_speech, score, text
+):
+    decoder = says("ja")
+    decoder.no_speech, decoder.scores = no_speech, [score]
+    assert transcriber.transcribe(speech[0]).text == text
+    assert transcriber.transcribe_batch([speech[0]]) == [text]
 
 
 TALK = engine.Transcript(
