@@ -22,8 +22,6 @@ prompt helps less here than it may elsewhere.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import ctypes.util
 import difflib
 import os
 import re
@@ -43,9 +41,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the Space sets it: numpy's thread
 from asr import story  # noqa: E402
 
 story.quiet()
+import espeak  # noqa: E402
 import machine  # noqa: E402
 import numpy as np  # noqa: E402
-import soxr  # noqa: E402
 import transcriber as engine  # noqa: E402
 from asr.corpus import audio, text  # noqa: E402
 from asr.corpus import folder as folders  # noqa: E402
@@ -110,43 +108,12 @@ def edges(sound: np.ndarray, said: str) -> Words:
     return list(zip(told, starts, ends, strict=True))
 
 
-class Event(ctypes.Structure):
-    """espeak-ng's espeak_EVENT, as far as its words need it."""
-
-    _fields_ = [
-        ("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p), ("id", ctypes.c_char * 8),
-    ]  # fmt: skip
-
-
 def spoken(line: make.Line, samples: int) -> Words:
     """A sample's line with the times at which espeak-ng begins its words, if it is installed."""
-    name = ctypes.util.find_library("espeak-ng")
-    if not name:
+    if not espeak.installed():
         return [(word, UNKNOWN, UNKNOWN) for word in line.text.split()]
-    library = ctypes.CDLL(name)
-    rate = library.espeak_Initialize(2, 0, None, 0)  # AUDIO_OUTPUT_SYNCHRONOUS
-    pieces, begins = list[np.ndarray](), dict[int, float]()
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Event))
-    def heard(sound: Any, count: int, events: Any) -> int:
-        if sound and count:
-            pieces.append(np.ctypeslib.as_array(sound, (count,)).astype(np.float32) / 32768)
-        at = 0
-        while events[at].type:
-            if events[at].type == 1:
-                begins.setdefault(events[at].text_position - 1, events[at].sample / rate)
-            at += 1
-        return 0
-
-    library.espeak_SetSynthCallback(heard)
-    library.espeak_SetVoiceByName(f"sv+{line.voice}".encode())
-    library.espeak_SetParameter(1, line.speed, 0)
-    library.espeak_SetParameter(3, line.pitch, 0)
-    raw = line.text.encode()
-    library.espeak_Synth(raw, len(raw) + 1, 0, 1, 0, 1, None, None)  # from a character on, in UTF-8
-    sound = np.pad(soxr.resample(np.concatenate(pieces), rate, RATE), (0, RATE))  # the program ends with some quiet
+    said = espeak.Synthesizer().say(line.text, f"sv+{line.voice}", line.speed, line.pitch)
+    sound = np.pad(said.sound, (0, RATE))  # the program ends with some quiet
     loud = np.flatnonzero(np.abs(sound) > 0.01)  # as `make.speak` cuts it
     first, last = max(0, loud[0] - RATE // 10), loud[-1] + RATE // 10
     if abs(last - first - samples) > RATE // 20:
@@ -154,7 +121,7 @@ def spoken(line: make.Line, samples: int) -> Words:
         return spoken(replace(line, speed=slower), samples) if slower > 60 else edges(np.ones(1), line.text)
     words, at = Words(), 0
     for word in line.text.split():
-        words.append((word, begins[at] - first / RATE if at in begins else UNKNOWN, UNKNOWN))
+        words.append((word, said.begins[at] - first / RATE if at in said.begins else UNKNOWN, UNKNOWN))
         at += len(word) + 1
     return words
 

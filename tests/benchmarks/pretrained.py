@@ -154,7 +154,7 @@ class Served:
         for one in spoken:
             told = [word.start for segment in engine.transcribe(one.sound).segments for word in segment.words]
             if told:
-                found += [float(np.abs(np.array(told) - start).min()) for start in one.starts]
+                found += [float(np.abs(np.array(told) - start).min()) for start in one.begins.values()]
         return found
 
 
@@ -246,7 +246,7 @@ def measure(asked: argparse.Namespace, scratch: Path) -> None:
 
     swedish = clips(plain.speech.split("test"), asked.clips)
     foreign = clips(english.speech.retained("test")["en"], 2 * asked.clips)
-    voice, texts = espeak.Voice(), plain.speech.split("test")["text"]
+    voice, texts = espeak.Synthesizer(), plain.speech.split("test")["text"]
     spoken = [voice.say(texts[at], VOICES[at % len(VOICES)]) for at in range(SENTENCES)]
     found = {}
     for name, source in models_of.items():
