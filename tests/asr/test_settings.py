@@ -84,6 +84,8 @@ WRONG = {
         "profile: [corpus] language: b is in en",
         "[model] base",
     ),
+    "[release]\nbase_share = 0.2": ("[release] base_share goes with [model] base",),
+    "[release]\nbase_share = 1.5": ("[release] base_share", "1.5"),
     "[release]\nmax_forgotten = 2.0": ("[release] max_forgotten: no source is in another language",),
     '[corpus]\nsources = "sample"': ("[corpus] sources", "'sample'"),
     '[corpus]\nexclude = "nowhere.txt"': ("[corpus] exclude", "nowhere.txt cannot be read"),
