@@ -386,7 +386,7 @@ class Settings(Table):
     def _what_is_retained_was_known(self) -> Settings:
         if self.release.base_share not in ("auto", 0) and not self.model.base:
             raise ValueError(
-                "[release] base_share goes with [model] base: a model from nothing has none to average with"
+                "[release] base_share goes with [model] base: from nothing there is none to average with"
             )
         if self.corpus.retained and not self.model.base:
             name, language = next(iter(self.corpus.retained.items()))
