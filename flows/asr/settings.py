@@ -319,7 +319,8 @@ class Release(Table):
     keep: Positive | None = None  # of this profile's releases there, the newest; None: all
     weights: Literal["fp32", "fp16"] = "fp32"  # of the model in Hugging Face's format
     license: str = Field("apache-2.0", pattern=r"^[a-z0-9.-]+$")  # of the model, as the Hub calls it
-    # Of the base's weights in those that are released; auto: chosen on validation, see release/averaging.py
+    # Of the base's weights in those that are released; auto: chosen on the validation clips of the
+    # corpus and of its retained languages, 0 where there are none; see release/averaging.py
     base_share: Literal["auto"] | Share = "auto"
 
     # The gate: what is not held keeps a release here, and the newest one stays what it was.
@@ -385,9 +386,7 @@ class Settings(Table):
     @model_validator(mode="after")
     def _what_is_retained_was_known(self) -> Settings:
         if self.release.base_share not in ("auto", 0) and not self.model.base:
-            raise ValueError(
-                "[release] base_share goes with [model] base: from nothing there is none to average with"
-            )
+            raise ValueError("[release] base_share goes with [model] base: from nothing there is none to average with")
         if self.corpus.retained and not self.model.base:
             name, language = next(iter(self.corpus.retained.items()))
             raise ValueError(

@@ -2,12 +2,13 @@
 
 Between the weights of a base and of a model fine-tuned from it lie models that do nearly as well as the tuned one on
 what it was tuned for, and better on all else: Wortsman et al. (arXiv:2109.01903), for speech Vander Eeckt and
-Van hamme (arXiv:2210.15282). An average costs no training, only some listening.
+Van hamme (arXiv:2210.15282). An average costs no training, only some listening. How much of the base is worth having
+depends on how far training went: retained speech tells, and where there is none the winner is released as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -20,10 +21,10 @@ from asr.training import hearing, models
 from asr.training.examples import Clips
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the base that are tried
-TOLERATED = 0.2  # points of validation WER that may be given for the base's sake where no retained speech tells more
 HOPELESS = 3.0  # points of WER in all above the best average so far: larger shares are not tried
 
 
@@ -38,7 +39,7 @@ class Average:
     @property
     def cost(self) -> float:
         """The language that was tuned for counts as much as all those retained together."""
-        return self.wer + (fmean(self.retained.values()) if self.retained else 0.0)
+        return self.wer + fmean(self.retained.values())
 
 
 def release(
@@ -46,13 +47,14 @@ def release(
 ) -> tuple[Path, dict[str, Any]]:
     """The model to release, and what the report tells of it: `base_share`, and `averages`, those that were tried.
 
-    The average is written to `target`. Without a base, or with [release] base_share = 0, it is the winner itself.
+    The average is written to `target`. Without a base, with [release] base_share = 0, or where it is "auto" and no
+    speech is retained, it is the winner itself.
     """
-    base, share = settings.model.base, settings.release.base_share
-    tried = list[Average]()
-    if base and share == "auto":
-        tried = list(averages(winner, base, settings, speech, say))
-        share = best(tried).base_share
+    base, share, tried = settings.model.base, settings.release.base_share, list[Average]()
+    if base and share == "auto" and (retained := speech.retained("validation")):
+        validation = {settings.corpus.language: speech.split("validation"), **retained}
+        tried = list(averages(winner, base, settings, validation, say))
+        share = min(tried, key=lambda one: one.cost).base_share
     if not base or share == "auto" or not share:
         return winner, {"base_share": 0.0, "averages": [asdict(one) for one in tried]}
     models.save(target, *average(winner, base, share))
@@ -81,14 +83,14 @@ def average(
 
 
 def averages(
-    tuned: Path, base: str | Path, settings: Settings, speech: Speech, say: Callable[[str], None] = print
-) -> Iterator[Average]:
-    """Each share of the base with its WERs on validation: the corpus' own, and that of each language retained.
+    tuned: Path, base: str | Path, settings: Settings, validation: Mapping[str, Dataset],
+    say: Callable[[str], None] = print,
+) -> Iterator[Average]:  # fmt: skip
+    """Each share of the base with its WERs on `validation`: the corpus' own, and that of each language retained.
 
     Clips are heard as a trial's validation hears them. It ends where a share is hopeless.
     """
     own, lowest = settings.corpus.language, float("inf")
-    validation = {own: speech.split("validation"), **speech.retained("validation")}
     heard = {language: Clips(clips, models.load(tuned)[1]) for language, clips in validation.items()}
     for share in SHARES:
         model, processor = average(tuned, base, share)
@@ -101,15 +103,3 @@ def averages(
         lowest = min(lowest, found.cost)
         if found.cost > lowest + HOPELESS:
             return
-
-
-def best(tried: Sequence[Average]) -> Average:
-    """The average to release.
-
-    With retained speech it has the lowest WERs in all. Without, it has as much of the base as costs no more than
-    `TOLERATED` points.
-    """
-    if tried[0].retained:
-        return min(tried, key=lambda one: one.cost)
-    lowest = min(one.wer for one in tried)
-    return max((one for one in tried if one.wer <= lowest + TOLERATED), key=lambda one: one.base_share)

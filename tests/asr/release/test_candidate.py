@@ -245,9 +245,7 @@ def test_probes_are_loud_enough_for_the_engine_to_listen():
 
 
 def test_it_says_what_it_is_about(made):
-    tried = [line for line in made[2] if line.startswith("with ")]
-    assert tried[0].startswith("with 0% of the base's weights: sv ")
     assert made[2] == [
-        "the base hears the test clips", *tried, "the release is built", "the model hears the test clips",
+        "the base hears the test clips", "the release is built", "the model hears the test clips",
         "and as it is served", "and under noise and in a room",
     ]  # fmt: skip
