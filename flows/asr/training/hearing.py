@@ -40,14 +40,15 @@ def transcripts(
 ) -> list[str]:  # fmt: skip
     """What a model hears in the chosen clips, in their order, on a GPU where there is one.
 
-    Each batch is heard at its own length, or at `context` frames where that is more. On a CPU, floats take four times
-    as long as 8-bit integers, which do where nothing has to be `exact`. `say` is told how far it is.
+    Each batch is heard at its own length, or at `context` frames where that is more; what is written is no more than
+    fits into its own length, as in the serving engine: at 30 s a base's loops went on for 444 tokens. On a CPU, floats
+    take four times as long as 8-bit integers, which do where nothing has to be `exact`. `say` is told how far it is.
     """
     was_training, before, heard = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     listen = _listener(model, processor, exact)
     for batch in story.told(by_length(clips, chosen), len(chosen), say):
-        heard.update(zip(batch, listen(_stacked(clips, batch, context)), strict=True))
+        heard.update(zip(batch, listen(*_stacked(clips, batch, context)), strict=True))
     model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]
 
@@ -86,21 +87,22 @@ def texts(
     found = []
     for sound in sounds:
         features = log_mels(processor, sound)
-        frames = max(context, min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES))
-        found += models.transcribe(model, processor, pad([features], frames))
+        spoken = min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES)
+        found += models.transcribe(model, processor, pad([features], max(context, spoken)), spoken)
     return found
 
 
-def _batches(clips: Clips, chosen: Sequence[int], context: int = 0) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """The chosen clips in batches, longest first, each with its (batch, mel, frames) log-mels."""
+def _batches(clips: Clips, chosen: Sequence[int], context: int = 0) -> Iterator[tuple[list[int], torch.Tensor, int]]:
+    """The chosen clips in batches, longest first, each as `_stacked` gives it."""
     for batch in by_length(clips, chosen):
-        yield batch, _stacked(clips, batch, context)
+        yield batch, *_stacked(clips, batch, context)
 
 
-def _stacked(clips: Clips, batch: Sequence[int], context: int = 0) -> torch.Tensor:
+def _stacked(clips: Clips, batch: Sequence[int], context: int = 0) -> tuple[torch.Tensor, int]:
+    """(batch, mel, frames) log-mels, and in how many of the frames there is speech."""
     features = [clips.features(clip) for clip in batch]
-    longest = max(one.shape[1] for one in features)
-    return pad(features, max(context, min(WINDOW_FRAMES, longest + TAIL_FRAMES)))
+    spoken = min(WINDOW_FRAMES, max(one.shape[1] for one in features) + TAIL_FRAMES)
+    return pad(features, max(context, spoken)), spoken
 
 
 class Validation:
@@ -117,8 +119,8 @@ class Validation:
         learner.eval()
         listen = _listener(whisper, self.processor, exact=False)
         heard = dict[int, str]()
-        for batch, features in _batches(self.clips, self.chosen, context):
-            heard.update(zip(batch, listen(features), strict=True))
+        for batch, features, spoken in _batches(self.clips, self.chosen, context):
+            heard.update(zip(batch, listen(features, spoken), strict=True))
         learner.train(was_training)
         said = [self.clips.texts[clip] for clip in self.chosen]
         told = [heard[clip] for clip in self.chosen]
@@ -136,7 +138,7 @@ class Validation:
         was_training, total, tokens = learner.training, 0.0, 0
         learner.eval()
         device = learner.whisper.device
-        for batch, features in _batches(self.clips, self.chosen):
+        for batch, features, _ in _batches(self.clips, self.chosen):
             labels = labelled([self.clips.tokens(clip) for clip in batch])
             surprise, counted = learner.surprise(features.to(device), labels.to(device))
             total, tokens = total + float(surprise), tokens + counted
@@ -146,7 +148,7 @@ class Validation:
 
 def _listener(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, exact: bool
-) -> Callable[[torch.Tensor], list[str]]:
+) -> Callable[[torch.Tensor, int], list[str]]:
     quick = not exact and model.device.type == "cpu"
     return Listener(model, processor) if quick else partial(models.transcribe, model, processor)
 
@@ -174,16 +176,18 @@ class Listener:
         *self._prompt, _ = self._tokenizer("").input_ids
         self._times = range(self._prompt[-1] + 1, self._prompt[-1] + 1 + models.TIMESTAMPS)
 
-    def __call__(self, features: torch.Tensor) -> list[str]:
-        return [self._tokenizer.decode(one, skip_special_tokens=True).strip() for one in self.tokens(features)]
+    def __call__(self, features: torch.Tensor, spoken: int = 0) -> list[str]:
+        """As `models.transcribe`."""
+        return [self._tokenizer.decode(one, skip_special_tokens=True).strip() for one in self.tokens(features, spoken)]
 
-    def tokens(self, features: torch.Tensor) -> list[list[int]]:
+    def tokens(self, features: torch.Tensor, spoken: int = 0) -> list[list[int]]:
         """What is written for each of (batch, mel, frames) log-mels, without prompt, times and end."""
         import ctranslate2
 
         sounds = ctranslate2.StorageView.from_array(np.ascontiguousarray(features.numpy()))
         results = self._model.generate(
             sounds, [self._prompt] * len(features), beam_size=1,
-            max_length=min(models.POSITIONS, 2 * models.most_tokens(features.shape[2])),  # it makes half as many
+            # It makes half as many.
+            max_length=min(models.POSITIONS, 2 * models.most_tokens(spoken or features.shape[2])),
         )  # fmt: skip
         return [[token for token in one.sequences_ids[0] if token not in self._times] for one in results]

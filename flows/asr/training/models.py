@@ -276,9 +276,12 @@ def most_tokens(frames: int) -> int:
 
 
 def transcribe(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, features: torch.Tensor
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, features: torch.Tensor, spoken: int = 0
 ) -> list[str]:
-    """Greedy transcripts of (batch, mel, frames) log-mels, at the batch's own context."""
+    """Greedy transcripts of (batch, mel, frames) log-mels, at the batch's own context.
+
+    No more tokens are written than fit into the first `spoken` frames, where the rest is padding; 0: into all.
+    """
     import torch
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -286,7 +289,7 @@ def transcribe(
         states = encode(model, features.to(model.device))
         tokens = model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            max_new_tokens=most_tokens(features.shape[2]),
+            max_new_tokens=most_tokens(spoken or features.shape[2]),
             num_beams=1,
             do_sample=False,
             force_unique_generate_call=True,  # else a time that is written starts another pass, over features not given

@@ -1,5 +1,6 @@
-"""What a model hears in languages that it is not to forget."""
+"""What a model hears: in languages that it is not to forget, and in clips that are padded to 30 s."""
 
+import pytest
 from asr.settings import Corpus
 from asr.training import hearing, models
 from asr.training.examples import Clips
@@ -36,3 +37,14 @@ def test_both_languages_are_heard_by_one_model(tiny, whisper, speech, one_thread
     found = hearing.by_language(*whisper, {"en": clips}, tiny)
     assert [len(errors) for errors in found.values()] == [2]
     assert spoken(*whisper) == ("<|sv|>", "sv")
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_loop_is_no_longer_at_30_s_than_at_the_clips_own_length(whisper, speech, exact, monkeypatch, one_thread):
+    clips, asked = Clips(speech.split("test").select(range(2)), whisper[1]), []
+    most_tokens = models.most_tokens
+    monkeypatch.setattr(models, "most_tokens", lambda frames: asked.append(frames) or min(8, most_tokens(frames)))
+    for context in (0, models.WINDOW_FRAMES):
+        hearing.transcripts(*whisper, clips, [0, 1], lambda line: None, context, exact)
+    longest = max(clips.features(clip).shape[1] for clip in (0, 1))
+    assert set(asked) == {longest + hearing.TAIL_FRAMES}
