@@ -101,14 +101,14 @@ def behaviour(report: Mapping[str, Any]) -> str:
 
 def retained(report: Mapping[str, Any]) -> list[str]:
     """A panel on the languages that were not to be forgotten, where there are such."""
-    table = []
+    table, told = [], []
     for language, wer in report.get("retained_wer", {}).items():
         found, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
         before, name = report["retained_baseline_wer"][language], RATES[unit(language)]
-        change = f"{found['difference']:+.1f} ({between(found['low'], found['high'])}), p {chance(found['p'])}"
-        table.append((f"{name} in {language}, {clips:,} clips", percent(wer), percent(before), change))
-    heads = ("", "this model", "its base", "difference")
-    return [panel("Not to be forgotten", rows(heads, table))] if table else []
+        table.append((f"{name} in {language}", percent(wer), percent(before)))
+        change = f"{found['difference']:+.1f} points ({between(found['low'], found['high'])}), p {chance(found['p'])}"
+        told.append(f"<p>On {clips:,} clips in {language} the difference is {change}.</p>")
+    return [panel("Not to be forgotten", rows(("", "this model", "its base"), table), *told)] if table else []
 
 
 def averages(report: Mapping[str, Any]) -> list[str]:
@@ -116,13 +116,11 @@ def averages(report: Mapping[str, Any]) -> list[str]:
     tried, name = report.get("averages", []), RATES[report["unit"]]
     if not tried:
         return []
-    table = [
-        (
-            f"{one['base_share']:.0%} of the base{', released' * (one['base_share'] == report['base_share'])}",
-            *map(percent, (one["wer"], *one["retained"].values())),
-        )
-        for one in tried
-    ]
+    table = []
+    for one in tried:
+        share = f"{100 * one['base_share']:.0f}\u00a0% of the base"
+        share += ", released" * (one["base_share"] == report["base_share"])
+        table.append((share, *map(percent, (one["wer"], *one["retained"].values()))))
     heads = ("", f"validation {name}", *(f"in {language}" for language in tried[0]["retained"]))
     return [panel("Averaged with its base", rows(heads, table))]
 
