@@ -91,9 +91,10 @@ def averages(
     Clips are heard as a trial's validation hears them. It ends where a share is hopeless.
     """
     own, lowest = settings.corpus.language, float("inf")
-    heard = {language: Clips(clips, models.load(tuned)[1]) for language, clips in validation.items()}
+    heard = dict[str, Clips]()
     for share in SHARES:
         model, processor = average(tuned, base, share)
+        heard = heard or {language: Clips(clips, processor) for language, clips in validation.items()}
         errors = hearing.by_language(model.eval(), processor, heard, settings, lambda line: None)
         wers = {language: rates.wer(clips) for language, clips in errors.items()}
         found = Average(share, wers.pop(own), wers)
