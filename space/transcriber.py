@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import ctranslate2
 import numpy as np
@@ -114,6 +114,14 @@ class Part:
     end: int
     text: str
     words: tuple[Word, ...]
+
+
+class Heard(NamedTuple):
+    """What was said in a sound of up to 30 s; times from its start."""
+
+    text: str
+    words: tuple[Word, ...] = ()
+    inner: tuple[tuple[float, ...], ...] = ()  # of each word, where its later tokens begin that hold a letter
 
 
 @dataclass(frozen=True)
@@ -243,7 +251,8 @@ class Transcriber:
     def _told(self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False) -> list[list[Part]]:
         """What was said in the cuts of each window, a sound and its cuts, in their order.
 
-        A model that was tuned on single sentences stops before the end of a full window: it then hears the rest.
+        A model may stop before the end of a full window, above all one that was tuned on single sentences, or pass over
+        some of it: it then hears those cuts in which it found no word.
         """
         told: list[list[Part]] = [[] for _ in windows]
         left = list(enumerate(windows))
@@ -251,13 +260,13 @@ class Transcriber:
             joined = any(len(cuts) > 1 for _, (_, cuts) in left)
             heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined)
             rest = []
-            for (at, (sound, cuts)), (text, spoken) in zip(left, heard, strict=True):
-                if parts := _apart(cuts, text, spoken, self.joint):
-                    told[at] += parts
-                    if after := [cut for cut in cuts if cut[0] >= parts[-1].end]:
-                        rest.append((at, (sound, after)))
+            for (at, (sound, cuts)), found in zip(left, heard, strict=True):
+                parts, passed = _apart(cuts, found, self.joint)
+                told[at] += parts
+                if parts and passed:
+                    rest.append((at, (sound, passed)))
             left = rest
-        return told
+        return [sorted(parts, key=lambda part: part.start) for parts in told]
 
     def _windows(self, sound: np.ndarray) -> Iterator[list[Cut]]:
         """What is heard at once: a cut each, or as many as 30 s hold where a model is given 30 s whatever it hears."""
@@ -271,9 +280,9 @@ class Transcriber:
         if window:
             yield window
 
-    def _hear(self, sounds: Sequence[np.ndarray], words: bool = False) -> list[tuple[str, tuple[Word, ...]]]:
-        """The texts of sounds of up to 30 s each, in their order, with words where asked for; times from its start."""
-        heard: list[tuple[str, tuple[Word, ...]]] = [("", ())] * len(sounds)
+    def _hear(self, sounds: Sequence[np.ndarray], words: bool = False) -> list[Heard]:
+        """What was said in sounds of up to 30 s each, in their order, with words where asked for."""
+        heard = [Heard("")] * len(sounds)
         for batch in _batches([len(sound) for sound in sounds]):
             features = _stack([self._log_mels(sounds[clip]) for clip in batch])
             # 25 tokens a second, beyond any speech: a decoder in a loop ends. The float model is held to the same.
@@ -287,9 +296,11 @@ class Transcriber:
                 self._unlooped(spoken, row, said, length)
                 for row, said in enumerate(self._decode(spoken, len(batch), length))
             ]
-            aligned = self._align(spoken, tokens, [sounds[clip] for clip in batch]) if words else [()] * len(batch)
-            for clip, said, times in zip(batch, tokens, aligned, strict=True):
-                heard[clip] = self._text(said), times
+            found = [Heard(self._text(said)) for said in tokens]
+            if words:
+                found = self._align(spoken, tokens, found, [sounds[clip] for clip in batch])
+            for clip, one in zip(batch, found, strict=True):
+                heard[clip] = one
         return heard
 
     def _decode(self, spoken: Any, rows: int, length: int, **options: Any) -> list[list[int]]:
@@ -326,11 +337,13 @@ class Transcriber:
     def _units(self, text: str) -> list[str]:
         return text.split() if self.joint else list(text)
 
-    def _align(self, spoken: Any, tokens: Sequence[list[int]], sounds: Sequence[np.ndarray]) -> list[tuple[Word, ...]]:
-        """Each row's words, by where the decoder's attention went when it wrote them; times from its start."""
-        words: list[tuple[Word, ...]] = [()] * len(tokens)
+    def _align(
+        self, spoken: Any, tokens: Sequence[list[int]], heard: Sequence[Heard], sounds: Sequence[np.ndarray]
+    ) -> list[Heard]:
+        """The same with each row's words, by where the decoder's attention went when it wrote them."""
+        aligned = list(heard)
         if isinstance(self._model, _Plain) or not (said := [row for row, one in enumerate(tokens) if one]):
-            return words
+            return aligned
         if len(said) < len(tokens):
             spoken = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(spoken)[said]))
         frames = [min(WINDOW, max(SHORTEST, len(sounds[row]))) // HOP for row in said]
@@ -339,13 +352,17 @@ class Transcriber:
             begins: dict[int, float] = {}  # of each token, and of the end
             for token, time in result.alignments:
                 begins.setdefault(token, 2 * HOP / RATE * time)
-            words[row] = self._spell(tokens[row], begins, result.text_token_probs, sounds[row])
-        return words
+            words, inner = self._spell(tokens[row], begins, result.text_token_probs, sounds[row])
+            aligned[row] = aligned[row]._replace(words=words, inner=inner)
+        return aligned
 
     def _spell(
         self, tokens: list[int], begins: dict[int, float], odds: Sequence[float], sound: np.ndarray
-    ) -> tuple[Word, ...]:
-        """Words of tokens: cut at spaces as Whisper does, or at characters where a language has none."""
+    ) -> tuple[tuple[Word, ...], tuple[tuple[float, ...], ...]]:
+        """Words of tokens, cut at spaces as Whisper does, or at characters where a language has none.
+
+        Beside them, where the later tokens of each begin: none of punctuation, which is not heard.
+        """
         groups: list[list[int]] = []
         for at, token in enumerate(tokens):
             if self.joint:
@@ -366,7 +383,7 @@ class Transcriber:
         if not self._aligned:
             spread = _spread([len(text) for text in texts], loud)
             edges = edges.clip(spread - ASTRAY[0] - ASTRAY[1] * seconds, spread + ASTRAY[0] + ASTRAY[1] * seconds)
-        words, edges = [], np.maximum.accumulate(edges.clip(0, seconds))
+        words, inner, edges = list[Word](), list[tuple[float, ...]](), np.maximum.accumulate(edges.clip(0, seconds))
         for group, text, (start, end) in zip(groups, texts, pairwise(edges.tolist()), strict=True):
             first = round(start * RATE / HOP)
             if len(sounding := np.flatnonzero(loud[first : round(end * RATE / HOP)])):  # no pause is part of a word
@@ -374,7 +391,9 @@ class Transcriber:
                 start, end = start * HOP / RATE, min(end * HOP / RATE, seconds)
             if text:
                 words.append(Word(start, end, text, round(min(1.0, float(np.mean([odds[one] for one in group]))), 3)))
-        return tuple(words)
+                heard = [one for one in group[1:] if any(map(str.isalnum, self._tokenizer.decode([tokens[one]])))]
+                inner.append(tuple(min(begins.get(one, start), end) for one in heard))
+        return tuple(words), tuple(inner)
 
     def _readable(self, start: float, end: float, text: str, words: tuple[Word, ...]) -> Iterator[Segment]:
         """A window's segments, its words' times moved to where it starts: one, or as many as can be read."""
@@ -487,17 +506,25 @@ def _joined(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
     return np.concatenate([sound[start:end] for start, end in cuts])
 
 
-def _apart(cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str) -> list[Part]:
-    """What was said in each cut of a window that holds words; without their times, in all of it."""
-    if not text:
-        return []
+def _apart(cuts: Sequence[Cut], heard: Heard, joint: str) -> tuple[list[Part], list[Cut]]:
+    """What was said in each cut of a window that holds words, and the cuts that hold none.
+
+    Without the words' times it was said in all of them.
+    """
+    words = heard.words
+    if not heard.text:
+        return [], list(cuts)
     if len(cuts) == 1 or not words:
-        return [Part(cuts[0][0], cuts[-1][1], text, words)]
+        return [Part(cuts[0][0], cuts[-1][1], heard.text, words)], []
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
-    # A pause before a word may count as its beginning, and speech that the model passed over as the last one's end.
-    centres = [max((word.start + word.end) / 2, word.end - EARLY) for word in words[:-1]]
-    centres.append(min((words[-1].start + words[-1].end) / 2, words[-1].start + EARLY))
-    homes, parts = np.searchsorted(begins[1:-1], centres, side="right"), list[Part]()
+    parts, homes, told = list[Part](), list[int](), set[int]()
+    for at, (word, inner) in enumerate(zip(words, heard.inner, strict=True)):
+        # A pause before a word may count as its beginning, and speech that was passed over as the last one's end.
+        middle = (word.start + word.end) / 2
+        middle = max(middle, word.end - EARLY) if at < len(words) - 1 else min(middle, word.start + EARLY)
+        said = np.searchsorted(begins[1:-1], inner or [middle], side="right").tolist()
+        homes.append(max(min(said), homes[-1] if homes else 0))
+        told.update(range(min(said), max(said) + 1))  # of several cuts where digits are one word: "3-8-6-2"
     for at, (start, end) in enumerate(cuts):
         begin, seconds = float(begins[at]), (end - start) / RATE
         own = tuple(
@@ -507,7 +534,7 @@ def _apart(cuts: Sequence[Cut], text: str, words: tuple[Word, ...], joint: str) 
         )
         if own:
             parts.append(Part(start, end, joint.join(word.text for word in own), own))
-    return parts
+    return parts, [cut for at, cut in enumerate(cuts) if at not in told]
 
 
 def _is_speech(result: Any) -> bool:

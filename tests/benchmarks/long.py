@@ -14,8 +14,8 @@ median and at the 90th percentile; wall seconds, the median of the rounds. When 
 espeak-ng's library for the sample; of other speech only where clips begin and end is known, by their loudness: there it
 is each clip's first word's begin and last word's end.
 
-Left out: the language's detection (all are told it), speech with noise beneath it, several speakers at once, beams for
-the engine, and recordings whose clips are one speaker's connected talk: clips change their speaker, so that text as a
+Left out: the language's detection (all are told it), speech with noise beneath it, several speakers at once,
+and recordings whose clips are one speaker's connected talk: clips change their speaker, so that text as a
 prompt helps less here than it may elsewhere.
 """
 
@@ -211,9 +211,13 @@ def systems(ready: Path, language: str) -> dict[str, Callable[[np.ndarray], Word
     plain = WhisperModel(str(ready / folder.SERVED), device="cpu", compute_type="int8", cpu_threads=cores)
     batched = BatchedInferencePipeline(plain)
 
-    def by_engine(sound: np.ndarray) -> Words:
-        found = (word for segment in ours.segments(sound) for word in segment.words)
-        return [(word.text, word.start, word.end) for word in found]
+    def by_engine(beam: int) -> Callable[[np.ndarray], Words]:
+        def hear(sound: np.ndarray) -> Words:
+            ours.beam = beam
+            found = (word for segment in ours.segments(sound) for word in segment.words)
+            return [(word.text, word.start, word.end) for word in found]
+
+        return hear
 
     def theirs(transcribe: Callable[..., Any], **options: Any) -> Callable[[np.ndarray], Words]:
         def hear(sound: np.ndarray) -> Words:
@@ -223,9 +227,10 @@ def systems(ready: Path, language: str) -> dict[str, Callable[[np.ndarray], Word
         return hear
 
     return {
-        "ours": by_engine,
-        "faster-whisper": theirs(plain.transcribe),
-        "faster-whisper, vad": theirs(plain.transcribe, vad_filter=True),
+        "ours, greedy": by_engine(1),
+        "ours, 5 beams": by_engine(5),
+        "faster-whisper, 5 beams": theirs(plain.transcribe),
+        "with vad, 5 beams": theirs(plain.transcribe, vad_filter=True),
         "faster-whisper, greedy": theirs(plain.transcribe, beam_size=1),
         "batched, 5 beams": theirs(batched.transcribe, batch_size=16),
         "batched, greedy": theirs(batched.transcribe, batch_size=16, beam_size=1),

@@ -270,6 +270,41 @@ def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording,
     assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
 
 
+def _placed(model, recording, text, places):
+    """A decoder that says a text once, each of its letters and signs in the middle of that cut, and then "n" to each."""
+    (cuts,) = model._windows(recording)
+    tokens = [model._tokenizer.token_to_id(sign) for sign in text.replace(" ", engine.SPACE)]
+    begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
+    times = [(begins[at] + begins[at + 1]) / 2 for at in places]
+
+    class Placed(Decoder):
+        def align(self, features, start, said, frames, **_):
+            if said != [tokens]:
+                return super().align(features, start, said, frames)
+            alignments = [(at, round(50 * time)) for at, time in enumerate([*times, begins[-1]])]
+            return [SimpleNamespace(alignments=alignments, text_token_probs=[1.0] * len(tokens))]
+
+    return cuts, Placed([tokens, [model._tokenizer.token_to_id("n")]])
+
+
+def test_a_cut_that_a_full_window_passes_over_is_heard_after_it(full, recording, monkeypatch):
+    recording = recording[: 20 * RATE]
+    cuts, decoder = _placed(full, recording, " a b c", [0, 0, 2, 2, 3, 3])
+    monkeypatch.setattr(full, "_model", decoder)
+    monkeypatch.setattr(full, "_aligned", True)
+    assert [segment.text for segment in full.segments(recording)] == ["a", "n", "b", "c", *["n"] * (len(cuts) - 4)]
+
+
+def test_digits_written_as_one_word_are_not_heard_twice_for_they_were_said_in_several_cuts(
+    full, recording, monkeypatch
+):
+    recording = recording[: 20 * RATE]
+    cuts, decoder = _placed(full, recording, " 3-8-6", [0, 0, 1, 1, 1, 2])
+    monkeypatch.setattr(full, "_model", decoder)
+    monkeypatch.setattr(full, "_aligned", True)
+    assert [segment.text for segment in full.segments(recording)] == ["3-8-6", *["n"] * (len(cuts) - 3)]
+
+
 def test_a_model_that_knows_but_short_sounds_is_given_no_more_than_a_cut(full, recording):
     full.longest = 6.0
     assert all(len(window) == 1 for window in full._windows(recording))
