@@ -19,11 +19,15 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no request leaves the machine
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on after a log-mel, as long as a clip takes
 
+from fastapi import FastAPI
 from look import CSS, HEAD, theme
 from pages import EXAMPLES, page
 from sounds import MEGABYTES
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
 from teaching import lessons
 from transcriber import Transcriber, locate
+from v1 import application
 
 ARENAS = -8  # glibc's M_ARENA_MAX
 
@@ -55,7 +59,8 @@ def main() -> None:
     release, revision = transcriber.release, revision_of(folder)
 
     async def health() -> dict[str, Any]:
-        """In the loop itself, so that it answers while every thread is busy."""
+        """The model that is served, its run and revision, and the seconds since the start."""
+        # In the loop itself, so that it answers while every thread is busy.
         uptime = round(time.monotonic() - started, 1)
         return {"model": release.get("name"), "run": release.get("run_id"), "revision": revision, "uptime": uptime}
 
@@ -78,10 +83,23 @@ def main() -> None:
         css=CSS,
         head=HEAD,
     )
-    server.add_api_route("/health", health)
-    server.router.routes.insert(0, server.router.routes.pop())  # before Gradio's own catch-all
+    server.middleware_stack = Front(application(transcriber, health), server.middleware_stack)
     print(f"{release.get('name', 'The model')} is listening on {url}", flush=True)
     blocks.block_thread()
+
+
+class Front:
+    """What programs call, before the page: Gradio answers any path, and lets pages of any site call it."""
+
+    def __init__(self, api: FastAPI, page: ASGIApp) -> None:
+        self.api, self.page = api, page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        known = path.startswith("/v1/") or any(
+            route.matches(scope)[0] is not Match.NONE for route in self.api.routes if scope["type"] != "lifespan"
+        )
+        await (self.api if known else self.page)(scope, receive, send)
 
 
 def revision_of(folder: Path) -> str | None:

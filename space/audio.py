@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -64,7 +65,7 @@ class Recording:
     raises `Unreadable` where there is no audio and OSError where there is no file.
     """
 
-    def __init__(self, file: str | Path | bytes) -> None:
+    def __init__(self, file: str | Path | bytes | IO[bytes]) -> None:
         self.seconds: float | None = None
         self.faults: list[tuple[float, Fault]] = []
         self._file = file
@@ -76,7 +77,7 @@ class Recording:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         self.faults.clear()
-        with io.BytesIO(self._file) if isinstance(self._file, bytes) else open(self._file, "rb") as file:
+        with _file(self._file) as file:
             if not (size := file.seek(0, io.SEEK_END)):
                 raise Unreadable("the file is empty")
             file.seek(0)
@@ -151,10 +152,17 @@ def decode(file: str | Path | bytes, longest: float = math.inf) -> Sound:
     return Sound(sound, recording.fault)
 
 
+def _file(given: str | Path | bytes | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    """The file to read; one that is open stays so."""
+    if isinstance(given, bytes):
+        return io.BytesIO(given)
+    return open(given, "rb") if isinstance(given, str | Path) else nullcontext(given)
+
+
 def _opened(file: IO[bytes]) -> Any:
     file.seek(0)
     try:
-        container = av.open(file, options=OPTIONS, metadata_errors="ignore")
+        container = av.open(file, mode="r", options=OPTIONS, metadata_errors="ignore")
     except Exception as error:  # as above; an OSError too, for FFmpeg's errors have its names
         raise Unreadable("no readable audio in this file") from error
     if not container.streams.audio or container.streams.audio[0].rate not in RATES:

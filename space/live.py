@@ -69,6 +69,11 @@ class Session:
         """The words after them, which may change."""
         return [word.text for word in self._tail]
 
+    @property
+    def behind(self) -> float:
+        """Seconds of sound whose words may still change: more than a few where the engine does not keep up."""
+        return len(self._window) / RATE
+
     def add(self, sound: np.ndarray) -> None:
         """New sound; returns at once."""
         with self._lock:

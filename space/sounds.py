@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from audio import RATE, Recording, Sound, Unreadable
@@ -31,25 +32,30 @@ def limits() -> dict[str, object]:
 
 
 def hear(path: str | Path | None) -> Sound:
-    """A file's sound, all of it that can be read. Raises `Unheard`."""
+    """A file's sound, all of it that can be read. Raises `Unheard`, also where it is silent."""
     if path is None or not Path(path).is_file():
         raise Unheard("missing")
-    size = Path(path).stat().st_size
-    if size > MEGABYTES * 1_000_000:
-        raise Unheard("too_big", **limits())
-    if not size:
-        raise Unheard("nothing")
-    sound = decode(path, MINUTES * 60)
-    if not len(sound.samples):
-        raise Unheard("nothing")
+    with Path(path).open("rb") as file:
+        sound = read(file)
     if np.abs(sound.samples).max() < SILENCE:
         raise Unheard("silent")
     return sound
 
 
-def decode(path: str | Path, longest: float) -> Sound:
+def read(file: IO[bytes]) -> Sound:
+    """The sound of an open file. Raises `Unheard`."""
+    size = file.seek(0, os.SEEK_END)
+    if size > MEGABYTES * 1_000_000:
+        raise Unheard("too_big", **limits())
+    sound = decode(file, MINUTES * 60) if size else None
+    if not sound or not len(sound.samples):
+        raise Unheard("nothing")
+    return sound
+
+
+def decode(file: str | Path | IO[bytes], longest: float) -> Sound:
     """A file's sound, of at most `longest` seconds. Raises `Unheard`."""
-    recording, blocks, samples = Recording(path), [np.zeros(0, np.float32)], 0
+    recording, blocks, samples = Recording(file), [np.zeros(0, np.float32)], 0
     try:
         for block in recording:
             blocks.append(block)

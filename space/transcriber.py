@@ -1,6 +1,6 @@
 """Speech to text: the one engine that serves a release, and that the training flow scores it with.
 
-    python space/transcriber.py FILE... [--format txt|srt|vtt|json] [--beam N]
+    python space/transcriber.py FILE... [--format txt|srt|vtt|json] [--beam N] [--prompt TEXT] [--hotwords A,B]
 
 CTranslate2 runs the model in 8-bit integers on log-mels cut to the clip's own length: Whisper's usual 30 s
 of padding is most of the work for a short clip. A model that needs its 30 s is given as much speech as they hold.
@@ -56,6 +56,7 @@ PHRASE, REPEATS, ALIKE = 8, 3, 5  # so does a phrase of up to 8 words 3 times in
 # probability of that, the second the mean log-probability of the tokens: Whisper's own rule, which asks for 0.6. Of 14
 # cuts of noise and music that were taken for speech, 0.4 drops 13 and 0.6 eight; of 244 of speech both drop one.
 NO_SPEECH, GUESSED = 0.4, -1.0
+MOST_PROMPT = 223  # tokens of previous text: half of a decoder's positions, less its own token
 NGRAM, PENALTY = 10, 1.1  # tokens that may not come twice, and the penalty on any that does, in the next try
 # Where a word stands in time is read off the decoder's cross-attention, in the heads that the model's makers found to
 # follow the sound. A model from nothing has no such list and CTranslate2 then takes all heads of the upper layers:
@@ -114,12 +115,36 @@ class Part:
     end: int
     text: str
     words: tuple[Word, ...]
+    log_probability: float = 0.0  # of the window that it was heard in
+    no_speech: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What a caller may ask of the decoder."""
+
+    prompt: str = ""  # text that came before, in the spelling and style to go on in
+    hotwords: tuple[str, ...] = ()  # names and terms that may be said
+    temperature: float = 0.0  # 0: the likeliest text; up to 1: drawn, the likelier the sooner
+
+
+PLAINLY = Decoding()
+
+
+class Said(NamedTuple):
+    """The tokens of a text, without special ones, and how sure the decoder was."""
+
+    tokens: list[int]
+    log_probability: float  # the tokens' mean
+    no_speech: float  # the probability that nobody speaks
 
 
 class Heard(NamedTuple):
     """What was said in a sound of up to 30 s; times from its start."""
 
     text: str
+    log_probability: float = 0.0
+    no_speech: float = 0.0
     words: tuple[Word, ...] = ()
     inner: tuple[tuple[float, ...], ...] = ()  # of each word, where its later tokens begin that hold a letter
 
@@ -132,6 +157,8 @@ class Segment:
     end: float
     text: str
     words: tuple[Word, ...] = ()
+    log_probability: float = 0.0  # the mean of the tokens' in the window that it was heard in
+    no_speech: float = 0.0  # the probability that nobody speaks there
 
     @property
     def confidence(self) -> float:
@@ -209,22 +236,23 @@ class Transcriber:
             if (number := self._tokenizer.token_to_id(token)) is None:
                 raise ValueError(f"{tokenizer} has no {token}")
             self._prompt.append(number)
+        self._before = self._tokenizer.token_to_id("<|startofprev|>")
         special = (number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special)
         self._wordless = {*special, *range(self._prompt[-1] + 1, self._prompt[-1] + 1 + TIMESTAMPS)}
 
-    def transcribe(self, sound: np.ndarray) -> Transcript:
+    def transcribe(self, sound: np.ndarray, decoding: Decoding = PLAINLY) -> Transcript:
         """The text of a sound of any length, with its words and their times.
 
         Silence gives an empty text. Raises ValueError for an empty array or one that is not mono.
         """
-        return self.transcript(sound, list(self.segments(sound)))
+        return self.transcript(sound, list(self.segments(sound, decoding=decoding)))
 
     def transcript(self, sound: np.ndarray, segments: Sequence[Segment]) -> Transcript:
         """The segments of a sound as one."""
         text = self.joint.join(segment.text for segment in segments)
         return Transcript(text, tuple(segments), round(len(sound) / RATE, 2), self.language)
 
-    def segments(self, sound: np.ndarray, words: bool = True) -> Iterator[Segment]:
+    def segments(self, sound: np.ndarray, words: bool = True, decoding: Decoding = PLAINLY) -> Iterator[Segment]:
         """The segments of a sound in their order, as they are decoded.
 
         With `words`, speech that goes on without a pause is cut to what a subtitle holds; without, it is one segment.
@@ -232,15 +260,13 @@ class Transcriber:
         windows, few = self._windows(sound), 1
         while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
             few = min(GROUP, 4 * few)
-            for parts in self._told([(sound, cuts) for cuts in group], words):
+            for parts in self._told([(sound, cuts) for cuts in group], words, decoding):
                 for part in parts:
-                    yield from self._readable(
-                        part.start / RATE, part.end / RATE, part.text, part.words if words else ()
-                    )
+                    yield from self._readable(part if words else replace(part, words=()))
 
-    def transcribe_file(self, path: str | Path) -> Transcript:
+    def transcribe_file(self, path: str | Path, decoding: Decoding = PLAINLY) -> Transcript:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
-        return self.transcribe(listen(path).samples)
+        return self.transcribe(listen(path).samples, decoding)
 
     def transcribe_batch(self, sounds: Sequence[np.ndarray]) -> list[str]:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
@@ -248,7 +274,9 @@ class Transcriber:
         told = iter(self._told([window for windows in of for window in windows]))
         return [self.joint.join(part.text for _ in windows for part in next(told)) for windows in of]
 
-    def _told(self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False) -> list[list[Part]]:
+    def _told(
+        self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False, decoding: Decoding = PLAINLY
+    ) -> list[list[Part]]:
         """What was said in the cuts of each window, a sound and its cuts, in their order.
 
         A model may stop before the end of a full window, above all one that was tuned on single sentences, or pass over
@@ -258,7 +286,7 @@ class Transcriber:
         left = list(enumerate(windows))
         while left:
             joined = any(len(cuts) > 1 for _, (_, cuts) in left)
-            heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined)
+            heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined, decoding)
             rest = []
             for (at, (sound, cuts)), found in zip(left, heard, strict=True):
                 parts, passed = _apart(cuts, found, self.joint)
@@ -280,59 +308,81 @@ class Transcriber:
         if window:
             yield window
 
-    def _hear(self, sounds: Sequence[np.ndarray], words: bool = False) -> list[Heard]:
+    def _hear(self, sounds: Sequence[np.ndarray], words: bool = False, decoding: Decoding = PLAINLY) -> list[Heard]:
         """What was said in sounds of up to 30 s each, in their order, with words where asked for."""
         heard = [Heard("")] * len(sounds)
         for batch in _batches([len(sound) for sound in sounds]):
             features = _stack([self._log_mels(sounds[clip]) for clip in batch])
             # 25 tokens a second, beyond any speech: a decoder in a loop ends. The float model is held to the same.
-            length = min(MAX_LENGTH, 2 * (features.shape[2] // 4 + 16))
+            tokens = features.shape[2] // 4 + 16
             if self.context == "full":
                 features = _stack(list(features), WINDOW // HOP)
             spoken = ctranslate2.StorageView.from_array(features)
             if words:  # encoded once, to be decoded and aligned
                 spoken = self._model.encode(spoken)
-            tokens = [
-                self._unlooped(spoken, row, said, length)
-                for row, said in enumerate(self._decode(spoken, len(batch), length))
+            said = [
+                self._unlooped(spoken, row, one, tokens, decoding)
+                for row, one in enumerate(self._decode(spoken, len(batch), tokens, decoding))
             ]
-            found = [Heard(self._text(said)) for said in tokens]
+            found = [Heard(self._text(one.tokens), one.log_probability, one.no_speech) for one in said]
             if words:
-                found = self._align(spoken, tokens, found, [sounds[clip] for clip in batch])
+                found = self._align(spoken, [one.tokens for one in said], found, [sounds[clip] for clip in batch])
             for clip, one in zip(batch, found, strict=True):
                 heard[clip] = one
         return heard
 
-    def _decode(self, spoken: Any, rows: int, length: int, **options: Any) -> list[list[int]]:
-        """The tokens that are words, for each row of log-mels or of what the encoder made of them."""
+    def _decode(self, spoken: Any, rows: int, tokens: int, decoding: Decoding, **options: Any) -> list[Said]:
+        """At most so many tokens for each row of log-mels or of what the encoder made of them."""
+        prompt = self._previous(decoding) + self._prompt
+        if decoding.temperature:
+            options |= {"sampling_temperature": decoding.temperature, "sampling_topk": 0}
+        # CTranslate2 makes half of this at most, and counts the prompt as well.
+        length = min(MAX_LENGTH, max(2 * tokens, tokens + len(prompt)))
         results = self._model.generate(
-            spoken, [self._prompt] * rows, beam_size=self.beam, max_length=length, return_scores=True,
-            return_no_speech_prob=True, **options,
+            spoken, [prompt] * rows, beam_size=1 if decoding.temperature else self.beam, max_length=length,
+            return_scores=True, return_no_speech_prob=True, **options,
         )  # fmt: skip
         return [
-            [token for token in result.sequences_ids[0] if token not in self._wordless] if _is_speech(result) else []
+            Said(
+                [token for token in result.sequences_ids[0] if token not in self._wordless] if _is_speech(result)
+                else [], result.scores[0], result.no_speech_prob,
+            )
             for result in results
-        ]
+        ]  # fmt: skip
+
+    def _previous(self, decoding: Decoding) -> list[int]:
+        """The prompt and the hotwords as Whisper's previous text, of which it knows the last 223 tokens."""
+        before = self.joint.join([", ".join(decoding.hotwords), decoding.prompt]).strip()
+        if not before or self._before is None:
+            return []
+        return [self._before, *self._tokenizer.encode(" " + before, add_special_tokens=False).ids[-MOST_PROMPT:]]
+
+    def tokens(self, text: str) -> list[int]:
+        """How the model spells a text."""
+        return list(self._tokenizer.encode(" " + text, add_special_tokens=False).ids) if text else []
 
     def _text(self, tokens: Sequence[int]) -> str:
         return " ".join(self._tokenizer.decode(tokens).split())
 
-    def _unlooped(self, spoken: Any, row: int, tokens: list[int], length: int) -> list[int]:
-        """The tokens themselves, or, where they go round in a loop, those of another try, cut if it loops as well."""
-        text = self._text(tokens)
-        if not (phrase := _loop(self._units(text))) and _ratio(text) <= RATIO:
-            return tokens
+    def _unlooped(self, spoken: Any, row: int, first: Said, tokens: int, decoding: Decoding) -> Said:
+        """What was said, or, where it goes round in a loop, another try, cut if it loops as well."""
+        text = self._text(first.tokens)
+        if not (phrase := _loop(self._units(text))) and ratio(text) <= RATIO:
+            return first
         said = self.joint.join(phrase[1]) if phrase else ""
         size = len(self._tokenizer.encode(" " + said, add_special_tokens=False).ids) + 1 if said else NGRAM
         one = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(spoken)[row : row + 1]))
-        (again,) = self._decode(one, 1, length, no_repeat_ngram_size=size, repetition_penalty=PENALTY)
-        units = self._units(self._text(again))
+        (again,) = self._decode(
+            one, 1, tokens, replace(decoding, prompt="", hotwords=()), no_repeat_ngram_size=size,
+            repetition_penalty=PENALTY,
+        )  # fmt: skip
+        units = self._units(self._text(again.tokens))
         if not _loop(units):
             return again
         while phrase := _loop(units):
             start, once, times = phrase
             units[start : start + len(once) * times] = once
-        return self._tokenizer.encode(" " + self.joint.join(units), add_special_tokens=False).ids
+        return again._replace(tokens=self._tokenizer.encode(" " + self.joint.join(units), add_special_tokens=False).ids)
 
     def _units(self, text: str) -> list[str]:
         return text.split() if self.joint else list(text)
@@ -395,22 +445,24 @@ class Transcriber:
                 inner.append(tuple(min(begins.get(one, start), end) for one in heard))
         return tuple(words), tuple(inner)
 
-    def _readable(self, start: float, end: float, text: str, words: tuple[Word, ...]) -> Iterator[Segment]:
-        """A window's segments, its words' times moved to where it starts: one, or as many as can be read."""
-        start, end = round(start, 2), round(end, 2)
+    def _readable(self, part: Part) -> Iterator[Segment]:
+        """A cut's segments, its words' times moved to where it starts: one, or as many as can be read."""
+        start, end = round(part.start / RATE, 2), round(part.end / RATE, 2)
+        sure = round(part.log_probability, 3), round(part.no_speech, 3)
         words = tuple(
             Word(
                 round(min(end, start + word.start), 2), round(min(end, start + word.end), 2), word.text, word.confidence
             )
-            for word in words
+            for word in part.words
         )
-        parts = _parts(words) if words else [words]
-        for at, part in enumerate(parts):
+        pieces = _parts(words) if words else [words]
+        for at, piece in enumerate(pieces):
             yield Segment(
-                start if at == 0 else part[0].start,
-                end if at == len(parts) - 1 else part[-1].end,
-                self.joint.join(word.text for word in part) if len(parts) > 1 else text,
-                part,
+                start if at == 0 else piece[0].start,
+                end if at == len(pieces) - 1 else piece[-1].end,
+                self.joint.join(word.text for word in piece) if len(pieces) > 1 else part.text,
+                piece,
+                *sure,
             )
 
     def _log_mels(self, sound: np.ndarray) -> np.ndarray:
@@ -438,10 +490,13 @@ class _Plain:
 
     def generate(
         self, features: Any, prompts: Any, beam_size: int, max_length: int, return_scores: bool,
-        return_no_speech_prob: bool, **options: Any,
+        return_no_speech_prob: bool, sampling_temperature: float = 0.0, sampling_topk: int = 1, **options: Any,
     ) -> list[Any]:  # fmt: skip
-        """Neither scores nor whether it is speech are told: all is taken for speech."""
+        """Neither scores nor whether it is speech are told: all is taken for speech. Previous text is not heeded."""
         import torch
+
+        if sampling_temperature:
+            options |= {"do_sample": True, "temperature": sampling_temperature, "top_k": sampling_topk}
 
         with torch.inference_mode():
             rows = self._model.generate(
@@ -515,7 +570,7 @@ def _apart(cuts: Sequence[Cut], heard: Heard, joint: str) -> tuple[list[Part], l
     if not heard.text:
         return [], list(cuts)
     if len(cuts) == 1 or not words:
-        return [Part(cuts[0][0], cuts[-1][1], heard.text, words)], []
+        return [Part(cuts[0][0], cuts[-1][1], heard.text, words, *heard[1:3])], []
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
     parts, homes, told = list[Part](), list[int](), set[int]()
     for at, (word, inner) in enumerate(zip(words, heard.inner, strict=True)):
@@ -533,7 +588,7 @@ def _apart(cuts: Sequence[Cut], heard: Heard, joint: str) -> tuple[list[Part], l
             if home == at
         )
         if own:
-            parts.append(Part(start, end, joint.join(word.text for word in own), own))
+            parts.append(Part(start, end, joint.join(word.text for word in own), own, *heard[1:3]))
     return parts, [cut for at, cut in enumerate(cuts) if at not in told]
 
 
@@ -572,7 +627,7 @@ def _loop(units: Sequence[str]) -> tuple[int, list[str], int] | None:
     return None
 
 
-def _ratio(text: str) -> float:
+def ratio(text: str) -> float:
     """How much shorter the text gets when it is compressed."""
     raw = text.encode()
     return len(raw) / len(zlib.compress(raw))
@@ -669,6 +724,15 @@ def _line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def listed(words: str) -> tuple[str, ...]:
+    """Words with commas or lines between them.
+
+    >>> listed("Kiruna,  Åre\n\nSörmland ")
+    ('Kiruna', 'Åre', 'Sörmland')
+    """
+    return tuple(word for one in words.replace(",", "\n").splitlines() if (word := " ".join(one.split())))
+
+
 def render(transcript: Transcript, form: str) -> str:
     """The transcript as a file of that form holds it: txt, srt, vtt or json."""
     segments = transcript.segments
@@ -696,9 +760,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("files", metavar="FILE", nargs="+", help="audio or video")
     parser.add_argument("--format", choices=FORMS, default="txt", help="of the text; default: txt")
     parser.add_argument("--beam", type=int, default=1, help="texts weighed at once; default: 1, the fastest")
+    parser.add_argument("--prompt", default="", help="text that came before, in the spelling to go on in")
+    parser.add_argument("--hotwords", default="", help="names and terms that may be said, with commas between")
     asked = parser.parse_args(arguments)
     if asked.beam < 1:
         parser.error("--beam is 1 or more")
+    decoding = Decoding(asked.prompt, listed(asked.hotwords))
     try:
         transcriber = Transcriber(locate())
     except ValueError as error:
@@ -711,7 +778,7 @@ def main(arguments: Sequence[str]) -> int:
             if sound.fault:
                 print(f"{file}: {FAULTS[sound.fault]}", file=sys.stderr)
             heard: list[Segment] = []
-            for segment in transcriber.segments(sound.samples):
+            for segment in transcriber.segments(sound.samples, decoding=decoding):
                 heard.append(segment)
                 if alone and plain:
                     print(segment.text, flush=True)

@@ -93,6 +93,27 @@ def test_the_model_is_prompted_in_its_language_on_the_clips_own_frames(transcrib
     assert asked.max_length <= 448
 
 
+def test_hints_stand_before_the_prompt_as_previous_text_and_leave_room_to_write(transcriber, speech, says):
+    decoder = says("ja")
+    heard = transcriber.transcribe_batch([speech[0]])
+    transcriber.transcribe(speech[0], engine.Decoding("Vi reste norrut.", ("Kiruna", "Åre")))
+    transcriber.transcribe(speech[0], engine.Decoding("långt " * 500))
+    plain, hinted, long = (asked.prompts[0] for asked in decoder.asked)
+    assert transcriber._tokenizer.decode(hinted[1 : -len(plain)]).strip() == "Kiruna, Åre Vi reste norrut."
+    assert hinted[0] == long[0] == transcriber._tokenizer.token_to_id("<|startofprev|>")
+    assert hinted[-len(plain) :] == plain and len(long) == 1 + 223 + len(plain)
+    asked = decoder.asked
+    written = [min(one.max_length // 2, one.max_length - len(one.prompts[0])) for one in asked]  # as CTranslate2 does
+    assert written[1] == written[0] and written[2] >= min(written[0], 448 - len(long))
+    assert heard == ["ja"]
+
+
+def test_a_temperature_draws_the_text(transcriber, speech, says):
+    decoder = says("ja")
+    transcriber.transcribe(speech[0], engine.Decoding(temperature=0.7))
+    assert (decoder.asked[0].sampling_temperature, decoder.asked[0].sampling_topk) == (0.7, 0)
+
+
 def test_thirty_seconds_are_one_window_of_at_most_as_many_tokens_as_a_decoder_has(transcriber, says):
     decoder = says("ja")
     transcriber._hear([np.random.default_rng(0).normal(0, 0.1, 30 * RATE).astype(np.float32)])
@@ -237,7 +258,7 @@ def recording(speech):
 
 def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(full, recording, monkeypatch):
     monkeypatch.setattr(full, "_model", Decoder(full._tokenizer.encode(" ja" * 60, add_special_tokens=False).ids))
-    monkeypatch.setattr(full, "_unlooped", lambda spoken, row, tokens, length: tokens)
+    monkeypatch.setattr(full, "_unlooped", lambda spoken, row, first, *_: first)
     cuts = list(engine._cuts(recording, 30.0))
     windows = list(full._windows(recording))
     assert [cut for window in windows for cut in window] == cuts
@@ -271,7 +292,7 @@ def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording,
 
 
 def _placed(model, recording, text, places):
-    """A decoder that says a text once, each of its letters and signs in the middle of that cut, and then "n" to each."""
+    """A decoder that says a text once, each letter and sign of it in the middle of its cut, and from then on "n"."""
     (cuts,) = model._windows(recording)
     tokens = [model._tokenizer.token_to_id(sign) for sign in text.replace(" ", engine.SPACE)]
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE

@@ -1,0 +1,122 @@
+"""The engine for requests that come at once: how many are served, how many wait, and an end where a caller is gone."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from audio import RATE, Sound
+from transcriber import Decoding, Segment, Transcriber
+
+AT_ONCE = 2  # the engine takes one batch after another on all cores; another file is decoded meanwhile
+WAITING = 32
+SMOOTHING = 0.2  # weight of the latest request in the mean of what one takes
+LONGEST_WAIT = 60  # seconds that a caller is asked to wait, at most
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Busy(Exception):
+    """Too many requests wait; `seconds` tells when to come again."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"too many requests wait; try again in {seconds} s")
+        self.seconds = seconds
+
+
+class Slots:
+    """One is held by each request that is served; where all are taken, the next ones wait."""
+
+    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+        self._limiter = anyio.CapacityLimiter(at_once)
+        self._most_waiting = waiting
+        self._mean = 1.0  # seconds that a request holds one
+
+    @property
+    def waiting(self) -> int:
+        return self._limiter.statistics().tasks_waiting
+
+    @property
+    def taken(self) -> int:
+        return int(self._limiter.borrowed_tokens)
+
+    def check(self) -> None:
+        """Raise `Busy` where no more may wait."""
+        if self.waiting >= self._most_waiting:
+            wait = self._mean * (self.waiting + 1) / self._limiter.total_tokens
+            raise Busy(min(LONGEST_WAIT, max(1, math.ceil(wait))))
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a slot and hold it. Raises `Busy`."""
+        self.check()
+        async with self._limiter:
+            began = time.monotonic()
+            try:
+                yield
+            finally:
+                self._mean += SMOOTHING * (time.monotonic() - began - self._mean)
+
+
+class Engine:
+    """A transcriber behind slots. `transcribed` is told the seconds of each sound and those that it took."""
+
+    def __init__(
+        self, transcriber: Transcriber, slots: Slots, transcribed: Callable[[float, float], None] = lambda *_: None
+    ) -> None:
+        self.transcriber, self.slots, self._transcribed = transcriber, slots, transcribed
+
+    async def open(self, hear: Callable[[], Sound]) -> Sound:
+        """What `hear` returns, which reads a file and so takes time."""
+        async with self.slots.slot():
+            return await anyio.to_thread.run_sync(hear)
+
+    async def transcribe(self, sound: Sound, decoding: Decoding, words: bool, receive: Receive) -> list[Segment]:
+        """The segments of a sound, or as many as there were when `receive` told that the caller had left."""
+        gone, found = threading.Event(), list[Segment]()
+        async with self.slots.slot(), anyio.create_task_group() as group:
+            group.start_soon(_leaves, receive, gone)
+            await anyio.to_thread.run_sync(lambda: found.extend(self._segments(sound, decoding, words, gone)))
+            group.cancel_scope.cancel()
+        return found
+
+    async def stream(self, sound: Sound, decoding: Decoding) -> AsyncIterator[Segment]:
+        """The segments of a sound as they are decoded; who stops to ask for them ends the work."""
+        gone = threading.Event()
+        send, receive = anyio.create_memory_object_stream[Segment](math.inf)
+
+        def hear() -> None:
+            try:
+                for segment in self._segments(sound, decoding, False, gone):
+                    anyio.from_thread.run_sync(send.send_nowait, segment)
+            finally:
+                anyio.from_thread.run_sync(send.close)
+
+        async with self.slots.slot(), anyio.create_task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, hear)
+            try:
+                async for segment in receive:
+                    yield segment
+            finally:
+                gone.set()
+
+    def _segments(self, sound: Sound, decoding: Decoding, words: bool, gone: threading.Event) -> Iterator[Segment]:
+        began = time.monotonic()
+        for segment in self.transcriber.segments(sound.samples, words, decoding):
+            if gone.is_set():
+                return
+            yield segment
+        self._transcribed(len(sound.samples) / RATE, time.monotonic() - began)
+
+
+async def _leaves(receive: Receive, gone: threading.Event) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    gone.set()

@@ -1,0 +1,154 @@
+"""Live speech for programs: the Space's WebSocket, in the events of OpenAI's realtime API."""
+
+import base64
+import json
+import time
+
+import httpx
+import numpy as np
+import pytest
+import soxr
+from visit import serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+RATE = 24_000
+DELTA, COMPLETED = (f"conversation.item.input_audio_transcription.{what}" for what in ("delta", "completed"))
+
+
+@pytest.fixture(scope="module")
+def url(tiny_release):
+    with serve(tiny_release) as url:
+        yield url.replace("http", "ws") + "/v1/realtime?intent=transcription"
+
+
+def pcm(sound, rate=RATE):
+    """(samples,) float32 at 16 kHz as 16-bit PCM."""
+    return (soxr.resample(sound, 16_000, rate) * 32767).astype("<i2").tobytes()
+
+
+def pieces(sound, rate=RATE, seconds=0.5):
+    raw, size = pcm(sound, rate), 2 * int(rate * seconds)
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
+
+
+def said(socket, kind):
+    """The next event of a kind, and those before it."""
+    before = []
+    while (event := json.loads(socket.recv(timeout=60)))["type"] != kind:
+        before.append(event)
+    return event, before
+
+
+def send(socket, kind, **values):
+    socket.send(json.dumps({"type": kind, **values}))
+
+
+def append(socket, sound):
+    for piece in pieces(sound):
+        send(socket, "input_audio_buffer.append", audio=base64.b64encode(piece).decode())
+
+
+def test_words_come_while_one_speaks_and_all_of_them_at_the_end(url, speech):
+    with connect(url) as socket:
+        opened, _ = said(socket, "session.created")
+        heard = opened["session"]["audio"]["input"]
+        assert heard["format"] == {"type": "audio/pcm", "rate": RATE}
+        assert (heard["transcription"], heard["turn_detection"]) == ({"language": "sv"}, None)
+        quiet = np.zeros(16_000, np.float32)
+        append(socket, np.concatenate([speech[0], quiet, speech[1], quiet]))
+        first, _ = said(socket, DELTA)  # before anything is committed
+        append(socket, speech[2])
+        send(socket, "input_audio_buffer.commit")
+        committed, deltas = said(socket, "input_audio_buffer.committed")
+        completed, more = said(socket, COMPLETED)
+        assert first["item_id"] == committed["item_id"] == completed["item_id"]
+        text = "".join(event["delta"] for event in [first, *deltas, *more])
+        assert completed["transcript"] == text != ""
+        assert completed["usage"]["seconds"] >= sum(map(len, speech[:3])) / 16_000 + 1
+        append(socket, speech[0])  # the next item
+        send(socket, "input_audio_buffer.commit")
+        again, _ = said(socket, COMPLETED)
+        assert again["item_id"] != completed["item_id"] and again["transcript"]
+
+
+def test_plain_frames_of_another_rate_are_taken_as_well(url, speech):
+    with connect(url) as socket:
+        form = {"type": "audio/pcm", "rate": 16_000}
+        send(socket, "session.update", session={"type": "transcription", "audio": {"input": {"format": form}}})
+        assert said(socket, "session.updated")[0]["session"]["audio"]["input"]["format"] == form
+        for piece in pieces(speech[0], 16_000):
+            socket.send(piece)
+        send(socket, "input_audio_buffer.commit")
+        completed, _ = said(socket, COMPLETED)
+        assert completed["transcript"]
+        assert completed["usage"]["seconds"] == np.ceil(len(speech[0]) / 16_000)
+
+
+def test_silence_and_what_was_cleared_are_no_text(url, speech):
+    with connect(url) as socket:
+        append(socket, np.zeros(32_000, np.float32))
+        send(socket, "input_audio_buffer.commit")
+        assert said(socket, COMPLETED)[0]["transcript"] == ""
+        append(socket, speech[0])
+        send(socket, "input_audio_buffer.clear")
+        said(socket, "input_audio_buffer.cleared")
+        send(socket, "input_audio_buffer.commit")
+        assert "no sound" in said(socket, "error")[0]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("message", "wrong"),
+    [
+        ("no JSON", "a JSON object"),
+        ("[]", "a JSON object"),
+        ({"type": "response.create"}, "there is no event 'response.create' here"),
+        ({"type": "input_audio_buffer.append", "audio": "å"}, "not base64"),
+        ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "even number"),
+        ({"type": "session.update", "session": {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}}, "audio/pcm"),
+        ({"type": "session.update", "session": {"audio": {"input": {"format": "pcm16"}}}}, "audio/pcm"),
+        (bytes(2 * 16 * RATE), "at most 15 s"),
+    ],
+)
+def test_what_cannot_be_followed_is_told_and_ends_nothing(url, speech, message, wrong):
+    with connect(url) as socket:
+        socket.send(json.dumps(message) if isinstance(message, dict) else message)
+        event, _ = said(socket, "error")
+        assert wrong in event["error"]["message"] and "\n" not in event["error"]["message"]
+        append(socket, speech[0])
+        send(socket, "input_audio_buffer.commit")
+        assert said(socket, COMPLETED)[0]["transcript"]
+
+
+def test_so_many_speak_at_once_and_the_next_one_is_told_to_come_again(url):
+    speakers = [connect(url) for _ in range(8)]
+    for speaker in speakers:
+        said(speaker, "session.created")
+    with pytest.raises((ConnectionClosed, InvalidStatus)):
+        connect(url).recv(timeout=20)
+    speakers.pop().close()
+    for _ in range(100):
+        try:
+            with connect(url) as socket:
+                said(socket, "session.created")
+            break
+        except (ConnectionClosed, InvalidStatus):
+            time.sleep(0.1)
+    else:
+        raise AssertionError("a place is not given back")
+    for speaker in speakers:
+        speaker.close()
+
+
+def test_a_server_with_a_key_wants_it_here_too(tiny_release):
+    with serve(tiny_release, API_KEY="secret") as url:
+        socket = url.replace("http", "ws") + "/v1/realtime"
+        with pytest.raises((ConnectionClosed, InvalidStatus)):
+            connect(socket).recv(timeout=20)
+        with connect(socket, additional_headers={"Authorization": "Bearer secret"}) as by_header:
+            said(by_header, "session.created")
+        protocols = ["realtime", "openai-insecure-api-key.secret"]
+        with connect(socket, subprotocols=protocols) as by_protocol:
+            said(by_protocol, "session.created")
+            assert by_protocol.subprotocol == "realtime"
+        assert httpx.get(f"{url}/health").status_code == 200
