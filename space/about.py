@@ -106,19 +106,17 @@ def _listed(value: Any) -> str:
 
 def program() -> str:
     """How a program asks; the page puts its own address in."""
-    python = """from gradio_client import Client, handle_file
+    shell = """curl <b data-origin></b>/v1/audio/transcriptions \\
+  -F file=@speech.wav -F response_format=srt"""
+    python = """from openai import OpenAI
 
-client = Client("<b data-origin></b>")
-heard = client.predict(handle_file("speech.wav"), api_name="/transcribe")
-print(heard["text"], heard["segments"][0]["start"])"""
-    shell = """url=<b data-origin></b>/gradio_api
-path=$(curl -sF files=@speech.wav $url/upload | cut -d'"' -f2)
-event=$(curl -s $url/call/transcribe -H 'Content-Type: application/json' \\
-  -d '{"data": [{"path": "'$path'", "meta": {"_type": "gradio.FileData"}}]}' | cut -d'"' -f4)
-curl -sN $url/call/transcribe/$event"""
+client = OpenAI(base_url="<b data-origin></b>/v1", api_key="none")
+with open("speech.wav", "rb") as file:
+    print(client.audio.transcriptions.create(file=file, model="whisper-1").text)"""
+    more = f"<a href='docs'><code>/docs</code></a> {both('docs')} <a href='health'><code>/health</code></a> "
     return (
-        f"<h2>{both('program')}</h2><p>{both('program_lead')}</p><pre tabindex=0><code>{python}</code></pre>"
-        f"<pre tabindex=0><code>{shell}</code></pre><p><a href='health'><code>/health</code></a> {both('health')}</p>"
+        f"<h2>{both('program')}</h2><p>{both('program_lead')}</p><pre tabindex=0><code>{shell}</code></pre>"
+        f"<pre tabindex=0><code>{python}</code></pre><p>{more}{both('health')}</p>"
     )
 
 

@@ -53,6 +53,7 @@ class Conversation:
         self.session = live.Session(self.transcriber)
         self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
         self._told = 0  # words
+        self._ending = False
 
     async def run(self) -> None:
         """Answer the client's events until it leaves, or has spoken for as long as may be."""
@@ -137,6 +138,7 @@ class Conversation:
     async def _commit(self) -> None:
         if not self.session.seconds:
             raise Wrong("there is no sound to commit")
+        self._ending = True
         session, item, seconds = self.session, self.item, math.ceil(self.session.seconds)
         self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
         await self.send("input_audio_buffer.committed", item_id=item)
@@ -150,7 +152,8 @@ class Conversation:
         with suppress(WebSocketDisconnect):
             while True:
                 await anyio.sleep(TICK)
-                self.session.add(NOTHING)  # what came while the engine was busy is heard, though no more may come
+                if not self._ending:
+                    self.session.add(NOTHING)  # what came while the engine was busy is heard, though no more may come
                 await self._tell_new()
 
     async def _tell_new(self) -> None:

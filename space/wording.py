@@ -140,9 +140,10 @@ WORDS = {
     "examples": ("Hear it at work", "Prova"),
     "program": ("From a program", "Från ett program"),
     "program_lead": (
-        "The same engine answers programs, with text, segments, words and times as JSON. ",
-        "Samma motor svarar program, med text, segment, ord och tider som JSON. ",
+        "The same engine answers programs that speak OpenAI's API, as text, JSON or subtitles. ",
+        "Samma motor svarar program som talar OpenAI:s API, med text, JSON eller undertexter. ",
     ),
+    "docs": ("lists every field;", "visar alla fält;"),
     "health": ("answers with model, revision and uptime.", "svarar med modell, revision och drifttid."),
     # What is wrong with a file
     "missing": (

@@ -80,7 +80,7 @@ def test_an_uploaded_sound_becomes_text_with_times_that_play_and_downloads(url, 
         told = seen.read("#model")
         for part in ("tiny", "8.2\u00a0%", "about 8 wrong", "6.9 to 9.8", "1763", "2026-11-22"):
             assert part in told
-        assert f'Client("{url}")' in seen.read("#program")
+        assert f'base_url="{url}/v1"' in seen.read("#program")
         assert (seen.errors, seen.foreign, seen.overflow) == ([], [], 0)
 
 
@@ -193,15 +193,19 @@ def test_the_api_reads_a_file_of_any_name_and_says_what_is_missing_of_it(client,
     assert call(client, tmp_path / name)["fault"] == "incomplete"
 
 
-def test_the_curl_commands_on_the_page_work(url, clip, heard, tmp_path):
+def test_the_commands_on_the_page_work(url, clip, heard, tmp_path):
     import about
 
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    shell = re.findall(r"<code>(url=.*?)</code>", about.program(), re.S)[0].replace("<b data-origin></b>", url)
+    shell, python = re.findall(r"<code>(.*?)</code></pre>", about.program(), re.S)
     shutil.copy(clip, tmp_path / "speech.wav")
-    told = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, timeout=60).stdout
-    assert json.loads(told.split("data: ")[-1])[0]["text"] == heard.text
+
+    def run(*command):
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60).stdout
+
+    assert run("sh", "-c", shell.replace("<b data-origin></b>", url)).startswith("1\n00:00:00,000 --> ")
+    assert run(sys.executable, "-c", python.replace("<b data-origin></b>", url)).strip() == heard.text
 
 
 def test_the_api_says_what_is_wrong_with_a_file(client, silent_clip, tmp_path):
