@@ -26,7 +26,7 @@ from sounds import MEGABYTES
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 from teaching import lessons
-from transcriber import Transcriber, locate
+from transcriber import Hardware, Transcriber, locate
 from v1 import application
 
 ARENAS = -8  # glibc's M_ARENA_MAX
@@ -52,7 +52,7 @@ def main() -> None:
     on_zero_gpu()
     try:
         folder = locate()
-        transcriber = Transcriber(folder)
+        transcriber = Transcriber(folder, hardware=Hardware.of_environment())
         kept = lessons()
     except ValueError as error:
         sys.exit(str(error))

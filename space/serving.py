@@ -15,7 +15,6 @@ import anyio.to_thread
 from audio import RATE, Sound
 from transcriber import Decoding, Segment, Transcriber
 
-AT_ONCE = 2  # the engine takes one batch after another on all cores; another file is decoded meanwhile
 WAITING = 32
 SMOOTHING = 0.2  # weight of the latest request in the mean of what one takes
 LONGEST_WAIT = 60  # seconds that a caller is asked to wait, at most
@@ -34,7 +33,7 @@ class Busy(Exception):
 class Slots:
     """One is held by each request that is served; where all are taken, the next ones wait."""
 
-    def __init__(self, at_once: int = AT_ONCE, waiting: int = WAITING) -> None:
+    def __init__(self, at_once: int, waiting: int = WAITING) -> None:
         self._limiter = anyio.CapacityLimiter(at_once)
         self._most_waiting = waiting
         self._mean = 1.0  # seconds that a request holds one

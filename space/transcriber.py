@@ -8,6 +8,7 @@ Sounds are (samples,) float32, mono, 16 kHz.
 """
 
 import argparse
+import ctypes
 import html
 import json
 import os
@@ -36,6 +37,8 @@ HOP = 160  # samples a frame
 MAX_LENGTH = 448  # positions of a Whisper decoder; CTranslate2 makes at most half as many new tokens
 TIMESTAMPS = 1_501  # Whisper's timestamp tokens, which stand behind <|notimestamps|> and are no words
 BATCH = 16  # clips at once
+CUBLAS = "libcublas.so.12"  # all that CTranslate2's wheel wants of CUDA beside the driver
+MOST_WORKERS = 64
 SPAN = 10 * RATE  # samples in which speech is looked for at once
 CREDULOUS_SPAN = 60 * RATE  # and for a model that takes any noise for speech
 GROUP = 64  # windows of a long sound at once, from which batches are made
@@ -95,6 +98,38 @@ PAUSES = VadOptions(
     speech_pad_ms=400,
 )
 LEAD, LOUD = RATE // 4, 0.3
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What CTranslate2 runs on."""
+
+    device: str = "cpu"  # or cuda
+    compute_type: str = "int8"
+    workers: int = 1  # copies of the model that work at once, each with its threads
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each worker: 0, CTranslate2's own choice, where there is but one."""
+        return max(1, (os.cpu_count() or 1) // self.workers) if self.workers > 1 else 0
+
+    @classmethod
+    def of_environment(cls) -> "Hardware":
+        """By DEVICE (auto, cpu, cuda), COMPUTE_TYPE and WORKERS. Raises ValueError, in one line, for what is not."""
+        device, workers = os.environ.get("DEVICE", "auto"), os.environ.get("WORKERS", "1")
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"DEVICE={device} is neither auto nor cpu nor cuda")
+        missing = "" if device == "cpu" else _missing_cuda()
+        if device == "cuda" and missing:
+            raise ValueError(f"DEVICE=cuda: {missing}")
+        device = "cpu" if device == "cpu" or missing else "cuda"
+        had = ctranslate2.get_supported_compute_types(device)
+        compute_type = os.environ.get("COMPUTE_TYPE") or ("int8_float16" if "int8_float16" in had else "int8")
+        if compute_type not in had:
+            raise ValueError(f"COMPUTE_TYPE={compute_type} is not to be had on {device}: {', '.join(sorted(had))}")
+        if not workers.isdecimal() or not 1 <= int(workers) <= MOST_WORKERS:
+            raise ValueError(f"WORKERS={workers} is no number from 1 to {MOST_WORKERS}")
+        return cls(device, compute_type, int(workers))
 
 
 @dataclass(frozen=True)
@@ -180,16 +215,16 @@ class Transcript:
 class Transcriber:
     """A release, loaded and ready.
 
-    `threads`: CPU threads, 0 for CTranslate2's own choice. `release` is what the flow wrote down about the
-    release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound, or "full", always
-    30 s of them. `longest` is how many seconds are heard at once: 30, or the release's `longest_seconds`.
+    `threads`: CPU threads, 0 for all cores, shared by the workers of `hardware`. `release` is what the flow wrote down
+    about the release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound, or
+    "full", always 30 s of them. `longest` is how many seconds are heard at once: 30, or the release's `longest_seconds`.
     `peak` is the loudness that each window is brought to, for a release that knows but one. `beam` is how
     many texts are weighed at once, 1 for the likeliest token each time. `joint` stands between words: a space, or
     nothing where the language writes none. A folder without `ct2-int8/` is somebody's plain Whisper: transformers runs
     it, slower and without words. Raises ValueError, in one line that names the file, where the folder is neither.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, threads: int = 0, hardware: Hardware = Hardware()) -> None:
         folder = Path(folder)
         plain = not (folder / "ct2-int8").exists() and any(folder.glob("model*.safetensors"))
         self.release = {} if plain and not (folder / "release.json").exists() else _json(folder / "release.json")
@@ -214,7 +249,7 @@ class Transcriber:
         # A model from nothing loses itself in sounds longer than it was trained on.
         self.longest = float(min(LONGEST_WINDOW, max(SHORTEST_WINDOW, self.release.get("longest_seconds") or np.inf)))
         self.peak: float | None = self.release.get("peak")
-        self.beam = 1
+        self.beam, self.workers = 1, hardware.workers
         generation = folder / "generation_config.json"
         self._aligned = generation.is_file() and bool(_json(generation).get("alignment_heads"))
         self.joint = "" if self.language in SPACELESS else " "
@@ -225,7 +260,13 @@ class Transcriber:
             self._model = (
                 _Plain(folder, self.language, threads)
                 if plain
-                else ctranslate2.models.Whisper(str(weights.parent), compute_type="int8", intra_threads=threads)
+                else ctranslate2.models.Whisper(
+                    str(weights.parent),
+                    hardware.device,
+                    compute_type=hardware.compute_type,
+                    inter_threads=hardware.workers,
+                    intra_threads=threads or hardware.threads,
+                )
             )
         except Exception as error:  # the libraries raise no more than Exception and RuntimeError for a broken file
             raise ValueError(f"{folder} cannot be loaded: {_line(error)}") from None
@@ -371,7 +412,7 @@ class Transcriber:
             return first
         said = self.joint.join(phrase[1]) if phrase else ""
         size = len(self._tokenizer.encode(" " + said, add_special_tokens=False).ids) + 1 if said else NGRAM
-        one = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(spoken)[row : row + 1]))
+        one = _rows(spoken, [row])
         (again,) = self._decode(
             one, 1, tokens, replace(decoding, prompt="", hotwords=()), no_repeat_ngram_size=size,
             repetition_penalty=PENALTY,
@@ -395,7 +436,7 @@ class Transcriber:
         if isinstance(self._model, _Plain) or not (said := [row for row, one in enumerate(tokens) if one]):
             return aligned
         if len(said) < len(tokens):
-            spoken = ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(spoken)[said]))
+            spoken = _rows(spoken, said)
         frames = [min(WINDOW, max(SHORTEST, len(sounds[row]))) // HOP for row in said]
         results = self._model.align(spoken, self._prompt, [tokens[row] for row in said], frames)
         for row, result in zip(said, results, strict=True):
@@ -557,6 +598,13 @@ def _cuts(sound: np.ndarray, longest: float, once: int = SPAN) -> Iterator[Cut]:
         at, span = end, once
 
 
+def _rows(spoken: Any, rows: Sequence[int]) -> Any:
+    """Some rows of what the encoder made, wherever it lies."""
+    if isinstance(spoken, ctranslate2.StorageView):
+        spoken = spoken.to_device(ctranslate2.Device.cpu)
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(spoken)[rows]))
+
+
 def _joined(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
     return np.concatenate([sound[start:end] for start, end in cuts])
 
@@ -683,6 +731,20 @@ def _stack(features: Sequence[np.ndarray], fewest: int = 0) -> np.ndarray:
     return stack
 
 
+def _missing_cuda() -> str:
+    """What CTranslate2 lacks to run on a GPU, in a sentence; empty where it can."""
+    if not ctranslate2.get_cuda_device_count():
+        return "no GPU of NVIDIA with a driver is found"
+    try:
+        ctypes.CDLL(CUBLAS)
+    except OSError:
+        return (
+            f"{CUBLAS} is missing; pip install nvidia-cublas-cu12, and add its lib folder to LD_LIBRARY_PATH before "
+            "the start"
+        )
+    return ""
+
+
 def locate() -> Path:
     """The release to serve: MODEL_ID, a folder or a Hub id (at MODEL_REVISION), else the newest one here.
 
@@ -767,7 +829,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--beam is 1 or more")
     decoding = Decoding(asked.prompt, listed(asked.hotwords))
     try:
-        transcriber = Transcriber(locate())
+        transcriber = Transcriber(locate(), hardware=Hardware.of_environment())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1

@@ -194,7 +194,7 @@ def application(transcriber: Transcriber, health: Callable[[], Awaitable[dict[st
 
     API_KEY, where it is set, is wanted by /v1. CORS_ORIGINS, with commas between, are the sites whose pages may call.
     """
-    slots = Slots()
+    slots = Slots(1 + transcriber.workers)  # one more is read from its file meanwhile
     metrics = Metrics(slots)
     engine = Engine(transcriber, slots, metrics.transcribed)
     model = _model(transcriber.release)

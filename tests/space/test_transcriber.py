@@ -1,6 +1,7 @@
 """What the engine promises, at the edges. Whether the words are right is for a trained model to show."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -381,6 +382,38 @@ def test_a_transcript_is_written_as_text_subtitles_and_json():
     assert told["segments"][0]["words"][0] == {"start": 0.5, "end": 0.9, "text": "Hej", "confidence": 0.5}
     nothing = engine.Transcript("", (), 1.0, "sv")
     assert [engine.render(nothing, form) for form in ("txt", "srt", "vtt")] == ["", "", "WEBVTT\n"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"DEVICE": "tpu"}, "DEVICE=tpu is neither auto nor cpu nor cuda"),
+        ({"DEVICE": "cpu", "COMPUTE_TYPE": "int4"}, "COMPUTE_TYPE=int4 is not to be had on cpu: float32, "),
+        ({"WORKERS": "0"}, "WORKERS=0 is no number from 1 to 64"),
+        ({"DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""}, "DEVICE=cuda: no GPU of NVIDIA"),
+    ],
+)
+def test_hardware_that_is_not_there_is_told_in_a_line_before_anything_is_loaded(release, asked, said):
+    run = subprocess.run(
+        [sys.executable, str(FILE), "a.wav"], env=os.environ | {"MODEL_ID": str(release)} | asked, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    (line,) = run.stderr.strip().splitlines()
+    assert run.returncode == 1 and line.startswith(said)
+
+
+def test_a_gpu_without_cublas_is_named_and_by_itself_left_alone(monkeypatch):
+    monkeypatch.setattr(engine.ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(engine, "CUBLAS", "libcublas.so.0")
+    assert engine.Hardware.of_environment() == engine.Hardware("cpu", "int8", 1)
+    monkeypatch.setenv("DEVICE", "cuda")
+    with pytest.raises(ValueError, match=r"^DEVICE=cuda: libcublas\.so\.0 is missing; pip install nvidia-cublas-cu12"):
+        engine.Hardware.of_environment()
+
+
+def test_several_workers_share_the_cores(release, speech, transcriber):
+    several = Transcriber(release, hardware=engine.Hardware(workers=2))
+    assert several.transcribe(speech[0]).text == transcriber.transcribe(speech[0]).text
 
 
 def test_a_plain_whisper_is_run_by_transformers_without_words(release, speech):

@@ -118,7 +118,7 @@ def test_silence_is_an_empty_text(client, silent_clip):
 
 def test_a_prompt_hotwords_and_a_temperature_reach_the_engine(clip):
     class Listener:
-        language, joint, release, asked = "sv", " ", {}, []
+        language, joint, release, workers, asked = "sv", " ", {}, 1, []
 
         def segments(self, sound, words, decoding):
             self.asked.append((words, decoding))
