@@ -69,11 +69,14 @@ def plain(text: str) -> str:
 
 
 def lessons() -> Lessons | None:
-    """As the environment says; None on a Space without a data set, whose disk is emptied whenever it sleeps."""
-    repo = os.environ.get("TEACH_REPO")
-    if os.environ.get("SPACE_ID") and not repo and not os.environ.get("TEACH_FOLDER"):
+    """As the environment says.
+
+    None on a Space without a data set, whose disk is emptied whenever it sleeps, and where nothing can be written.
+    """
+    repo, named = os.environ.get("TEACH_REPO"), os.environ.get("TEACH_FOLDER")
+    if not repo and not named and (os.environ.get("SPACE_ID") or not os.access(Path.cwd(), os.W_OK)):
         return None
-    folder = Path(os.environ.get("TEACH_FOLDER") or "taught").absolute()
+    folder = Path(named or "taught").absolute()
     if not repo:
         return Lessons(folder)
     from huggingface_hub import CommitScheduler

@@ -215,13 +215,14 @@ class Transcript:
 class Transcriber:
     """A release, loaded and ready.
 
-    `threads`: CPU threads, 0 for all cores, shared by the workers of `hardware`. `release` is what the flow wrote down
-    about the release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound, or
-    "full", always 30 s of them. `longest` is how many seconds are heard at once: 30, or the release's
-    `longest_seconds`. `peak` is the loudness that each window is brought to, for a release that knows but one. `beam` is how
-    many texts are weighed at once, 1 for the likeliest token each time. `joint` stands between words: a space, or
-    nothing where the language writes none. A folder without `ct2-int8/` is somebody's plain Whisper: transformers runs
-    it, slower and without words. Raises ValueError, in one line that names the file, where the folder is neither.
+    `threads`: CPU threads, 0 for all cores, shared by the workers of `hardware`. `release` is what the flow wrote
+    down about the release: name, run_id, language, test_wer, ... `context` is "trimmed", log-mels cut to the sound,
+    or "full", always 30 s of them. `longest` is how many seconds are heard at once: 30, or the release's
+    `longest_seconds`. `peak` is the loudness that each window is brought to, for a release that knows but one. `beam`
+    is how many texts are weighed at once, 1 for the likeliest token each time. `joint` stands between words: a space,
+    or nothing where the language writes none. A folder without `ct2-int8/` is somebody's plain Whisper: transformers
+    runs it, slower and without words. Raises ValueError, in one line that names the file, where the folder is
+    neither.
     """
 
     def __init__(self, folder: Path, threads: int = 0, hardware: Hardware = Hardware()) -> None:
