@@ -231,6 +231,7 @@ class Training(Table):
     codec_share: Share = 0.0  # of the draws through Opus or MP3 at low rates
     bpe_dropout: Share = 0.0  # of a text's merges left out, so that words are spelt in other tokens
     timestamps_share: Share = 0.0  # of the draws with their times as Whisper's timestamp tokens
+    prompt_share: Share = 0.0  # of the draws after other text: a sentence of the speaker, or words that may be said
     silence_share: Real = Field(0.0, le=0.5)  # of the draws silence or noise, in which nothing is said
 
     # How it is watched.

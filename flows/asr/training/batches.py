@@ -30,6 +30,7 @@ LONG_PARTS = 4  # that such a batch is cut into where it has no `batch_seconds`:
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
 SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless context is padded or packed: then to 30
 IGNORED = -100  # torch's label for a place that does not count
+PROMPT = -1_000  # less a token: one that is read and not learnt
 
 
 class Unit(NamedTuple):
@@ -212,7 +213,7 @@ def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     trimmed ones are padded to 30 s, so that the model keeps its head when it is run as a stock Whisper.
     """
     batch = pad([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
-    return {"input_features": batch, "labels": labelled([one.tokens for one in examples])}
+    return {"input_features": batch, "labels": labelled([one.labels for one in examples])}
 
 
 def labelled(spelt: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -12,8 +12,9 @@ import numpy as np
 from asr.corpus.audio import RATE
 from asr.settings import Training
 from asr.training import augmentation, surroundings
-from asr.training.batches import WINDOW_SECONDS, Draw, Unit
-from asr.training.models import POSITIONS, WINDOW_FRAMES
+from asr.training.batches import PROMPT, WINDOW_SECONDS, Draw, Unit
+from asr.training.models import MOST_PROMPT, POSITIONS, PREVIOUS, WINDOW_FRAMES
+from asr.training.prompts import Prompts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,6 +45,14 @@ class Example:
     draw: Draw
     features: np.ndarray  # (mel, frames) float32 log-mels
     tokens: list[int]  # prompt, text and end
+    previous: Sequence[int] = ()  # text before them, which is read and not learnt
+
+    @property
+    def labels(self) -> list[int]:
+        """Both, with the tokens that are not learnt below zero."""
+        if not self.previous:
+            return self.tokens
+        return [*(PROMPT - token for token in (*self.previous, self.tokens[0])), *self.tokens[1:]]
 
 
 class Sounds:
@@ -129,6 +138,8 @@ class Examples:
         self.clips, self.training, self._surroundings = clips, training, surroundings.Surroundings(training)
         tokenizer = clips.processor.tokenizer
         *self._prompt, self._no_times, self._end = tokenizer("").input_ids
+        self._prompts = Prompts(clips.texts, clips.speakers) if training.prompt_share else None
+        self._previous = tokenizer.convert_tokens_to_ids(PREVIOUS)
         self._respelling = augmentation.Respelling(tokenizer, training.bpe_dropout) if training.bpe_dropout else None
 
     def __len__(self) -> int:
@@ -153,7 +164,16 @@ class Examples:
         tokens = self._tokens([one.moved(before) for one in words], with_times, random)
         if len(tokens) > POSITIONS:  # spelt in single bytes, or between many times, a text may not fit any more
             tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
-        return Example(draw, features, clips.prompted(tokens, unit.clips[0]))
+        tokens = clips.prompted(tokens, unit.clips[0])
+        return Example(draw, features, tokens, self._text_before(unit.clips[0], POSITIONS - len(tokens), random))
+
+    def _text_before(self, clip: int, room: int, random: np.random.Generator) -> list[int]:
+        """The tokens of a text before a clip's own, its start cut where there is no room for more; often none."""
+        if not self._prompts or random.random() >= self.training.prompt_share:
+            return []
+        text = self._prompts.drawn(clip, random)
+        spelt = self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids[-MOST_PROMPT:]
+        return [self._previous, *spelt] if len(spelt) < room else []
 
     def _said(self, unit: Unit, random: np.random.Generator) -> tuple[np.ndarray, list[Words]]:
         """The unit's clips one after another, at one speed, and their words."""

@@ -15,7 +15,7 @@ from transformers import WhisperForConditionalGeneration
 
 from asr.settings import Settings
 from asr.training import models
-from asr.training.batches import IGNORED
+from asr.training.batches import IGNORED, PROMPT
 
 ADAPTED = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer: arXiv:2305.14314
 ALPHA = 2.0  # times the rank: how much adapters weigh
@@ -23,7 +23,7 @@ ALPHA = 2.0  # times the rank: how much adapters weigh
 
 def counted(labels: torch.Tensor) -> torch.Tensor:
     """Which of the (batch, tokens - 1) places after the first a token is learnt for, counted row by row."""
-    return (labels[:, 1:] != IGNORED).flatten().nonzero().squeeze(1)
+    return (labels[:, 1:] >= 0).flatten().nonzero().squeeze(1)
 
 
 class Learner(nn.Module):
@@ -58,7 +58,9 @@ class Learner(nn.Module):
         self, input_features: torch.Tensor, labels: torch.Tensor, places: torch.Tensor | None = None,
         tokens: int | None = None, clips: int | None = None,
     ) -> dict[str, torch.Tensor]:  # fmt: skip
-        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from prompt to end.
+        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from start to end.
+
+        Labels below zero are not learnt: `PROMPT` less a token is read nevertheless.
 
         `cross_entropy` is its part without the CTC head. Where these are a part of a larger batch, `tokens` and `clips`
         are how many that has: the losses of its parts then add up to its mean. `places` are `counted(labels)`, where
@@ -85,6 +87,7 @@ class Learner(nn.Module):
         """(places, vocabulary) scores and (places,) labels: the vocabulary is wide, so only places that count."""
         whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
         heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
+        heard = torch.where(heard <= PROMPT, PROMPT - heard, heard)
         decoded = whisper.model.decoder(
             input_ids=heard, encoder_hidden_states=states, use_cache=False
         ).last_hidden_state

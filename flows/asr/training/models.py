@@ -25,6 +25,7 @@ FRAMES_PER_SECOND = 100
 WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
 POSITIONS = 448  # of a Whisper's decoder
 MAX_TOKENS = POSITIONS - 4  # less the prompt
+PREVIOUS, MOST_PROMPT = "<|startofprev|>", 223  # what text from before begins with, and its most tokens
 TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
 WHISPER_WIDTH = 384  # of the smallest published Whisper, tiny
 FORMATS = range(1, 3)  # of releases that can be used; raised with what a release holds

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from asr.settings import Training
-from asr.training.batches import Draw, Unit
+from asr.training.batches import PROMPT, Draw, Unit
 from asr.training.examples import Clips, Examples
 
 PLAIN = {"frequency_masks": 0}
@@ -55,9 +55,28 @@ def test_tokens_are_whispers_prompt_the_text_and_the_end(clips, example):
     assert example(0).tokens == clips.tokens(0)
 
 
+def test_a_share_of_the_draws_stands_after_other_text_and_nothing_else_changes(clips, example):
+    drawn = [example(0, number=number, prompt_share=0.3) for number in range(200)]
+    prompted = [one for one in drawn if one.previous]
+    assert 40 <= len(prompted) <= 80
+    assert all(one.tokens == clips.tokens(0) for one in drawn)
+    start = clips.processor.tokenizer.convert_tokens_to_ids("<|startofprev|>")
+    for one in prompted:
+        read = [PROMPT - label for label in one.labels if label < 0]
+        assert read == [start, *one.previous[1:], one.tokens[0]]
+        assert one.labels[len(read) :] == one.tokens[1:]
+        assert len(one.labels) <= 448 and len(one.previous) <= 224
+    assert next(one for one in drawn if not one.previous).labels == clips.tokens(0)
+
+
+def test_a_text_that_leaves_no_room_stands_alone(clips, example, monkeypatch):
+    monkeypatch.setattr("asr.training.examples.POSITIONS", len(clips.tokens(0)) + 2)
+    assert not any(example(0, number=number, prompt_share=1.0).previous for number in range(20))
+
+
 EVERYTHING = {
     "frequency_masks": 1, "time_masks": 1, "quiet": (0.3, 0.2), "speed": 0.1, "noise_share": 0.5, "bpe_dropout": 0.2,
-    "timestamps_share": 0.5, "room_share": 0.5, "telephone_share": 0.5, "codec_share": 0.5,
+    "timestamps_share": 0.5, "room_share": 0.5, "telephone_share": 0.5, "codec_share": 0.5, "prompt_share": 0.5,
 }  # fmt: skip
 
 
@@ -67,7 +86,7 @@ def test_augmentation_depends_on_the_draw_and_not_on_the_order_of_asking(example
     backwards = [example(one["number"] % 3, **one) for one in reversed(asked)][::-1]
     for one, other in zip(forwards, backwards, strict=True):
         assert np.array_equal(one.features, other.features)
-        assert one.tokens == other.tokens
+        assert one.labels == other.labels
 
 
 def test_a_clip_is_augmented_anew_each_time_it_is_drawn(example):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from asr.settings import Settings
 from asr.training import models
-from asr.training.batches import IGNORED, labelled
+from asr.training.batches import IGNORED, PROMPT, labelled
 from asr.training.learner import Learner, counted
 
 
@@ -101,6 +101,27 @@ def test_the_alignment_loss_is_torchs_mean(learner, batch):
     lengths = torch.full((2,), len(scores)), torch.tensor([len(row) for row in words])
     mean = torch.nn.functional.ctc_loss(scores, torch.cat(words), *lengths, blank=one.blank)
     torch.testing.assert_close(one._alignment_loss(states, labels) / 2, mean)
+
+
+@pytest.mark.parametrize("based", [True, False])
+def test_text_before_a_clips_own_is_read_and_not_learnt(learner, batch, based):
+    features, labels = batch
+    one = learner(based).eval()
+    before = torch.tensor([[7, 8, 9]] * 2)
+    masked = torch.cat([PROMPT - before, PROMPT - labels[:, :1], labels[:, 1:]], 1)
+    plain, prompted, other = (one(features, which) for which in (labels, masked, masked + (masked <= PROMPT)))
+    assert one.surprise(features, masked)[1] == one.surprise(features, labels)[1]  # as many tokens are learnt
+    assert len({float(found["cross_entropy"]) for found in (plain, prompted, other)}) == 3  # and others are read
+    whole = torch.cat([before, labels], 1)  # by the decoder itself
+    with torch.inference_mode():
+        states = models.encode(one.whisper, features)
+        heard = whole[:, :-1].masked_fill(whole[:, :-1] == IGNORED, one.whisper.config.pad_token_id)
+        decoded = one.whisper.model.decoder(input_ids=heard, encoder_hidden_states=states).last_hidden_state
+        scores = one.whisper.proj_out(decoded)
+    expected = whole[:, 1:].clone()
+    expected[:, :3] = IGNORED
+    mean = torch.nn.functional.cross_entropy(scores.flatten(0, 1), expected.flatten(), ignore_index=IGNORED)
+    torch.testing.assert_close(prompted["cross_entropy"], mean)
 
 
 def test_the_loss_on_silence_is_a_number(learner, whisper):
