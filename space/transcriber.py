@@ -310,10 +310,10 @@ class Transcriber:
         """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
         return self.transcribe(listen(path).samples, decoding)
 
-    def transcribe_batch(self, sounds: Sequence[np.ndarray]) -> list[str]:
+    def transcribe_batch(self, sounds: Sequence[np.ndarray], decoding: Decoding = PLAINLY) -> list[str]:
         """The texts of many sounds, in their order: the words of `transcribe`, sooner."""
         of = [[(sound, cuts) for cuts in self._windows(sound)] for sound in sounds]
-        told = iter(self._told([window for windows in of for window in windows]))
+        told = iter(self._told([window for windows in of for window in windows], decoding=decoding))
         return [self.joint.join(part.text for _ in windows for part in next(told)) for windows in of]
 
     def _told(

@@ -174,6 +174,9 @@ class Text(Table):
     # the vowel signs of Devanagari and the like; whisper: the very same, which makes spaces of those; lenient: basic,
     # and 23 is tjugotre
     scoring: Literal["basic", "whisper", "lenient", "verbatim"] = "basic"
+    # Names and terms that matter: the report tells how many of them are heard, with and without telling the engine of
+    # them. A list, or a file with one a line
+    hotwords: tuple[Name, ...] | str = ()
     alphabet: str | None = None  # the letters a transcript of the corpus' language may hold; None: those that it has
 
 
@@ -431,6 +434,9 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     def here(path: str) -> str:
         return path if path.startswith("gs://") else str((folder / Path(path).expanduser()).resolve())
 
+    def listed(given: tuple[str, ...] | str, key: str) -> tuple[str, ...]:
+        return _lines(here(given), key) if isinstance(given, str) else given
+
     def if_folder(name: str) -> str:
         return here(name) if (folder / Path(name).expanduser()).is_dir() else name
 
@@ -442,22 +448,24 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
     corpus = corpus.model_copy(update={
         **placed(corpus),
         "sources": tuple(one.model_copy(update=placed(one)) for one in corpus.sources),
-        "exclude": _listed(here(corpus.exclude)) if isinstance(corpus.exclude, str) else corpus.exclude,
+        "exclude": listed(corpus.exclude, "[corpus] exclude"),
     })  # fmt: skip
+    text = settings.text.model_copy(update={"hotwords": listed(settings.text.hotwords, "[text] hotwords")})
     if model.base:
         model = model.model_copy(update={"base": if_folder(model.base)})
     folders = {"noise": training.noise and here(training.noise), "rooms": training.rooms and here(training.rooms)}
     training = training.model_copy(update=folders)
     release = release.model_copy(update={"folder": Path(here(str(release.folder)))})
-    return settings.model_copy(update={"corpus": corpus, "model": model, "training": training, "release": release})
+    placed_all = {"corpus": corpus, "text": text, "model": model, "training": training, "release": release}
+    return settings.model_copy(update=placed_all)
 
 
-def _listed(file: str) -> tuple[str, ...]:
-    """The lines of a text file, without empty ones and `#` comments."""
+def _lines(file: str, key: str) -> tuple[str, ...]:
+    """The lines of a text file that a key names, without empty ones and `#` comments."""
     try:
         lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"profile: [corpus] exclude: {file} cannot be read: {error}") from None
+        raise Refused(f"profile: {key}: {file} cannot be read: {error}") from None
     names = (unicodedata.normalize("NFC", line.strip()) for line in lines)
     return tuple(name for name in names if name and not name.startswith("#"))
 

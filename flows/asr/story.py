@@ -45,6 +45,9 @@ def ending(leaderboard: pd.DataFrame, report: dict[str, Any], release: dict[str,
     for language, wer in report.get("retained_wer", {}).items():
         had, found = report["retained_baseline_wer"][language], report["against_retained_baseline"][language]
         lines.append(f"{f'in {language}':14s}{wer:.2f} %; the base had {had:.2f} %, p {chance(found['p'])}")
+    if report.get("hotwords"):
+        had, told = (f"{_rate(report, f'{name}_recall')}" for name in ("hotword", "hinted"))
+        lines.append(f"hotwords      {had} are heard; {told} where told of them, p {chance(report['hotword_p'])}")
     speakers = f" of {report['speakers']} speakers" if report["speakers"] else ""
     lines.append(f"on            {report['clips']} clips{speakers}")
     if len(report["wer_by_source"]) > 1:

@@ -18,7 +18,7 @@ from asr import compute, story
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
 from asr.release import averaging, engine, folder, gate
-from asr.scoring import behaviour, conditions, intervals, rates, report
+from asr.scoring import behaviour, conditions, hotwords, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
 from asr.training import hearing, models
@@ -199,6 +199,7 @@ def examine(
         **report.report(table, settings),
         **context,
         **_beside(transcriber, test, served.texts, settings),
+        **_hinted(transcriber, served_by, test, served.texts, settings, say),
         "loads": loads,
         "vocabulary": folder.vocabulary(ready),
         "parameters": folder.parameters(ready),
@@ -267,13 +268,13 @@ class _Served:
     took: float  # seconds to write the texts
 
 
-def _served(transcriber: Any, test: Sounds, say: Callable[[str], None]) -> _Served:
-    """What is heard in all clips as served, so many at once as memory holds."""
+def _served(transcriber: Any, test: Sounds, say: Callable[[str], None], **asked: Any) -> _Served:
+    """What is heard in all clips as served, so many at once as memory holds; `asked` is the engine's decoding."""
     texts, decibels, hashes, took = [""] * len(test), [0.0] * len(test), [""] * len(test), 0.0
     for batch in story.told(by_length(test, range(len(test)), AT_ONCE), len(test), say):
         sounds = [test.sound(clip) for clip in batch]
         began = time.perf_counter()
-        found = transcriber.transcribe_batch(sounds)
+        found = transcriber.transcribe_batch(sounds, **asked)
         took += time.perf_counter() - began
         for clip, text, sound in zip(batch, found, sounds, strict=True):
             texts[clip], decibels[clip] = text, behaviour.speech_over_noise(sound)
@@ -303,6 +304,18 @@ def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, An
         "full_context_p": found.p,
         "context_clips": len(some),
     }
+
+
+def _hinted(
+    transcriber: Any, served_by: Any, test: Sounds, served: Sequence[str], settings: Settings,
+    say: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """How the profile's hotwords are heard, and how with the engine told of them; nothing without any."""
+    if not settings.text.hotwords:
+        return {}
+    say("and once more with the hotwords as a hint")
+    texts = _served(transcriber, test, say, decoding=served_by.Decoding(hotwords=tuple(settings.text.hotwords))).texts
+    return hotwords.report(test.texts, served, texts, test.speakers, settings)
 
 
 def _beside(transcriber: Any, test: Sounds, served: Sequence[str], settings: Settings) -> dict[str, Any]:

@@ -238,7 +238,23 @@ def _conditions(record: Record) -> str:
         (f"{_count(record['noisy_clips'], 'test clip')}, as served", _rate(record), INTERVAL),
         ((name, _percent(wer), _between(bounds)) for name, wer, bounds in lines),
     )
-    return f"\n\n{table}\n\nThe noise is {noise}; the rooms are {rooms}."
+    return f"\n\n{table}\n\nThe noise is {noise}; the rooms are {rooms}.{_hotwords(record)}"
+
+
+def _hotwords(record: Record) -> str:
+    """How the words that matter are heard, where the profile names some."""
+    if not record.get("hotwords"):
+        return ""
+    table = _table(
+        (f"{_count(record['hotwords'], 'hotword')}, said {record['hotwords_said']} times", "heard", INTERVAL,
+         "heard, not said, in 100 clips"),
+        (
+            (how, _percent(record[f"{name}_recall"]), _between(record[f"{name}_recall_ci"]),
+             _number(record[f"{name}_false_alarms"]))
+            for how, name in (("as they are", "hotword"), ("with the list as a hint", "hinted"))
+        ),
+    )  # fmt: skip
+    return f"\n\n{table}\n\nWith the hint its {_rate(record)} is {_percent(record['hinted_wer'])}."
 
 
 def _data(record: Record) -> str:

@@ -1,0 +1,32 @@
+"""What the report says of words that matter."""
+
+import pytest
+from asr.scoring import hotwords
+from asr.settings import load
+
+SAID = ["Tåget går till Kiruna.", "Vi ses i Norra Kvarken!", "I dag regnar det.", "Kiruna, Kiruna."] * 6
+HEARD = ["tåget går till Kiruna", "vi ses i norra kvaken", "i Kiruna regnar det", "Kiruna"] * 6
+HINTED = ["tåget går till Kiruna", "vi ses i Norra Kvarken", "i Kiruna regnar det", "Kiruna Kiruna Åre"] * 6
+
+
+@pytest.fixture
+def report():
+    settings = load('[text]\nhotwords = ["Kiruna", "Norra Kvarken", "Åre", "…"]')
+    return hotwords.report(SAID, HEARD, HINTED, [None] * len(SAID), settings)
+
+
+def test_recall_counts_every_time_a_word_is_said_and_alarms_those_that_nobody_said(report):
+    assert (report["hotwords"], report["hotwords_said"]) == (3, 24)
+    assert (report["hotword_recall"], report["hinted_recall"]) == (50.0, 100.0)
+    assert (report["hotword_false_alarms"], report["hinted_false_alarms"]) == (25.0, 50.0)
+    low, high = report["hotword_recall_ci"]
+    assert 20 < low < 50 < high < 80
+    assert report["hinted_recall_ci"][1] == 100
+    assert report["hotword_p"] < 0.05
+    assert report["hinted_wer"] == pytest.approx(100 * 2 / 15)
+
+
+def test_words_that_nobody_says_are_no_fault():
+    settings = load('[text]\nhotwords = ["Sundsvall"]')
+    told = hotwords.report(SAID, HEARD, HEARD, [None] * len(SAID), settings)
+    assert (told["hotwords_said"], told["hotword_recall"], told["hotword_p"]) == (0, 100.0, 1.0)
