@@ -17,12 +17,13 @@ from classroom import classroom
 from look import SCRIPT, WAVE
 from parts import html, microphone, why
 from teaching import LONGEST, Lessons
-from transcriber import Transcriber, Transcript, render
+from transcriber import PLAINLY, Decoding, Transcriber, Transcript, listed, render
 from wording import LANGUAGES, SPOKEN, language_of, tell, translations
 
 WAITING = 32  # requests in the queue; the next is told that it is full
 SPEAKERS = 8  # at once in Live
 KEPT = 3600  # seconds before a sound is deleted, and between looks for them
+HINTS = 2_000  # letters of words that may be said
 PACE = 0.3  # seconds between two pictures of a growing text
 STREAM = 0.5  # seconds of sound that Live sends at once
 EXAMPLES = Path(__file__).parent / "examples"
@@ -53,6 +54,10 @@ def page(
                         elem_id="files", elem_classes="drop", buttons=[], min_width=280,
                     )  # fmt: skip
                 html(f'<p class="small">{about.both("limits", **sounds.limits())}</p>')
+                hints = gr.Textbox(
+                    label=t("hints"), placeholder=t("hints_example"), max_length=HINTS, elem_id="hints",
+                    elem_classes="field",
+                )  # fmt: skip
                 status = html(elem_id="status")
                 nothing = results.empty(about.both("empty"), about.both("empty_more"))
                 result = html(nothing, elem_id="result", js_on_load=SCRIPT)
@@ -69,14 +74,14 @@ def page(
                 examples = _examples(t)
                 html(about.program(), elem_id="program", js_on_load=about.ORIGIN)
 
-        def show(given: str | list[str] | None, request: gr.Request) -> Iterator[Picture]:
-            yield from _show(transcriber, given, language_of(request))
+        def show(given: str | list[str] | None, hints: str, request: gr.Request) -> Iterator[Picture]:
+            yield from _show(transcriber, given, language_of(request), Decoding(hotwords=listed(hints[:HINTS])))
 
         seen = [status, result, clip, said]
         listening: dict[str, Any] = {"show_progress": "full", "show_progress_on": status, **engine, **quiet}
-        heard = spoken.stop_recording(show, spoken, seen, **listening)
+        heard = spoken.stop_recording(show, [spoken, hints], seen, **listening)
         heard.then(lambda: None, None, spoken, show_progress="hidden", **quiet)  # ready for the next
-        files.upload(show, files, seen, **listening)
+        files.upload(show, [files, hints], seen, **listening)
         gr.on(
             [spoken.start_recording, spoken.clear, files.clear], lambda: ("", nothing), None, [status, result], **quiet
         )
@@ -106,7 +111,9 @@ def page(
     return blocks.queue(max_size=WAITING, default_concurrency_limit=4)
 
 
-def _show(transcriber: Transcriber, given: str | list[str] | None, language: str) -> Iterator[Picture]:
+def _show(
+    transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: Decoding = PLAINLY
+) -> Iterator[Picture]:
     """Every file's text as it grows, and at last the clip for Teach, where there was one short file."""
     paths = [given] if isinstance(given, str) else given or []
     if not paths:
@@ -126,7 +133,7 @@ def _show(transcriber: Transcriber, given: str | list[str] | None, language: str
         yield results.status(tell("opening", language, name=title)), shown, gr.skip(), gr.skip()
         added, transcript = "", None
         try:
-            for picture in _read(transcriber, path, title, language):
+            for picture in _read(transcriber, path, title, language, decoding):
                 line, added, transcript = picture
                 yield line, shown + added, gr.skip(), gr.skip()
             shown += added
@@ -146,13 +153,13 @@ def _show(transcriber: Transcriber, given: str | list[str] | None, language: str
 
 
 def _read(
-    transcriber: Transcriber, path: str | None, title: str, language: str
+    transcriber: Transcriber, path: str | None, title: str, language: str, decoding: Decoding = PLAINLY
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
     sound, fault = sounds.hear(path)
     total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, []
     shown = results.opening(path or "", title, language, tell(fault, language) if fault else "")
-    for part in transcriber.segments(sound):
+    for part in transcriber.segments(sound, decoding=decoding):
         parts.append(part)
         shown += results.segment(part, language, transcriber.joint)
         if time.monotonic() < due:

@@ -21,6 +21,8 @@ WORDS = {
         "Up to {minutes} minutes and {megabytes} MB a file. Sounds are deleted within two hours.",
         "Högst {minutes} minuter och {megabytes} MB per fil. Ljudet raderas inom två timmar.",
     ),
+    "hints": ("Names and terms that may be said", "Namn och termer som kan förekomma"),
+    "hints_example": ("Kiruna, Norra Kvarken, …", "Kiruna, Norra Kvarken, …"),
     "empty": (
         "The text appears here while it is being heard.",
         "Texten kommer här medan den hörs.",

@@ -60,6 +60,7 @@ def call(client, file):
 def test_an_uploaded_sound_becomes_text_with_times_that_play_and_downloads(url, clip, heard, tmp_path):
     with visit(url, locale="en-GB") as seen:
         assert "Up to 2 minutes and 3 MB" in seen.read("#component-0, .main")  # shown before it bites
+        seen.page.get_by_label("Names and terms that may be said").fill("Kiruna, Norra Kvarken")
         seen.upload(clip)
         assert " ".join(seen.lines()) == heard.text
         seen.page.locator("#result [data-at]").first.click()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import about
 import live
 import numpy as np
+import pages
 import pytest
 import results
 import sounds
@@ -223,6 +224,24 @@ def say(session, speech, seconds):
         session.add(speech[start % len(speech) :][: RATE // 2])
         if session._hearing:
             session._hearing.join()
+
+
+def test_words_that_may_be_said_reach_the_engine_for_every_file(clip):
+    from transcriber import Decoding
+
+    asked = []
+
+    class Listener:
+        language, joint, release, longest = "sv", " ", {}, 30.0
+
+        def segments(self, sound, decoding):
+            asked.append(decoding)
+            return iter([])
+
+    hints = Decoding(hotwords=("Kiruna",))
+    pictures = list(pages._show(Listener(), [str(clip)] * 2, "en", hints))
+    assert asked == [hints, hints]
+    assert "wrong" in pictures[-1][1]  # nothing was said
 
 
 def test_live_costs_nothing_in_silence():
