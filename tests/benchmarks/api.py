@@ -1,0 +1,207 @@
+"""OpenAI's API of the Space: what it costs over the engine, how soon a stream begins, and fifty clients at once.
+
+    python tests/benchmarks/api.py [--release released/latest] [--rounds 5] [--clients 50] [--seconds 120]
+
+The Space runs in a process of its own as a user starts it, on all cores. In turns, `--rounds` times: the engine in this
+process and the server over HTTP write down the same files, one of 3 s (ten times) and one of 10 minutes, made of the
+sample's test clips; CPU seconds of either process, as the kernel counts them, and the medians' ratio. The first event
+of a stream of the 10 minutes is timed from the request on, its upload counted. Then so many clients send the sample's
+test clips one after the other; one that is told to come again does so after the seconds it was told. `/health` is asked
+five times a second from here, and the server's memory looked at. `growth` is of its last eighth over its second.
+
+Left out: other machines between the two, several servers, formats that take longer to decode than FLAC.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import multiprocessing
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "space"), str(ROOT / "flows")]
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the Space sets it
+
+import httpx  # noqa: E402
+import machine  # noqa: E402
+import numpy as np  # noqa: E402
+import psutil  # noqa: E402
+import soundfile  # noqa: E402
+
+SAMPLE = ROOT / "flows" / "sample" / "test"
+RATE = 16_000
+ROUTE = "/v1/audio/transcriptions"
+SHORT_TIMES = 10
+
+
+@contextmanager
+def served(release: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """The Space's URL and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = os.environ | {"MODEL_ID": str(release), "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(ROOT / "space" / "app.py")]
+    server = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            try:
+                httpx.get(f"{url}/health", timeout=5)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.2)
+                if server.poll() is not None:
+                    sys.exit("the Space ended")
+        yield url, psutil.Process(server.pid)
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def flac(sound: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, sound, RATE, format="FLAC")
+    return file.getvalue()
+
+
+def files() -> dict[str, bytes]:
+    """A clip of about 3 s, and 10 minutes of clips with half a second between them."""
+    clips = [soundfile.read(file, dtype="float32")[0] for file in sorted(SAMPLE.glob("*.ogg"))]
+    short = min(clips, key=lambda clip: abs(len(clip) - 3 * RATE))
+    spaced = [part for clip in clips for part in (clip, np.zeros(RATE // 2, np.float32))]
+    long = np.concatenate(spaced * 4)[: 600 * RATE]
+    return {"3 s": flac(short), "10 min": flac(long)}
+
+
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def cost(url: str, server: psutil.Process, release: Path, rounds: int) -> dict[str, float]:
+    """The API's CPU seconds by the engine's, for either file."""
+    import sounds
+    from transcriber import Transcriber
+
+    engine, here = Transcriber(release), psutil.Process()
+    told = {}
+    for name, file in files().items():
+        times = SHORT_TIMES if name == "3 s" else 1
+        alone, by_api = list[float](), list[float]()
+        for round_ in range(-1, rounds):  # the first of either is not counted
+            began = cpu(here)
+            for _ in range(times):
+                text = engine.transcribe(sounds.read(io.BytesIO(file)).samples).text
+            taken, began = cpu(here) - began, cpu(server)
+            for _ in range(times):
+                answer = httpx.post(url + ROUTE, files={"file": file}, data={"response_format": "vtt"}, timeout=600)
+            if round_ >= 0:
+                alone.append(taken)
+                by_api.append(cpu(server) - began)
+            assert answer.status_code == 200 and text
+        ratio = statistics.median(by_api) / statistics.median(alone)
+        told[name] = ratio
+        print(f"CPU seconds, {name:6s}  engine {statistics.median(alone):7.2f}  API {statistics.median(by_api):7.2f}"
+              f"  ratio {ratio:.3f}", flush=True)  # fmt: skip
+    return told
+
+
+def first(url: str, rounds: int) -> float:
+    """Seconds until the first words of a stream of ten minutes come."""
+    file, waits = files()["10 min"], list[float]()
+    for _ in range(rounds):
+        began = time.monotonic()
+        form = {"files": {"file": file}, "data": {"stream": "true"}, "timeout": 600}
+        with httpx.stream("POST", url + ROUTE, **form) as answer:  # type: ignore[arg-type]
+            for line in answer.iter_lines():
+                if "delta" in line:
+                    waits.append(time.monotonic() - began)
+                    break
+    print(f"first words of 10 min after {statistics.median(waits):.2f} s", flush=True)
+    return statistics.median(waits)
+
+
+def crowd(url: str, clients: int, seconds: float, told: Any) -> None:
+    """So many clients at once, in a process of their own; how they were answered goes to the queue."""
+
+    async def client(number: int, http: httpx.AsyncClient, clips: list[bytes]) -> None:
+        while time.monotonic() < until:
+            began = time.monotonic()
+            try:
+                answer = await http.post(url + ROUTE, files={"file": clips[number % len(clips)]})
+                answers[str(answer.status_code)] += 1
+                if answer.status_code == 200:
+                    took.append(time.monotonic() - began)
+                elif "retry-after" in answer.headers:
+                    await asyncio.sleep(min(int(answer.headers["retry-after"]), max(0.0, until - time.monotonic())))
+            except httpx.HTTPError as error:
+                answers[type(error).__name__] += 1
+            number += 1
+
+    async def all_of_them() -> None:
+        clips = [file.read_bytes() for file in sorted(SAMPLE.glob("*.ogg"))]
+        limits = httpx.Limits(max_connections=clients)
+        async with httpx.AsyncClient(timeout=120, limits=limits) as http:
+            await asyncio.gather(*(client(number, http, clips) for number in range(clients)))
+
+    answers, took, until = Counter[str](), list[float](), time.monotonic() + seconds
+    asyncio.run(all_of_them())
+    told.put((answers, took))
+
+
+def load(url: str, server: psutil.Process, clients: int, seconds: float) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    people = context.Process(target=crowd, args=(url, clients, seconds, told))
+    people.start()
+    waits, held, began = list[float](), list[float](), time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        asked = time.monotonic()
+        httpx.get(f"{url}/health", timeout=30)
+        waits.append(time.monotonic() - asked)
+        if passed >= len(held) * seconds / 8:
+            held.append(server.memory_info().rss / 1e6)
+        time.sleep(max(0.0, 0.2 - (time.monotonic() - asked)))
+    answers, took = told.get(timeout=180)
+    people.join(timeout=20)
+    p99 = 1000 * sorted(waits)[int(0.99 * len(waits))]
+    median = statistics.median(took) if took else float("nan")
+    print(f"{clients} clients, {seconds:g} s: {dict(answers.most_common())}, median answer {median:.2f} s")
+    print(f"/health, 99th percentile {p99:.0f} ms of {len(waits)}; megabytes held {[round(one) for one in held]}")
+    failed = sum(count for status, count in answers.items() if status not in ("200", "429"))
+    return {
+        "answered": answers["200"], "told_to_wait": answers["429"], "failed": failed, "health_p99_ms": round(p99),
+        "growth": round(held[-1] / held[1] - 1, 4),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="OpenAI's API of the Space.")
+    parser.add_argument("--release", type=Path, default=Path("released/latest"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    given = parser.parse_args()
+    release = given.release.resolve()
+    with served(release) as (url, server):
+        ratios = cost(url, server, release, given.rounds)
+        told = {"cpu_ratio_3_s": round(ratios["3 s"], 3), "cpu_ratio_10_min": round(ratios["10 min"], 3)}
+        told["first_words_s"] = round(first(url, given.rounds), 2)
+        machine.tell(told | load(url, server, given.clients, given.seconds))
+
+
+if __name__ == "__main__":
+    main()
