@@ -6,14 +6,14 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 from audio import RATE, Sound
-from transcriber import Decoding, Segment, Transcriber
+from transcriber import Decoding, Segment, Stopped, Transcriber
 
 WAITING = 32
 SMOOTHING = 0.2  # weight of the latest request in the mean of what one takes
@@ -108,11 +108,9 @@ class Engine:
 
     def _segments(self, sound: Sound, decoding: Decoding, words: bool, gone: threading.Event) -> Iterator[Segment]:
         began = time.monotonic()
-        for segment in self.transcriber.segments(sound.samples, words, decoding):
-            if gone.is_set():
-                return
-            yield segment
-        self._transcribed(len(sound.samples) / RATE, time.monotonic() - began)
+        with suppress(Stopped):
+            yield from self.transcriber.segments(sound.samples, words, decoding, lambda: not gone.is_set())
+            self._transcribed(len(sound.samples) / RATE, time.monotonic() - began)
 
 
 async def _leaves(receive: Receive, gone: threading.Event) -> None:

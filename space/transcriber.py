@@ -15,7 +15,7 @@ import os
 import sys
 import textwrap
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -166,6 +166,10 @@ class Decoding:
 PLAINLY = Decoding()
 
 
+class Stopped(Exception):
+    """Nobody waits for the text any more."""
+
+
 class Said(NamedTuple):
     """The tokens of a text, without special ones, and how sure the decoder was."""
 
@@ -294,15 +298,19 @@ class Transcriber:
         text = self.joint.join(segment.text for segment in segments)
         return Transcript(text, tuple(segments), round(len(sound) / RATE, 2), self.language)
 
-    def segments(self, sound: np.ndarray, words: bool = True, decoding: Decoding = PLAINLY) -> Iterator[Segment]:
+    def segments(
+        self, sound: np.ndarray, words: bool = True, decoding: Decoding = PLAINLY,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Segment]:  # fmt: skip
         """The segments of a sound in their order, as they are decoded.
 
         With `words`, speech that goes on without a pause is cut to what a subtitle holds; without, it is one segment.
+        Raises `Stopped` before the next batch where they are not `wanted` any more.
         """
         windows, few = self._windows(sound), 1
         while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
             few = min(GROUP, 4 * few)
-            for parts in self._told([(sound, cuts) for cuts in group], words, decoding):
+            for parts in self._told([(sound, cuts) for cuts in group], words, decoding, wanted):
                 for part in parts:
                     yield from self._readable(part if words else replace(part, words=()))
 
@@ -317,8 +325,9 @@ class Transcriber:
         return [self.joint.join(part.text for _ in windows for part in next(told)) for windows in of]
 
     def _told(
-        self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False, decoding: Decoding = PLAINLY
-    ) -> list[list[Part]]:
+        self, windows: Sequence[tuple[np.ndarray, list[Cut]]], words: bool = False, decoding: Decoding = PLAINLY,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[list[Part]]:  # fmt: skip
         """What was said in the cuts of each window, a sound and its cuts, in their order.
 
         A model may stop before the end of a full window, above all one that was tuned on single sentences, or pass over
@@ -328,7 +337,7 @@ class Transcriber:
         left = list(enumerate(windows))
         while left:
             joined = any(len(cuts) > 1 for _, (_, cuts) in left)
-            heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined, decoding)
+            heard = self._hear([_joined(sound, cuts) for _, (sound, cuts) in left], words or joined, decoding, wanted)
             rest = []
             for (at, (sound, cuts)), found in zip(left, heard, strict=True):
                 parts, passed = _apart(cuts, found, self.joint)
@@ -350,10 +359,15 @@ class Transcriber:
         if window:
             yield window
 
-    def _hear(self, sounds: Sequence[np.ndarray], words: bool = False, decoding: Decoding = PLAINLY) -> list[Heard]:
+    def _hear(
+        self, sounds: Sequence[np.ndarray], words: bool = False, decoding: Decoding = PLAINLY,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> list[Heard]:  # fmt: skip
         """What was said in sounds of up to 30 s each, in their order, with words where asked for."""
         heard = [Heard("")] * len(sounds)
         for batch in _batches([len(sound) for sound in sounds]):
+            if not wanted():
+                raise Stopped
             features = _stack([self._log_mels(sounds[clip]) for clip in batch])
             # 25 tokens a second, beyond any speech: a decoder in a loop ends. The float model is held to the same.
             tokens = features.shape[2] // 4 + 16

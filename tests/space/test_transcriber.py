@@ -277,6 +277,14 @@ def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(f
     assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
 
 
+def test_nothing_more_is_decoded_once_nobody_wants_it(transcriber, recording, says):
+    decoder = says("ja")
+    segments = transcriber.segments(np.tile(recording, 3), wanted=lambda: len(decoder.asked) < 2)
+    with pytest.raises(engine.Stopped):
+        list(segments)
+    assert len(decoder.asked) == 2
+
+
 def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording, monkeypatch):
     class Short(Decoder):
         """Says one word, in the first tenth of a second that it hears."""

@@ -120,7 +120,7 @@ def test_a_prompt_hotwords_and_a_temperature_reach_the_engine(clip):
     class Listener:
         language, joint, release, workers, asked = "sv", " ", {}, 1, []
 
-        def segments(self, sound, words, decoding):
+        def segments(self, sound, words, decoding, wanted):
             self.asked.append((words, decoding))
             return iter([])
 
