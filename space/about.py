@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from typing import Any
 
 from wording import LANGUAGES, WORDS, tell
@@ -48,7 +49,8 @@ def _rate(release: dict[str, Any]) -> str:
         rows = [("this_model", rate, interval)]
         rows += [("baseline", base, release.get("baseline_wer_ci") or (base, base))] if base is not None else []
         highest = max(high for _, _, (_, high) in rows)
-        full = next(end for end in (10, 20, 50, 100, 1e9) if highest < end)  # the scale's end, in percent
+        ends = (10, 20, 50, 100)  # percent, where the scale may end; a base that invents words goes beyond
+        full = next((end for end in ends if highest < end), 100 * math.ceil((highest + 1) / 100))
         parts.append(
             f'<div class="bars">{"".join(_bar(*row, 100 / full) for row in rows)}'
             f'<span></span><div class="ends" aria-hidden="true"><span>0</span><span>{full:.0f}\u00a0%</span></div>'
