@@ -25,7 +25,7 @@ RATE = 16_000
         ({"test_wer": 0.4}, "fewer than 1 wrong."),
         ({"test_wer": 130.0, "test_wer_ci": [90.0, 180.0]}, "With other clips"),
         ({"test_wer": 20.0, "baseline_wer": 61.7}, "Before training it was 61.7"),
-        ({"test_wer": 2, "test_wer_ci": [1, 3], "baseline_wer": 106.7, "baseline_wer_ci": [90, 139.4]}, "<span>200\u00a0%</span>"),
+        ({"test_wer": 2, "test_wer_ci": [1, 3], "baseline_wer": 139.4}, "<span>200\u00a0%</span>"),
         ({"test_wer": 20.0, "test_wer_ci": [18, 22], "baseline_wer": 61.7}, "<span>100\u00a0%</span>"),
         ({"test_wer": 20.0, "baseline_wer": 61.7}, "Före träningen var det 61,7"),
         ({"test_wer": 20.0, "test_wer_ci": [18, 22], "baseline_wer": 61.7, "baseline_wer_ci": None}, "bar base"),
