@@ -28,6 +28,7 @@ EDGE = 1.0  # seconds before now in which a word may be half of one
 AGAIN = 0.4  # seconds that a word's time may move from one hearing to the next
 QUIET = 3e-3  # peak, of 1.0: nothing to look at
 LONGEST = 30 * 60.0  # seconds
+SPEAKERS = 8  # at once
 
 SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=300, min_speech_duration_ms=100, speech_pad_ms=100)
 

@@ -21,7 +21,6 @@ from transcriber import PLAINLY, Decoding, Transcriber, Transcript, listed, rend
 from wording import LANGUAGES, SPOKEN, language_of, tell, translations
 
 WAITING = 32  # requests in the queue; the next is told that it is full
-SPEAKERS = 8  # at once in Live
 KEPT = 3600  # seconds before a sound is deleted, and between looks for them
 HINTS = 2_000  # letters of words that may be said
 PACE = 0.3  # seconds between two pictures of a growing text
@@ -92,7 +91,7 @@ def page(
         session = gr.State(None)
         slots: dict[str, Any] = {
             "concurrency_id": "live",
-            "concurrency_limit": SPEAKERS,
+            "concurrency_limit": live.SPEAKERS,
             "show_progress": "hidden",
             **quiet,
         }

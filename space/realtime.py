@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -24,11 +23,11 @@ import numpy as np
 import soxr
 from audio import RATE
 from fastapi import WebSocket, WebSocketDisconnect
+from protocol import fault, usage
 from transcriber import Transcriber
 
 RATES = range(8_000, 48_001)  # Hz
 USUAL_RATE = 24_000  # OpenAI's
-SPEAKERS = 8  # at once
 LONGEST_PIECE = 15.0  # seconds of sound in a message
 FAR_BEHIND = 20.0  # seconds of sound that wait for the engine, and make the client wait
 TICK = 0.2  # seconds between two looks for new words
@@ -139,13 +138,13 @@ class Conversation:
         if not self.session.seconds:
             raise Wrong("there is no sound to commit")
         self._ending = True
-        session, item, seconds = self.session, self.item, math.ceil(self.session.seconds)
+        session, item, seconds = self.session, self.item, self.session.seconds
         self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
         await self.send("input_audio_buffer.committed", item_id=item)
         await anyio.to_thread.run_sync(session.finish)
         await self._tell_new()
         text = self.transcriber.joint.join(session.firm)
-        await self._tell_item("completed", transcript=text, usage={"type": "duration", "seconds": seconds})
+        await self._tell_item("completed", transcript=text, usage=usage(seconds))
         self._begin()
 
     async def _tell(self) -> None:
@@ -169,9 +168,7 @@ class Conversation:
         await self.send(kind, item_id=self.item, content_index=0, **values)
 
     async def fail(self, message: str) -> None:
-        await self.send(
-            "error", error={"type": "invalid_request_error", "message": message, "param": None, "code": None}
-        )
+        await self.send("error", error=fault(400, message))
 
     async def send(self, kind: str, **values: Any) -> None:
         event = {"type": kind, "event_id": f"event_{uuid.uuid4().hex}", **values}
@@ -186,7 +183,7 @@ class Realtime:
 
     async def answer(self, socket: WebSocket) -> None:
         """Serve one client."""
-        if self.speakers >= SPEAKERS:
+        if self.speakers >= live.SPEAKERS:
             await socket.close(AGAIN, "too many speak at once; try again later")
             return
         self.speakers += 1

@@ -411,7 +411,7 @@ class Transcriber:
         before = self.joint.join([", ".join(decoding.hotwords), decoding.prompt]).strip()
         if not before or self._before is None:
             return []
-        return [self._before, *self._tokenizer.encode(" " + before, add_special_tokens=False).ids[-MOST_PROMPT:]]
+        return [self._before, *self.tokens(before)[-MOST_PROMPT:]]
 
     def tokens(self, text: str) -> list[int]:
         """How the model spells a text."""
@@ -426,7 +426,7 @@ class Transcriber:
         if not (phrase := _loop(self._units(text))) and ratio(text) <= RATIO:
             return first
         said = self.joint.join(phrase[1]) if phrase else ""
-        size = len(self._tokenizer.encode(" " + said, add_special_tokens=False).ids) + 1 if said else NGRAM
+        size = len(self.tokens(said)) + 1 if said else NGRAM
         one = _rows(spoken, [row])
         (again,) = self._decode(
             one, 1, tokens, replace(decoding, prompt="", hotwords=()), no_repeat_ngram_size=size,
@@ -438,7 +438,7 @@ class Transcriber:
         while phrase := _loop(units):
             start, once, times = phrase
             units[start : start + len(once) * times] = once
-        return again._replace(tokens=self._tokenizer.encode(" " + self.joint.join(units), add_special_tokens=False).ids)
+        return again._replace(tokens=self.tokens(self.joint.join(units)))
 
     def _units(self, text: str) -> list[str]:
         return text.split() if self.joint else list(text)
@@ -629,11 +629,11 @@ def _apart(cuts: Sequence[Cut], heard: Heard, joint: str) -> tuple[list[Part], l
 
     Without the words' times it was said in all of them.
     """
-    words = heard.words
+    words, sure = heard.words, (heard.log_probability, heard.no_speech)
     if not heard.text:
         return [], list(cuts)
     if len(cuts) == 1 or not words:
-        return [Part(cuts[0][0], cuts[-1][1], heard.text, words, *heard[1:3])], []
+        return [Part(cuts[0][0], cuts[-1][1], heard.text, words, *sure)], []
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
     parts, homes, told = list[Part](), list[int](), set[int]()
     for at, (word, inner) in enumerate(zip(words, heard.inner, strict=True)):
@@ -651,7 +651,7 @@ def _apart(cuts: Sequence[Cut], heard: Heard, joint: str) -> tuple[list[Part], l
             if home == at
         )
         if own:
-            parts.append(Part(start, end, joint.join(word.text for word in own), own, *heard[1:3]))
+            parts.append(Part(start, end, joint.join(word.text for word in own), own, *sure))
     return parts, [cut for at, cut in enumerate(cuts) if at not in told]
 
 

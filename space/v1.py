@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import math
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from metrics import CONTENT_TYPE_LATEST, Measured, Metrics
+from protocol import Fault, fault, usage
 from pydantic import BaseModel
 from realtime import Realtime
 from serving import Busy, Engine, Slots
@@ -55,15 +55,6 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status, self.param, self.code = status, param, code
-
-
-class Fault(BaseModel):
-    """What is wrong with a request, as OpenAI tells it."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
 
 
 class Failure(BaseModel):
@@ -136,8 +127,7 @@ class Asked:
                 raise Refused(400, f"there is no field {name[:80]!r} here", name[:80])
         if len(given.getlist("file")) > 1:
             raise Refused(400, "one file at a time: this request holds several", "file")
-        if self.model not in (model, ALIAS):
-            raise Refused(404, f"there is no model {self.model[:80]!r} here, only {model}", "model", "model_not_found")
+        _check_model(self.model, model)
         names = {language, *(name.lower() for name in SPOKEN.get(language, ()))}
         if self.language and self.language.lower().split("-")[0] not in names:
             raise Refused(400, f"the model writes {spoken(language)}, not {self.language[:80]!r}", "language")
@@ -221,8 +211,7 @@ def application(transcriber: Transcriber, health: Callable[[], Awaitable[dict[st
 
     @api.get("/v1/models/{name:path}", summary="A model", **guarded)
     async def a_model(name: str) -> dict[str, Any]:
-        if name not in (model["id"], ALIAS):
-            raise Refused(404, f"there is no model {name[:80]!r} here, only {model['id']}", "model", "model_not_found")
+        _check_model(name, model["id"])
         return model
 
     @api.post("/v1/audio/translations", include_in_schema=False, **guarded)
@@ -253,8 +242,9 @@ def spoken(language: str) -> str:
     return SPOKEN.get(language, (language,))[0]
 
 
-def usage(seconds: float) -> dict[str, Any]:
-    return {"type": "duration", "seconds": math.ceil(seconds)}
+def _check_model(name: str, own: str) -> None:
+    if name not in (own, ALIAS):
+        raise Refused(404, f"there is no model {name[:80]!r} here, only {own}", "model", "model_not_found")
 
 
 def _model(release: dict[str, Any]) -> dict[str, Any]:
@@ -282,7 +272,7 @@ async def _events(engine: Engine, sound: Sound, asked: Asked) -> AsyncIterator[s
             yield _event("transcript.text.delta", delta=(joint if texts else "") + segment.text)
             texts.append(segment.text)
     except Busy as error:
-        yield _event("error", error=_fault(429, str(error), code="too_many_requests"))
+        yield _event("error", error=fault(429, str(error), code="too_many_requests"))
         return
     seconds = len(sound.samples) / sounds.RATE
     yield _event("transcript.text.done", text=joint.join(texts), usage=usage(seconds))
@@ -293,15 +283,10 @@ def _event(kind: str, **values: Any) -> str:
     return f"data: {json.dumps({'type': kind, **values}, ensure_ascii=False)}\n\n"
 
 
-def _fault(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return Fault(message=message, type=kind, param=param, code=code).model_dump()
-
-
 def _refusal(error: Refused, headers: Any = None) -> Response:
     if error.status == 401:
         headers = {"WWW-Authenticate": "Bearer"}
-    return JSONResponse({"error": _fault(error.status, str(error), error.param, error.code)}, error.status, headers)
+    return JSONResponse({"error": fault(error.status, str(error), error.param, error.code)}, error.status, headers)
 
 
 def _tell_faults(api: FastAPI) -> None:

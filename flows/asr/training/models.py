@@ -205,7 +205,7 @@ def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
         "<|translate|>",
         "<|transcribe|>",
         "<|startoflm|>",
-        "<|startofprev|>",
+        PREVIOUS,
         "<|nospeech|>",
         "<|notimestamps|>",
     ]
@@ -248,7 +248,7 @@ def new_model(shape: Model, processor: WhisperProcessor) -> WhisperForConditiona
         lang_to_id={f"<|{code}|>": ids(f"<|{code}|>") for code in list(LANGUAGES)[:99]},
         task_to_id={task: ids(f"<|{task}|>") for task in ("translate", "transcribe")},
         no_timestamps_token_id=ids("<|notimestamps|>"),
-        prev_sot_token_id=ids("<|startofprev|>"),
+        prev_sot_token_id=ids(PREVIOUS),
         max_initial_timestamp_index=50,
         suppress_tokens=[],
         begin_suppress_tokens=[end],

@@ -22,7 +22,7 @@ class Prompts:
 
     def __init__(self, texts: Sequence[str], speakers: Sequence[str | None]) -> None:
         self._texts, self._speakers = texts, speakers
-        words = [[word for one in text.split() if (word := one.strip(MARKS))] for text in texts]
+        words = [_words(text) for text in texts]
         times = Counter(word.casefold() for said in words for word in set(said))
         self._rarest = [sorted(set(said), key=lambda word: (times[word.casefold()], word))[:OWN] for said in words]
         self._of_speaker = defaultdict[str, list[int]](list)
@@ -38,7 +38,7 @@ class Prompts:
         if random.random() < 0.5 and len(theirs) > 1:
             other = theirs[random.integers(len(theirs) - 1)]
             return self._texts[theirs[-1] if other == clip else other]
-        said = {word.strip(MARKS).casefold() for word in self._texts[clip].split()}
+        said = {word.casefold() for word in _words(self._texts[clip])}
         own = random.permutation(self._rarest[clip]).tolist()[: random.integers(OWN + 1)]
         others = list[str]()
         for _ in range(random.integers(OTHERS[0], OTHERS[1] + 1)):
@@ -46,3 +46,8 @@ class Prompts:
                 others.append(rare[random.integers(len(rare))])
         unsaid = [word for word in dict.fromkeys(others) if word.casefold() not in said]
         return ", ".join(random.permutation([*own, *unsaid]).tolist())
+
+
+def _words(text: str) -> list[str]:
+    """Its words without the marks around them."""
+    return [word for one in text.split() if (word := one.strip(MARKS))]
