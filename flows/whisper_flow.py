@@ -85,7 +85,7 @@ class WhisperFlow(FlowSpec):
         """Find the speech, and what the profile asks of it."""
         from asr import code_version
         from asr.corpus import recordings, sources
-        from asr.release import hub
+        from asr.release import ggml, hub
         from asr.store import Store
         from asr.training import search, trackers
 
@@ -94,6 +94,7 @@ class WhisperFlow(FlowSpec):
         if not compute.in_pod():
             disk.check(self.settings.release.folder, "[release] folder")
         trackers.check(self.settings)
+        ggml.check(self.settings.release)
         hub.check(self.settings.release, wait=False)
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
         recordings.check(self.settings.training)

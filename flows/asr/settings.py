@@ -322,6 +322,8 @@ class Release(Table):
     folder: Path = Path("released")
     keep: Positive | None = None  # of this profile's releases there, the newest; None: all
     weights: Literal["fp32", "fp16"] = "fp32"  # of the model in Hugging Face's format
+    # Beside that format: what the Space and faster-whisper run, always, and what whisper.cpp does
+    formats: tuple[Literal["ct2-int8", "ggml"], ...] = ("ct2-int8",)
     license: str = Field("apache-2.0", pattern=r"^[a-z0-9.-]+$")  # of the model, as the Hub calls it
     # Of the base's weights in those that are released; auto: chosen on the validation clips of the
     # corpus and of its retained languages, 0 where there are none; see release/averaging.py
@@ -341,6 +343,12 @@ class Release(Table):
     space_id: Repo | None = None  # the Space that serves it
     space_hardware: str | None = Field(None, pattern=r"^[\w-]+$")  # such as "cpu-basic", "zero-a10g"; None: as it is
     push_dataset: Repo | None = None  # where the corpus goes too, sound and text; None: it stays where it is
+
+    @model_validator(mode="after")
+    def _what_serves_is_among_the_formats(self) -> Release:
+        if "ct2-int8" not in self.formats:
+            raise ValueError("formats lacks ct2-int8, which the Space serves and the test hears")
+        return self
 
     @model_validator(mode="after")
     def _a_space_serves_from_the_hub(self) -> Release:

@@ -55,6 +55,7 @@ WRONG = {
     "[model]\nwidth = 100\nheads = 3": ("[model]", "width 100", "heads"),
     "[model]\nvocabulary = 256": ("[model] vocabulary", "256"),
     '[release]\nrepo_id = "a/b/c"': ("[release] repo_id", "'a/b/c'"),
+    '[release]\nformats = ["ggml"]': ("[release] formats lacks ct2-int8",),
     '[release]\nspace_id = "me/hear"': ("[release] space_id needs repo_id",),
     "[release]\nkeep = 0": ("[release] keep", "0"),
     '[release]\nweights = "int4"': ("[release] weights", "'fp16'"),

@@ -94,8 +94,10 @@ def behaviour(report: Mapping[str, Any]) -> str:
         ("times off by, in the median", "times unknown" if seconds is None else f"{seconds:.2f} s"),
         (f"{name} of {report['context_clips']:,} clips, cut to length", percent(report["trimmed_context_wer"])),
         ("the same, padded to 30 s", percent(report["full_context_wer"])),
+        *((f"{name} of {report['ggml_clips']:,} test clips by whisper.cpp, {kind}", percent(wer))
+          for kind, wer in report.get("ggml_wer", {}).items()),
         (f"an hour of speech, on {report['threads']} cores", amount(3600 * took)),
-    ]
+    ]  # fmt: skip
     return rows(("", ""), table)
 
 

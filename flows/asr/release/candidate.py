@@ -17,7 +17,7 @@ import pandas as pd
 from asr import compute, story
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
-from asr.release import averaging, engine, folder, gate
+from asr.release import averaging, engine, folder, gate, ggml
 from asr.scoring import behaviour, conditions, hotwords, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
@@ -175,6 +175,7 @@ def examine(
     say("the release is built")
     folder.build(ready, source, language, half)
     folder.write(ready / folder.RECORD, _first(language, _known(source) if known is None else known))
+    formats = _formats(ready, settings, say)
     served_by = engine.load(space)
     context = _context(served_by.Transcriber(ready), Sounds(validation or speech), settings)
     say("the model hears the test clips")
@@ -200,7 +201,9 @@ def examine(
         **context,
         **_beside(transcriber, test, served.texts, settings),
         **_hinted(transcriber, served_by, test, served.texts, settings, say),
+        **_by_whisper_cpp(ready, test, settings, say),
         "loads": loads,
+        "formats": formats,
         "vocabulary": folder.vocabulary(ready),
         "parameters": folder.parameters(ready),
         "test_hours": seconds / 3600,
@@ -316,6 +319,37 @@ def _hinted(
     say("and once more with the hotwords as a hint")
     texts = _served(transcriber, test, say, decoding=served_by.Decoding(hotwords=tuple(settings.text.hotwords))).texts
     return hotwords.report(test.texts, served, texts, test.speakers, settings)
+
+
+def _formats(ready: Path, settings: Settings, say: Callable[[str], None]) -> list[str]:
+    """Build the formats that the profile asks for beside the one that serves; those that there are."""
+    made = [folder.SERVED]
+    if ggml.FOLDER in settings.release.formats:
+        if why := ggml.unfit(folder.vocabulary(ready)):
+            say(why)
+        else:
+            ggml.build(ready)
+            made.append(ggml.FOLDER)
+    return made
+
+
+def _by_whisper_cpp(ready: Path, test: Sounds, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """How the release is heard by whisper.cpp, at 30 s, in as many clips as that length is measured on; nothing where
+    it is not built for it or, which the gate tells, does not load."""
+    some, told = evenly(len(test), AT_30_SECONDS), dict[str, Any]()
+    sounds, said = [test.sound(clip) for clip in some], [test.texts[clip] for clip in some]
+    for kind in ggml.built(ready):
+        say(f"and by whisper.cpp, in {kind}")
+        try:
+            heard = ggml.listen(ready, kind, sounds, settings.corpus.language)
+        except RuntimeError:
+            continue
+        errors = rates.errors(said, heard, settings.text.scoring, settings.corpus.language)
+        wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
+        found = intervals.interval(wrong, words, [test.speakers[clip] for clip in some])
+        told.setdefault("ggml_wer", {})[kind] = rates.wer(errors)
+        told.setdefault("ggml_wer_ci", {})[kind] = found.low, found.high
+    return {**told, "ggml_clips": len(some)} if told else {}
 
 
 def _beside(transcriber: Any, test: Sounds, served: Sequence[str], settings: Settings) -> dict[str, Any]:

@@ -131,9 +131,17 @@ print(*(part.text for part in model.transcribe("speech.wav", language="{record["
     if (tokens := record["vocabulary"]) < FULL_VOCABULARY:
         alone = f"The Space's engine alone (faster-whisper takes a model of {tokens:,} tokens for an English one)"
         how = f"sh\nMODEL_ID={model} python space/transcriber.py speech.wav"
+    cpp = {}
+    if "ggml" in record.get("formats", ()):
+        at, get = "FOLDER", ""
+        if record["repo_id"]:
+            at, get = ".", f"hf download {model} ggml/model-q5_0.bin --local-dir .\n"
+        heard = f"sh\n{get}whisper-cli -m {at}/ggml/model-q5_0.bin -l {record['language']} speech.wav"
+        cpp["With whisper.cpp, which reads WAV, MP3, FLAC and Ogg"] = heard
     ways = {
         "With transformers, which needs the program `ffmpeg` to read files": transformers,
         alone: how,
+        **cpp,
         "The Space, a page to speak to, in a copy of whisper-flow": f"sh\nMODEL_ID={model} python space/app.py",
     }
     told = [f"{way}:\n\n```{code}\n```" for way, code in ways.items()]
@@ -213,6 +221,10 @@ def _behaves(record: Record) -> str:
         ("how far its times are off, in the median", "not measured" if off is None else f"{off:.2f} s"),
         (f"{rate} at the clips' own length{', as the Space hears them' * (not full)}", _percent(trimmed)),
         (f"{rate} at 30 s, as transformers and faster-whisper{' and the Space' * full} hear them", _percent(at_full)),
+        *(
+            (f"{rate} of {_count(record['ggml_clips'], 'test clip')} by whisper.cpp, {kind}, at 30 s", _percent(wer))
+            for kind, wer in record.get("ggml_wer", {}).items()
+        ),
         ("speech it writes in a second", f"{_number(1 / record['real_time_factor'])} s"),
     )
     return f"""{_table(("as served", ""), lines)}

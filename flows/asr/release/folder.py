@@ -9,12 +9,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asr import Refused, disk
 from asr.corpus.audio import RATE
+from asr.corpus.files import first_line
 from asr.corpus.text import unit
+from asr.release import ggml
 from asr.training import models
 
 if TYPE_CHECKING:
@@ -49,27 +52,25 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
     """What is wrong with the folder's formats, a sentence each: every one is loaded back and hears a few sounds.
 
     `sounds` are (samples,) float32 at 16 kHz, `heard` what the float model heard in them at `context` frames or their
-    own length. faster-whisper hears at 30 s, and so is held against the float model there. CTranslate2 itself is judged
-    on the whole test set, by what it loses as served.
+    own length. faster-whisper and whisper.cpp hear at 30 s, and so are held against the float model there. CTranslate2
+    itself is judged on the whole test set, by what it loses as served.
     """
     from asr.scoring import rates
 
     ways: dict[str, tuple[Callable[[], list[str]], Callable[[], Sequence[str]]]] = {
         "transformers": (lambda: _by_transformers(folder, sounds, context), lambda: heard)
     }
+    at_30_seconds = cache(lambda: _by_transformers(folder, sounds, models.WINDOW_FRAMES))
     if vocabulary(folder) >= FULL_VOCABULARY:
-        ways["faster-whisper"] = (
-            lambda: _by_faster_whisper(folder, sounds, language),
-            lambda: _by_transformers(folder, sounds, models.WINDOW_FRAMES),
-        )
+        ways["faster-whisper"] = (lambda: _by_faster_whisper(folder, sounds, language), at_30_seconds)
+    for kind in ggml.built(folder):
+        ways[f"whisper.cpp ({kind})"] = (partial(ggml.listen, folder, kind, sounds, language), at_30_seconds)
     found = []
     for name, (listen, wanted) in ways.items():
         try:
             lost = rates.wer(rates.errors(wanted(), listen(), "basic", language))
         except Exception as error:  # whatever a library makes of a broken folder, the release must not go out
-            found.append(
-                f"{name} cannot use it: {str(error).strip().splitlines()[0] if str(error).strip() else error!r}"
-            )
+            found.append(f"{name} cannot use it: {first_line(error)}")
             continue
         if lost > LOST:
             found.append(f"{name} hears {lost:.0f} % of the {unit(language)}s differently")

@@ -29,7 +29,12 @@ def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
     corpus = {**joined.summary, "speakers_crossing": 3}
     about = candidate.facts(tiny, "17", CREATED, "0.1.0+abc", corpus, BOARD, WINNER, ("2 CPU cores", 20))
     ready, said = tmp_path_factory.mktemp("ready"), []
-    onward = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)})})
+    onward = tiny.model_copy(
+        update={
+            "model": tiny.model.model_copy(update={"base": str(base)}),
+            "release": tiny.release.model_copy(update={"formats": ("ct2-int8", "ggml")}),
+        }
+    )
     exam = candidate.make(ready, onward, base, speech, SPACE, about, said.append)
     return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), said
 
@@ -125,6 +130,24 @@ def examined(tiny, base, speech, tmp_path, monkeypatch):
         return candidate.examine(tmp_path / place, tiny, base, clips, SPACE, say=lambda line: None)
 
     return examine
+
+
+def test_a_format_that_the_model_is_too_small_for_is_told_and_left_out(made):
+    exam, record, said = made
+    assert [line for line in said if line.startswith("ggml is left out: ")]
+    assert record["formats"] == ["ct2-int8"] and "ggml_wer" not in exam.report
+
+
+def test_what_whisper_cpp_hears_is_scored_in_each_kind(tiny, base, speech, tmp_path, one_thread, monkeypatch):
+    test = Sounds(speech.split("test"))
+    monkeypatch.setattr(candidate.ggml, "unfit", lambda tokens: "")
+    heard = {"f16": test.texts, "q5_0": [""] * len(test)}
+    monkeypatch.setattr(candidate.ggml, "listen", lambda folder, kind, *_: heard[kind][: candidate.AT_30_SECONDS])
+    settings = tiny.model_copy(update={"release": tiny.release.model_copy(update={"formats": ("ct2-int8", "ggml")})})
+    exam = candidate.examine(tmp_path, settings, base, speech.split("test"), SPACE, say=lambda line: None)
+    assert exam.report["formats"] == ["ct2-int8", "ggml"] and exam.report["ggml_clips"] == len(test)
+    assert exam.report["ggml_wer"] == {"f16": 0, "q5_0": 100}
+    assert exam.report["ggml_wer_ci"]["q5_0"] == (100, 100)
 
 
 def test_the_record_is_json_that_tells_of_the_whole_search(made):

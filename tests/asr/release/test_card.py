@@ -385,6 +385,16 @@ def test_a_vocabulary_too_small_for_faster_whisper_is_read_by_the_engine():
     assert "faster_whisper" in card.card({**RECORD, "vocabulary": 51_865})
 
 
+def test_a_release_for_whisper_cpp_says_how_it_is_run_there_and_how_it_hears():
+    record = {**RECORD, "formats": ["ct2-int8", "ggml"], "ggml_clips": 50, "ggml_wer": {"f16": 8.1, "q5_0": 8.4}}
+    text = card.card(record)
+    assert ("sh", "whisper-cli -m FOLDER/ggml/model-q5_0.bin -l sv speech.wav\n") in blocks(text)
+    assert "WER of 50 test clips by whisper.cpp, q5_0, at 30 s | 8.4\u00a0% |" in text
+    hub = card.card({**record, "repo_id": "me/swedish"})
+    assert "hf download me/swedish ggml/model-q5_0.bin --local-dir .\nwhisper-cli -m ./ggml/model-q5_0.bin" in hub
+    assert "whisper.cpp" not in card.card(RECORD)
+
+
 def test_what_the_card_says_of_transformers_works(base, tone, capsys, tmp_path):
     brief = shutil.copytree(base, tmp_path / "brief")  # random weights never end, and five beams take a minute for it
     told = json.loads((brief / "generation_config.json").read_text(encoding="utf-8"))

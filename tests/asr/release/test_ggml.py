@@ -1,0 +1,84 @@
+"""The file of whisper.cpp: what it hears by it, and who cannot have one."""
+
+import json
+
+import numpy as np
+import pytest
+from asr.release import folder, ggml
+from asr.settings import Model, Release
+from asr.training import hearing, models
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A model that was never trained, with as many tokens as a published Whisper has, as a release for whisper.cpp."""
+    import tokenizers
+    import torch
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    class Learnt:
+        """As if it had been learnt: every byte, and words that need no merge to be written."""
+
+        def train_from_iterator(self, *_, vocab_size, **__):
+            letters = [*bytes_to_unicode().values()]
+            self.words = [*letters, *(f"Ġord{number}" for number in range(vocab_size - len(letters)))]
+
+        def to_str(self):
+            return json.dumps({"model": {"vocab": {word: at for at, word in enumerate(self.words)}, "merges": []}})
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokenizers, "ByteLevelBPETokenizer", Learnt)
+        processor = models.new_processor([], 50_257)
+    torch.manual_seed(0)
+    model = models.new_model(Model(width=64, heads=2, encoder_layers=2, decoder_layers=2), processor)
+    assert model.config.vocab_size == ggml.FULL_VOCABULARY
+    with torch.no_grad():  # so that what is heard hangs on the sound, and by more than 16 bits round off
+        for layer in model.model.decoder.layers:
+            layer.encoder_attn.out_proj.weight *= 30
+        model.model.decoder.embed_tokens.weight *= 10
+    models.speak(model, processor, "sv")
+    made = models.save(tmp_path_factory.mktemp("whole"), model, processor)
+    ggml.build(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def sounds(tone):
+    return [tone(2.0), tone(1.5, hertz=1_700, loud=0.6), np.random.default_rng(1).normal(0, 0.1, 32_000).astype("f4")]
+
+
+def test_whisper_cpp_hears_in_it_what_transformers_does(whole, sounds):
+    model, processor = models.load(whole)
+    ours = hearing.texts(model.eval(), processor, sounds, models.WINDOW_FRAMES)
+    theirs = ggml.listen(whole, "f16", sounds, "sv")
+    assert len(set(ours)) > 1 and all(ours)
+    for one, other in zip(ours, theirs, strict=True):  # whisper.cpp goes on for longer
+        assert other.split()[:12] == one.split()[:12]
+
+
+def test_five_bits_a_weight_are_a_third_of_sixteen_and_are_read_too(whole, sounds):
+    sizes = [ggml.file(whole, kind).stat().st_size for kind in ggml.KINDS]
+    assert sizes[1] < 0.5 * sizes[0]  # its convolutions and positions stay as they are
+    assert all(ggml.listen(whole, "q5_0", sounds, "sv"))
+
+
+def test_a_file_that_is_cut_short_is_a_fault_of_the_release(whole, sounds, monkeypatch, tmp_path):
+    monkeypatch.setattr(folder, "_by_transformers", lambda *_: ["hej"] * 3)
+    monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["hej"] * 3)
+    (tmp_path / "ggml").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": ggml.FULL_VOCABULARY}))
+    ggml.file(tmp_path, "f16").write_bytes(ggml.file(whole, "f16").read_bytes()[:1_000_000])
+    (fault,) = folder.faults(tmp_path, sounds, ["hej"] * 3, "sv", 0)
+    assert fault.startswith("whisper.cpp (f16) cannot use it: whisper.cpp does not read model-f16.bin")
+
+
+def test_a_small_vocabulary_is_told_and_is_no_fault():
+    assert ggml.unfit(2_000) == ("ggml is left out: whisper.cpp wants a published Whisper's 51,865 tokens, not 2,000")
+    assert ggml.unfit(51_866) == ""
+
+
+def test_a_package_that_is_missing_is_told_before_any_work(monkeypatch, refusal):
+    monkeypatch.setattr(ggml, "find_spec", lambda name: None if name == "gguf" else name)
+    ggml.check(Release())
+    line = refusal(ggml.check, Release(formats=("ct2-int8", "ggml")))
+    assert line == "[release] formats: ggml needs gguf; pip install gguf"
