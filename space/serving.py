@@ -6,14 +6,16 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
+from anyio.abc import TaskGroup
 from audio import RATE, Sound
-from transcriber import Decoding, Segment, Stopped, Transcriber
+from batching import Stopped
+from transcriber import Decoding, Segment, Transcriber
 
 WAITING = 32
 SMOOTHING = 0.2  # weight of the latest request in the mean of what one takes
@@ -28,6 +30,15 @@ class Busy(Exception):
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many requests wait; try again in {seconds} s")
         self.seconds = seconds
+
+
+class Full(Exception):
+    """The machine has no memory for a request now; `seconds` tells when to come again."""
+
+    seconds = 30
+
+    def __init__(self) -> None:
+        super().__init__(f"the server is short of memory; try again in {self.seconds} s")
 
 
 class Slots:
@@ -79,10 +90,10 @@ class Engine:
 
     async def transcribe(self, sound: Sound, decoding: Decoding, words: bool, receive: Receive) -> list[Segment]:
         """The segments of a sound, or as many as there were when `receive` told that the caller had left."""
-        gone, found = threading.Event(), list[Segment]()
-        async with self.slots.slot(), anyio.create_task_group() as group:
+        gone = threading.Event()
+        async with self.slots.slot(), _tasks() as group:
             group.start_soon(_leaves, receive, gone)
-            await anyio.to_thread.run_sync(lambda: found.extend(self._segments(sound, decoding, words, gone)))
+            found = await anyio.to_thread.run_sync(lambda: list(self._segments(sound, decoding, words, gone)))
             group.cancel_scope.cancel()
         return found
 
@@ -98,7 +109,7 @@ class Engine:
             finally:
                 anyio.from_thread.run_sync(send.close)
 
-        async with self.slots.slot(), anyio.create_task_group() as group:
+        async with self.slots.slot(), _tasks() as group:
             group.start_soon(anyio.to_thread.run_sync, hear)
             try:
                 async for segment in receive:
@@ -108,9 +119,32 @@ class Engine:
 
     def _segments(self, sound: Sound, decoding: Decoding, words: bool, gone: threading.Event) -> Iterator[Segment]:
         began = time.monotonic()
-        with suppress(Stopped):
+        with _full(), suppress(Stopped):
             yield from self.transcriber.segments(sound.samples, words, decoding, lambda: not gone.is_set())
             self._transcribed(len(sound.samples) / RATE, time.monotonic() - began)
+
+
+@asynccontextmanager
+async def _tasks() -> AsyncIterator[TaskGroup]:
+    """A task group that raises what one of its tasks does, and no group of errors."""
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+
+
+@contextmanager
+def _full() -> Iterator[None]:
+    """Raises `Full` where memory ran out: the machine's, or that of CTranslate2's GPU."""
+    try:
+        yield
+    except MemoryError:
+        raise Full from None
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        raise Full from None
 
 
 async def _leaves(receive: Receive, gone: threading.Event) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 import ctranslate2
 import numpy as np
 from audio import RATE, Fault, Sound, Unreadable, decode
+from batching import Batcher, Stopped
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from tokenizers import Tokenizer
@@ -109,6 +110,11 @@ class Hardware:
     workers: int = 1  # copies of the model that work at once, each with its threads
 
     @property
+    def joins(self) -> bool:
+        """Whether the sounds of several callers are heard in one batch."""
+        return self.device == "cuda"
+
+    @property
     def threads(self) -> int:
         """CPU threads of each worker: 0, CTranslate2's own choice, where there is but one."""
         return max(1, (os.cpu_count() or 1) // self.workers) if self.workers > 1 else 0
@@ -164,10 +170,6 @@ class Decoding:
 
 
 PLAINLY = Decoding()
-
-
-class Stopped(Exception):
-    """Nobody waits for the text any more."""
 
 
 class Said(NamedTuple):
@@ -254,7 +256,11 @@ class Transcriber:
         # A model from nothing loses itself in sounds longer than it was trained on.
         self.longest = float(min(LONGEST_WINDOW, max(SHORTEST_WINDOW, self.release.get("longest_seconds") or np.inf)))
         self.peak: float | None = self.release.get("peak")
-        self.beam, self.workers = 1, hardware.workers
+        self.beam = 1
+        joins = hardware.joins and not plain
+        self._joint_batches = Batcher(self._hear_together, GROUP, hardware.workers) if joins else None
+        # How many callers keep it busy; one more is read from its file meanwhile.
+        self.callers = 1 + hardware.workers * (BATCH if joins else 1)
         generation = folder / "generation_config.json"
         self._aligned = generation.is_file() and bool(_json(generation).get("alignment_heads"))
         self.joint = "" if self.language in SPACELESS else " "
@@ -363,7 +369,18 @@ class Transcriber:
         self, sounds: Sequence[np.ndarray], words: bool = False, decoding: Decoding = PLAINLY,
         wanted: Callable[[], bool] = lambda: True,
     ) -> list[Heard]:  # fmt: skip
-        """What was said in sounds of up to 30 s each, in their order, with words where asked for."""
+        """What was said in sounds of up to 30 s each, in their order, with words where asked for.
+
+        Raises `Stopped` before the next batch where they are not `wanted` any more.
+        """
+        if self._joint_batches:
+            return self._joint_batches((words, decoding), sounds, wanted)
+        return self._hear_together((words, decoding), sounds, wanted)
+
+    def _hear_together(
+        self, how: tuple[bool, Decoding], sounds: Sequence[np.ndarray], wanted: Callable[[], bool] = lambda: True
+    ) -> list[Heard]:
+        words, decoding = how
         heard = [Heard("")] * len(sounds)
         for batch in _batches([len(sound) for sound in sounds]):
             if not wanted():

@@ -25,7 +25,7 @@ from metrics import CONTENT_TYPE_LATEST, Measured, Metrics
 from protocol import Fault, fault, usage
 from pydantic import BaseModel
 from realtime import Realtime
-from serving import Busy, Engine, Slots
+from serving import Busy, Engine, Full, Slots
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -39,6 +39,7 @@ ALIAS = "whisper-1"  # which clients ask for where nobody told them a name
 MOST_BYTES = sounds.MEGABYTES * 1_000_000 + 100_000  # of a request: its file, and the other fields
 MOST_LETTERS = 10_000  # of a prompt or of hotwords
 STATUS = {"too_big": 413, "too_long": 413, "unreadable": 415}  # 400 for all other faults of a file
+LATER = {Busy: 429, Full: 503}
 BEARER = HTTPBearer(auto_error=False, description="API_KEY of the server, where it has one")  # for the docs
 AS_PROTOCOL = "openai-insecure-api-key."
 NO_KEY = "this server wants its key: Authorization: Bearer KEY"
@@ -184,7 +185,7 @@ def application(transcriber: Transcriber, health: Callable[[], Awaitable[dict[st
 
     API_KEY, where it is set, is wanted by /v1. CORS_ORIGINS, with commas between, are the sites whose pages may call.
     """
-    slots = Slots(1 + transcriber.workers)  # one more is read from its file meanwhile
+    slots = Slots(transcriber.callers)
     metrics = Metrics(slots)
     engine = Engine(transcriber, slots, metrics.transcribed)
     model = _model(transcriber.release)
@@ -271,8 +272,8 @@ async def _events(engine: Engine, sound: Sound, asked: Asked) -> AsyncIterator[s
         async for segment in engine.stream(sound, asked.decoding):
             yield _event("transcript.text.delta", delta=(joint if texts else "") + segment.text)
             texts.append(segment.text)
-    except Busy as error:
-        yield _event("error", error=fault(429, str(error), code="too_many_requests"))
+    except (Busy, Full) as error:
+        yield _event("error", error=fault(LATER[type(error)], str(error)))
         return
     seconds = len(sound.samples) / sounds.RATE
     yield _event("transcript.text.done", text=joint.join(texts), usage=usage(seconds))
@@ -297,8 +298,9 @@ def _tell_faults(api: FastAPI) -> None:
         return _refusal(error)
 
     @api.exception_handler(Busy)
-    async def busy(_: Request, error: Busy) -> Response:
-        return _refusal(Refused(429, str(error), code="too_many_requests"), {"Retry-After": str(error.seconds)})
+    @api.exception_handler(Full)
+    async def later(_: Request, error: Busy | Full) -> Response:
+        return _refusal(Refused(LATER[type(error)], str(error)), {"Retry-After": str(error.seconds)})
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

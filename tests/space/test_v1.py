@@ -118,7 +118,7 @@ def test_silence_is_an_empty_text(client, silent_clip):
 
 def test_a_prompt_hotwords_and_a_temperature_reach_the_engine(clip):
     class Listener:
-        language, joint, release, workers, asked = "sv", " ", {}, 1, []
+        language, joint, release, callers, asked = "sv", " ", {}, 2, []
 
         def segments(self, sound, words, decoding, wanted):
             self.asked.append((words, decoding))
@@ -263,6 +263,28 @@ def test_too_many_at_once_are_told_when_to_come_again_and_all_others_are_served(
     assert len(answers) == 50 and len(texts) == 1 and late
     assert {answer.status_code for answer in late} == {429}
     assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in late)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [(MemoryError(), 503, "server_error"), (RuntimeError("CUDA failed with error out of memory"), 503, "server_error")],
+)
+def test_memory_that_runs_out_is_told_with_when_to_come_again(clip, error, status, kind):
+    class Exhausted:
+        release, language, callers, joint, tokens = {}, "sv", 2, " ", None
+
+        def segments(self, *_):
+            raise error
+            yield
+
+    caller = TestClient(application(Exhausted(), lambda: None))
+    answer = caller.post("/v1/audio/transcriptions", files={"file": clip.open("rb")})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
+    assert int(answer.headers["retry-after"]) > 0
+    with clip.open("rb") as file:
+        answer = caller.post("/v1/audio/transcriptions", files={"file": file}, data={"stream": "true"})
+    (event,) = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+    assert event["type"] == "error" and "short of memory" in event["error"]["message"]
 
 
 def test_work_ends_where_a_caller_leaves(url, speech):

@@ -1,0 +1,97 @@
+"""The items of callers that come at once, run together."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import transcriber as engine
+from batching import Batcher, Stopped
+
+
+class Runs:
+    """Doubles numbers, and keeps what it was asked to do at once; the first run waits until it is let go."""
+
+    def __init__(self):
+        self.batches, self.go = [], threading.Event()
+
+    def __call__(self, key, items):
+        self.batches.append((key, list(items)))
+        self.go.wait(10)
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+def runs():
+    return Runs()
+
+
+def ask(batcher, pool, runs, *calls):
+    """Let the first call begin, the others wait, and then all go on; what each gets."""
+    begun = len(runs.batches)
+    first = pool.submit(batcher, *calls[0])
+    while len(runs.batches) == begun:
+        time.sleep(0.001)
+    others = []
+    for call in calls[1:]:
+        others.append(pool.submit(batcher, *call))
+        while len(batcher._calls) < len(others):
+            time.sleep(0.001)
+    runs.go.set()
+    return [one.result(10) if not one.exception(10) else one.exception() for one in (first, *others)]
+
+
+def test_who_waits_is_run_together_and_each_gets_its_own(runs):
+    with ThreadPoolExecutor() as pool:
+        found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2, 3]), ("a", [4]))
+    assert found == [[2], [4, 6], [8]]
+    assert runs.batches == [("a", [1]), ("a", [2, 4, 3])]
+
+
+def test_a_long_call_does_not_keep_a_short_one_waiting(runs):
+    with ThreadPoolExecutor() as pool:
+        found = ask(Batcher(runs, 2), pool, runs, ("a", [0]), ("a", list(range(10, 18))), ("a", [5]))
+    assert found[1] == [2 * item for item in range(10, 18)]
+    assert runs.batches[1] == ("a", [10, 5])
+    assert all(len(items) <= 2 for _, items in runs.batches)
+
+
+def test_what_is_asked_differently_is_run_apart(runs):
+    with ThreadPoolExecutor() as pool:
+        found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("b", [2]), ("c", [3]), ("b", [4]))
+    assert found == [[2], [4], [6], [8]]
+    assert sorted(runs.batches[1:]) == [("b", [2, 4]), ("c", [3])]
+
+
+def test_who_has_left_is_not_run(runs):
+    with ThreadPoolExecutor() as pool:
+        found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2], lambda: False), ("a", [3]))
+    assert found[::2] == [[2], [6]] and isinstance(found[1], Stopped)
+    assert [item for _, items in runs.batches for item in items] == [1, 3]
+
+
+def test_an_error_is_told_to_those_in_its_batch_and_to_nobody_else():
+    def run(key, items):
+        if key == "bad":
+            raise RuntimeError("no")
+        return items
+
+    batcher = Batcher(run, 4)
+    with pytest.raises(RuntimeError, match="no"):
+        batcher("bad", [1])
+    assert batcher("good", [1, 2]) == [1, 2]
+    assert batcher("good", []) == []
+
+
+def test_callers_that_come_at_once_hear_in_one_batch_what_each_would_alone(tiny_release, speech, monkeypatch):
+    alone = engine.Transcriber(tiny_release)
+    monkeypatch.setattr(engine.Hardware, "joins", True)
+    together = engine.Transcriber(tiny_release)
+    assert together.callers > alone.callers
+    alone.context = together.context = "full"  # at their own lengths they would be padded to the longest of a batch
+    wanted = [alone.transcribe(sound) for sound in speech[:6]]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(together.transcribe, speech[:6]))
+    # An untrained model never ends, and how long it may go on hangs on the longest of its batch.
+    assert [one.text[:30] for one in found] == [one.text[:30] for one in wanted]
+    assert len({one.text for one in found}) > 1
