@@ -38,7 +38,10 @@ def percent(value: float) -> str:
 
 
 def _rate(release: dict[str, Any]) -> str:
-    rate, interval = release.get("test_wer"), release.get("test_wer_ci")
+    kind = (
+        "served_wer" if release.get("served_wer") is not None else "test_wer"
+    )  # what the visitor gets, if it is known
+    rate, interval = release.get(kind), release.get(f"{kind}_ci")
     if rate is None:
         return f"<p>{both('unmeasured')}</p>"
     by_character = release.get("unit") == "character"  # the language puts no spaces between words
@@ -80,15 +83,18 @@ def _bar(key: str, rate: float, interval: tuple[float, float], scale: float) -> 
 
 def _facts(release: dict[str, Any], where: str, revision: str | None) -> str:
     facts = [("model", html.escape(str(release.get("name", "unnamed"))))]
-    for key, name in (("run_id", "run"), ("sources", "sources"), ("licences", "licences")):
-        if value := release.get(key):
-            facts.append((name, html.escape(_listed(value))))
     if release.get("created"):
-        facts.insert(1, ("made", html.escape(str(release["created"])[:10])))
-    if release.get("hours"):
-        facts.append(("speech", both("hours", hours=number(release["hours"]))))
-    if release.get("served_wer") is not None:
-        facts.append(("served_wer", percent(release["served_wer"])))
+        facts.append(("made", html.escape(str(release["created"])[:10])))
+    if release.get("run_id"):
+        facts.append(("run", html.escape(str(release["run_id"]))))
+    if hours := release.get("split_hours", {}).get("train"):
+        facts.append(("speech", _hours(hours)))
+    if sources := release.get("sources"):
+        facts.append(("sources", _sources(sources)))
+    if licences := release.get("licences"):
+        facts.append(("licences", html.escape(_listed(licences))))
+    if release.get("served_wer") is not None and release.get("test_wer") is not None:
+        facts.append(("float_wer", percent(release["test_wer"])))
     if revision:
         facts.append(("revision", f"<code>{html.escape(revision[:12])}</code>"))
     if where:
@@ -97,12 +103,21 @@ def _facts(release: dict[str, Any], where: str, revision: str | None) -> str:
     return f"<dl>{''.join(f'<div><dt>{both(key)}</dt><dd>{value}</dd></div>' for key, value in facts)}</dl>"
 
 
+def _hours(hours: float) -> str:
+    return both("hours", hours=number(hours))
+
+
+def _sources(sources: Any) -> str:
+    """Where the speech comes from: names, with the hours of each where a table tells them."""
+    if not isinstance(sources, dict):
+        return html.escape(_listed(sources))
+    return ", ".join(f"{html.escape(name)} ({_hours(hours)})" for name, hours in sources.items())
+
+
 def _listed(value: Any) -> str:
     """A text, or a list or table of them."""
     if isinstance(value, dict):
-        return ", ".join(
-            f"{name}: {one}" if isinstance(one, str | int | float) else str(name) for name, one in value.items()
-        )
+        return ", ".join(f"{name}: {text}" for name, text in value.items())
     return ", ".join(map(_listed, value)) if isinstance(value, list | tuple) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import about
@@ -12,6 +13,8 @@ from parts import html, why
 from teaching import LETTERS, LONGEST, Lessons, plain
 from transcriber import Transcriber
 from wording import language_of, tell
+
+logger = logging.getLogger(__name__)
 
 
 def classroom(
@@ -33,6 +36,11 @@ def classroom(
     html(f'<p class="small">{about.both(where, where=place)}</p>')
     give = gr.Button(t("give"), variant="primary", elem_id="give", elem_classes="act")
     answer = html(elem_id="answer")
+    with gr.Accordion(t("take_back"), open=False, elem_id="take_back"):
+        code = gr.Textbox(label=t("code"), placeholder="3f2a9c81d04e.wav", max_length=80, elem_id="code",
+                          elem_classes="field")  # fmt: skip
+        back = gr.Button(t("take_back_now"), elem_classes="act")
+        taken = html(elem_id="taken")
     quiet: dict[str, Any] = {"api_visibility": "private"}
 
     def hear(path: str | None, request: gr.Request) -> tuple[str, str]:
@@ -65,7 +73,21 @@ def classroom(
             return *unchanged, results.wrong(tell("full", language))
         return None, "", False, results.good(tell("thanks", language, name=name))
 
+    def take_back(code: str, request: gr.Request) -> tuple[Any, str]:
+        language = language_of(request)
+        try:
+            found = lessons.take_back(code)
+        except Exception:  # of the disk or the Hub; the log tells which
+            logger.exception("a clip could not be taken back")
+            return gr.skip(), results.wrong(tell("broken", language))
+        return (
+            ("", results.good(tell("taken_back", language)))
+            if found
+            else (gr.skip(), results.wrong(tell("no_code", language)))
+        )
+
     gr.on([clip.stop_recording, clip.upload], hear, clip, [said, answer], **quiet, **engine)
     gr.on([clip.start_recording, clip.clear], lambda: ("", ""), None, [said, answer], **quiet)
+    gr.on([back.click, code.submit], take_back, code, [code, taken], **quiet)
     give.click(keep, [clip, said, consent], [clip, said, consent, answer], **quiet)
     return clip, said

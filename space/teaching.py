@@ -15,7 +15,7 @@ import threading
 import unicodedata
 import uuid
 import wave
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,13 @@ class Lessons:
     """Where what is given is kept."""
 
     def __init__(self, folder: Path, repo: str | None = None, scheduler: Any = None) -> None:
-        self.folder, self.repo = folder, repo
+        self.folder, self.repo, self._scheduler = folder, repo, scheduler
         # The scheduler holds its lock while it uploads: half a row is never committed.
         self._lock: AbstractContextManager[Any] = scheduler.lock if scheduler else threading.Lock()
 
     def keep(self, sound: np.ndarray, text: str) -> str:
         """Write a clip, (samples,) float32 at 16 kHz, and its text; returns its name. OSError where it is full."""
-        train = self.folder / "train"
+        train, table = self._places
         name = f"{uuid.uuid4().hex[:12]}.wav"
         with self._lock:
             train.mkdir(parents=True, exist_ok=True)
@@ -50,12 +50,41 @@ class Lessons:
                 file.setsampwidth(2)
                 file.setframerate(RATE)
                 file.writeframes((np.clip(sound, -1, 1) * 32767).round().astype("<i2").tobytes())
-            table = train / "metadata.csv"
             new = not table.exists()
             with table.open("a", encoding="utf-8", newline="") as rows:
                 writer = csv.writer(rows)
                 writer.writerows([HEADER] * new + [[name, plain(text)]])
         return name
+
+    def take_back(self, code: str) -> bool:
+        """Delete the clip of that name, with or without its suffix, and its text; whether there was one.
+
+        On the Hub it is deleted from the newest version; earlier ones are the owner's to clear.
+        """
+        train, table = self._places
+        name = f"{code.strip().removesuffix('.wav')}.wav"
+        with self._lock:
+            rows = list(csv.reader(table.read_text(encoding="utf-8").splitlines())) if table.exists() else []
+            left = [row for row in rows if row[:1] != [name]]
+            if len(left) == len(rows):
+                return False
+            new = table.with_suffix(".new")
+            with new.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(left)
+            new.replace(table)
+            (train / name).unlink(missing_ok=True)
+        if self._scheduler:
+            from huggingface_hub.errors import EntryNotFoundError
+
+            with suppress(EntryNotFoundError):  # it was not committed yet
+                self._scheduler.api.delete_file(f"train/{name}", self._scheduler.repo_id, repo_type="dataset")
+        return True
+
+    @property
+    def _places(self) -> tuple[Path, Path]:
+        """The folder of the clips, and their table."""
+        train = self.folder / "train"
+        return train, train / "metadata.csv"
 
 
 def plain(text: str) -> str:

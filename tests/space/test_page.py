@@ -30,11 +30,18 @@ RATE = 16_000
         ({"test_wer": 20.0, "baseline_wer": 61.7}, "Före träningen var det 61,7"),
         ({"test_wer": 20.0, "test_wer_ci": [18, 22], "baseline_wer": 61.7, "baseline_wer_ci": None}, "bar base"),
         ({"test_wer": 8.2, "unit": "character"}, "Of 100 characters it gets about 8 wrong"),
-        ({"test_wer": 8.2, "unit": "character"}, "Av 100 tecken får den ungefär 8 fel"),
+        ({"test_wer": 8.2, "unit": "character"}, "Av 100 tecken blir ungefär 8 fel"),
         ({"test_wer": 8.2, "unit": "character"}, "character error rate"),
         ({"test_wer": 8.2, "unit": "word"}, "Of 100 words it gets about 8 wrong"),
         ({"name": "<script>"}, "&lt;script&gt;"),
         ({"licences": ["CC0-1.0", "CC-BY-4.0"]}, "CC0-1.0, CC-BY-4.0"),
+        ({"licences": {"sample": "CC0-1.0"}}, "sample: CC0-1.0"),
+        ({"sources": {"sample": 1.0871180555555555}}, '(<span lang="en">1.1 hours</span><span lang="sv">1,1 timmar'),
+        ({"sources": ["common_voice"]}, "<dd>common_voice</dd>"),
+        ({"hours": 1.2, "split_hours": {"train": 0.88, "test": 0.14}}, '<span lang="en">0.9 hours</span>'),
+        ({"test_wer": 5.0, "served_wer": 5.4}, '<strong><span lang="en">5.4\u00a0%'),
+        ({"test_wer": 5.0, "served_wer": 5.4}, "Before it was made 8-bit"),
+        ({"test_wer": 5, "served_wer": 5.4, "served_wer_ci": [4, 7]}, "most likely be 4.0 to 7.0"),
     ],
 )
 def test_the_page_tells_what_a_release_knows_and_no_more(release, said):
@@ -92,6 +99,26 @@ def test_a_full_folder_takes_no_more(tmp_path, monkeypatch):
         lessons.keep(np.zeros(RATE, np.float32), "två")
 
 
+def test_who_has_the_code_takes_a_clip_back_and_nothing_else(tmp_path):
+    lessons = teaching.Lessons(tmp_path)
+    assert not lessons.take_back("3f2a9c81d04e.wav")  # nothing was ever given
+    names = [lessons.keep(np.zeros(RATE, np.float32), text) for text in ("ett", 'två, "2"', "tre")]
+    for wrong in ("", "file_name", "../train/" + names[0], "*", names[0][:6]):
+        assert not lessons.take_back(wrong)
+    assert lessons.take_back(f" {names[1].removesuffix('.wav')} ")
+    assert not lessons.take_back(names[1])
+    assert [(row.clip, row.text) for row in folder.rows(tmp_path, longest=30.0)] == [
+        (f"train/{names[0]}", "ett"), (f"train/{names[2]}", "tre"),
+    ]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "train").glob("*.wav")) == sorted([names[0], names[2]])
+
+
+def test_the_code_of_a_clip_is_what_the_flow_leaves_it_out_by(tmp_path):
+    name = teaching.Lessons(tmp_path).keep(np.zeros(RATE, np.float32), "ett")
+    (row,) = folder.rows(tmp_path, longest=30.0)
+    assert name in row.names
+
+
 def test_a_space_without_a_data_set_keeps_nothing(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("TEACH_REPO", "TEACH_FOLDER", "SPACE_ID"):
@@ -121,6 +148,9 @@ def hub(monkeypatch, tmp_path):
         def stop(self):
             hub.stopped = True
 
+        def delete_file(self, path, repo, repo_type):
+            hub.deleted = (path, repo, repo_type)
+
     class hub:
         scheduler = Scheduler
 
@@ -139,6 +169,8 @@ def test_a_data_set_of_the_hub_keeps_its_earlier_rows_when_a_space_starts_anew(h
     name = kept.keep(np.zeros(RATE, np.float32), "ny")
     table = (tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()
     assert table == ["file_name,transcription", "old.wav,gammal", f"{name},ny"]
+    assert kept.take_back("old")
+    assert hub.deleted == ("train/old.wav", "me/taught", "dataset")
 
 
 def test_a_public_data_set_is_given_no_voices(hub):

@@ -35,10 +35,14 @@ class Row:
 
     @property
     def names(self) -> set[str]:
-        """What `exclude` may call the clip: itself, its recording or its speaker, with or without the source."""
+        """What `exclude` may call the clip: itself, its recording or its speaker, with or without the source; also its
+        file without the folders, which is the code that a visitor of the Space has of a clip."""
         recording = self.clip if self.end is None else self.clip.rpartition("#")[0]
         bare = {name.removeprefix(f"{self.source}/") for name in (self.clip, recording, self.speaker or self.clip)}
-        return {unicodedata.normalize("NFC", name) for name in bare | {f"{self.source}/{name}" for name in bare}}
+        return {
+            unicodedata.normalize("NFC", name)
+            for name in bare | {f"{self.source}/{name}" for name in bare} | {recording.rpartition("/")[2]}
+        }
 
 
 def kind(reason: str) -> str:
