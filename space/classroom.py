@@ -44,10 +44,14 @@ def classroom(
     quiet: dict[str, Any] = {"api_visibility": "private"}
 
     def hear(path: str | None, request: gr.Request) -> tuple[str, str]:
+        language = language_of(request)
         try:
-            return transcriber.transcribe(sounds.hear(path).samples).text, ""
+            sound = sounds.hear(path).samples
+            if (seconds := len(sound) / sounds.RATE) > LONGEST:  # before anybody corrects it in vain
+                return "", results.wrong(tell("long_clip", language, seconds=seconds))
+            return transcriber.transcribe(sound).text, ""
         except ValueError as error:
-            return "", results.wrong(why(error, language_of(request)))
+            return "", results.wrong(why(error, language))
 
     def keep(path: str | None, text: str, agreed: bool, request: gr.Request) -> tuple[Any, Any, Any, str]:
         language = language_of(request)

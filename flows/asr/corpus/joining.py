@@ -151,10 +151,14 @@ def check(joined: Joined, corpus: Corpus) -> None:
             gone = gone[gone["clip"].map(lambda clip: corpus.spoken(clip.partition("/")[0])) == language]
             reasons = Counter(map(kind, gone["reason"]))
             told = ", ".join(f"{count} {reason}{_such_as(gone, reason)}" for reason, count in reasons.most_common(3))
-            hint = "; speakers_may_cross = true lets a speaker stand in several splits"
+            hint = ""
+            if "speaker in another split" in reasons:
+                hint = "; speakers_may_cross = true lets a speaker stand in several splits"
+            elif not reasons and any(clips.values()):  # such as what visitors of the Space gave
+                hint = f"; put it beside a corpus that has {split} clips, each as one of [[corpus.sources]]"
             raise Refused(
                 f"[corpus] no clip of {split}{'' if language == corpus.language else f' in {language}'} is fit to use; "
-                f"set aside: {told or 'none'}" + (hint if "speaker in another split" in reasons else "")
+                f"set aside: {told or 'none'}{hint}"
             )
     drawn = {source.called for source in corpus.mixed if source.weight and source.called not in corpus.retained}
     if not any(shard.split == "train" and shard.clips["source"].isin(drawn).any() for shard in joined.shards):

@@ -188,6 +188,13 @@ def test_where_nothing_at_all_is_fit_that_is_one_line(refusal):
     assert refusal(check, pack()).endswith("set aside: none")
 
 
+def test_a_corpus_of_training_clips_alone_is_told_to_go_beside_another(refusal):
+    line = refusal(check, pack(("a", "train", "A", "1")))
+    assert line.endswith(
+        "set aside: none; put it beside a corpus that has validation clips, each as one of [[corpus.sources]]"
+    )
+
+
 def test_where_speakers_cross_the_refusal_names_the_setting_that_allows_it(refusal):
     crossing = pack(*((split, split, "A", split) for split in SPLITS))
     assert refusal(check, crossing).endswith(
