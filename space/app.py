@@ -21,6 +21,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on af
 
 from fastapi import FastAPI
 from look import CSS, HEAD, theme
+from microphone import Microphones
 from pages import EXAMPLES, page
 from sounds import MEGABYTES
 from starlette.routing import Match
@@ -83,7 +84,9 @@ def main() -> None:
         css=CSS,
         head=HEAD,
     )
-    server.middleware_stack = Front(application(transcriber, health), server.middleware_stack)
+    api = application(transcriber, health)
+    api.add_api_websocket_route("/live", Microphones(transcriber).answer)
+    server.middleware_stack = Front(api, server.middleware_stack)
     print(f"{release.get('name', 'The model')} is listening on {url}", flush=True)
     blocks.block_thread()
 

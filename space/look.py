@@ -37,8 +37,7 @@ CSS = """
 .sound .controls .stop-button, .sound .controls .stop-button-paused { width: auto; min-width: 0; height: auto;
   min-height: 2.9rem;
   padding: 0 1.3rem; border-radius: 2rem; background: none; white-space: nowrap; font-size: 1rem; }
-.sound:has(.record-button) .icon-button-wrapper, #stream .icon-button-wrapper { display: none; }
-#stream .mic-wrap > div:first-child { display: none !important; }
+.sound:has(.record-button) .icon-button-wrapper { display: none; }
 .drop .icon-button-wrapper { border: 0; box-shadow: none; background: none; top: .4rem; right: .5rem; }
 .gradio-container a.api, .gradio-container footer button { color: var(--quiet); }
 .gradio-container .block > label[data-testid=block-label] { box-shadow: none; border: 0; background: none;
@@ -51,12 +50,10 @@ CSS = """
   flex: 1; text-overflow: ellipsis; }
 .sound .icon-button-wrapper { border: 0; box-shadow: none; background: none; top: .4rem; right: .5rem; }
 .gradio-container .block.sound, .gradio-container .block.drop { border: 1px solid var(--line); }
-#stream .controls { display: flex; align-items: center; justify-content: space-between; flex-wrap: wrap; }
-#stream .record-icon { margin-right: .6rem; }
 .drop button { border: 0; color: var(--quiet); }
 .drop .file-preview-holder { padding: .4rem .8rem; }
 
-#result .empty, .live .empty { padding: 2.6rem 1.5rem; text-align: center; border: 1.5px dashed var(--line);
+#result .empty { padding: 2.6rem 1.5rem; text-align: center; border: 1.5px dashed var(--line);
   border-radius: 1rem; color: var(--quiet); }
 .empty b { display: block; font-size: 1.15rem; font-weight: 500; color: var(--body-text-color);
   margin-bottom: .35rem; }
@@ -106,8 +103,34 @@ CSS = """
 .paper.wrong h2 { margin-bottom: .25rem; }
 .paper.good > p { margin: 0; color: var(--good); font-size: 1.05rem; overflow-wrap: anywhere; }
 
-.live .words { font-size: 1.5rem; line-height: 1.5; margin: 0; min-height: 6.5rem; overflow-wrap: anywhere; }
-.live .words i { font-style: normal; color: var(--quiet); opacity: .85; }
+.recorder .desk { display: flex; flex-wrap: wrap; gap: .7rem 1rem; align-items: center; }
+.recorder .desk button { min-height: 2.9rem; padding: 0 1.4rem; border-radius: 2rem; font-weight: 600; font-size: 1rem;
+  border: 1px solid var(--line); background: var(--block-background-fill); color: var(--body-text-color);
+  cursor: pointer; display: none; }
+.recorder .desk button.record { background: #2563eb; border-color: transparent; color: white; }
+.recorder .desk button.record:hover { background: #1d4fd0; }
+.recorder .desk button.halt { background: #b42318; border-color: transparent; color: white; }
+.recorder .desk button.halt::before { content: ''; display: inline-block; width: .7rem; height: .7rem;
+  background: white; border-radius: .15rem; margin-right: .6rem; }
+.recorder:is([data-state=listening], [data-state=reconnecting]) [data-do=stop],
+.recorder[data-state=stopped] :is([data-do=resume], [data-do=anew]),
+.recorder:not([data-state=listening], [data-state=reconnecting], [data-state=stopped], [data-state=finishing])
+  [data-do=start] { display: inline-flex; align-items: center; }
+.recorder[data-state=asking] [data-do=start], .recorder[data-state=finishing] .meter { opacity: .5; }
+.recorder .meter { flex: 1 1 6rem; max-width: 16rem; height: .6rem; border-radius: 1rem; background: var(--chip);
+  overflow: hidden; }
+.recorder .meter i { display: block; height: 100%; background: var(--good); transform: scaleX(0);
+  transform-origin: left; transition: transform .1s linear; }
+.recorder time { font-variant-numeric: tabular-nums; color: var(--quiet); }
+.recorder .state { min-height: 1.5em; margin: .7rem 0 .9rem; font-size: .95rem; color: var(--quiet); }
+.recorder .late { display: none; margin-left: .5rem; color: var(--warn); }
+.recorder.lagging[data-state=listening] .late { display: inline; }
+.recorder:not([data-state=idle], [data-state=asking], [data-state=listening], [data-state=finishing],
+  [data-state=stopped]) .state { color: var(--warn); }
+.recorder .words { font-size: 1.5rem; line-height: 1.5; margin: 0; min-height: 6.5rem; overflow-wrap: anywhere; }
+.recorder .words i { font-style: normal; color: var(--quiet); }
+.recorder .foot { visibility: hidden; } .recorder[data-state=stopped] .foot { visibility: visible; }
+.recorder .foot .done::after { content: ' ✓'; }
 
 .gradio-container .block.field { border: 1px solid var(--line); padding: .9rem 1.1rem; }
 .field textarea { font-size: 1.15rem; line-height: 1.5; border: 0; box-shadow: none; padding: .2rem 0; }

@@ -9,7 +9,7 @@ from typing import Any
 
 import about
 import gradio as gr
-import live
+import recorder
 import results
 import sounds
 from api import api
@@ -24,7 +24,6 @@ WAITING = 32  # requests in the queue; the next is told that it is full
 KEPT = 3600  # seconds before a sound is deleted, and between looks for them
 HINTS = 2_000  # letters of words that may be said
 PACE = 0.3  # seconds between two pictures of a growing text
-STREAM = 0.5  # seconds of sound that Live sends at once
 EXAMPLES = Path(__file__).parent / "examples"
 
 Picture = tuple[str, str, Any, Any]  # status, result, and for Teach: clip, text
@@ -62,8 +61,7 @@ def page(
                 result = html(nothing, elem_id="result", js_on_load=SCRIPT)
             with gr.Tab(t("live"), id="live"):
                 html(f'<p class="lead">{about.both("live_lead")}</p>')
-                stream = microphone(t("microphone"), streaming=True, elem_id="stream")
-                words = html(results.empty(about.both("live_empty")), elem_id="words", elem_classes="live")
+                html(recorder.recorder(transcriber.joint), elem_id="words", js_on_load=recorder.SCRIPT)
             with gr.Tab(t("teach"), id="teach"):
                 if lessons is None:
                     html(f'<p class="lead">{about.both("teach_off")}</p>')
@@ -87,23 +85,6 @@ def page(
         for button, path in examples:
             tried = button.click(lambda: gr.Tabs(selected="transcribe"), None, tabs, **quiet)
             tried.then(_example(transcriber, path), None, seen, **listening)
-
-        session = gr.State(None)
-        slots: dict[str, Any] = {
-            "concurrency_id": "live",
-            "concurrency_limit": live.SPEAKERS,
-            "show_progress": "hidden",
-            **quiet,
-        }
-        stream.start_recording(
-            lambda: (live.Session(transcriber), results.live([], [])),
-            None,
-            [session, words],
-            show_progress="hidden",
-            **quiet,
-        )
-        stream.stream(_hear_live, [stream, session], words, stream_every=STREAM, **slots)
-        stream.stop_recording(_finish, [session, words], words, **quiet, show_progress="hidden")
 
         api(transcriber, engine)
     blocks.i18n_words = t
@@ -193,24 +174,3 @@ def _examples(t: gr.I18n) -> list[tuple[gr.Button, Path]]:
     html(f'<h2 class="head">{about.both("examples")}</h2>')
     with gr.Row(elem_classes="examples"):
         return [(gr.Button(path.stem.replace("_", " "), size="md"), path) for path in found]
-
-
-def _hear_live(path: str | None, session: live.Session | None, request: gr.Request) -> Any:
-    if path is None or session is None:
-        return gr.skip()
-    try:
-        session.add(sounds.decode(path, 60).samples)
-    except sounds.Unheard:
-        pass  # a piece without a sound
-    finally:
-        Path(path).unlink(missing_ok=True)
-    if session.seconds > live.LONGEST:
-        return results.wrong(tell("live_full", language_of(request), minutes=f"{live.LONGEST / 60:g}"))
-    return results.live(session.firm, session.tail, session.transcriber.joint)
-
-
-def _finish(session: live.Session | None, shown: str) -> str:
-    if session is None:
-        return shown
-    session.finish()
-    return results.live(session.firm, [], session.transcriber.joint)

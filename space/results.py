@@ -75,11 +75,6 @@ def status(left: str, right: str = "", part: float | None = None) -> str:
     return f'<div class="status">{told}{bar}</div>'
 
 
-def live(firm: list[str], tail: list[str], joint: str = " ") -> str:
-    said = html.escape(joint.join(firm)), html.escape(joint.join(tail))
-    return f'<div class="paper"><p class="words"><span aria-live="polite">{said[0]}</span> <i>{said[1]}</i></p></div>'
-
-
 def empty(title: str, more: str = "") -> str:
     return f'<div class="empty"><b>{title}</b><p>{more}</p></div>'
 

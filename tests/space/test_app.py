@@ -154,12 +154,54 @@ def test_speech_into_a_phone_is_written_and_given_by_consent_alone(url, clip, ta
 def test_live_shows_words_while_one_speaks_and_all_are_firm_at_the_end(url, clip):
     with visit(url, speak=clip, dark=True) as seen:
         seen.tab("live")
-        seen.record("#stream", 0.5)
-        seen.page.wait_for_function("document.querySelector('#words .words')?.innerText.trim()")
-        seen.stop("#stream")
-        seen.page.wait_for_function("!document.querySelector('#words i')?.innerText.trim()")
-        assert seen.read("#words")
+        seen.speak()
+        seen.page.wait_for_function("document.querySelector('#words .words').innerText.trim()")
+        taken = seen.fall_silent()
+        assert taken > 0 and not seen.read("#words .words i").strip()
+        before = seen.read("#words .words")
+        assert before
+        seen.page.locator("#words [data-do=resume]").click()  # what was said stays, and more comes after it
+        seen.page.wait_for_function(f"document.querySelector('#words .words').innerText.length > {len(before) + 5}")
+        assert seen.fall_silent() > taken
+        assert seen.read("#words .words").startswith(before)
+        seen.page.locator("#words [data-do=anew]").click()
+        assert not seen.read("#words .words").strip()
         assert (seen.errors, seen.foreign, seen.overflow) == ([], [], 0)
+
+
+@in_browser
+def test_live_keeps_what_is_said_while_the_connection_is_lost(url, clip):
+    with visit(url, speak=clip) as seen:
+        # The page's WebSocket can be cut, and cannot be opened until it is let.
+        seen.page.evaluate("""() => {
+          const open = WebSocket.prototype, Real = WebSocket;
+          window.sockets = [];
+          window.WebSocket = class extends Real {
+            constructor(url) { super(window.cut ? 'ws://127.0.0.1:9/' : url); window.sockets.push(this); }
+          };
+        }""")
+        seen.tab("live")
+        seen.speak()
+        seen.page.wait_for_function("document.querySelector('#words .words').innerText.trim()")
+        seen.page.evaluate("window.cut = true; window.sockets.forEach((one) => one.close())")
+        seen.page.locator("#words [data-state=reconnecting]").wait_for()
+        seen.page.wait_for_timeout(3_000)
+        seen.page.evaluate("window.cut = false")
+        seen.page.locator("#words [data-state=listening]").wait_for()
+        seen.page.wait_for_timeout(500)
+        assert seen.fall_silent() > 3 * 44_100  # no sample is missing of what was said meanwhile
+
+
+@in_browser
+def test_live_without_a_microphone_says_so(url):
+    with visit(url) as seen:
+        seen.tab("live")
+        seen.speak()
+        seen.page.locator("#words :is([data-state=missing], [data-state=denied])").wait_for()
+        assert re.search(
+            "No microphone was found|does not let this page use the microphone", seen.read("#words .state")
+        )
+        assert seen.page.locator("#words [data-do=start]").is_visible()
 
 
 @in_browser

@@ -77,6 +77,18 @@ class Visitor:
         self.page.locator("#files input[type=file]").set_input_files(files)
         self.page.locator("#result .paper:is(.wrong, :has(.foot))").nth(len(files) - 1).wait_for()
 
+    def speak(self) -> None:
+        """Begin to speak in Live."""
+        self.page.locator("#words [data-do=start]").click()
+
+    def fall_silent(self) -> int:
+        """Stop there, and wait for the last words; the samples that the server took."""
+        self.page.locator("#words [data-do=stop]").click()
+        self.page.locator("#words [data-state=stopped]").wait_for()
+        recorder = self.page.locator("#words .recorder")
+        assert recorder.get_attribute("data-taken") == recorder.get_attribute("data-samples")
+        return int(recorder.get_attribute("data-taken"))
+
     def record(self, where: str, seconds: float) -> None:
         self.page.locator(f"{where} .record-button").click()
         self.page.wait_for_timeout(1000 * seconds)

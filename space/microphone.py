@@ -1,0 +1,213 @@
+"""The WebSocket of the page's Live tab: no sound is lost on its way, and words come back as they are heard.
+
+    page      {"rate": 48000, "speaker": ID}   first; ID as the server gave it, to go on after a lost connection
+              32 bits, 16-bit PCM              a piece of sound, mono and little-endian, after its number, from 0 on
+              {"stop": true}                   the speaker has stopped; what comes afterwards is said later
+    server    {"speaker": ID, "taken": N}      the pieces that it has: N is what the page is to send next
+              {"taken": N, "from": K, "firm": [...], "tail": [...], "behind": S}
+                                               the words from the Kth on that stay as they are, those that may change,
+                                               and the seconds of sound that they lag
+              {"stopped": true, "samples": N}  all words are firm; how much sound came
+              {"error": WHY}                   "busy", "full" after half an hour, or "wrong"; the connection ends
+
+The page keeps each piece until it is taken, and sends it again after a lost connection.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import live
+import numpy as np
+import soxr
+from audio import RATE
+from fastapi import WebSocket, WebSocketDisconnect
+from transcriber import Transcriber
+
+RATES = range(8_000, 192_001)  # Hz
+LONGEST_PIECE = 5.0  # seconds
+FAR_BEHIND = 20.0  # seconds of sound that wait for the engine, and make the page wait
+KEPT = 180.0  # seconds in which a speaker whose connection is lost may come back
+TICK = 0.2  # seconds between two looks for new words
+ALIVE = 2.0  # seconds, at most, between two messages to the page, which takes a longer silence for a lost connection
+NOTHING = np.zeros(0, np.float32)
+
+
+class Wrong(ValueError):
+    """A message that cannot be followed."""
+
+
+class Speaker:
+    """One who speaks: the sound that was taken, and the words that came of it."""
+
+    def __init__(self, transcriber: Transcriber, rate: int) -> None:
+        self.id, self.rate = uuid.uuid4().hex, rate
+        self.session = live.Session(transcriber)
+        self.taken = self.samples = 0  # pieces, and the sound in them
+        self.socket: WebSocket | None = None  # the newest
+        self.left = 0.0  # when the connection was lost
+        self._begin()
+
+    def _begin(self) -> None:
+        self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+
+    def take(self, message: bytes) -> None:
+        """A piece of sound, unless it was taken before. Raises `Wrong`."""
+        number, pcm = int.from_bytes(message[:4], "little"), message[4:]
+        if len(message) < 4 or len(pcm) % 2 or len(pcm) > 2 * LONGEST_PIECE * self.rate or number > self.taken:
+            raise Wrong
+        if number < self.taken:
+            return
+        self.taken += 1
+        self.samples += len(pcm) // 2
+        self.session.add(self._resampling.resample_chunk(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768))
+
+    def stop(self) -> None:
+        """Hear what is left."""
+        self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
+        self._begin()
+        self.session.finish()
+
+
+class Microphones:
+    """The end point, and who speaks there."""
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self.transcriber, self._speakers = transcriber, dict[str, Speaker]()
+
+    async def answer(self, socket: WebSocket) -> None:
+        """Serve one connection."""
+        await socket.accept()
+        if not _of_this_page(socket):
+            return await _end(socket, "wrong")
+        with suppress(WebSocketDisconnect):
+            try:
+                speaker = self._found(await _told(socket))
+            except Wrong:
+                return await _end(socket, "wrong")
+            if speaker is None:
+                return await _end(socket, "busy")
+            speaker.socket = socket
+            try:
+                await _Connection(socket, speaker).run()
+            finally:
+                if speaker.socket is socket:
+                    speaker.socket, speaker.left = None, time.monotonic()
+
+    def _found(self, hello: dict[str, Any]) -> Speaker | None:
+        """Who comes back, else somebody new; None where too many speak."""
+        now = time.monotonic()
+        gone = [one for one in self._speakers.values() if one.socket is None and now - one.left > KEPT]
+        for one in gone:
+            del self._speakers[one.id]
+        if known := self._speakers.get(str(hello.get("speaker"))):
+            return known
+        rate = hello.get("rate")
+        if not isinstance(rate, int) or rate not in RATES:
+            raise Wrong
+        if sum(one.socket is not None for one in self._speakers.values()) >= live.SPEAKERS:
+            return None
+        new = Speaker(self.transcriber, rate)
+        self._speakers[new.id] = new
+        return new
+
+
+class _Connection:
+    """A speaker's connection, until it is lost or another one takes its place."""
+
+    def __init__(self, socket: WebSocket, speaker: Speaker) -> None:
+        self.socket, self.speaker = socket, speaker
+        self._told: tuple[Any, ...] = ()
+        self._words, self._spoke = 0, 0.0  # words that the page has; when it was last told something
+        self._stopping = False
+
+    async def run(self) -> None:
+        speaker = self.speaker
+        await self._send(speaker=speaker.id, taken=speaker.taken)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._tell)
+            try:
+                while speaker.socket is self.socket and speaker.session.seconds < live.LONGEST:
+                    await self._next()
+                await _end(self.socket, "full" if speaker.socket is self.socket else "busy")
+            except Wrong:
+                await _end(self.socket, "wrong")
+            except WebSocketDisconnect:
+                pass
+            group.cancel_scope.cancel()
+
+    async def _next(self) -> None:
+        message = await self.socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        if (piece := message.get("bytes")) is not None:
+            self.speaker.take(piece)
+            while self.speaker.session.behind > FAR_BEHIND + self.speaker.session.cap:  # the page then keeps its sound
+                await anyio.sleep(TICK)
+        elif _object(message.get("text") or "").get("stop"):
+            self._stopping = True
+            await anyio.to_thread.run_sync(self.speaker.stop)
+            self._stopping = False
+            await self._tell_new()
+            await self._send(stopped=True, samples=self.speaker.samples)
+        else:
+            raise Wrong
+
+    async def _tell(self) -> None:
+        with suppress(WebSocketDisconnect):
+            while True:
+                await anyio.sleep(TICK)
+                if not self._stopping:
+                    self.speaker.session.add(NOTHING)  # what came while the engine was busy is heard
+                await self._tell_new()
+
+    async def _tell_new(self) -> None:
+        """What has changed since the page was last told."""
+        session, known = self.speaker.session, self._words
+        firm, tail = session.firm, session.tail
+        told = (self.speaker.taken, len(firm), tuple(tail))
+        if told == self._told and time.monotonic() - self._spoke < ALIVE:
+            return
+        self._told, self._words = told, len(firm)
+        late = session.behind if tail else 0.0
+        await self._send(**{"from": known}, taken=told[0], firm=firm[known:], tail=tail, behind=round(late, 1))
+
+    async def _send(self, **values: Any) -> None:
+        self._spoke = time.monotonic()
+        await self.socket.send_text(json.dumps(values, ensure_ascii=False))
+
+
+async def _told(socket: WebSocket) -> dict[str, Any]:
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    return _object(message.get("text") or "")
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise Wrong
+    return value
+
+
+async def _end(socket: WebSocket, why: str) -> None:
+    with suppress(WebSocketDisconnect):
+        await socket.send_text(json.dumps({"error": why}))
+        await socket.close()
+
+
+def _of_this_page(socket: WebSocket) -> bool:
+    """Whether no page of another site opens the connection, which its browser would let it."""
+    origin = socket.headers.get("origin")
+    return not origin or urlsplit(origin).netloc == socket.headers.get("host")

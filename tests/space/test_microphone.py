@@ -1,0 +1,137 @@
+"""The Live tab's WebSocket: every piece of sound once and in its order, whatever happens to the connection."""
+
+import json
+
+import live
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from microphone import Microphones
+from starlette.testclient import TestClient
+from transcriber import Transcriber
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def transcriber(tiny_release):
+    return Transcriber(tiny_release)
+
+
+@pytest.fixture
+def microphones(transcriber):
+    return Microphones(transcriber)
+
+
+@pytest.fixture
+def page(microphones):
+    """A function that opens a connection to the same end point."""
+    app = FastAPI()
+    app.add_api_websocket_route("/live", microphones.answer)
+    client = TestClient(app)
+    return lambda **headers: client.websocket_connect("/live", headers=headers)
+
+
+def hello(socket, speaker=None, rate=RATE):
+    socket.send_text(json.dumps({"rate": rate, "speaker": speaker}))
+    return socket.receive_json()
+
+
+def piece(number, sound):
+    return number.to_bytes(4, "little") + (sound * 32767).astype("<i2").tobytes()
+
+
+def stop(socket):
+    """All that is told until every word is firm: the words, and the samples that were taken."""
+    socket.send_text(json.dumps({"stop": True}))
+    words = []
+    while not (told := socket.receive_json()).get("stopped"):
+        words[told["from"] :] = told["firm"]
+        assert told["behind"] >= 0
+    return words, told["samples"]
+
+
+def pieces(sound):
+    return [piece(at, part) for at, part in enumerate(np.array_split(sound, 20))]
+
+
+def test_what_is_said_comes_back_as_words_whatever_is_sent_twice(page, speech):
+    sound = np.concatenate(speech[:2])
+    with page() as socket:
+        told = hello(socket)
+        assert told["taken"] == 0 and told["speaker"]
+        for one in pieces(sound):
+            socket.send_bytes(one)
+        for one in pieces(sound)[5:9]:  # as after a connection that was lost before they were acknowledged
+            socket.send_bytes(one)
+        words, samples = stop(socket)
+    assert samples == len(sound)
+    assert words
+
+
+def test_who_comes_back_goes_on_where_the_connection_was_lost(page, microphones, speech):
+    sound = np.concatenate(speech[:2])
+    with page() as socket:
+        speaker = hello(socket)["speaker"]
+        for one in pieces(sound)[:12]:
+            socket.send_bytes(one)
+        while socket.receive_json()["taken"] < 12:
+            pass
+    with page() as socket:
+        assert hello(socket, speaker) == {"speaker": speaker, "taken": 12}
+        for one in pieces(sound)[12:]:
+            socket.send_bytes(one)
+        words, samples = stop(socket)
+        assert (samples, len(words) > 0) == (len(sound), True)
+        socket.send_bytes(piece(20, speech[2]))  # and after a stop, too
+        assert stop(socket)[1] == len(sound) + len(speech[2])
+    assert list(microphones._speakers) == [speaker]
+
+
+def test_who_stays_away_is_forgotten_and_begins_anew(page, microphones, monkeypatch):
+    with page() as socket:
+        speaker = hello(socket)["speaker"]
+    monkeypatch.setattr("microphone.KEPT", -1.0)
+    with page() as socket:
+        told = hello(socket, speaker)
+    assert told["speaker"] != speaker and told["taken"] == 0
+    assert speaker not in microphones._speakers
+
+
+def test_too_many_at_once_are_told_and_half_an_hour_is_enough(page, monkeypatch, speech):
+    monkeypatch.setattr(live, "SPEAKERS", 1)
+    monkeypatch.setattr(live, "LONGEST", 1.0)
+    with page() as first, page() as second:
+        hello(first)
+        assert hello(second) == {"error": "busy"}
+        first.send_bytes(piece(0, speech[0]))
+        while "error" not in (told := first.receive_json()):
+            pass
+    assert told == {"error": "full"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [b"", b"\0\0\0", b"\0\0\0\0\0", b"\1\0\0\0\0\0", b"\0\0\0\0" + bytes(10 * 2 * RATE + 2), "{}", "[]", "no JSON"],
+)
+def test_what_cannot_be_followed_ends_the_connection(page, given):
+    with page() as socket:
+        hello(socket)
+        socket.send_bytes(given) if isinstance(given, bytes) else socket.send_text(given)
+        while "error" not in (told := socket.receive_json()):
+            pass
+    assert told == {"error": "wrong"}
+
+
+@pytest.mark.parametrize("first", ['{"rate": 1}', '{"rate": "fast"}', "{}", "[", '{"rate": 1e999}'])
+def test_a_rate_that_is_none_is_refused(page, first):
+    with page() as socket:
+        socket.send_text(first)
+        assert socket.receive_json() == {"error": "wrong"}
+
+
+def test_the_page_of_another_site_gets_no_microphone_here(page):
+    with page(origin="https://elsewhere.example") as socket:
+        assert socket.receive_json() == {"error": "wrong"}
+    with page(origin="http://testserver") as socket:
+        assert hello(socket)["taken"] == 0
