@@ -5,8 +5,10 @@ from __future__ import annotations
 import gradio as gr
 
 CSS = """
-:root { --chip: #e8ecf2; --quiet: #556275; --line: #dde2ea; --warn: #b42318; --good: #1c6b43; --blue: #2259c9; }
-.dark { --chip: #222b39; --quiet: #9fadc0; --line: #2a3342; --warn: #ff9b8e; --good: #7dd3a5; --blue: #8ab4ff; }
+:root { --chip: #e8ecf2; --quiet: #556275; --line: #dde2ea; --warn: #b42318; --good: #1c6b43; --blue: #2259c9;
+  --mark: #ffe9a8; }
+.dark { --chip: #222b39; --quiet: #9fadc0; --line: #2a3342; --warn: #ff9b8e; --good: #7dd3a5; --blue: #8ab4ff;
+  --mark: #5b4a12; }
 .gradio-container .main.app { max-width: 50rem; margin: 0 auto; padding: 2rem clamp(1rem, 4vw, 2rem) 1rem; }
 .gradio-container .column { gap: 1rem; }
 .gradio-container :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
@@ -90,7 +92,9 @@ CSS = """
 .paper button, .paper a { border: 0; background: none; }
 .paper li button:hover { text-decoration: underline; text-underline-offset: .2em; }
 .paper li p { margin: 0; font-size: 1.2rem; line-height: 1.6; overflow-wrap: anywhere; }
-.paper .u1, .paper .u2, .paper .u3 { text-decoration: underline; text-decoration-color: var(--blue);
+.paper li [data-at] { cursor: pointer; } .paper li p [data-at]:hover { background: var(--chip); border-radius: .25rem; }
+.paper li p .said { background: var(--mark); border-radius: .25rem; }
+.paper .u1, .paper .u2, .paper .u3 { text-decoration: underline dotted; text-decoration-color: var(--warn);
   text-underline-offset: .24em; text-decoration-thickness: 1px; }
 .paper .u2 { text-decoration-thickness: 2.5px; } .paper .u3 { text-decoration-thickness: 4.5px; }
 .paper .foot { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-top: 1.1rem; padding-top: 1rem;
@@ -181,11 +185,13 @@ footer .divider { display: none; }
 WAVE = """<svg viewBox="0 0 52 32" fill="none" stroke-width="4" stroke-linecap="round"
  aria-hidden="true"><path d="M3 13v6M12 7v18M21 3v26M30 11v10M40 12h9M40 20h6"/></svg>"""
 
-# A time plays the sound from there, and the sentence that sounds is marked; one sound at a time.
+# A time or a word plays the sound from there, and what sounds is marked; one sound at a time. The keys are those of the
+# sound that was played last.
 SCRIPT = """
+let playing;
 element.addEventListener('click', ({ target }) => {
   const paper = target.closest('.paper'), at = target.closest('[data-at]');
-  if (at) {
+  if (at && getSelection().isCollapsed) {
     const sound = paper.querySelector('audio');
     sound.currentTime = Number(at.dataset.at);
     sound.play();
@@ -201,13 +207,37 @@ element.addEventListener('click', ({ target }) => {
 });
 element.addEventListener('play', ({ target }) => {
   for (const sound of document.querySelectorAll('audio')) if (sound !== target) sound.pause();
+  playing = target;
+  requestAnimationFrame(mark);
 }, true);
-element.addEventListener('timeupdate', ({ target }) => {
-  for (const line of target.closest('.paper').querySelectorAll('li')) {
-    const now = target.currentTime >= line.dataset.from && target.currentTime < line.dataset.to;
-    line.classList.toggle('now', now && !target.ended);
+function mark() {
+  if (!playing?.isConnected) return;
+  const now = playing.currentTime, over = playing.ended;
+  for (const line of playing.closest('.paper').querySelectorAll('li')) {
+    const here = !over && now >= line.dataset.from && now < line.dataset.to;
+    if (!here && !line.classList.contains('now')) continue;
+    line.classList.toggle('now', here);
+    const begun = [...line.querySelectorAll('p [data-at]')].filter((word) => here && now >= word.dataset.at - 0.01);
+    line.querySelector('.said')?.classList.remove('said');
+    begun.at(-1)?.classList.add('said');
   }
-}, true);
+  if (!playing.paused) requestAnimationFrame(mark);
+}
+element.addEventListener('seeked', mark, true);
+element.addEventListener('ended', mark, true);
+document.addEventListener('keydown', (event) => {
+  const sound = playing?.isConnected ? playing : element.querySelector('audio');
+  if (!event.altKey || event.ctrlKey || event.metaKey || !sound) return;
+  const act = {
+    KeyK: () => (sound.paused ? sound.play() : sound.pause()),
+    KeyJ: () => { sound.currentTime = Math.max(0, sound.currentTime - 3); },
+    Comma: () => { sound.playbackRate = Math.max(0.5, sound.playbackRate - 0.1); },
+    Period: () => { sound.playbackRate = Math.min(2, sound.playbackRate + 0.1); },
+  }[event.code];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
 """
 
 # Screen readers pronounce the page by its language, which Gradio leaves at English.

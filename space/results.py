@@ -28,7 +28,7 @@ def opening(path: str | Path, title: str, language: str, note: str = "") -> str:
 
 
 def segment(part: Any, language: str, joint: str = " ") -> str:
-    """A sentence with its time, its words underlined by how unsure they are."""
+    """A sentence with its time; its words tell when they are said, and are underlined by how unsure they are."""
     spoken = joint.join(word(one, language) for one in part.words) if part.words else html.escape(part.text)
     time = clock(part.start)
     return (
@@ -40,7 +40,7 @@ def segment(part: Any, language: str, joint: str = " ") -> str:
 def word(one: Any, language: str) -> str:
     kind = next(kind for least, kind in UNSURE if one.confidence >= least)
     sure = tell("sure", language, percent=round(100 * one.confidence))
-    return f'<span class="{kind}" title="{sure}">{html.escape(one.text.strip())}</span>'
+    return f'<span class="{kind}" data-at="{one.start:.2f}" title="{sure}">{html.escape(one.text.strip())}</span>'
 
 
 def closing(transcript: Any, title: str, render: Callable[[Any, str], str], language: str) -> str:
@@ -52,7 +52,8 @@ def closing(transcript: Any, title: str, render: Callable[[Any, str], str], lang
         for form, kind in FORMS.items()
     )
     doubtful = any(one.confidence < UNSURE[0][0] for part in transcript.segments for one in part.words)
-    legend = f'<p class="small">{html.escape(tell("legend", language))}</p>' if doubtful else ""
+    legends = ["keys", *["legend"] * doubtful]
+    legend = "".join(f'<p class="small">{html.escape(tell(key, language))}</p>' for key in legends)
     return (
         f'</ol><div class="foot" role="group" aria-label="{html.escape(tell("take", language))}">{takes}'
         f'<button type="button" data-copy>{html.escape(tell("copy", language))}</button>{legend}</div></article>'

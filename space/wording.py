@@ -49,6 +49,11 @@ WORDS = {
         "The thicker the line under a word, the less sure the model is.",
         "Ju tjockare linje under ett ord, desto osäkrare är modellen.",
     ),
+    "keys": (
+        "Click a word to play from there. Alt+K plays and pauses, Alt+J goes back 3 s, Alt+, is slower, Alt+. faster.",
+        "Klicka på ett ord för att spela därifrån. Alt+K spelar och pausar, Alt+J går tillbaka 3 s, Alt+, saktar ner, "
+        "Alt+. ökar farten.",
+    ),
     "recording": ("Recording", "Inspelning"),
     "live_lead": (
         "Words appear as you speak. Grey words may still change. Nothing is stored.",

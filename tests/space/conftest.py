@@ -48,6 +48,7 @@ def tiny_release(tmp_path_factory):
         "test_wer_ci_unit": "speaker",
         "baseline_wer": None,
         "served_wer": 8.3,
+        "served_wer_ci": [6.9, 9.8],
         "clips": 216,
         "created": "2026-11-22T18:20:00",
         "program": "whisper_flow",

@@ -64,6 +64,7 @@ def test_a_growing_result_is_only_ever_added_to():
     class Word:
         text: str
         confidence: float
+        start: float = 0.25
 
     @dataclass
     class Part:
@@ -74,7 +75,7 @@ def test_a_growing_result_is_only_ever_added_to():
 
     part = Part(0.0, 1.0, "a <b>", (Word("a", 0.99), Word("<b>", 0.3)))
     told = results.segment(part, "en")
-    assert '<span class="u3" title="The model is 30 % sure">&lt;b&gt;</span>' in told
+    assert '<span class="u3" data-at="0.25" title="The model is 30 % sure">&lt;b&gt;</span>' in told
     assert "<b>" not in told
     assert results.opening("/tmp/å b.wav", "x", "en").count("gradio_api/file=/tmp/%C3%A5%20b.wav") == 1
 
