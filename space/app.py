@@ -19,6 +19,7 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no request leaves the machine
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on after a log-mel, as long as a clip takes
 
+from exports import MOST_BYTES, Exports
 from fastapi import FastAPI
 from look import CSS, HEAD, theme
 from microphone import Microphones
@@ -86,6 +87,7 @@ def main() -> None:
     )
     api = application(transcriber, health)
     api.add_api_websocket_route("/live", Microphones(transcriber).answer)
+    api.post("/export", include_in_schema=False, max_body_size=MOST_BYTES)(Exports(transcriber).answer)
     server.middleware_stack = Front(api, server.middleware_stack)
     print(f"{release.get('name', 'The model')} is listening on {url}", flush=True)
     blocks.block_thread()

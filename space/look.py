@@ -103,6 +103,17 @@ CSS = """
   background: var(--chip); color: var(--body-text-color); text-decoration: none; cursor: pointer; }
 .paper .foot :is(a, button):hover { color: var(--blue); }
 .paper .foot p { flex-basis: 100%; margin: .35rem 0 0; }
+.paper.editing li p { outline: 1px dashed var(--line); outline-offset: .15rem; border-radius: .3rem; flex: 1;
+  cursor: text; }
+.paper.editing li p [data-at] { cursor: text; }
+.paper .foot [aria-pressed=true], .paper .foot [aria-pressed=true]:hover { background: var(--blue);
+  color: var(--block-background-fill); }
+#halt { align-self: flex-start; width: auto; min-width: 0; border-radius: 2rem; }
+.gradio-container:not(:has(#status progress:not([value="1.000"]))) #halt { display: none; }
+#result .foot.all { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-top: 1rem; }
+#result .foot.all b { font-weight: 500; font-size: .95rem; }
+#result .foot.all button { font-size: .9rem; font-weight: 500; padding: .42rem .95rem; border-radius: 2rem;
+  background: var(--chip); color: var(--body-text-color); cursor: pointer; border: 0; }
 .paper.wrong { border-color: var(--warn); } .paper.wrong > p { margin: 0; color: var(--warn); font-size: 1.05rem; }
 .paper.wrong h2 { margin-bottom: .25rem; }
 .paper.good > p { margin: 0; color: var(--good); font-size: 1.05rem; overflow-wrap: anywhere; }
@@ -189,9 +200,82 @@ WAVE = """<svg viewBox="0 0 52 32" fill="none" stroke-width="4" stroke-linecap="
 # sound that was played last.
 SCRIPT = """
 let playing;
-element.addEventListener('click', ({ target }) => {
-  const paper = target.closest('.paper'), at = target.closest('[data-at]');
-  if (at && getSelection().isCollapsed) {
+const edits = new Map();  // by sound and time: a new picture of the result keeps what was corrected
+const place = (line) => `${line.closest('.paper').querySelector('audio').src}#${line.dataset.from}`;
+const said = (line) => line.querySelector('p').textContent.trim();
+
+function words(line) {
+  if ('edited' in line.dataset) return [];
+  return [...line.querySelectorAll('p [data-at]')].map((one) => ({ start: +one.dataset.at, end: +one.dataset.to,
+    text: one.textContent, confidence: one.title.match(/\\d+/) / 100 }));
+}
+
+function told(paper) {
+  const segments = [...paper.querySelectorAll('li')].map((line) => ({ start: +line.dataset.from, end: +line.dataset.to,
+    text: said(line), words: words(line) }));
+  return { title: paper.querySelector('h2').textContent, segments };
+}
+
+async function take(papers, form) {
+  const asked = { method: 'POST', headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ form, texts: papers.map(told) }) };
+  const answer = await fetch(new URL('export', location.href), asked);
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(await answer.blob());
+  const stem = told(papers[0]).title.replace(/\\.[^.]*$/, '') || 'text';
+  link.download = papers.length > 1 ? 'transcripts.zip' : `${stem}.${form}`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+function teach(paper) {
+  const text = [...paper.querySelectorAll('li')].map(said).join(' ');
+  const shown = (tab) => tab.checkVisibility({ visibilityProperty: true });
+  [...document.querySelectorAll('[role=tab]')].filter(shown)[2].click();
+  const fill = (tries) => {  // the tab is made when it is first opened
+    const field = document.querySelector('#said textarea');
+    if (!field) return tries && setTimeout(fill, 50, tries - 1);
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(field, text);
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+  fill(60);
+}
+
+element.addEventListener('input', ({ target }) => {
+  const line = target.closest('li');
+  line.dataset.edited = '';
+  edits.set(place(line), said(line));
+});
+new MutationObserver(() => {
+  if (!edits.size) return;
+  for (const line of element.querySelectorAll('li:not([data-edited])')) {
+    const text = edits.get(place(line));
+    if (text === undefined) continue;
+    line.dataset.edited = '';
+    line.querySelector('p').textContent = text;
+  }
+}).observe(element, { childList: true, subtree: true });
+
+element.addEventListener('click', (event) => {
+  const { target } = event, paper = target.closest('.paper'), at = target.closest('[data-at]');
+  const form = target.closest('[data-form]'), edit = target.closest('[data-edit]');
+  const papers = paper ? [paper] : [...element.querySelectorAll('.paper:has(li)')];
+  if (form && (!form.href || papers.some((one) => one.querySelector('[data-edited]')))) {
+    event.preventDefault();
+    take(papers, form.dataset.form);
+  }
+  if (edit) {
+    const on = paper.classList.toggle('editing');
+    edit.setAttribute('aria-pressed', on);
+    for (const line of paper.querySelectorAll('li p')) {
+      line.contentEditable = on ? 'plaintext-only' : 'inherit';
+      line.spellcheck = on;
+    }
+    if (on) paper.querySelector('li p').focus();
+  }
+  if (target.closest('[data-teach]')) teach(paper);
+  if (at && getSelection().isCollapsed && !(paper.classList.contains('editing') && target.closest('p'))) {
     const sound = paper.querySelector('audio');
     sound.currentTime = Number(at.dataset.at);
     sound.play();

@@ -26,7 +26,8 @@ HINTS = 2_000  # letters of words that may be said
 PACE = 0.3  # seconds between two pictures of a growing text
 EXAMPLES = Path(__file__).parent / "examples"
 
-Picture = tuple[str, str, Any, Any]  # status, result, and for Teach: clip, text
+Known = dict[str, tuple[str, float | None]]  # by path: what a file's text looks like, and its seconds if it had any
+Picture = tuple[str, str, Any, Any, Any]  # status, result, and for Teach: clip, text; the files that are known
 
 
 def page(
@@ -57,6 +58,7 @@ def page(
                     elem_classes="field",
                 )  # fmt: skip
                 status = html(elem_id="status")
+                halt = gr.Button(t("stop"), size="md", elem_id="halt")
                 nothing = results.empty(about.both("empty"), about.both("empty_more"))
                 result = html(nothing, elem_id="result", js_on_load=SCRIPT)
             with gr.Tab(t("live"), id="live"):
@@ -71,20 +73,26 @@ def page(
                 examples = _examples(t)
                 html(about.program(), elem_id="program", js_on_load=about.ORIGIN)
 
-        def show(given: str | list[str] | None, hints: str, request: gr.Request) -> Iterator[Picture]:
-            yield from _show(transcriber, given, language_of(request), Decoding(hotwords=listed(hints[:HINTS])))
+        def show(given: str | list[str] | None, hints: str, known: Known, request: gr.Request) -> Iterator[Picture]:
+            hotwords = Decoding(hotwords=listed(hints[:HINTS]))
+            yield from _show(transcriber, given, language_of(request), hotwords, lessons is not None, known)
 
-        seen = [status, result, clip, said]
+        known = gr.State({})
+        seen = [status, result, clip, said, known]
         listening: dict[str, Any] = {"show_progress": "full", "show_progress_on": status, **engine, **quiet}
-        heard = spoken.stop_recording(show, [spoken, hints], seen, **listening)
+        heard = spoken.stop_recording(show, [spoken, hints, gr.State({})], seen, **listening)
         heard.then(lambda: None, None, spoken, show_progress="hidden", **quiet)  # ready for the next
-        files.upload(show, [files, hints], seen, **listening)
-        gr.on(
-            [spoken.start_recording, spoken.clear, files.clear], lambda: ("", nothing), None, [status, result], **quiet
-        )
+        given = files.upload(show, [files, hints, known], seen, **listening)
+        fewer = files.delete(show, [files, hints, known], seen, **listening)
+        running = [heard, given, fewer]
         for button, path in examples:
             tried = button.click(lambda: gr.Tabs(selected="transcribe"), None, tabs, **quiet)
-            tried.then(_example(transcriber, path), None, seen, **listening)
+            running.append(tried.then(_example(transcriber, path), None, seen, **listening))
+        gr.on(
+            [spoken.start_recording, spoken.clear, files.clear], lambda: ("", nothing, {}), None,
+            [status, result, known], cancels=running, **quiet,
+        )  # fmt: skip
+        halt.click(_halted, None, status, cancels=running, **quiet)
 
         api(transcriber, engine)
     blocks.i18n_words = t
@@ -92,48 +100,57 @@ def page(
 
 
 def _show(
-    transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: Decoding = PLAINLY
-) -> Iterator[Picture]:
-    """Every file's text as it grows, and at last the clip for Teach, where there was one short file."""
+    transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: Decoding = PLAINLY,
+    lessons: bool = False, known: Known | None = None,
+) -> Iterator[Picture]:  # fmt: skip
+    """Every file's text as it grows, those that are `known` at once; at last the clip for Teach, where there was one
+    short file, and the files that are known now."""
     paths = [given] if isinstance(given, str) else given or []
+    later = (gr.skip(), gr.skip(), gr.skip())
     if not paths:
-        yield "", results.wrong(tell("missing", language)), gr.skip(), gr.skip()
+        yield "", results.wrong(tell("missing", language)), *later
         return
     if len(paths) > sounds.FILES:
-        yield (
-            tell("failed", language),
-            results.wrong(tell("too_many", language, files=sounds.FILES)),
-            gr.skip(),
-            gr.skip(),
-        )
+        yield tell("failed", language), results.wrong(tell("too_many", language, files=sounds.FILES)), *later
         return
-    began, failed, seconds, shown = time.monotonic(), 0, 0.0, ""
+    began, shown, found, text = time.monotonic(), "", Known(), ""
     for path in paths:
         title = _title(path, language)
-        yield results.status(tell("opening", language, name=title)), shown, gr.skip(), gr.skip()
-        added, transcript = "", None
+        if known and path in known:
+            found[path] = known[path]
+            shown += known[path][0]
+            continue
+        yield results.status(tell("opening", language, name=title)), shown, *later
         try:
-            for picture in _read(transcriber, path, title, language, decoding):
-                line, added, transcript = picture
-                yield line, shown + added, gr.skip(), gr.skip()
-            shown += added
-            seconds += transcript.seconds if transcript else 0.0
+            for line, added, transcript in _read(
+                transcriber, path, title, language, decoding, lessons and len(paths) == 1
+            ):
+                yield line, shown + added, *later
+                if transcript:
+                    found[path], text = (added, transcript.seconds), transcript.text
         except ValueError as error:
-            failed += 1
-            shown += results.wrong(why(error, language), title)
+            found[path] = results.wrong(why(error, language), title), None
+        shown += found[path][0]
+    seconds = [lasting for _, lasting in found.values() if lasting is not None]
+    failed, total = len(found) - len(seconds), sum(seconds)
     took = about.number(time.monotonic() - began)[LANGUAGES.index(language)]
-    line = tell("done", language, total=results.clock(seconds), took=took)
+    line = tell("done", language, total=results.clock(total), took=took)
     if failed:
-        some = tell("done_some", language, failed=failed, files=len(paths))
-        line = some if failed < len(paths) else tell("failed", language)
-    lesson = (gr.skip(), gr.skip())
-    if len(paths) == 1 and not failed and seconds <= LONGEST:
-        lesson = (paths[0], transcript.text if transcript else "")
-    yield results.status(line), shown, *lesson
+        some = tell("done_some", language, failed=failed, files=len(found))
+        line = some if seconds else tell("failed", language)
+    if len(seconds) > 1:
+        shown += results.together(language)
+    lesson = (paths[0], text) if len(paths) == 1 and text and total <= LONGEST else (gr.skip(), gr.skip())
+    yield results.status(line), shown, *lesson, found
 
 
 def _read(
-    transcriber: Transcriber, path: str | None, title: str, language: str, decoding: Decoding = PLAINLY
+    transcriber: Transcriber,
+    path: str | None,
+    title: str,
+    language: str,
+    decoding: Decoding = PLAINLY,
+    alone: bool = False,
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
     sound, fault = sounds.hear(path)
@@ -152,7 +169,12 @@ def _read(
     if not parts:
         raise sounds.Unheard("wordless")
     transcript = transcriber.transcript(sound, parts)
-    yield results.status(title, "", 1.0), shown + results.closing(transcript, title, render, language), transcript
+    ending = results.closing(transcript, title, render, language, alone and total <= LONGEST)
+    yield results.status(title, "", 1.0), shown + ending, transcript
+
+
+def _halted(request: gr.Request) -> str:
+    return results.status(tell("halted", language_of(request)))
 
 
 def _title(path: str | None, language: str) -> str:

@@ -13,6 +13,7 @@ from wording import tell
 
 UNSURE = ((0.9, ""), (0.75, "u1"), (0.5, "u2"), (0.0, "u3"))  # at least so sure, and how it is underlined
 FORMS = {"txt": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
+DOCUMENT = '<button type="button" data-form="docx">DOCX</button>'
 
 
 def opening(path: str | Path, title: str, language: str, note: str = "") -> str:
@@ -40,24 +41,40 @@ def segment(part: Any, language: str, joint: str = " ") -> str:
 def word(one: Any, language: str) -> str:
     kind = next(kind for least, kind in UNSURE if one.confidence >= least)
     sure = tell("sure", language, percent=round(100 * one.confidence))
-    return f'<span class="{kind}" data-at="{one.start:.2f}" title="{sure}">{html.escape(one.text.strip())}</span>'
+    times = f'data-at="{one.start:.2f}" data-to="{one.end:.2f}"'
+    return f'<span class="{kind}" {times} title="{sure}">{html.escape(one.text.strip())}</span>'
 
 
-def closing(transcript: Any, title: str, render: Callable[[Any, str], str], language: str) -> str:
-    """The text to take along, in every form; the page holds it, so the server keeps no file of it."""
+def closing(
+    transcript: Any, title: str, render: Callable[[Any, str], str], language: str, lesson: bool = False
+) -> str:  # fmt: skip
+    """The text to take along, in every form; the page holds it, so the server keeps no file of it.
+
+    A `lesson` can be given to Teach as well.
+    """
     stem = Path(title).stem or "text"
     takes = "".join(
-        f'<a download="{html.escape(stem)}.{form}" href="data:{kind};charset=utf-8;base64,'
+        f'<a download="{html.escape(stem)}.{form}" data-form="{form}" href="data:{kind};charset=utf-8;base64,'
         f'{b64encode(render(transcript, form).encode()).decode()}">{form.upper()}</a>'
         for form, kind in FORMS.items()
     )
     doubtful = any(one.confidence < UNSURE[0][0] for part in transcript.segments for one in part.words)
     legends = ["keys", *["legend"] * doubtful]
     legend = "".join(f'<p class="small">{html.escape(tell(key, language))}</p>' for key in legends)
+    edit = f'<button type="button" data-edit aria-pressed="false">{html.escape(tell("edit", language))}</button>'
+    copy = f'<button type="button" data-copy>{html.escape(tell("copy", language))}</button>'
+    teach = f'<button type="button" data-teach>{html.escape(tell("to_teach", language))}</button>' if lesson else ""
     return (
-        f'</ol><div class="foot" role="group" aria-label="{html.escape(tell("take", language))}">{takes}'
-        f'<button type="button" data-copy>{html.escape(tell("copy", language))}</button>{legend}</div></article>'
+        f'</ol><div class="foot" role="group" aria-label="{html.escape(tell("take", language))}">{edit}{copy}'
+        f"{takes}{DOCUMENT}{teach}{legend}</div></article>"
     )
+
+
+def together(language: str) -> str:
+    """All texts to take along in one archive."""
+    forms = "".join(f'<button type="button" data-form="{form}">{form.upper()}</button>' for form in FORMS)
+    label = html.escape(tell("all", language))
+    return f'<div class="foot all" role="group" aria-label="{label}"><b>{label}</b>{forms}{DOCUMENT}</div>'
 
 
 def wrong(message: str, title: str = "") -> str:

@@ -305,7 +305,7 @@ def _tell_faults(api: FastAPI) -> None:
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         kind = request.headers.get("content-type", "")
-        if request.method == "POST" and not kind.startswith("multipart/form-data"):
+        if request.url.path == ROUTE and not kind.startswith("multipart/form-data"):
             return _refusal(Refused(415, f"the request is to be multipart/form-data, not {kind[:80] or 'untyped'}"))
         first = error.errors()[0]
         field = str(first["loc"][1])

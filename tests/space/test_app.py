@@ -1,5 +1,6 @@
 """What the Space promises to who visits it and to who calls it, started as a user starts it."""
 
+import io
 import json
 import re
 import shutil
@@ -8,7 +9,9 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+import zipfile
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -103,6 +106,106 @@ def test_a_word_plays_from_where_it_is_said_and_keys_play_on(url, clip):
         seen.page.keyboard.press("Alt+Period")
         assert seen.page.evaluate("document.querySelector('#result audio').playbackRate") == pytest.approx(1.1)
         assert (seen.errors, seen.overflow) == ([], 0)
+
+
+@in_browser
+def test_a_text_is_corrected_in_its_place_and_every_download_follows(url, clip, tmp_path):
+    import docx
+
+    def download(name, role="link"):
+        with seen.page.expect_download() as taken:
+            seen.page.locator("#result .paper").get_by_role(role, name=name, exact=True).click()
+        return taken.value
+
+    with visit(url) as seen:
+        seen.upload(clip)
+        seen.page.get_by_role("button", name="Correct the text").click()
+        line = seen.page.locator("#result li p").first
+        line.fill("Hej <b>på</b> dig & mig!")
+        seen.page.get_by_role("button", name="Correct the text").click()
+        lines = seen.lines()
+        assert lines[0] == "Hej <b>på</b> dig & mig!"
+        assert download("TXT").path().read_text(encoding="utf-8").splitlines() == lines
+        assert "Hej <b>på</b> dig & mig!" in " ".join(download("SRT").path().read_text(encoding="utf-8").split())
+        told = json.loads(download("JSON").path().read_text(encoding="utf-8"))
+        assert [one["text"] for one in told["segments"]] == lines
+        assert told["segments"][0]["words"] == [] and told["segments"][0]["end"] > 0
+        taken = download("DOCX", "button")
+        assert taken.suggested_filename == "sentence.docx"
+        told = [one.text for one in docx.Document(taken.path()).paragraphs]
+        assert told[0] == "sentence.wav" and " ".join(told[1:]) == " ".join(lines)
+        seen.page.get_by_role("button", name="Give the correction to training").click()
+        seen.page.wait_for_function(
+            "text => document.querySelector('#said textarea')?.value === text", arg=" ".join(lines)
+        )
+        assert seen.page.get_by_role("tab", selected=True).inner_text() == "Teach it"
+        assert (seen.errors, seen.foreign, seen.overflow) == ([], [], 0)
+
+
+@in_browser
+def test_a_correction_outlives_the_next_file_and_all_texts_come_in_one_archive(url, clip, speech, tmp_path):
+    soundfile.write(tmp_path / "sentence.flac", speech[1], 16_000)
+    with visit(url) as seen:
+        seen.upload(clip)
+        seen.page.get_by_role("button", name="Correct the text").click()
+        seen.page.locator("#result li p").first.fill("Rättat.")
+        seen.upload(tmp_path / "sentence.flac")  # beside the first
+        seen.page.locator("#result .all").wait_for()
+        assert seen.lines()[0] == "Rättat."
+        assert seen.read("#status").startswith("Done: 0:0")
+        with seen.page.expect_download() as taken:
+            seen.page.locator("#result .all [data-form=txt]").click()
+        with zipfile.ZipFile(taken.value.path()) as archive:
+            assert archive.namelist() == ["sentence.txt", "sentence 2.txt"]
+            assert archive.read("sentence.txt").decode().startswith("Rättat.\n")
+        seen.page.locator("#files").get_by_role("button", name=re.compile("remove", re.I)).first.click()
+        seen.page.wait_for_function("document.querySelectorAll('#result .paper').length === 1")
+        assert seen.page.locator("#result h2").inner_text() == "sentence.flac"
+        assert (seen.errors, seen.foreign) == ([], [])
+
+
+@in_browser
+def test_a_long_recording_can_be_stopped_and_what_was_heard_stays(url, speech, tmp_path):
+    soundfile.write(tmp_path / "long.flac", np.concatenate(speech * 4)[: 115 * 16_000], 16_000)
+    with visit(url) as seen:
+        seen.page.locator("#files input[type=file]").set_input_files(tmp_path / "long.flac")
+        seen.page.locator("#result li").first.wait_for()
+        seen.page.locator("#halt").click()
+        seen.page.get_by_text("Stopped. What was heard so far stays.").wait_for()
+        heard = len(seen.lines())
+        seen.page.wait_for_timeout(1_500)
+        assert len(seen.lines()) == heard > 0
+        assert not seen.page.locator("#halt").is_visible()
+        assert seen.errors == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"form": "txt", "texts": []}, 400),
+        ({"form": "exe", "texts": [{"title": "a", "segments": []}]}, 400),
+        ({"form": "txt", "texts": [{"title": "a", "segments": [{"start": -1, "end": 2, "text": "a"}]}]}, 400),
+        ({"form": "txt", "texts": [{"title": "a", "segments": [{"start": 0, "end": 2, "text": "a" * 20_000}]}]}, 400),
+        (
+            {
+                "form": "docx",
+                "texts": [{"title": "../\x00/", "segments": [{"start": 0, "end": 2, "text": "\x00\x1b"}]}],
+            },
+            200,
+        ),
+        ({"form": "srt", "texts": [{"title": "", "segments": []}] * 3}, 200),
+    ],
+)
+def test_only_texts_are_made_files_of(url, asked, status):
+    answer = httpx.post(f"{url}/export", json=asked)
+    assert answer.status_code == status
+    if asked["form"] == "srt":
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.namelist() == ["text.srt", "text 2.srt", "text 3.srt"]
+
+
+def test_a_text_that_is_too_large_is_not_read(url):
+    assert httpx.post(f"{url}/export", content=b" " * 21_000_000).status_code == 413
 
 
 @in_browser

@@ -1,6 +1,7 @@
 """The page's parts without a browser: what it tells of a model, what it keeps, how Live decides."""
 
 import csv
+import shutil
 import time
 from dataclasses import dataclass
 
@@ -65,6 +66,7 @@ def test_a_growing_result_is_only_ever_added_to():
         text: str
         confidence: float
         start: float = 0.25
+        end: float = 0.5
 
     @dataclass
     class Part:
@@ -75,7 +77,7 @@ def test_a_growing_result_is_only_ever_added_to():
 
     part = Part(0.0, 1.0, "a <b>", (Word("a", 0.99), Word("<b>", 0.3)))
     told = results.segment(part, "en")
-    assert '<span class="u3" data-at="0.25" title="The model is 30 % sure">&lt;b&gt;</span>' in told
+    assert '<span class="u3" data-at="0.25" data-to="0.50" title="The model is 30 % sure">&lt;b&gt;</span>' in told
     assert "<b>" not in told
     assert results.opening("/tmp/å b.wav", "x", "en").count("gradio_api/file=/tmp/%C3%A5%20b.wav") == 1
 
@@ -261,7 +263,7 @@ def say(session, speech, seconds):
             session._hearing.join()
 
 
-def test_words_that_may_be_said_reach_the_engine_for_every_file(clip):
+def test_words_that_may_be_said_reach_the_engine_for_every_file_once(clip, tmp_path):
     from transcriber import Decoding
 
     asked = []
@@ -274,9 +276,12 @@ def test_words_that_may_be_said_reach_the_engine_for_every_file(clip):
             return iter([])
 
     hints = Decoding(hotwords=("Kiruna",))
-    pictures = list(pages._show(Listener(), [str(clip)] * 2, "en", hints))
+    copied = shutil.copy(clip, tmp_path)
+    pictures = list(pages._show(Listener(), [str(clip), copied], "en", hints))
     assert asked == [hints, hints]
     assert "wrong" in pictures[-1][1]  # nothing was said
+    again = list(pages._show(Listener(), [copied], "en", hints, known=pictures[-1][-1]))
+    assert asked == [hints, hints] and again[-1][1].count("wrong") == 1  # what is known is not heard again
 
 
 def test_live_costs_nothing_in_silence():
