@@ -1,18 +1,19 @@
-"""Serving side by side: the transformers pipeline as the original Space calls it, faster-whisper, and ours.
+"""Serving side by side: the pipeline of transformers as the original Space calls it, faster-whisper, whisper.cpp, ours.
 
     python tests/benchmarks/serving.py [small] [tiny] [long] [gap] [live] [--rounds N] [--release FOLDER]
 
 Without a part, all. `small` and `tiny` hear one clip of 3 s with a Whisper of that geometry and random weights, all
 systems on one thread, all made to write the same number of tokens; the figures are CPU seconds, the systems take turns,
 the ratios are of medians. The pipeline is called as the original does, with its default of five beams; a row with one
-beam stands beside it. Our loops' second try is off, since random weights go round in loops (faster-whisper's fallback
-too). `long` is wall time for ten minutes of the sample's clips with pauses of 0.3 to 3 s, at tiny's geometry on all
-cores: faster-whisper's batched pipeline, writing 7 tokens for a second of what it decodes, and ours, writing as many
-tokens in all; both with its detector of speech.
-`gap` is the release's own: WER as served less WER in floats. `live` speaks the test clips with pauses of 0.3 to 3 s to
-the release for five minutes, half a second of sound at a time as the page does, and looks at the words shown after
-each: a word's delay is from its end (by the engine's own times for the clip alone) until it first stands there, in its
-place among the words said so far.
+beam stands beside it. whisper.cpp runs our GGML files as users of it do, and once more with its context cut to the
+clip, which it leaves to its user. `rtfx` is the seconds of sound that a core hears in one. Our loops' second try is
+off, since random weights go round in loops (faster-whisper's fallback too). `long` is wall time for ten minutes of the
+sample's clips with pauses of 0.3 to 3 s, at tiny's geometry on all cores: faster-whisper's batched pipeline, writing 7
+tokens for a second of what it decodes, and ours, writing as many tokens in all; both with its detector of speech. `gap`
+is the release's own: WER as served less WER in floats. `live` speaks the test clips with pauses of 0.3 to 3 s to the
+release for five minutes, half a second of sound at a time as the page does, and looks at the words shown after each: a
+word's delay is from its end (by the engine's own times for the clip alone) until it first stands there, in its place
+among the words said so far.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,11 @@ import numpy as np  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 import transcriber as engine  # noqa: E402
-from asr.release import folder  # noqa: E402
+from asr.release import folder, ggml  # noqa: E402
 from asr.training import models  # noqa: E402
 
 RATE, TOKENS, TOKENS_A_SECOND, LONG = 16_000, 20, 7, 600.0
+CUT = 50 * 3 + 15  # positions of whisper.cpp's context: 3 s, and as much silence as ours adds
 SAMPLE = ROOT / "flows" / "sample" / "test"
 
 
@@ -83,6 +85,7 @@ def spent(clock: Callable[[], float], work: Callable[[], object]) -> float:
 def clip(shape: Any, rounds: int) -> dict[str, float]:
     """CPU seconds for a clip of 3 s, by system."""
     from faster_whisper import WhisperModel
+    from pywhispercpp.model import Model
     from transformers import pipeline
 
     sound = np.concatenate(clips()[:3])[: 3 * RATE]
@@ -92,7 +95,16 @@ def clip(shape: Any, rounds: int) -> dict[str, float]:
         original = pipeline("automatic-speech-recognition", model=str(ready))
         plain = WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=1)
         ours = engine.Transcriber(ready, threads=1)
-    ours._unlooped = lambda spoken, row, tokens, length: tokens
+        ggml.build(ready)
+        cpp = {
+            kind: Model(
+                str(ggml.file(ready, kind)), redirect_whispercpp_logs_to=None, n_threads=1, language="sv",
+                print_progress=False, no_timestamps=True, single_segment=True, temperature_inc=0.0,
+                greedy={"best_of": 1}, max_tokens=TOKENS,
+            )
+            for kind in ggml.KINDS
+        }  # fmt: skip
+    ours._unlooped = lambda spoken, row, one, tokens, decoding: one
     engine.MAX_LENGTH = 2 * TOKENS
     wrote, generate = list[int](), plain.model.generate
 
@@ -116,6 +128,9 @@ def clip(shape: Any, rounds: int) -> dict[str, float]:
         "pipeline, its 5 beams": lambda: by_pipeline(num_beams=5),
         "pipeline, 1 beam": lambda: by_pipeline(num_beams=1),
         "faster-whisper int8, 1 beam": lambda: by_faster_whisper(1),
+        "whisper.cpp f16, 1 beam": lambda: cpp["f16"].transcribe(sound, audio_ctx=0),
+        "whisper.cpp q5_0, 1 beam": lambda: cpp["q5_0"].transcribe(sound, audio_ctx=0),
+        "whisper.cpp q5_0, cut to the clip": lambda: cpp["q5_0"].transcribe(sound, audio_ctx=CUT),
         "ours, 1 beam": lambda: list(ours.segments(sound, words=False)),
         "ours, with words and their times": lambda: ours.transcribe(sound),
     }
@@ -145,7 +160,7 @@ def long(rounds: int) -> dict[str, float]:
             WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=cores)
         )
         ours = engine.Transcriber(ready, threads=cores)
-    ours._unlooped = lambda spoken, row, tokens, length: tokens
+    ours._unlooped = lambda spoken, row, one, tokens, decoding: one
     generate = ours._model.generate
 
     theirs = batched.model.model.generate
@@ -183,20 +198,40 @@ def long(rounds: int) -> dict[str, float]:
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
-def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
-    """Seconds from a word's end until it is on the screen, and how many of the words came to be there."""
-    from live import Session
+Spoken = tuple[str, float, float]  # a word, and when it begins and ends, in seconds
 
-    heard, random = engine.Transcriber(folder, threads=1), np.random.default_rng(0)
-    parts, words, at = list[np.ndarray](), list[tuple[str, float, float]](), 0.0
-    said = clips()
+
+def speech(heard: engine.Transcriber, seconds: float) -> tuple[np.ndarray, list[Spoken]]:
+    """The test clips with pauses of 0.3 to 3 s, and their words as the engine hears each clip alone."""
+    random, said = np.random.default_rng(0), clips()
+    parts, words, at = list[np.ndarray](), list[Spoken](), 0.0
     while at < seconds:
         clip = said[len(parts) // 2 % len(said)]
         spoken = (word for segment in heard.segments(clip) for word in segment.words)
         words += [(word.text, at + word.start, at + word.end) for word in spoken]
         parts += [clip, np.zeros(int(random.uniform(0.3, 3.0) * RATE), np.float32)]
         at += sum(map(len, parts[-2:])) / RATE
-    sound, screens = np.concatenate(parts), list[tuple[float, list[str]]]()
+    return np.concatenate(parts), words
+
+
+def delays(words: Sequence[Spoken], screens: Sequence[tuple[float, list[str]]]) -> dict[int, float]:
+    """Seconds from the end of each word, by its place, until it first stands on a screen, in its place among them."""
+    found = dict[int, float]()
+    for now, shown in screens:
+        sofar = [text for text, start, _ in words if start < now]
+        for here, _, many in difflib.SequenceMatcher(None, sofar, shown, autojunk=False).get_matching_blocks():
+            for word in range(here, here + many):
+                found.setdefault(word, now - words[word][2])
+    return found
+
+
+def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
+    """Seconds from a word's end until it is on the screen, and how many of the words came to be there."""
+    from live import Session
+
+    heard = engine.Transcriber(folder, threads=1)
+    sound, words = speech(heard, seconds)
+    screens = list[tuple[float, list[str]]]()
     session, began = Session(heard), time.monotonic()
     for start in range(0, len(sound), RATE // 2):
         piece = sound[start : start + RATE // 2]
@@ -205,19 +240,14 @@ def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
         screens.append((time.monotonic() - began, session.firm + session.tail))
     session.finish()
     screens.append((time.monotonic() - began, session.firm))
-    delays = dict[int, float]()
-    for now, shown in screens:
-        sofar = [text for text, start, _ in words if start < now]
-        for here, _, many in difflib.SequenceMatcher(None, sofar, shown, autojunk=False).get_matching_blocks():
-            for word in range(here, here + many):
-                delays.setdefault(word, now - words[word][2])
-    ends = {word: words[word][2] for word in delays}
+    found = delays(words, screens)
+    ends = {word: words[word][2] for word in found}
     return {
-        "seconds, median": statistics.median(delays.values()),
-        "seconds, first minute": statistics.median(delays[word] for word in delays if ends[word] < 60),
-        "seconds, last minute": statistics.median(delays[word] for word in delays if ends[word] > seconds - 60),
-        "seconds, 90th percentile": statistics.quantiles(delays.values(), n=10)[-1],
-        "share of words shown": len(delays) / len(words),
+        "seconds, median": statistics.median(found.values()),
+        "seconds, first minute": statistics.median(found[word] for word in found if ends[word] < 60),
+        "seconds, last minute": statistics.median(found[word] for word in found if ends[word] > seconds - 60),
+        "seconds, 90th percentile": statistics.quantiles(found.values(), n=10)[-1],
+        "share of words shown": len(found) / len(words),
     }
 
 
@@ -231,13 +261,18 @@ def main() -> None:
 
     def show(part: str, figures: dict[str, float]) -> None:
         for name, value in figures.items():
-            print(f"{part:6s} {name:34s} {value:10.3f}", flush=True)
+            speed = f"   rtfx {3 / value:6.1f}" if part in ("small", "tiny") else ""
+            print(f"{part:6s} {name:34s} {value:10.3f}{speed}", flush=True)
 
     for part, shape in (("small", geometry.SMALL), ("tiny", geometry.TINY)):
         if part in given.parts:
             took = clip(shape, given.rounds)
             show(part, took)
             mine = took["ours, 1 beam"]
+            told[f"{part}_rtfx"] = round(3 / mine, 1)
+            told[f"{part}_whisper_cpp_ratio"] = round(
+                min(took[name] for name in took if "whisper.cpp" in name) / mine, 2
+            )
             told[f"{part}_ratio"] = round(took["pipeline, its 5 beams"] / mine, 2)
             if part == "small" or "small" not in given.parts:
                 told["faster_whisper_ratio"] = round(took["faster-whisper int8, 1 beam"] / mine, 2)

@@ -82,12 +82,13 @@ class Visitor:
         self.page.locator("#words [data-do=start]").click()
 
     def fall_silent(self) -> int:
-        """Stop there, and wait for the last words; the samples that the server took."""
+        """Stop there, and wait for the last words; the samples that the server took, which must be those recorded."""
         self.page.locator("#words [data-do=stop]").click()
         self.page.locator("#words [data-state=stopped]").wait_for()
         recorder = self.page.locator("#words .recorder")
-        assert recorder.get_attribute("data-taken") == recorder.get_attribute("data-samples")
-        return int(recorder.get_attribute("data-taken"))
+        taken, recorded = (int(recorder.get_attribute(f"data-{what}")) for what in ("taken", "samples"))
+        assert taken == recorded
+        return taken
 
     def record(self, where: str, seconds: float) -> None:
         self.page.locator(f"{where} .record-button").click()

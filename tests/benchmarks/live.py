@@ -1,0 +1,115 @@
+"""Live in a browser: is any sound lost, are the words those of the same sound as a file, and how late do they come.
+
+    python tests/benchmarks/live.py [--release released/latest] [--seconds 300] [--busy 1] [--drop 5]
+
+Chromium opens the page, and its fake microphone speaks the sample's test clips with pauses of 0.3 to 3 s. `--busy` such
+processes take a core each meanwhile. Half way, the connection is cut for `--drop` seconds. At the end the samples that
+the browser recorded are compared with those that the server counted, and the text with that of the same sound as a
+file, in words that differ of those in the file's. A word's delay is from its end, by the engine's times for its clip
+alone, until it first stands on the page, in the browser's time of recorded sound; words of the cut and of the ten
+seconds after it are left out of the delay.
+
+Left out: a network between the two, other browsers, several who speak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "space"), str(HERE.parents[1] / "flows")]
+
+import machine  # noqa: E402
+import serving  # noqa: E402
+import soundfile  # noqa: E402
+import soxr  # noqa: E402
+import transcriber as engine  # noqa: E402
+from asr.scoring import rates  # noqa: E402
+from visit import serve, visit  # noqa: E402
+
+LOOK = 0.2  # seconds between two looks at the page
+AFTER = 10.0  # seconds after a cut in which words catch up
+CUTTABLE = """() => {
+  const Real = WebSocket;
+  window.sockets = [];
+  window.WebSocket = class extends Real {
+    constructor(url) { super(window.cut ? 'ws://127.0.0.1:9/' : url); window.sockets.push(this); }
+  };
+}"""
+CUT = "window.cut = true; window.sockets.forEach((one) => one.close())"
+SCREEN = """() => {
+  const root = document.querySelector('#words .recorder');
+  return [+root.dataset.samples || 0, root.querySelector('.words').textContent];
+}"""
+
+
+def burn() -> None:
+    while True:
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Live in a browser.")
+    parser.add_argument("--release", type=Path, default=Path("released/latest"))
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--busy", type=int, default=1)
+    parser.add_argument("--drop", type=float, default=5.0)
+    asked = parser.parse_args()
+    heard = engine.Transcriber(asked.release)
+    sound, words = serving.speech(heard, asked.seconds)
+    others = [multiprocessing.Process(target=burn, daemon=True) for _ in range(asked.busy)]
+    with tempfile.TemporaryDirectory() as scratch, serve(asked.release.resolve()) as url:
+        spoken = Path(scratch) / "spoken.wav"
+        soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
+        with visit(url, speak=spoken) as seen:
+            seen.page.evaluate(CUTTABLE)
+            seen.tab("live")
+            for other in others:
+                other.start()
+            seen.speak()
+            screens, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
+            now = 0.0
+            while now < len(sound) / serving.RATE:
+                seen.page.wait_for_timeout(1000 * LOOK)
+                samples, text = seen.page.evaluate(SCREEN)
+                rate = rate or seen.page.evaluate("new AudioContext().sampleRate")
+                now = samples / rate
+                screens.append((now, text.split()))
+                if asked.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
+                    seen.page.evaluate(CUT)
+                    seen.page.wait_for_timeout(1000 * asked.drop)
+                    seen.page.evaluate("window.cut = false")
+                    cut = (now, now + asked.drop + AFTER)
+            seen.page.set_default_timeout(60_000)
+            taken = seen.fall_silent()
+            recorded, _ = seen.page.evaluate(SCREEN)
+            text = seen.read("#words .words").split()
+            took = time.monotonic() - began
+    for other in others:
+        other.terminate()
+    as_file = heard.transcribe(sound).text
+    errors = rates.errors([as_file], [" ".join(text)], "basic", heard.language)[0]
+    found = serving.delays(words, screens)
+    timely = [late for word, late in found.items() if not cut[0] - AFTER < words[word][2] < cut[1]]
+    told = {
+        "seconds": round(taken / rate, 1),
+        "samples_lost": recorded - taken,
+        "words": errors.words,
+        "words_differ_percent": round(rates.wer([errors]), 2),
+        "delay_s": round(statistics.median(timely), 2),
+        "delay_90_s": round(statistics.quantiles(timely, n=10)[-1], 2),
+        "took_s": round(took, 1),
+    }
+    for name, value in told.items():
+        print(f"{name:22s} {value}")
+    machine.tell(told)
+
+
+if __name__ == "__main__":
+    main()
