@@ -129,19 +129,27 @@ class _Connection:
         self._stopping = False
 
     async def run(self) -> None:
-        speaker = self.speaker
-        await self._send(speaker=speaker.id, taken=speaker.taken)
+        await self._send(speaker=self.speaker.id, taken=self.speaker.taken)
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell)
-            try:
-                while speaker.socket is self.socket and speaker.session.seconds < live.LONGEST:
-                    await self._next()
-                await _end(self.socket, "full" if speaker.socket is self.socket else "busy")
-            except Wrong:
-                await _end(self.socket, "wrong")
-            except WebSocketDisconnect:
-                pass
+            why = await self._listen()
             group.cancel_scope.cancel()
+        if why:
+            await _end(self.socket, why)
+
+    async def _listen(self) -> str:
+        """Take what the page sends; why it ends, empty where the page has left."""
+        speaker = self.speaker
+        try:
+            while speaker.socket is self.socket:
+                if speaker.session.seconds >= live.LONGEST:
+                    return "full"
+                await self._next()
+            return "busy"
+        except Wrong:
+            return "wrong"
+        except WebSocketDisconnect:
+            return ""
 
     async def _next(self) -> None:
         message = await self.socket.receive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ ALIASES = {  # as the Hub knows them, https://huggingface.co/docs/hub/datasets-f
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
+
+GIVEN = re.compile(r"[0-9a-f]{12}\.wav")  # the file of a clip that a visitor gave, and the code to take it back by
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,12 @@ class Row:
 
     @property
     def names(self) -> set[str]:
-        """What `exclude` may call the clip: itself, its recording or its speaker, with or without the source; also its
-        file without the folders, which is the code that a visitor of the Space has of a clip."""
+        """What `exclude` may call the clip: itself, its recording or its speaker, with or without the source; one that
+        was given to the Space also its code."""
         recording = self.clip if self.end is None else self.clip.rpartition("#")[0]
         bare = {name.removeprefix(f"{self.source}/") for name in (self.clip, recording, self.speaker or self.clip)}
-        return {
-            unicodedata.normalize("NFC", name)
-            for name in bare | {f"{self.source}/{name}" for name in bare} | {recording.rpartition("/")[2]}
-        }
+        code = {name for name in (self.clip.rpartition("/")[2],) if GIVEN.fullmatch(name)}
+        return {unicodedata.normalize("NFC", name) for name in bare | {f"{self.source}/{name}" for name in bare} | code}
 
 
 def kind(reason: str) -> str:

@@ -147,7 +147,8 @@ def test_what_whisper_cpp_hears_is_scored_in_each_kind(tiny, base, speech, tmp_p
     exam = candidate.examine(tmp_path, settings, base, speech.split("test"), SPACE, say=lambda line: None)
     assert exam.report["formats"] == ["ct2-int8", "ggml"] and exam.report["ggml_clips"] == len(test)
     assert exam.report["ggml_wer"] == {"f16": 0, "q5_0": 100}
-    assert exam.report["ggml_wer_ci"]["q5_0"] == (100, 100)
+    low, high = exam.report["ggml_wer_ci"]["q5_0"]
+    assert low < 100 <= high
 
 
 def test_the_record_is_json_that_tells_of_the_whole_search(made):
@@ -268,7 +269,7 @@ def test_probes_are_loud_enough_for_the_engine_to_listen():
 
 
 def test_it_says_what_it_is_about(made):
-    assert made[2] == [
+    assert [line for line in made[2] if not line.startswith("ggml")] == [
         "the base hears the test clips", "the release is built", "the model hears the test clips",
         "and as it is served", "and under noise and in a room",
     ]  # fmt: skip
