@@ -15,6 +15,7 @@ from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
+import soxr
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 RATE = 16_000
@@ -29,6 +30,9 @@ AGAIN = 0.4  # seconds that a word's time may move from one hearing to the next
 QUIET = 3e-3  # peak, of 1.0: nothing to look at
 LONGEST = 30 * 60.0  # seconds
 SPEAKERS = 8  # at once
+FAR_BEHIND = 20.0  # seconds of sound that wait for the engine, and make who sends it wait
+TICK = 0.2  # seconds between two looks for new words
+NOTHING = np.zeros(0, np.float32)
 
 SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=300, min_speech_duration_ms=100, speech_pad_ms=100)
 
@@ -74,6 +78,11 @@ class Session:
     def behind(self) -> float:
         """Seconds of sound whose words may still change: more than a few where the engine does not keep up."""
         return len(self._window) / RATE
+
+    @property
+    def overdue(self) -> bool:
+        """Whether so much sound waits for the engine that no more is to be taken yet."""
+        return self.behind > FAR_BEHIND + self.cap
 
     def add(self, sound: np.ndarray) -> None:
         """New sound; returns at once."""
@@ -147,6 +156,27 @@ class Session:
         if same:
             return words[min(same, key=lambda at: abs(words[at].end - last.end)) + 1 :]
         return [word for word in words if (word.start + word.end) / 2 > last.end]
+
+
+class Stream:
+    """16-bit PCM, mono and little-endian, at any rate, on its way into a session."""
+
+    def __init__(self, session: Session, rate: int) -> None:
+        self.session, self.rate = session, rate
+        self._begin()
+
+    def _begin(self) -> None:
+        self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+
+    def add(self, pcm: bytes) -> None:
+        """A piece of it."""
+        sound = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+        self.session.add(self._resampling.resample_chunk(sound))
+
+    def end(self) -> None:
+        """What the resampling still holds; pieces that come later are a new sound."""
+        self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
+        self._begin()
 
 
 def _pauses(speech: list[Any], length: int) -> list[tuple[int, int]]:

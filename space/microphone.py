@@ -25,19 +25,14 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 import live
-import numpy as np
-import soxr
-from audio import RATE
 from fastapi import WebSocket, WebSocketDisconnect
+from protocol import json_object
 from transcriber import Transcriber
 
 RATES = range(8_000, 192_001)  # Hz
 LONGEST_PIECE = 5.0  # seconds
-FAR_BEHIND = 20.0  # seconds of sound that wait for the engine, and make the page wait
 KEPT = 180.0  # seconds in which a speaker whose connection is lost may come back
-TICK = 0.2  # seconds between two looks for new words
 ALIVE = 2.0  # seconds, at most, between two messages to the page, which takes a longer silence for a lost connection
-NOTHING = np.zeros(0, np.float32)
 
 
 class Wrong(ValueError):
@@ -50,13 +45,10 @@ class Speaker:
     def __init__(self, transcriber: Transcriber, rate: int) -> None:
         self.id, self.rate = uuid.uuid4().hex, rate
         self.session = live.Session(transcriber)
+        self._stream = live.Stream(self.session, rate)
         self.taken = self.samples = 0  # pieces, and the sound in them
         self.socket: WebSocket | None = None  # the newest
         self.left = 0.0  # when the connection was lost
-        self._begin()
-
-    def _begin(self) -> None:
-        self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
 
     def take(self, message: bytes) -> None:
         """A piece of sound, unless it was taken before. Raises `Wrong`."""
@@ -67,12 +59,11 @@ class Speaker:
             return
         self.taken += 1
         self.samples += len(pcm) // 2
-        self.session.add(self._resampling.resample_chunk(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768))
+        self._stream.add(pcm)
 
     def stop(self) -> None:
         """Hear what is left."""
-        self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
-        self._begin()
+        self._stream.end()
         self.session.finish()
 
 
@@ -157,9 +148,9 @@ class _Connection:
             raise WebSocketDisconnect
         if (piece := message.get("bytes")) is not None:
             self.speaker.take(piece)
-            while self.speaker.session.behind > FAR_BEHIND + self.speaker.session.cap:  # the page then keeps its sound
-                await anyio.sleep(TICK)
-        elif _object(message.get("text") or "").get("stop"):
+            while self.speaker.session.overdue:  # the page then keeps its sound
+                await anyio.sleep(live.TICK)
+        elif _object(message.get("text")).get("stop"):
             self._stopping = True
             await anyio.to_thread.run_sync(self.speaker.stop)
             self._stopping = False
@@ -171,9 +162,9 @@ class _Connection:
     async def _tell(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(TICK)
+                await anyio.sleep(live.TICK)
                 if not self._stopping:
-                    self.speaker.session.add(NOTHING)  # what came while the engine was busy is heard
+                    self.speaker.session.add(live.NOTHING)  # what came while the engine was busy is heard
                 await self._tell_new()
 
     async def _tell_new(self) -> None:
@@ -196,15 +187,11 @@ async def _told(socket: WebSocket) -> dict[str, Any]:
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect
-    return _object(message.get("text") or "")
+    return _object(message.get("text"))
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
+def _object(text: str | None) -> dict[str, Any]:
+    if (value := json_object(text)) is None:
         raise Wrong
     return value
 

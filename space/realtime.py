@@ -19,19 +19,13 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import live
-import numpy as np
-import soxr
-from audio import RATE
 from fastapi import WebSocket, WebSocketDisconnect
-from protocol import fault, usage
+from protocol import fault, json_object, usage
 from transcriber import Transcriber
 
 RATES = range(8_000, 48_001)  # Hz
 USUAL_RATE = 24_000  # OpenAI's
 LONGEST_PIECE = 15.0  # seconds of sound in a message
-FAR_BEHIND = 20.0  # seconds of sound that wait for the engine, and make the client wait
-TICK = 0.2  # seconds between two looks for new words
-NOTHING = np.zeros(0, np.float32)
 AGAIN = 1013  # WebSocket's code: try again later
 
 
@@ -50,7 +44,7 @@ class Conversation:
     def _begin(self) -> None:
         self.item = f"item_{uuid.uuid4().hex}"
         self.session = live.Session(self.transcriber)
-        self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+        self._stream = live.Stream(self.session, self.rate)
         self._told = 0  # words
         self._ending = False
 
@@ -86,7 +80,7 @@ class Conversation:
             if (sound := message.get("bytes")) is not None:
                 await self._append(sound)
             else:
-                await self._follow(_event(message.get("text") or ""))
+                await self._follow(_event(message.get("text")))
         except Wrong as error:
             await self.fail(str(error))
 
@@ -129,17 +123,16 @@ class Conversation:
             raise Wrong("16-bit sound has an even number of bytes")
         if len(pcm) > 2 * LONGEST_PIECE * self.rate:
             raise Wrong(f"a piece of at most {LONGEST_PIECE:g} s is taken")
-        sound = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
-        self.session.add(self._resampling.resample_chunk(sound))
-        while self.session.behind > FAR_BEHIND + self.session.cap:  # the network then makes the client wait
-            await anyio.sleep(TICK)
+        self._stream.add(pcm)
+        while self.session.overdue:  # the network then makes the client wait
+            await anyio.sleep(live.TICK)
 
     async def _commit(self) -> None:
         if not self.session.seconds:
             raise Wrong("there is no sound to commit")
         self._ending = True
         session, item, seconds = self.session, self.item, self.session.seconds
-        self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
+        self._stream.end()
         await self.send("input_audio_buffer.committed", item_id=item)
         await anyio.to_thread.run_sync(session.finish)
         await self._tell_new()
@@ -150,9 +143,11 @@ class Conversation:
     async def _tell(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(TICK)
+                await anyio.sleep(live.TICK)
                 if not self._ending:
-                    self.session.add(NOTHING)  # what came while the engine was busy is heard, though no more may come
+                    self.session.add(
+                        live.NOTHING
+                    )  # what came while the engine was busy is heard, though no more may come
                 await self._tell_new()
 
     async def _tell_new(self) -> None:
@@ -193,11 +188,7 @@ class Realtime:
             self.speakers -= 1
 
 
-def _event(text: str) -> dict[str, Any]:
-    try:
-        event = json.loads(text)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict):
+def _event(text: str | None) -> dict[str, Any]:
+    if (event := json_object(text)) is None:
         raise Wrong("an event is a JSON object")
     return event

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shutil
 import sys
 import tempfile
@@ -27,19 +26,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "flows"), str(ROOT / "space")]
-for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-    os.environ.setdefault(quiet, "1")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+from asr import story  # noqa: E402
 
+story.quiet()
 import machine  # noqa: E402
 import numpy as np  # noqa: E402
 from asr import acoustics  # noqa: E402
 from asr.scoring import hotwords, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from pretrained import Clip, Corpus, Served, clips, tune  # noqa: E402
+from sample.make import CITIES  # noqa: E402
 from transcriber import Decoding  # noqa: E402
 
-CITIES = "Stockholm Göteborg Malmö Uppsala Umeå Luleå Örebro Kiruna Lund Visby Gävle Borås".split()
 UNSEEN = frozenset("Umeå Kiruna Visby Gävle".split())
 PROFILE = """
 [text]

@@ -35,14 +35,6 @@ from visit import serve, visit  # noqa: E402
 
 LOOK = 0.2  # seconds between two looks at the page
 AFTER = 10.0  # seconds after a cut in which words catch up
-CUTTABLE = """() => {
-  const Real = WebSocket;
-  window.sockets = [];
-  window.WebSocket = class extends Real {
-    constructor(url) { super(window.cut ? 'ws://127.0.0.1:9/' : url); window.sockets.push(this); }
-  };
-}"""
-CUT = "window.cut = true; window.sockets.forEach((one) => one.close())"
 SCREEN = """() => {
   const root = document.querySelector('#words .recorder');
   return [+root.dataset.samples || 0, root.querySelector('.words').textContent];
@@ -68,7 +60,7 @@ def main() -> None:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
         with visit(url, speak=spoken) as seen:
-            seen.page.evaluate(CUTTABLE)
+            seen.may_be_cut()
             seen.tab("live")
             for other in others:
                 other.start()
@@ -82,9 +74,9 @@ def main() -> None:
                 now = samples / rate
                 screens.append((now, text.split()))
                 if asked.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
-                    seen.page.evaluate(CUT)
+                    seen.cut()
                     seen.page.wait_for_timeout(1000 * asked.drop)
-                    seen.page.evaluate("window.cut = false")
+                    seen.mend()
                     cut = (now, now + asked.drop + AFTER)
             seen.page.set_default_timeout(60_000)
             taken = seen.fall_silent()

@@ -307,21 +307,14 @@ def test_live_shows_words_while_one_speaks_and_all_are_firm_at_the_end(url, clip
 @in_browser
 def test_live_keeps_what_is_said_while_the_connection_is_lost(url, clip):
     with visit(url, speak=clip) as seen:
-        # The page's WebSocket can be cut, and cannot be opened until it is let.
-        seen.page.evaluate("""() => {
-          const open = WebSocket.prototype, Real = WebSocket;
-          window.sockets = [];
-          window.WebSocket = class extends Real {
-            constructor(url) { super(window.cut ? 'ws://127.0.0.1:9/' : url); window.sockets.push(this); }
-          };
-        }""")
+        seen.may_be_cut()
         seen.tab("live")
         seen.speak()
         seen.page.wait_for_function("document.querySelector('#words .words').innerText.trim()")
-        seen.page.evaluate("window.cut = true; window.sockets.forEach((one) => one.close())")
+        seen.cut()
         seen.page.locator("#words [data-state=reconnecting]").wait_for()
         seen.page.wait_for_timeout(3_000)
-        seen.page.evaluate("window.cut = false")
+        seen.mend()
         seen.page.locator("#words [data-state=listening]").wait_for()
         seen.page.wait_for_timeout(500)
         assert seen.fall_silent() > 3 * 44_100  # no sample is missing of what was said meanwhile

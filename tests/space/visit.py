@@ -90,6 +90,23 @@ class Visitor:
         assert taken == recorded
         return taken
 
+    def may_be_cut(self) -> None:
+        """Let the page's later WebSockets be cut and kept from opening."""
+        self.page.evaluate("""() => {
+          const Real = WebSocket;
+          window.sockets = [];
+          window.WebSocket = class extends Real {
+            constructor(url) { super(window.cut ? 'ws://127.0.0.1:9/' : url); window.sockets.push(this); }
+          };
+        }""")
+
+    def cut(self) -> None:
+        """Close them; none opens until `mend`."""
+        self.page.evaluate("window.cut = true; window.sockets.forEach((one) => one.close())")
+
+    def mend(self) -> None:
+        self.page.evaluate("window.cut = false")
+
     def record(self, where: str, seconds: float) -> None:
         self.page.locator(f"{where} .record-button").click()
         self.page.wait_for_timeout(1000 * seconds)

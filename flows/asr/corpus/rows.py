@@ -42,7 +42,8 @@ class Row:
         was given to the Space also its code."""
         recording = self.clip if self.end is None else self.clip.rpartition("#")[0]
         bare = {name.removeprefix(f"{self.source}/") for name in (self.clip, recording, self.speaker or self.clip)}
-        code = {name for name in (self.clip.rpartition("/")[2],) if GIVEN.fullmatch(name)}
+        file = self.clip.rpartition("/")[2]
+        code = {file} if GIVEN.fullmatch(file) else set()
         return {unicodedata.normalize("NFC", name) for name in bare | {f"{self.source}/{name}" for name in bare} | code}
 
 

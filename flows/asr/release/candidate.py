@@ -336,9 +336,11 @@ def _formats(ready: Path, settings: Settings, say: Callable[[str], None]) -> lis
 def _by_whisper_cpp(ready: Path, test: Sounds, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     """How the release is heard by whisper.cpp, at 30 s, in as many clips as that length is measured on; nothing where
     it is not built for it or, which the gate tells, does not load."""
+    if not (kinds := ggml.built(ready)):
+        return {}
     some, told = evenly(len(test), AT_30_SECONDS), dict[str, Any]()
     sounds, said = [test.sound(clip) for clip in some], [test.texts[clip] for clip in some]
-    for kind in ggml.built(ready):
+    for kind in kinds:
         say(f"and by whisper.cpp, in {kind}")
         try:
             heard = ggml.listen(ready, kind, sounds, settings.corpus.language)

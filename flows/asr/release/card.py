@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from asr.corpus.text import MARKED, POINTED, RATES, unit
-from asr.release.folder import CURVE, FULL_VOCABULARY
+from asr.release.folder import CURVE
 from asr.scoring.intervals import CHANCE, FEWEST_SPEAKERS
+from asr.training.models import FULL_VOCABULARY
 
 Record = Mapping[str, Any]
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 RECORD, COUNTS, CURVE = "release.json", "test-counts.json", "training.png"
 SERVED = "ct2-int8"
-FULL_VOCABULARY = 51_865  # tokens: faster-whisper takes a model with fewer for an English-only one
 LOST = 50.0  # percent of the float model's text that a format may hear differently before it counts as broken
 
 
@@ -61,7 +60,7 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
         "transformers": (lambda: _by_transformers(folder, sounds, context), lambda: heard)
     }
     at_30_seconds = cache(lambda: _by_transformers(folder, sounds, models.WINDOW_FRAMES))
-    if vocabulary(folder) >= FULL_VOCABULARY:
+    if vocabulary(folder) >= models.FULL_VOCABULARY:  # it takes a smaller one for an English-only model
         ways["faster-whisper"] = (lambda: _by_faster_whisper(folder, sounds, language), at_30_seconds)
     for kind in ggml.built(folder):
         ways[f"whisper.cpp ({kind})"] = (partial(ggml.listen, folder, kind, sounds, language), at_30_seconds)

@@ -22,13 +22,13 @@ import numpy as np
 
 from asr import Refused, compute
 from asr.settings import Release
+from asr.training.models import FULL_VOCABULARY
 
 if TYPE_CHECKING:
     from transformers import WhisperProcessor
 
 FOLDER = "ggml"
 KINDS = ("f16", "q5_0")
-FULL_VOCABULARY = 51_865  # tokens: whisper.cpp tells the special ones apart by their number, so it must be Whisper's
 MAGIC = 0x67676D6C  # "ggml"
 QUANTIZED = 2_000  # the version of the quantized forms, times a thousand, is added to a file's type
 FILE_TYPES = {"f16": 1, "q5_0": QUANTIZED + 8}
@@ -65,7 +65,7 @@ def check(release: Release) -> None:
 
 def unfit(vocabulary: int) -> str:
     """Why a model with so many tokens cannot be had in this format, in a sentence; empty where it can."""
-    if vocabulary >= FULL_VOCABULARY:
+    if vocabulary >= FULL_VOCABULARY:  # whisper.cpp tells the special tokens apart by their number
         return ""
     return f"ggml is left out: whisper.cpp wants a published Whisper's {FULL_VOCABULARY:,} tokens, not {vocabulary:,}"
 

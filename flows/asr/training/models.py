@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 100
 WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
 POSITIONS = 448  # of a Whisper's decoder
+FULL_VOCABULARY = 51_865  # tokens of a published multilingual Whisper
 MAX_TOKENS = POSITIONS - 4  # less the prompt
 PREVIOUS, MOST_PROMPT = "<|startofprev|>", 223  # what text from before begins with, and its most tokens
 TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
