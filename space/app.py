@@ -19,11 +19,13 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no request leaves the machine
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on after a log-mel, as long as a clip takes
 
+from document import Document
+from examples import examples
 from exports import MOST_BYTES, Exports
 from fastapi import FastAPI
-from look import CSS, HEAD, theme
+from look import CSS, theme
 from microphone import Microphones
-from pages import EXAMPLES, page
+from pages import page
 from sounds import MEGABYTES
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -67,7 +69,8 @@ def main() -> None:
         return {"model": release.get("name"), "run": release.get("run_id"), "revision": revision, "uptime": uptime}
 
     model = os.environ.get("MODEL_ID", "")
-    blocks = page(transcriber, kept, "" if Path(model).is_dir() else model, revision)
+    tries = examples(folder, release)
+    blocks = page(transcriber, kept, "" if Path(model).is_dir() else model, revision, tries)
     public = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
     server, url, _ = blocks.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", public),
@@ -76,19 +79,18 @@ def main() -> None:
         share=False,
         ssr_mode=False,
         run_history=False,  # Gradio would keep what was said in the browser
-        footer_links=["api"],
+        footer_links=[],
         max_file_size=MEGABYTES * 1_000_000,
-        allowed_paths=[str(EXAMPLES)],
+        allowed_paths=[str(example.path) for example in tries],
         mcp_server=find_spec("mcp") is not None,
         i18n=blocks.i18n_words,
         theme=theme(),
         css=CSS,
-        head=HEAD,
     )
     api = application(transcriber, health)
     api.add_api_websocket_route("/live", Microphones(transcriber).answer)
     api.post("/export", include_in_schema=False, max_body_size=MOST_BYTES)(Exports(transcriber).answer)
-    server.middleware_stack = Front(api, server.middleware_stack)
+    server.middleware_stack = Front(api, Document(server.middleware_stack))
     print(f"{release.get('name', 'The model')} is listening on {url}", flush=True)
     blocks.block_thread()
 
