@@ -88,7 +88,9 @@ class Source(Table):
 
     source: Literal["sample", "folder", "common_voice", "hub"] = "sample"
     name: str | None = Field(None, pattern=r"^[^/\s]+$")  # in every report; None: by its id or kind
-    licence: str | None = None  # of its speech, for the model card; None: the kind's, where it has one
+    # Of its speech, for the model card; None: the kind's, where it has one. Where it is open (CC0, CC BY, CC BY-SA),
+    # a release carries a few of its test clips
+    licence: str | None = None
     language: Language | None = None  # of its speech; None: the corpus'. Another one is not to be forgotten: see README
     weight: Real = 1.0  # times an epoch that each of its training clips is drawn
     limit_clips: Positive | None = None  # the first so many of each split, to try a profile out

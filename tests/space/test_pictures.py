@@ -15,16 +15,64 @@ SAMPLE = Path(__file__).parents[2] / "flows" / "sample" / "test"
 PICTURES, MODEL = os.environ.get("PICTURES"), os.environ.get("MODEL")
 
 
-@pytest.mark.skipif(not (PICTURES and MODEL and CHROMIUM.exists()), reason="PICTURES, MODEL or Chromium is not there")
-def test_pictures_are_taken_of_text_and_of_the_model(tmp_path):
-    parts = []
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory):
+    """Seven sentences with a second between them, as a WAV that Chromium's fake microphone takes as well."""
+    import soxr
+
+    parts, file = [], tmp_path_factory.mktemp("sounds") / "samtal.wav"
     for clip in sorted(SAMPLE.glob("*.ogg"))[:200:30]:
-        parts += [soundfile.read(clip, dtype="float32")[0], np.zeros(16_000, np.float32)]
-    soundfile.write(tmp_path / "samtal.wav", np.concatenate(parts), 16_000)
-    with serve(Path(str(MODEL)).resolve()) as url:
-        for name, width, dark in (("transcribe", 1100, False), ("transcribe-phone", 390, True)):
-            with visit(url, width=width, dark=dark) as seen:
-                seen.upload(tmp_path / "samtal.wav")
-                seen.shoot(Path(str(PICTURES), f"{name}.png"))
-                assert len(seen.lines()) >= 5
-                assert not seen.errors
+        sound, rate = soundfile.read(clip, dtype="float32")
+        parts += [soxr.resample(sound, rate, 48_000), np.zeros(48_000, np.float32)]
+    soundfile.write(file, np.concatenate(parts), 48_000)
+    return file
+
+
+def transcribed(seen, talk):
+    seen.upload(talk)
+    assert len(seen.lines()) >= 5
+
+
+def corrected(seen, talk):
+    seen.upload(talk)
+    seen.page.locator("#result [data-edit]").click()
+    seen.page.locator("#result [data-search]").fill("klockan")
+
+
+def live(seen, talk):
+    seen.tab("live")
+    seen.speak()
+    seen.page.wait_for_function("document.querySelectorAll('#words .words span')[0].innerText.length > 60")
+
+
+def taught(seen, talk):
+    seen.tab("teach")
+    seen.page.locator("#clip input[type=file], #clip .record-button").first.wait_for(state="attached")
+
+
+def about(seen, talk):
+    seen.tab("about")
+    seen.page.locator("#model .rate").wait_for()
+
+
+@pytest.mark.skipif(not (PICTURES and MODEL and CHROMIUM.exists()), reason="PICTURES, MODEL or Chromium is not there")
+@pytest.mark.parametrize(
+    ("name", "show", "width", "dark", "locale"),
+    [
+        ("transcribe", transcribed, 1100, False, "en-GB"),
+        ("transcribe-phone", transcribed, 390, True, "sv-SE"),
+        ("correct", corrected, 1100, True, "en-GB"),
+        ("live", live, 1100, False, "sv-SE"),
+        ("teach-phone", taught, 390, False, "sv-SE"),
+        ("about", about, 1100, False, "en-GB"),
+    ],
+)
+def test_a_picture_is_taken(name, show, width, dark, locale, talk, tmp_path):
+    folders = {"TEACH_FOLDER": str(tmp_path), "GRADIO_TEMP_DIR": str(tmp_path)}
+    with (
+        serve(Path(str(MODEL)).resolve(), **folders) as url,
+        visit(url, speak=talk, width=width, dark=dark, locale=locale) as seen,
+    ):
+        show(seen, talk)
+        seen.shoot(Path(str(PICTURES), f"{name}.png"))
+        assert not seen.errors

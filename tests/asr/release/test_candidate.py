@@ -158,6 +158,7 @@ def test_the_record_is_json_that_tells_of_the_whole_search(made):
     assert record["hyperparameters"] == {"learning_rate": 0.003, "weight_decay": 0.01}
     assert (record["created"], record["hardware"], record["watts"]) == (CREATED, "2 CPU cores", 20)
     assert record["licences"] == {"sample": "CC0-1.0"}
+    assert [one["licence"] for one in record["examples"]] == ["CC0-1.0"] * 3
     assert record["loads"] == [] and record["vocabulary"] > 300 and record["parameters"] > 10_000
     assert len(record["faults"]) == 1  # it is no better than its base
 
