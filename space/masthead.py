@@ -60,4 +60,17 @@ document.addEventListener('click', (event) => {
   if (tab && `#${tab.dataset.tabId}` !== location.hash) history.pushState(null, '', `#${tab.dataset.tabId}`);
 });
 window.addEventListener('popstate', go);
+
+// Gradio hides the button of the microphone that was pressed, and the focus with it: the next one takes it.
+document.addEventListener('click', ({ target }) => {
+  const pressed = target.closest('.sound .controls .wrapper button'), sound = pressed?.closest('.sound');
+  const next = (tries) => {
+    const here = document.activeElement;
+    if (!tries || ![document.body, pressed].includes(here)) return;
+    const shown = [...sound.querySelectorAll('.controls .wrapper button')].find((button) => button.checkVisibility());
+    if (shown && shown !== pressed) shown.focus();
+    else setTimeout(next, 100, tries - 1);
+  };
+  if (pressed) next(600);
+});
 """.replace("LABELS", json.dumps(LABELS, ensure_ascii=False))

@@ -124,6 +124,18 @@ def test_recording_says_so_and_moves_nothing(url, clip):
         assert seen.overflow == 0
 
 
+def test_the_keyboard_records_and_stops_without_losing_its_place(url, clip):
+    focused = "document.activeElement.className.includes('%s')"
+    with visit(url, speak=clip) as seen:
+        seen.page.locator("#sound .record-button").focus()
+        for shown in ("stop-button", "record-button"):
+            seen.page.keyboard.press("Enter")
+            seen.page.wait_for_function(focused % shown)
+            seen.page.wait_for_timeout(800)  # of speech
+        seen.page.locator("#result .foot").wait_for()
+        assert seen.errors == []
+
+
 def test_who_waits_for_the_engine_is_told_so_and_nothing_else(url, clip):
     with visit(url) as seen:
         shown = seen.page.evaluate("""() => {
