@@ -56,6 +56,8 @@ def profile(text):
 
 def tag(name):
     """Make the run findable. A tag that cannot be set, for want of a right or a service, ends nothing."""
+    if "spin-step" in sys.argv:  # which is no run
+        return
     try:
         current.run.add_tag(name)
     except Exception as error:
@@ -99,7 +101,8 @@ class WhisperFlow(FlowSpec):
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
         recordings.check(self.settings.training)
         parts = sources.parts(self.settings.corpus)
-        self.parts = [Store.of(self).put_object(part) for part in parts]  # so that a task reads no part but its own
+        store = Store.here()
+        self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version = code_version()
         self.next(self.preprocess, foreach="parts")
 
@@ -110,8 +113,8 @@ class WhisperFlow(FlowSpec):
         from asr.corpus import joining, shards
         from asr.store import Store
 
-        store = Store.of(self)
-        self.packed, self.examples = shards.make(store.get_object(self.input), self.settings, store)
+        store = Store.here()
+        self.packed, self.examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
         print(self.packed)
         current.card.append(cards.preprocess(joining.table(self.packed.shards), self.packed.rejects, self.examples))
         self.next(self.collect)
@@ -167,7 +170,7 @@ class WhisperFlow(FlowSpec):
         from asr.training import halving, models, ranks, trial
         from asr.training.checkpoints import Checkpoints, place
 
-        store, settings, number = Store.of(self), self.settings, self.input.number
+        store, settings, number = Store.here(), self.settings, self.input.number
         live = cards.Live(current.card, lambda standing: cards.train(self.input, standing, self.settings))
         keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
         siblings = halving.Siblings(store, self.searched, number, len(self.trials))
@@ -204,9 +207,10 @@ class WhisperFlow(FlowSpec):
         current.card.append(cards.select(self.leaderboard, outcomes, self.settings))
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
         self.merge_artifacts(inputs, include=["code_version", "corpus", "created", "rejected", "searched", "shards"])
+        store, searched, trained_on = Store.here(), inputs[0].searched, inputs[0].shards
         for branch in inputs:
-            where = place(self.searched, branch.outcome.trial, self.settings, self.shards)
-            Checkpoints(Store.of(self), where, self.settings.training).clear()
+            where = place(searched, branch.outcome.trial, self.settings, trained_on)
+            Checkpoints(store, where, self.settings.training).clear()
         self.next(self.evaluate)
 
     @card(type=cards.PAGE)
@@ -218,10 +222,10 @@ class WhisperFlow(FlowSpec):
         from asr.release import candidate, engine
         from asr.store import Store
 
-        store = Store.of(self)
+        store = Store.here()
         with tempfile.TemporaryDirectory() as scratch:
             speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
-            winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"))
+            winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
             facts = candidate.facts(
                 self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
                 self.outcome, self.hardware,
@@ -241,13 +245,13 @@ class WhisperFlow(FlowSpec):
         from asr.release import engine, gate, outlet
         from asr.store import Store
 
-        checks = gate.checks(self.report, self.settings.release)
+        store, checks = Store.here(), gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
-            ready = Store.of(self).fetch_folder(self.release_key, Path(scratch, "release"))
-            speech = shards.Speech(self.shards, Path(scratch, "shards"), Store.of(self).fetch)
+            ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
+            speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
             out = outlet.let_out(
                 ready, current.run_id, self.settings, checks, self.scores, speech, engine.unpacked(self.space),
-                here=not compute.in_pod(),
+                here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip
         self.release, self.latest = out.release, out.latest
         current.card.append(cards.push(out, self.report))

@@ -21,8 +21,7 @@ from metaflow.parameters import flow_context
 from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
-from asr import Refused, compute, disk, network, story
-from asr.store import Store
+from asr import Refused, compute, datastore, disk, network, story
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Options that `resume` refuses, or that mean one run alone, and how many words follow them.
@@ -43,6 +42,7 @@ def main(flow: Callable[..., Any]) -> None:
     with flow_context(flow):
         from metaflow import cli  # which reads the flow's options as it is imported
 
+        datastore.mend()
         try:
             cli.main(flow(use_cli=False), handle_exceptions=False)
         except Exception as error:
@@ -110,7 +110,7 @@ def _most_done(flow: str) -> str | None:
         return None
     try:
         resumed = option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
-        done = {run: Store.finished(flow, run) for run in (resumed, this) if run}
+        done = {run: datastore.finished(flow, run) for run in (resumed, this) if run}
     except Exception:  # whatever a cloud's client raises
         return str(this)
     return max(done, key=lambda run: done[run]) if any(done.values()) else None

@@ -20,7 +20,7 @@ def done(monkeypatch):
         monkeypatch.setattr(sys, "argv", arguments)
         monkeypatch.setattr(ends, "current", SimpleNamespace(get=lambda name: run_id))
         monkeypatch.setattr(ends, "get_latest_run_id", lambda echo, flow: latest)
-        monkeypatch.setattr(ends.Store, "finished", staticmethod(lambda flow, run: finished[run]))
+        monkeypatch.setattr(ends.datastore, "finished", lambda flow, run: finished[run])
 
     return set_up
 

@@ -49,14 +49,12 @@ CARDS = ("collect", "train", "select", "evaluate", "push")
 CHECKPOINTS = """
 import hashlib, os, sys, tempfile
 from pathlib import Path
-from metaflow.datastore import FlowDataStore
-from metaflow.plugins.datastores.gs_storage import GSStorage
+from asr.datastore import Place
 from asr.settings import Training
 from asr.store import Store
 from asr.training.checkpoints import Checkpoints
 
-blobs = FlowDataStore("Kept", None, storage_impl=GSStorage, ds_root=os.environ["METAFLOW_DATASTORE_SYSROOT_GS"])
-store = Store(blobs.ca_store)
+store = Store(Place.at("Kept", "gs", os.environ["METAFLOW_DATASTORE_SYSROOT_GS"]))
 scratch = Path(tempfile.mkdtemp(dir="."))
 
 def state(step):
