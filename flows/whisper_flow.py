@@ -31,7 +31,7 @@ story.quiet()
 
 from asr import cards, ends
 from asr.pods import placed
-from metaflow import Config, FlowSpec, Parameter, card, current, project, retry, step
+from metaflow import Config, FlowSpec, card, current, project, retry, step
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
 
 
@@ -64,10 +64,8 @@ def tag(name):
         print(f"the run could not be tagged {name}: {error}", file=sys.stderr)
 
 
-def captured_space(context):
-    from asr.release import engine
-
-    return engine.capture()
+# From before the trials to what comes after them.
+HANDED_ON = ["code_version", "corpus", "created", "rejected", "rejected_rows", "searched", "shards", "space"]
 
 
 @placed()
@@ -76,7 +74,6 @@ class WhisperFlow(FlowSpec):
     """From recordings to a served Whisper model, honestly scored."""
 
     profile = Config("profile", default=str(Path(__file__).parent / "profiles" / "sample.toml"), parser=profile)
-    space = Parameter("space", default=captured_space, help="the Space's files, packed when the run is launched")
 
     @property
     def settings(self):
@@ -87,7 +84,7 @@ class WhisperFlow(FlowSpec):
         """Find the speech, and what the profile asks of it."""
         from asr import code_version
         from asr.corpus import recordings, sources
-        from asr.release import ggml, hub
+        from asr.release import engine, ggml, hub
         from asr.store import Store
         from asr.training import search, trackers
 
@@ -103,7 +100,7 @@ class WhisperFlow(FlowSpec):
         parts = sources.parts(self.settings.corpus)
         store = Store.here()
         self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
-        self.code_version = code_version()
+        self.code_version, self.space = code_version(), engine.capture()
         self.next(self.preprocess, foreach="parts")
 
     @card(type=cards.PAGE)
@@ -112,44 +109,55 @@ class WhisperFlow(FlowSpec):
         """Judge each clip of a part, and pack those that are fit into shards."""
         from asr.corpus import joining, shards
         from asr.store import Store
+        from asr.values import plain
 
         store = Store.here()
-        self.packed, self.examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
-        print(self.packed)
-        current.card.append(cards.preprocess(joining.table(self.packed.shards), self.packed.rejects, self.examples))
+        packed, examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
+        print(packed)
+        current.card.append(cards.preprocess(joining.table(packed.shards), packed.rejects, examples))
+        self.packed, self.examples = packed.plain(), plain(examples)
         self.next(self.collect)
 
     @card(type=cards.PAGE)
     @step
     def collect(self, inputs):
         """Join the parts' records; their audio stays where it is."""
-        from asr.corpus import joining
+        from asr.corpus import clips, joining, shards
+        from asr.values import plain, typed
 
-        packed = [branch.packed for branch in inputs]
+        packed = [shards.Packed.of(branch.packed) for branch in inputs]
         joined = joining.join(packed, self.settings.corpus)
-        self.shards, self.rejected, self.corpus = joined.shards, joined.rejected, joined.summary
-        self.merge_artifacts(inputs, include=["code_version", "created"])
+        self.shards = [shard.plain() for shard in joined.shards]
+        self.rejected, self.rejected_rows, self.corpus = joined.rejected, plain(joined.rejected), joined.summary
+        self.merge_artifacts(inputs, include=["code_version", "created", "space"])
         joining.check(joined, self.settings.corpus)
-        heard = [clip for at in joining.first(packed) for clip in inputs[at].examples]
-        clips = joining.table(self.shards)
-        current.card.append(cards.collect(clips, self.rejected, self.corpus, joined.taken_over, heard))
+        heard = [typed(clips.Clip, clip) for at in joining.first(packed) for clip in inputs[at].examples]
+        table = joining.table(joined.shards)
+        current.card.append(cards.collect(table, joined.rejected, joined.summary, joined.taken_over, heard))
         self.next(self.search)
 
     @step
     def search(self):
         """Decide on the trials, and say what they will take."""
+        from asr.corpus import shards
         from asr.corpus.joining import Joined
         from asr.training import gpu, limits, plan, search
+        from asr.values import plain
 
-        left = limits.fit(Joined(self.shards, self.rejected, self.corpus, 0), self.settings)
-        self.shards, self.rejected, self.corpus = left.shards, left.rejected[["clip", "reason"]], left.summary
-        self.trials = search.trials(self.settings)
-        self.at_once, self.threads = compute.at_once(len(self.trials)), compute.threads(len(self.trials))
+        left = limits.fit(Joined(shards.known(self.shards), self.rejected, self.corpus, 0), self.settings)
+        self.shards, self.corpus = [shard.plain() for shard in left.shards], left.summary
+        self.rejected = left.rejected[["clip", "reason"]]
+        self.rejected_rows, trials = plain(self.rejected), search.trials(self.settings)
+        self.trials, self.at_once, self.threads = (
+            plain(trials),
+            compute.at_once(len(trials)),
+            compute.threads(len(trials)),
+        )
         if compute.in_pod():
-            told = plan.elsewhere(self.settings, self.trials, self.corpus)
+            told = plan.elsewhere(self.settings, trials, self.corpus)
         else:
             told = plan.plan(
-                self.settings, self.trials, self.shards, self.corpus, self.at_once, self.threads, compute.cores()
+                self.settings, trials, left.shards, self.corpus, self.at_once, self.threads, compute.cores()
             ).text
         # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
@@ -167,26 +175,32 @@ class WhisperFlow(FlowSpec):
         self.hardware = compute.hardware()
         from asr.corpus import shards
         from asr.store import Store
-        from asr.training import halving, models, ranks, trial
+        from asr.training import halving, models, ranks, search, trial
         from asr.training.checkpoints import Checkpoints, place
+        from asr.values import plain, typed
 
-        store, settings, number = Store.here(), self.settings, self.input.number
-        live = cards.Live(current.card, lambda standing: cards.train(self.input, standing, self.settings))
-        keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
-        siblings = halving.Siblings(store, self.searched, number, len(self.trials))
+        store, settings, one, known = (
+            Store.here(),
+            self.settings,
+            typed(search.Trial, self.input),
+            shards.known(self.shards),
+        )
+        live = cards.Live(current.card, lambda standing: cards.train(one, standing, settings))
+        keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
+        siblings = halving.Siblings(store, self.searched, one.number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch, asked_to_end():
-            speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
-            self.outcome, model, processor = trial.fine_tune(
-                self.input,
+            outcome, model, processor = trial.fine_tune(
+                one,
                 settings,
-                speech,
-                lambda line: print(f"trial {number}  {line}", flush=True),
+                shards.Speech(known, Path(scratch, "shards"), store.fetch),
+                lambda line: print(f"trial {one.number}  {line}", flush=True),
                 keeper,
                 siblings if settings.search.stop_losers else None,
                 live,
-                f"{settings.name}-{self.searched}/trial-{number}",
+                f"{settings.name}-{self.searched}/trial-{one.number}",
                 ranks.count(settings),
             )
+            self.outcome = plain(outcome)
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
 
@@ -194,23 +208,24 @@ class WhisperFlow(FlowSpec):
     @step
     def select(self, inputs):
         """The lowest validation WER wins; the test set plays no part."""
+        from asr.corpus import shards
         from asr.store import Store
         from asr.training import search
         from asr.training.checkpoints import Checkpoints, place
+        from asr.values import plain, typed
 
-        outcomes = [branch.outcome for branch in inputs]
+        outcomes = [typed(search.Outcome, branch.outcome) for branch in inputs]
         self.leaderboard = search.leaderboard(outcomes)
-        self.winner = self.leaderboard.iloc[0].to_dict()
-        self.curves = {one.trial.number: one.curve for one in outcomes}
-        self.outcome = next(one for one in outcomes if one.trial.number == self.winner["trial"])
-        self.hardware = inputs[0].hardware
+        self.leaderboard_rows = plain(self.leaderboard)
+        self.winner = self.leaderboard_rows[0]
+        self.curves = {one.trial.number: plain(one.curve) for one in outcomes}
+        won = next(branch for branch in inputs if branch.input["number"] == self.winner["trial"])
+        self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
         current.card.append(cards.select(self.leaderboard, outcomes, self.settings))
-        self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
-        self.merge_artifacts(inputs, include=["code_version", "corpus", "created", "rejected", "searched", "shards"])
-        store, searched, trained_on = Store.here(), inputs[0].searched, inputs[0].shards
-        for branch in inputs:
-            where = place(searched, branch.outcome.trial, self.settings, trained_on)
-            Checkpoints(store, where, self.settings.training).clear()
+        self.merge_artifacts(inputs, include=HANDED_ON)
+        store, searched, known = Store.here(), inputs[0].searched, shards.known(inputs[0].shards)
+        for one in outcomes:
+            Checkpoints(store, place(searched, one.trial, self.settings, known), self.settings.training).clear()
         self.next(self.evaluate)
 
     @card(type=cards.PAGE)
@@ -219,20 +234,23 @@ class WhisperFlow(FlowSpec):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
         compute.use(compute.cores())
         from asr.corpus import shards
-        from asr.release import candidate, engine
+        from asr.release import candidate
         from asr.store import Store
+        from asr.training import search
+        from asr.values import plain, typed
 
         store = Store.here()
         with tempfile.TemporaryDirectory() as scratch:
-            speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
+            speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
             facts = candidate.facts(
                 self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
-                self.outcome, self.hardware,
+                typed(search.Outcome, self.outcome), self.hardware,
             )  # fmt: skip
             ready = Path(scratch, "release")
-            exam = candidate.make(ready, self.settings, winner, speech, engine.unpacked(self.space), facts)
-            self.scores, self.report, self.breakdown = exam.scores, exam.report, exam.breakdown
+            exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
+            self.scores, self.report, self.breakdown = exam.scores, plain(exam.report), exam.breakdown
+            self.scores_rows, self.breakdown_rows = plain(exam.scores), plain(exam.breakdown)
             self.release_key = store.put_folder(ready)
         current.card.append(cards.evaluate(exam, self.settings))
         self.next(self.push)
@@ -242,18 +260,19 @@ class WhisperFlow(FlowSpec):
     def push(self):
         """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""
         from asr.corpus import shards
-        from asr.release import engine, gate, outlet
+        from asr.release import gate, outlet
         from asr.store import Store
+        from asr.values import plain
 
         store, checks = Store.here(), gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
             ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
-            speech = shards.Speech(self.shards, Path(scratch, "shards"), store.fetch)
+            speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
             out = outlet.let_out(
-                ready, current.run_id, self.settings, checks, self.scores, speech, engine.unpacked(self.space),
+                ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
                 here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip
-        self.release, self.latest = out.release, out.latest
+        self.release, self.latest = plain(out.release), out.latest
         current.card.append(cards.push(out, self.report))
         self.next(self.end)
 

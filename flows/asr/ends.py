@@ -26,7 +26,6 @@ from asr import Refused, compute, datastore, disk, network, story
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Options that `resume` refuses, or that mean one run alone, and how many words follow them.
 OF_ONE_RUN = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-run-id": 1, "--runner-attribute-file": 1}
-OF_ONE_RUN |= {"--space": 1}
 
 
 class Told(MetaflowException):

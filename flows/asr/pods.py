@@ -16,6 +16,7 @@ from metaflow.packaging_sys import ContentType
 
 from asr.compute import in_pod
 from asr.corpus.sources import SAMPLE
+from asr.release import engine
 from asr.settings import Compute, Settings
 
 ON_GPU = ("train", "evaluate")
@@ -62,7 +63,9 @@ class placed(FlowMutator):
                 step.add_decorator(decorator, deco_kwargs=arguments, duplicates=step.OVERRIDE)
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
-        """The sample, where it is what pods are to read."""
+        """The Space, which the run's first step keeps; and the sample, where it is what pods are to read."""
+        for file in engine.files():
+            yield str(file), str(Path("space", file.name)), ContentType.USER_CONTENT
         reads = self.settings.compute.where != "local" and any(
             source.source == "sample" for source in self.settings.corpus.mixed
         )

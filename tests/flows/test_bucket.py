@@ -41,7 +41,7 @@ print(json.dumps({
     "report": held.report["test_wer"],
     "cards": {name: [get_cards(task)[0].get().rstrip()[-7:] for task in run[name]] for name in CARDS},
     "tries": [task.current_attempt for step in run for task in step],
-    "kept": [one.key for one in run["collect"].task.data.shards]
+    "kept": [one["key"] for one in run["collect"].task.data.shards]
         + [task.data.weights_key for task in run["train"]] + [run["evaluate"].task.data.release_key],
 }))
 """
