@@ -5,45 +5,17 @@ python flows/whisper_flow.py --config profile flows/profiles/NAME.toml run
 python flows/whisper_flow.py resume
 """
 
-import os
 import secrets
-import signal
 import sys
 import tempfile
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asr import Refused, TakenOver, Terminated, compute, disk, settings, signals, story
-
-names = (os.environ.get(name) for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"))
-if all(name in (None, "", "root") for name in names):
-    os.environ["METAFLOW_USER"] = "whisper"  # Metaflow asks for a name other than root; a bare container has none
-if "METAFLOW_RUN_MAX_WORKERS" not in os.environ:
-    os.environ["METAFLOW_RUN_MAX_WORKERS"] = str(compute.workers())
-os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MAX_WORKERS"])
-for command in ("RUN", "RESUME"):
-    os.environ.setdefault(f"METAFLOW_{command}_MAX_NUM_SPLITS", "10000")  # parts of a corpus; Metaflow's own is 100
-
-story.quiet()
-
-from asr import cards, ends
+from asr import Refused, cards, compute, disk, ends, settings, signals, story
 from asr.pods import placed
 from metaflow import Config, FlowSpec, card, current, project, retry, step
-from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY
-
-
-@contextmanager
-def asked_to_end():
-    """A request to end is no failure to show a traceback of."""
-    try:
-        yield
-    except Terminated as asked:
-        print(asked, file=sys.stderr)
-        # An attempt that another one goes on from is not tried again.
-        sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(asked, TakenOver) else 128 + signal.SIGTERM)
 
 
 def profile(text):
@@ -103,7 +75,7 @@ class WhisperFlow(FlowSpec):
         self.code_version, self.space = code_version(), engine.capture()
         self.next(self.preprocess, foreach="parts")
 
-    @card(type=cards.PAGE)
+    @card(type=cards.PAGE, customize=True)
     @step
     def preprocess(self):
         """Judge each clip of a part, and pack those that are fit into shards."""
@@ -118,7 +90,7 @@ class WhisperFlow(FlowSpec):
         self.packed, self.examples = packed.plain(), plain(examples)
         self.next(self.collect)
 
-    @card(type=cards.PAGE)
+    @card(type=cards.PAGE, customize=True)
     @step
     def collect(self, inputs):
         """Join the parts' records; their audio stays where it is."""
@@ -166,8 +138,9 @@ class WhisperFlow(FlowSpec):
             print(why)
         self.next(self.train, foreach="trials")
 
-    @card(type=cards.LIVE)
+    @card(type=cards.LIVE, customize=True)
     @retry(times=2, minutes_between_retries=0)
+    @ends.on_request
     @step
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
@@ -188,7 +161,7 @@ class WhisperFlow(FlowSpec):
         live = cards.Live(current.card, lambda standing: cards.train(one, standing, settings))
         keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
         siblings = halving.Siblings(store, self.searched, one.number, len(self.trials))
-        with tempfile.TemporaryDirectory() as scratch, asked_to_end():
+        with tempfile.TemporaryDirectory() as scratch:
             outcome, model, processor = trial.fine_tune(
                 one,
                 settings,
@@ -204,7 +177,7 @@ class WhisperFlow(FlowSpec):
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
 
-    @card(type=cards.PAGE)
+    @card(type=cards.PAGE, customize=True)
     @step
     def select(self, inputs):
         """The lowest validation WER wins; the test set plays no part."""
@@ -228,7 +201,7 @@ class WhisperFlow(FlowSpec):
             Checkpoints(store, place(searched, one.trial, self.settings, known), self.settings.training).clear()
         self.next(self.evaluate)
 
-    @card(type=cards.PAGE)
+    @card(type=cards.PAGE, customize=True)
     @step
     def evaluate(self):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
@@ -255,7 +228,7 @@ class WhisperFlow(FlowSpec):
         current.card.append(cards.evaluate(exam, self.settings))
         self.next(self.push)
 
-    @card(type=cards.PAGE)
+    @card(type=cards.PAGE, customize=True)
     @step
     def push(self):
         """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""

@@ -9,19 +9,20 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from metaflow import current
+from metaflow import current, user_step_decorator
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException, MetaflowInternalError
 from metaflow.parameters import flow_context
 from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
-from asr import Refused, compute, datastore, disk, network, story
+from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, story
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Options that `resume` refuses, or that mean one run alone, and how many words follow them.
@@ -36,8 +37,21 @@ class Told(MetaflowException):
         self.headline = headline
 
 
+@user_step_decorator
+def on_request(step_name: str, flow: Any, inputs: Any) -> Iterator[None]:
+    """Below this a step that was asked to end has no failure to show a traceback of."""
+    try:
+        yield
+    except Terminated as asked:
+        print(asked, file=sys.stderr)
+        # An attempt that another one goes on from is not tried again.
+        sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(asked, TakenOver) else 128 + signal.SIGTERM)
+
+
 def main(flow: Callable[..., Any]) -> None:
     """Metaflow's command line for a flow."""
+    story.quiet()
+    launch.prepare()
     with flow_context(flow):
         from metaflow import cli  # which reads the flow's options as it is imported
 
