@@ -22,7 +22,7 @@ from metaflow.parameters import flow_context
 from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
-from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, story
+from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, services, story
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Options that `resume` refuses, or that mean one run alone, and how many words follow them.
@@ -80,6 +80,8 @@ def told(error: Exception) -> Told | None:
         return Told("Full disk", line)
     if line := network.failure(error):
         return Told("No network", line)
+    if line := services.complaint(error):
+        return Told("Out of reach", line)
     if isinstance(error, UnicodeDecodeError) and not current.get("step_name"):
         return Told("Bad input", f"profile: not a text in UTF-8: {error}")
     if isinstance(error, UnboundLocalError) and "param_ds" in str(error):  # Metaflow finds nothing of a run
