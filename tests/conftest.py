@@ -13,6 +13,7 @@ TOGETHER = {
     "test_bucket.py",
     "test_killed.py",
     "test_spin.py",
+    "test_verbs.py",
     "test_whole_run.py",
 }  # they look at one run, which takes long to make
 
