@@ -12,6 +12,8 @@ TOGETHER = {
     "test_again.py",
     "test_bucket.py",
     "test_killed.py",
+    "test_spin.py",
+    "test_verbs.py",
     "test_whole_run.py",
 }  # they look at one run, which takes long to make
 

@@ -37,7 +37,7 @@ def complaint(error: BaseException, *places: Path) -> str:
         return ""
     if isinstance(error, OSError) and NOWHERE in str(error):
         return f"{error.strerror}: they are full or may not be written, and TMPDIR can name another"
-    if full := [one for one in _chain(error) if _is_full(one)]:
+    if full := [one for one in chain(error) if _is_full(one)]:
         named = [Path(one.filename) for one in full if isinstance(one, OSError) and isinstance(one.filename, str)]
         folders = (*places, Path(tempfile.gettempdir()))
         place = _holding(named[0], folders) if named else min(folders, key=_room)
@@ -58,7 +58,7 @@ def _is_full(error: BaseException) -> bool:
     return (isinstance(error, OSError) and error.errno in FULL) or any(words in str(error) for words in WORDS)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and those that it came from."""
     while error:
         yield error

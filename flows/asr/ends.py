@@ -9,25 +9,24 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from metaflow import current
+from metaflow import current, user_step_decorator
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException, MetaflowInternalError
 from metaflow.parameters import flow_context
 from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
-from asr import Refused, compute, disk, network, story
-from asr.store import Store
+from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, services, story
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Options that `resume` refuses, or that mean one run alone, and how many words follow them.
 OF_ONE_RUN = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-run-id": 1, "--runner-attribute-file": 1}
-OF_ONE_RUN |= {"--space": 1}
 
 
 class Told(MetaflowException):
@@ -38,11 +37,25 @@ class Told(MetaflowException):
         self.headline = headline
 
 
+@user_step_decorator
+def on_request(step_name: str, flow: Any, inputs: Any) -> Iterator[None]:
+    """Below this a step that was asked to end has no failure to show a traceback of."""
+    try:
+        yield
+    except Terminated as asked:
+        print(asked, file=sys.stderr)
+        # An attempt that another one goes on from is not tried again.
+        sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(asked, TakenOver) else 128 + signal.SIGTERM)
+
+
 def main(flow: Callable[..., Any]) -> None:
     """Metaflow's command line for a flow."""
+    story.quiet()
+    launch.prepare()
     with flow_context(flow):
         from metaflow import cli  # which reads the flow's options as it is imported
 
+        datastore.mend()
         try:
             cli.main(flow(use_cli=False), handle_exceptions=False)
         except Exception as error:
@@ -67,6 +80,8 @@ def told(error: Exception) -> Told | None:
         return Told("Full disk", line)
     if line := network.failure(error):
         return Told("No network", line)
+    if line := services.complaint(error):
+        return Told("Out of reach", line)
     if isinstance(error, UnicodeDecodeError) and not current.get("step_name"):
         return Told("Bad input", f"profile: not a text in UTF-8: {error}")
     if isinstance(error, UnboundLocalError) and "param_ds" in str(error):  # Metaflow finds nothing of a run
@@ -110,7 +125,7 @@ def _most_done(flow: str) -> str | None:
         return None
     try:
         resumed = option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
-        done = {run: Store.finished(flow, run) for run in (resumed, this) if run}
+        done = {run: datastore.finished(flow, run) for run in (resumed, this) if run}
     except Exception:  # whatever a cloud's client raises
         return str(this)
     return max(done, key=lambda run: done[run]) if any(done.values()) else None

@@ -6,6 +6,7 @@ Metaflow's own engine does the rest: `run` submits a Kubernetes job a task, `arg
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from metaflow.packaging_sys import ContentType
 
 from asr.compute import in_pod
 from asr.corpus.sources import SAMPLE
+from asr.release import engine
 from asr.settings import Compute, Settings
 
 ON_GPU = ("train", "evaluate")
@@ -35,6 +37,7 @@ class placed(FlowMutator):
     """Places a flow's steps where its Config `profile` says. It looks at that alone, for it runs in every pod again."""
 
     settings: Settings
+    elsewhere = False  # whether some step runs in a pod, by the profile or by `--with kubernetes`
 
     def pre_mutate(self, mutable_flow: Any) -> None:
         self.settings = Settings.model_validate(dict(mutable_flow.configs)["profile"].to_dict())
@@ -46,26 +49,30 @@ class placed(FlowMutator):
 
     def mutate(self, mutable_flow: Any) -> None:
         compute = self.settings.compute
+        specs = [spec for _, step in mutable_flow.steps for spec in step.decorator_specs]
+        asked = [given.get("image") for name, _, _, given in specs if name == "kubernetes"]  # by `--with`
+        asked += [compute.image] if compute.where != "local" else []
+        self.elsewhere = bool(asked) or "argo-workflows" in sys.argv
+        if not (all(asked) or os.environ.get(IMAGE) or in_pod()):
+            raise NoImage(f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}")
         if compute.where == "local":
             return
-        if not (compute.image or os.environ.get(IMAGE) or in_pod()):
-            raise NoImage(f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}")
         sources = [{"type": "gcp-secret-manager", "id": secret} for secret in compute.secrets if "/" in secret]
         for name, step in mutable_flow.steps:
-            asked = {
+            wanted = {
                 "kubernetes": pod(name, compute),
                 "retry": RETRIES.get(name, OTHERS),
                 "timeout": {"hours": compute.hours},
                 **({"secrets": {"sources": sources}} if sources else {}),
             }
-            for decorator, arguments in asked.items():
+            for decorator, arguments in wanted.items():
                 step.add_decorator(decorator, deco_kwargs=arguments, duplicates=step.OVERRIDE)
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
-        """The sample, where it is what pods are to read."""
-        reads = self.settings.compute.where != "local" and any(
-            source.source == "sample" for source in self.settings.corpus.mixed
-        )
+        """The Space, which the run's first step keeps; and the sample, where it is what pods are to read."""
+        for file in engine.files():
+            yield str(file), str(Path("space", file.name)), ContentType.USER_CONTENT
+        reads = self.elsewhere and any(source.source == "sample" for source in self.settings.corpus.mixed)
         for file in sorted(SAMPLE.glob("*/*")) if reads else ():
             yield str(file), str(Path("sample", file.relative_to(SAMPLE))), ContentType.USER_CONTENT
 

@@ -1,89 +1,113 @@
 """Blobs in the flow's datastore, local or cloud alike: shards, checkpoints, and what trials and releases weigh.
 
-Artifacts are pickled and gzipped, which is slow for what does not compress; the content store under them
-keeps bytes as they are (200 MB in 0.65 s). A blob's key is its hash: the same content is kept once.
+Artifacts are pickled and gzipped, which is slow for what does not compress; here bytes are kept as they are (200 MB in
+0.65 s). A blob's key is its SHA-1, and it lies where Metaflow's own content store would look for it: the same content
+is kept once, and what came to harm is told before it is used.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import shutil
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from asr import Refused
+
+if TYPE_CHECKING:
+    from asr.datastore import Place
+
+AS_IT_IS = {"cas_raw": True, "cas_version": 1}  # how Metaflow marks a blob that is not gzipped
 
 
 class Store:
-    """A content store, and a few objects and files kept by name."""
+    """Blobs by their content, and a few objects and files by name.
 
-    def __init__(self, blobs: Any) -> None:
-        self._blobs, self._files, self._folder = blobs, blobs._storage_impl, blobs._prefix
+    A step that is spun finds the blobs of its run, and writes where the spin does; names are its own alone, so it takes
+    up nothing and leaves nothing that a run would find.
+    """
+
+    def __init__(self, place: Place, spun: Place | None = None, life: str = "") -> None:
+        self._files, self._folder, self.spinning = place.files, place.folder, spun is not None
+        self._places = (place, spun) if spun else (place,)
+        self._names = f"{place.folder}/named/{life}".rstrip("/")
 
     @classmethod
-    def of(cls, flow: Any) -> Store:
-        """The store of a running step's flow."""
-        # Metaflow offers flows no public way to it; task and flow datastores both hold it.
-        return cls(flow._datastore._ca_store)
+    def here(cls) -> Store:
+        """The store of the running step."""
+        from metaflow import current
+
+        from asr import datastore
+
+        place, spun = datastore.here()
+        return cls(place, spun, f"spin-{current.run_id}" if spun else "")
 
     @classmethod
     def behind(cls, task: Any) -> Store:
         """The store that a task of the Client wrote to, from anywhere."""
-        from metaflow.datastore import FlowDataStore
-        from metaflow.plugins import DATASTORES
+        from asr.datastore import Place
 
         told = task.metadata_dict
-        kind = {one.TYPE: one for one in DATASTORES}[told["ds-type"]]
-        flow, *_ = task.pathspec.split("/")
-        return cls(FlowDataStore(flow, None, storage_impl=kind, ds_root=told["ds-root"]).ca_store)
-
-    @staticmethod
-    def finished(flow: str, run_id: str) -> int:
-        """How many tasks of a run need not be done again, to a process of the flow's own command line."""
-        from metaflow.datastore import FlowDataStore, TaskDataStoreSet
-
-        tasks = TaskDataStoreSet(FlowDataStore(flow), run_id, prefetch_data_artifacts=["_task_ok"])
-        return sum(task.step_name != "_parameters" and bool(task.get("_task_ok")) for task in tasks)
+        return cls(Place.at(task.pathspec.split("/")[0], told["ds-type"], told["ds-root"]))
 
     @classmethod
     def at(cls, folder: Path) -> Store:
         """A store of its own in a folder, for a notebook or a benchmark."""
-        from metaflow.datastore.content_addressed_store import ContentAddressedStore
-        from metaflow.plugins.datastores.local_storage import LocalStorage
+        from asr.datastore import Place
 
-        return cls(ContentAddressedStore("data", LocalStorage(str(folder))))
+        return cls(Place.at("Store", "local", str(folder)))
 
     def put(self, blob: bytes) -> str:
         """Keep the blob; its key."""
-        return str(self._blobs.save_blobs([blob], raw=True)[0].key)
+        key = hashlib.sha1(blob).hexdigest()
+        if self._files.size_file(path := _path(self._folder, key)) != len(blob):  # not there, or cut short
+            self._files.save_bytes([(path, (io.BytesIO(blob), AS_IT_IS))], overwrite=True)
+        return key
 
-    def fetch(self, keys: Iterable[str], folder: Path) -> Path:
-        """The folder, with the blobs as files named by their keys; one is in memory at a time."""
+    def fetch(self, keys: Iterable[str], folder: Path, made_by: str = "preprocess") -> Path:
+        """The folder, with the blobs as files named by their keys.
+
+        Raises `Refused`, as all that reads a blob, for one that is gone or damaged; `made_by` is the step it is from.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        for key, blob in self._blobs.load_blobs(list(keys)):
-            (folder / key).write_bytes(blob)
+        for key, file in self._whole(set(keys), made_by):
+            shutil.copyfile(file, folder / key)
         return folder
 
     def has(self, key: str) -> bool:
         """Whether the blob is there."""
-        return bool(self._files.is_file([self._files.path_join(self._folder, key[:2], key)])[0])
+        return bool(self._files.is_file([_path(self._folder, key)])[0])
+
+    def _whole(self, keys: set[str], made_by: str) -> Iterator[tuple[str, Path]]:
+        """The blobs as files for a moment."""
+        for place in self._places:
+            wanted = {_path(place.folder, key): key for key in keys if place is self._places[-1] or self.has(key)}
+            keys = keys - set(wanted.values())
+            with place.files.load_bytes(list(wanted)) as loaded:
+                for path, file, _ in loaded:
+                    if wrong := _wrong(file, wanted[path]):
+                        raise Refused(f"{place.files.full_uri(path)} is {wrong} `resume {made_by}` makes it again")
+                    yield wanted[path], Path(file)
 
     def put_object(self, value: Any) -> str:
         """Keep a Python object, which only this program will read; its key."""
         return self.put(pickle.dumps(value))
 
-    def get_object(self, key: str) -> Any:
-        ((_, blob),) = self._blobs.load_blobs([key])
-        return pickle.loads(blob)
+    def get_object(self, key: str, made_by: str) -> Any:
+        ((_, value),) = [(key, pickle.loads(file.read_bytes())) for key, file in self._whole({key}, made_by)]
+        return value
 
     def remember(self, name: str, value: Any) -> None:
         """Keep an object under a name that later runs know too."""
-        self._files.save_bytes([(self._named(name), io.BytesIO(pickle.dumps(value)))], overwrite=True)
+        self._files.save_bytes([(self._named(name), io.BytesIO(_sealed(pickle.dumps(value))))], overwrite=True)
 
     def recall(self, name: str) -> Any:
-        """The object that some run kept under this name; None where there is none, or it was cut short."""
+        """The object that some run kept under this name; None where there is none, or it came to harm."""
         return self.recall_all([name]).get(name)
 
     def recall_all(self, names: Sequence[str]) -> dict[str, Any]:
@@ -91,10 +115,8 @@ class Store:
         found = {}
         with self._files.load_bytes([self._named(name) for name in names]) as loaded:
             for path, file, _ in loaded:
-                with suppress(
-                    Exception
-                ):  # what is not there, cut short, or kept by other libraries fails in all sorts of ways
-                    found[path] = pickle.loads(Path(file).read_bytes())
+                with suppress(Exception):  # what is not there, or is of other libraries, fails in all sorts of ways
+                    found[path] = pickle.loads(_opened(Path(file).read_bytes()))
         return {name: found[self._named(name)] for name in names if self._named(name) in found}
 
     def save_files(self, files: Mapping[str, Path]) -> None:
@@ -113,7 +135,7 @@ class Store:
         return True
 
     def _named(self, name: str) -> str:
-        return str(self._files.path_join(self._folder, "named", name))
+        return f"{self._names}/{name}"
 
     def put_folder(self, folder: Path) -> str:
         """Keep a folder's files as one blob that depends on names and contents alone; its key."""
@@ -126,9 +148,34 @@ class Store:
                     archive.addfile(entry, content)
         return self.put(file.getvalue())
 
-    def fetch_folder(self, key: str, folder: Path) -> Path:
+    def fetch_folder(self, key: str, folder: Path, made_by: str) -> Path:
         """The folder's files again, below `folder`."""
-        for _, blob in self._blobs.load_blobs([key]):
-            with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
+        for _, file in self._whole({key}, made_by):
+            with tarfile.open(file) as archive:
                 archive.extractall(folder, filter="data")
         return folder
+
+
+def _path(folder: str, key: str) -> str:
+    return f"{folder}/{key[:2]}/{key}"
+
+
+def _wrong(file: str | None, key: str) -> str:
+    """What is the matter with a blob; empty where it is what its key says."""
+    if file is None:
+        return "gone:"
+    with open(file, "rb") as blob:
+        whole = hashlib.file_digest(blob, "sha1").hexdigest() == key
+    return "" if whole else "damaged, it is not what was kept there: delete it, and"
+
+
+def _sealed(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest() + content
+
+
+def _opened(sealed: bytes) -> bytes:
+    """Raises `ValueError` for what is not as it was sealed."""
+    seal, content = sealed[:32], sealed[32:]
+    if hashlib.sha256(content).digest() != seal:
+        raise ValueError("damaged")
+    return content

@@ -20,7 +20,7 @@ def done(monkeypatch):
         monkeypatch.setattr(sys, "argv", arguments)
         monkeypatch.setattr(ends, "current", SimpleNamespace(get=lambda name: run_id))
         monkeypatch.setattr(ends, "get_latest_run_id", lambda echo, flow: latest)
-        monkeypatch.setattr(ends.Store, "finished", staticmethod(lambda flow, run: finished[run]))
+        monkeypatch.setattr(ends.datastore, "finished", lambda flow, run: finished[run])
 
     return set_up
 
@@ -65,7 +65,7 @@ def test_a_resumed_run_is_gone_on_from_where_it_got_further_and_not_where_it_was
         ("--config profile 'my profile.toml' --datastore gs run", "--datastore gs resume"),
         ("--config=profile x.toml --metadata=service run", "--metadata=service resume"),
         ("--config-value profile 'name=1' run --namespace= --with retry", "resume --with retry"),
-        ("run --namespace me --space '{}' --tag run", "resume --tag run"),
+        ("run --namespace me --tag run", "resume --tag run"),
         ("resume --origin-run-id 5 train", "resume train"),
         ("resume --origin-run-id=5", "resume"),
     ],

@@ -137,7 +137,7 @@ end = run["end"].task.data
 end.leaderboard.drop(columns="seconds").to_pickle("board.pickle")
 print(json.dumps({
     "model": 4 * end.report["parameters"],
-    "shards": sum(one.size for one in run["collect"].task.data.shards if one.split in ("train", "validation")),
+    "shards": sum(one["size"] for one in run["collect"].task.data.shards if one["split"] in ("train", "validation")),
     "trials": len(end.leaderboard),
 }))
 """

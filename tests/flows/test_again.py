@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from asr.release import engine
 from metaflow import Run
 from servers.writable_hub import User, WritableHub
 
@@ -125,7 +124,7 @@ def test_the_same_run_deploys_the_space_that_serves_it(resumed, hub):
     assert space.variables == {"MODEL_ID": "me/tiny", "MODEL_REVISION": held.release["revision"]}
     files = space.files()
     for name in ("app.py", "transcriber.py", "requirements.txt"):
-        assert files[name].decode() == engine.unpacked(held.space)[name]
+        assert files[name].decode() == held.space[name]
     assert "me/tiny" in files["README.md"].decode()
     assert "it runs" in held.release["space_told"]
 

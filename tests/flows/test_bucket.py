@@ -41,7 +41,7 @@ print(json.dumps({
     "report": held.report["test_wer"],
     "cards": {name: [get_cards(task)[0].get().rstrip()[-7:] for task in run[name]] for name in CARDS},
     "tries": [task.current_attempt for step in run for task in step],
-    "kept": [one.key for one in run["collect"].task.data.shards]
+    "kept": [one["key"] for one in run["collect"].task.data.shards]
         + [task.data.weights_key for task in run["train"]] + [run["evaluate"].task.data.release_key],
 }))
 """
@@ -49,14 +49,12 @@ CARDS = ("collect", "train", "select", "evaluate", "push")
 CHECKPOINTS = """
 import hashlib, os, sys, tempfile
 from pathlib import Path
-from metaflow.datastore import FlowDataStore
-from metaflow.plugins.datastores.gs_storage import GSStorage
+from asr.datastore import Place
 from asr.settings import Training
 from asr.store import Store
 from asr.training.checkpoints import Checkpoints
 
-blobs = FlowDataStore("Kept", None, storage_impl=GSStorage, ds_root=os.environ["METAFLOW_DATASTORE_SYSROOT_GS"])
-store = Store(blobs.ca_store)
+store = Store(Place.at("Kept", "gs", os.environ["METAFLOW_DATASTORE_SYSROOT_GS"]))
 scratch = Path(tempfile.mkdtemp(dir="."))
 
 def state(step):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -38,7 +37,7 @@ train = list(run["train"])
 print(json.dumps({
     "successful": run.successful,
     "tags": sorted(run.user_tags),
-    "stopped": sorted(task.data.outcome.stopped for task in train),
+    "stopped": sorted(task.data.outcome["stopped"] for task in train),
     "attempts": sorted(task.current_attempt for task in train),
     "release": run.data.release if hasattr(run.data, "release") else run["push"].task.data.release,
 }))
@@ -107,12 +106,10 @@ def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
 
 def test_no_argument_of_a_pod_is_longer_than_a_shell_takes(templates):
     for template in templates.values():
+        assert not template["spec"]["arguments"]["parameters"]  # the profile is in the package
         for step, pod in pods(template).items():
-            given = {one["name"]: one["value"] for one in template["spec"]["arguments"]["parameters"]}
             words = [*(pod["container"].get("command") or []), *(pod["container"].get("args") or [])]
-            coded = sum(len(base64.b64encode(value.encode())) for value in given.values()) if step == "start" else 0
-            assert max(map(len, words)) + coded < 131_072, step
-        assert not set(given["space"].strip('"')) & set("$`\\\"'\n")  # nothing that a shell would take for its own
+            assert max(map(len, words)) < 131_072, step
 
 
 def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):

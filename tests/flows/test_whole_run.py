@@ -131,6 +131,43 @@ def test_tags_make_a_run_findable(tiny_run, held):
     assert {"profile:tiny", f"winner:{held.winner['trial']}"} <= set(run.tags)
 
 
+STRANGER = """
+import json, sys
+for name in ("numpy", "pandas", "torch", "asr"):
+    sys.modules[name] = None  # as where they are not installed
+from metaflow import Run, namespace
+namespace(None)
+read, closed = {}, set()
+for step in Run(sys.argv[1]):
+    for artifact in step.task:
+        try:
+            read.setdefault(artifact.id, artifact.data)  # the last step's come first
+        except ImportError:
+            closed.add(artifact.id)
+print(json.dumps({"closed": sorted(closed), "read": read}, default=lambda other: type(other).__name__))
+"""
+TABLES = ["breakdown", "leaderboard", "rejected", "scores"]  # which are pandas', and have a plain twin
+
+
+def test_a_stranger_reads_every_artifact_but_the_tables_and_their_rows_too(tiny_run, held, place):
+    command = [sys.executable, "-c", STRANGER, tiny_run.run.pathspec]
+    ran = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["closed"] == TABLES
+    assert {"report", "winner", "outcome", "curves", "shards", "trials", "packed", "space"} <= told["read"].keys()
+    for name in TABLES:
+        table = getattr(held, name)
+        assert [list(row) for row in told["read"][f"{name}_rows"]] == [list(table.columns)] * len(table)
+    assert told["read"]["leaderboard_rows"][0] == held.winner == held.leaderboard.iloc[0].to_dict()
+
+
+def test_the_space_is_no_parameter(tiny_run, held):
+    assert tiny_run.run["_parameters"].task.data.profile  # the one thing that a run is given
+    assert {artifact.id for artifact in tiny_run.run["_parameters"].task} == {"name", "profile"}
+    assert {"app.py", "transcriber.py", "requirements.txt", "README.md"} <= held.space.keys()
+
+
 def test_the_readme_s_snippet_compares_runs(tiny_run, held, place):
     """In a process of its own, in the folder of the run, as a reader would."""
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -190,7 +227,7 @@ def test_the_release_works_in_transformers_without_a_network(release):
 
 def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, release):
 
-    transcriber = engine.load(engine.unpacked(held.space)).Transcriber(release)
+    transcriber = engine.load(held.space).Transcriber(release)
     first = held.scores.iloc[0]
     sound = soundfile.read(SAMPLE / first["clip"].removeprefix("sample/"), dtype="float32")[0]
     # The run served the clip from 16-bit FLAC in a batch.

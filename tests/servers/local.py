@@ -19,5 +19,9 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Be gone, before the block ends too."""
         self._server.shutdown()
         self._server.server_close()

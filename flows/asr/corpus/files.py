@@ -116,7 +116,7 @@ def _repository(url: str) -> dict[str, str]:
     return {name.removeprefix(start): url for name in HfFileSystem().find(url)}
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says in one line; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

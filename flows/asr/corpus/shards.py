@@ -25,6 +25,7 @@ from asr.corpus import sources, text
 from asr.corpus.clips import Clip, Rejected, judged
 from asr.corpus.rows import Row
 from asr.settings import Settings
+from asr.values import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,7 @@ GROUP = 100  # clips a row group: what a reader takes into memory at once
 MOST_BYTES = 128 << 20  # of a shard, which a task holds in memory
 EXAMPLES, EXAMPLE_SECONDS = 2, 10.0  # clips of each split that a part's card plays, of two speakers; and the longest
 REPORT_SECONDS = 20.0
+TYPES: dict[str, Any] = {"clip": "str", "source": "str", "seconds": float, "words": int, "text": "str", "sound": "str"}
 MAKERS = ("av", "num2words", "numpy", "pyarrow", "soundfile", "soxr")  # whose version can change a shard's bytes
 
 
@@ -65,6 +67,28 @@ class Shard:
     @property
     def seconds(self) -> float:
         return float(self.clips["seconds"].sum())
+
+    def plain(self) -> dict[str, Any]:
+        """As plain Python: of the clips the columns, and their places as `at`."""
+        columns = self.clips.astype(object).where(self.clips.notna(), None)
+        clips = {"at": self.clips.index.tolist(), **{name: columns[name].tolist() for name in columns}}
+        return {"key": self.key, "split": self.split, "size": self.size, "clips": clips, "retained": self.retained}
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Shard:
+        """What `plain` was made of."""
+        import pandas as pd
+
+        columns = dict(told["clips"])
+        clips = pd.DataFrame(columns, index=columns.pop("at")).astype(
+            {name: TYPES[name] for name in TYPES if name in columns}
+        )
+        return cls(**{**told, "clips": clips})
+
+
+def known(told: Iterable[dict[str, Any]]) -> tuple[Shard, ...]:
+    """A run's `shards`."""
+    return tuple(map(Shard.of, told))
 
 
 def rejects(rejected: Iterable[Rejected]) -> pd.DataFrame:
@@ -86,6 +110,15 @@ class Packed:
     @property
     def rejects(self) -> pd.DataFrame:
         return rejects(self.rejected)
+
+    def plain(self) -> dict[str, Any]:
+        shards = [shard.plain() for shard in self.shards]
+        return {"shards": shards, "rejected": plain(self.rejected), "taken_over": self.taken_over}
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Packed:
+        rejected = tuple(Rejected(**one) for one in told["rejected"])
+        return cls(known(told["shards"]), rejected, told["taken_over"])
 
     def __str__(self) -> str:
         kept, hours = sum(len(shard.clips) for shard in self.shards), sum(one.seconds for one in self.shards) / 3600

@@ -1,39 +1,31 @@
 """The Space's engine, `space/transcriber.py`, as it was when the run was launched.
 
-A release is scored by the very code that will serve it. The Space is captured as text at launch, so that a run
-records the Space it made its scores with, and steps on other machines can load it.
+A release is scored by the very code that will serve it. The run's first step keeps the Space's files as text, so that a
+run records the Space it made its scores with, and steps on other machines can load it.
 """
 
 from __future__ import annotations
 
-import base64
 import importlib
-import json
 import sys
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parents[3] / "space"
+# Beside the flow's folder, or where a pod's code is unpacked.
+PLACES = (Path(__file__).parents[3] / "space", Path(__file__).parents[2] / "space")
 KEPT = {".py", ".md", ".txt"}
 
 
-def capture() -> str:
-    """The files of the Space, packed.
-
-    Argo hands a Parameter on in one argument of a shell, which may be 128 KiB long, and which takes `$(...)` in it for
-    a command.
-    """
-    files = sorted(path for path in FOLDER.iterdir() if path.suffix in KEPT)
-    told = json.dumps({path.name: path.read_text(encoding="utf-8") for path in files})
-    return base64.urlsafe_b64encode(zlib.compress(told.encode(), 9)).decode()
+def files() -> list[Path]:
+    """Those of the Space that serve."""
+    folder = next(place for place in PLACES if (place / "app.py").is_file())
+    return sorted(path for path in folder.iterdir() if path.suffix in KEPT)
 
 
-def unpacked(captured: str) -> dict[str, str]:
-    """The files' texts by name, of what `capture` gave."""
-    files: dict[str, str] = json.loads(zlib.decompress(base64.urlsafe_b64decode(captured)))
-    return files
+def capture() -> dict[str, str]:
+    """Their texts by name."""
+    return {path.name: path.read_text(encoding="utf-8") for path in files()}
 
 
 def load(space: dict[str, str]) -> Any:

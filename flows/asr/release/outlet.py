@@ -28,15 +28,17 @@ class Out:
 
 def let_out(
     ready: Path, run_id: str, settings: Settings, checks: Sequence[Check], table: pd.DataFrame, corpus: Speech,
-    space: Mapping[str, str], say: Callable[[str], None] = print, here: bool = True,
+    space: Mapping[str, str], say: Callable[[str], None] = print, here: bool = True, dry: bool = False,
 ) -> Out:  # fmt: skip
     """Publish the folder `ready` here; on the Hub too, where one is asked for and it is better than what is there.
 
     `run_id` is the run's that publishes it, perhaps a later one than it was made in; `table` holds its test clips.
     What does not pass the gate ends nothing: the release then says why. A pod is not `here`: its disk goes with it,
-    so the folder stays in the run's datastore, for `asr.release.fetch` to bring to the path that is told. Raises
-    `Refused` where the Hub refuses it.
+    so the folder stays in the run's datastore, for `asr.release.fetch` to bring to the path that is told. A `dry` one,
+    for a step that is spun, publishes nothing and asks nobody. Raises `Refused` where the Hub refuses it.
     """
+    if dry:
+        return _kept_back(ready, f"{settings.name}-{run_id}", settings, checks)
     release, about, asked = hub.check(settings.release), folder.record(ready), list(checks)
     passed = not gate.faults(checks)
     name = f"{settings.name}-{run_id}"
@@ -64,8 +66,17 @@ def let_out(
         if made.revision and release.push_dataset:
             told["dataset"] = dataset.push(corpus, release, about, say)
     told["why"] = "; ".join(gate.faults(asked)) or ("" if release.repo_id else "no Hub repo is configured")
-    sizes = {name: file.stat().st_size for name, file in folder.files(path).items()}
-    return Out(told, passed, asked, sizes)
+    return Out(told, passed, asked, _sizes(path))
+
+
+def _kept_back(ready: Path, name: str, settings: Settings, checks: Sequence[Check]) -> Out:
+    told = {"path": str(settings.release.folder / name), "here": True, "repo_id": settings.release.repo_id}
+    told |= {"revision": None, "pushed": False, "why": "; ".join((*gate.faults(checks), "a spin publishes nothing"))}
+    return Out(told, False, list(checks), _sizes(ready))
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    return {name: file.stat().st_size for name, file in folder.files(path).items()}
 
 
 def _theirs(

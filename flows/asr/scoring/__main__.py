@@ -101,7 +101,7 @@ def examine(model: str, profile: Settings, speech: Dataset) -> Exam:
 
     print(model, flush=True)
     with tempfile.TemporaryDirectory() as ready:
-        return candidate.examine(Path(ready), profile, model, speech, engine.unpacked(engine.capture()))
+        return candidate.examine(Path(ready), profile, model, speech, engine.capture())
 
 
 def table(exams: Sequence[tuple[str, Exam]]) -> str:

@@ -30,7 +30,7 @@ class Trial:
     number: int
     learning_rate: float
     weight_decay: float
-    others: tuple[tuple[str, float], ...] = ()  # keys of [training], where the search gives them
+    others: tuple[tuple[str, int | float], ...] = ()  # keys of [training], where the search gives them
 
     def applied(self, settings: Settings) -> Settings:
         """The settings that this trial trains with."""

@@ -18,10 +18,9 @@ from asr import Refused
 from asr.corpus import joining, shards, sources
 from asr.settings import Settings
 from asr.store import Store
-from metaflow.datastore.content_addressed_store import ContentAddressedStore
-from metaflow.plugins.datastores.gs_storage import GSStorage
+from asr.datastore import Place
 settings = Settings.model_validate({{"corpus": {corpus!r}}})
-store = Store(ContentAddressedStore("WhisperFlow/data", GSStorage("gs://speech/metaflow")))
+store = Store(Place.at("WhisperFlow", "gs", "gs://speech/metaflow"))
 try:
     made = [shards.make(part, settings, store)[0] for part in sources.parts(settings.corpus)]
     joined = joining.join(made, settings.corpus)

@@ -15,7 +15,7 @@ from asr.training import search
 from asr.training.examples import Sounds
 from asr.training.search import Heard, Outcome, Point, Trial
 
-SPACE = engine.unpacked(engine.capture())
+SPACE = engine.capture()
 CREATED = "2026-11-25T08:00:00+00:00"
 POINTS = (Point(12, 3.0, 2.9, 80.0, 70.0, 90.0), Point(24, 2.0, 2.1, 60.0, 50.0, 70.0))
 HEARD = Heard((1, 2), (5, 5), (None, None))

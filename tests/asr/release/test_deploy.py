@@ -8,7 +8,7 @@ from asr.settings import Release
 from huggingface_hub import HfApi, RepoCard, constants
 from servers.writable_hub import User, WritableHub
 
-FILES = engine.unpacked(engine.capture())
+FILES = engine.capture()
 RELEASE = Release(repo_id="me/svenska", space_id="me/hear", private=False)
 FREE = Release(repo_id="me/svenska", space_id="me/hear", private=False, space_hardware="cpu-basic")
 

@@ -1,0 +1,34 @@
+"""What a step hands on to the next, as plain Python: anybody reads it without this program, pandas or numpy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses as dicts by field, tables as lists of rows, numpy's numbers as Python's; what is plain as it is.
+
+    >>> from asr.training.search import Look
+    >>> plain({"looks": (Look(1, 0.5, 0.01, 20.0),)})
+    {'looks': ({'step': 1, 'loss': 0.5, 'learning_rate': 0.01, 'clips_per_second': 20.0},)}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {plain(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value)) if isinstance(value, tuple) else [plain(one) for one in value]
+    if hasattr(value, "columns"):
+        return [plain(row) for row in value.to_dict("records")]
+    return value.item() if hasattr(value, "dtype") else value
+
+
+def typed(kind: type[T], told: Any) -> T:
+    """A dataclass again, of what `plain` made of it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_python(told)
