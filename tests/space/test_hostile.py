@@ -1,0 +1,336 @@
+"""What strangers try against a served Space: nothing is read, fetched, kept or left behind."""
+
+import http.client
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from visit import APP, serve
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+MEGABYTES = 3
+RATE = 16_000
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+HEAD = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
+FILE = HEAD % (b"files", b'; filename="a.wav"')
+FIELD = HEAD % (b"files", b"")
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    return tmp_path_factory.mktemp("taught")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("log") / "space.log"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_release, temporary, taught, log):
+    environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
+    with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary), **environment) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def uploaded(url, clip):
+    """The path that the server gave for a clip."""
+    return upload(url, clip.read_bytes())
+
+
+def upload(url, content, name="a.wav"):
+    return httpx.post(f"{url}/gradio_api/upload", files={"files": (name, content)}).json()[0]
+
+
+def file(path, **more):
+    """A file as Gradio's clients name one."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
+
+
+def call(url, *data, **more):
+    """What the page's API answers, in one string."""
+    asked = httpx.post(f"{url}/gradio_api/call/transcribe", json={"data": data, **more})
+    if asked.status_code != 200:
+        return f"{asked.status_code} {asked.text}"
+    return httpx.get(f"{url}/gradio_api/call/transcribe/{asked.json()['event_id']}", timeout=60).text
+
+
+def join(url, function, *data):
+    """What a function of the page answers to a visitor who calls it by its number."""
+    session = os.urandom(8).hex()
+    asked = {"data": data, "fn_index": function, "session_hash": session}
+    answer = httpx.post(f"{url}/gradio_api/queue/join", json=asked)
+    assert answer.status_code == 200, answer.text
+    events = httpx.get(f"{url}/gradio_api/queue/data", params={"session_hash": session}, timeout=60).text
+    return [json.loads(line.removeprefix("data: ")) for line in events.splitlines() if line]
+
+
+def metric(url, name):
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
+    return next(one.value for family in families for one in family.samples if one.name == name)
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def until(met):
+    for _ in range(200):
+        if met():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+class Caller:
+    """A request that is sent piece by piece, and may never end."""
+
+    def __init__(self, url, path, headers=FORM, length=None):
+        self._wire = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
+        self._wire.putrequest("POST", path)
+        for name, value in headers.items():
+            self._wire.putheader(name, value)
+        self._wire.putheader(*(("Content-Length", str(length)) if length else ("Transfer-Encoding", "chunked")))
+        self._wire.endheaders()
+        self._whole = bool(length)
+
+    def send(self, *pieces):
+        for piece in pieces:
+            self._wire.send(piece if self._whole else b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    def status(self):
+        return self._wire.getresponse().status
+
+    def leave(self):
+        self._wire.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/gradio_api/process_recording"),  # FFmpeg opened what a playlist named
+        ("POST", "/gradio_api/run/transcribe"),  # past the queue
+        ("POST", "/gradio_api/api/transcribe"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/stream/0"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("POST", "/login"),
+        ("POST", "/gradio_api/call/keep"),
+        ("GET", "/gradio_api/file=http://127.0.0.1/a.wav"),
+        ("GET", "/gradio_api/proxy=http://127.0.0.1/a.wav"),
+        ("GET", "/gradio_api/deep_link?session_hash=a"),
+        ("GET", "/gradio_api/dev/reload"),
+        ("GET", "/gradio_api/token"),
+        ("GET", "/gradio_api/app_id"),
+        ("GET", "/gradio_api/runs"),
+        ("GET", "/gradio_api/custom_component/a/client/a/a"),
+        ("GET", "/gradio_api/mcp/schema"),
+        ("GET", "/monitoring"),
+        ("GET", "/monitoring/summary"),
+        ("GET", "/logout"),
+        ("PUT", "/gradio_api/upload"),
+        ("DELETE", "/"),
+    ],
+)
+def test_what_the_page_does_not_need_is_not_there(url, method, path):
+    answer = httpx.request(
+        method, f"{url}{path}", files={"video": ("a.m3u8", b"#EXTM3U\n")} if method == "POST" else None
+    )
+    assert answer.status_code == 404 and "wav" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../../../../etc/passwd",
+        "{release}/release.json",
+        "/proc/self/environ",
+        "{own}/../../etc/passwd",
+        "{own}",
+        "",
+    ],
+)
+def test_no_path_of_the_server_is_read(url, tiny_release, uploaded, path):
+    path = path.format(release=tiny_release, own=Path(uploaded).parents[1])
+    for given in (file(path), {"path": path}, [file(path)], {"a": [file(path)]}):
+        assert call(url, given).startswith("400 ")
+    for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/"):
+        for quoted in (path, urllib.parse.quote(path, safe="")):
+            assert httpx.get(f"{url}{prefix}{quoted}").status_code in (403, 404)
+
+
+def test_no_address_is_fetched_for_a_visitor(url, uploaded):
+    asked = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/a.wav"
+        for given in (file(address), {"path": address}, {"url": address, "meta": {}}, file("", url=address)):
+            assert call(url, given).startswith("400 ")
+        assert "event: complete" in call(
+            url, file(uploaded, url=address)
+        )  # the upload is heard, the address is dropped
+        assert "event: complete" in call(url, file(f"{url}/gradio_api/file={uploaded}"))
+        server.shutdown()
+    assert not asked
+
+
+def test_a_body_that_is_too_large_ends_while_it_comes(url):
+    before = metric(url, "process_resident_memory_bytes")
+    for path in ("/gradio_api/queue/join", "/gradio_api/call/transcribe", "/gradio_api/cancel"):
+        caller = Caller(url, path, {"content-type": "application/json"})
+        caller.send(b'{"data": [', *[b"[]," * 100_000] * 4)
+        assert caller.status() == 413
+        assert Caller(url, path, length=200_000_000).status() == 413
+    caller = Caller(url, "/gradio_api/upload")
+    caller.send(FILE, *[bytes(500_000)] * 7)
+    assert caller.status() == 413
+    caller = Caller(url, "/gradio_api/upload")
+    caller.send(FIELD, *[bytes(500_000)] * 20)
+    assert caller.status() == 400  # a field that is no file would be held in memory
+    assert Caller(url, "/gradio_api/upload", length=10**12).status() == 413
+    assert metric(url, "process_resident_memory_bytes") < before + 30_000_000
+
+
+def test_an_upload_that_is_cut_or_torn_leaves_nothing(url, temporary):
+    before = files(temporary)
+    for _ in range(3):
+        caller = Caller(url, "/gradio_api/upload", length=2_000_000)
+        caller.send(FILE + bytes(1_000_000))
+        until(lambda: len(files(temporary)) > len(before))
+        caller.leave()
+        until(lambda: files(temporary) == before)
+    for torn in (b"--x\r\nno part", FILE + b"a", HEAD % (b"other", b'; filename="a"') + b"a\r\n--x--\r\n", FILE * 30):
+        assert httpx.post(f"{url}/gradio_api/upload", content=torn, headers=FORM).status_code < 500
+    assert len(files(temporary)) <= len(before) + 1
+
+
+def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
+    port = urllib.parse.urlsplit(url).port
+    for path in ("/", "/config", "/health", "/v1/models", "/gradio_api/info"):
+        assert httpx.get(f"{url}{path}", headers={"host": f"evil.example:{port}"}).status_code == 421
+        assert httpx.get(f"{url}{path}", headers={"host": "["}).status_code == 421
+    for name in (f"localhost:{port}", f"[::1]:{port}", "LOCALHOST"):
+        assert httpx.get(f"{url}/health", headers={"host": name}).status_code == 200
+    for origin in ("https://evil.example", "null"):
+        answer = httpx.post(f"{url}/gradio_api/upload", files={"files": b"a"}, headers={"origin": origin})
+        assert answer.status_code == 403
+    for path in ("live", "v1/realtime"):
+        with pytest.raises(InvalidStatus), socket.create_connection(("127.0.0.1", port)) as wire:
+            connect(f"ws://evil.example:{port}/{path}", sock=wire).close()
+
+
+def test_a_server_answers_to_its_public_name_where_it_has_one():
+    import front
+
+    assert front.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
+    assert front.is_called("who.hf.space", None)
+    for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"):
+        known = front.names(host, "https://speech.example/swedish")
+        assert front.is_called("speech.example", known) and not front.is_called("evil.example", known)
+        assert not front.is_called("speech.example", front.names(host, "/swedish"))
+
+
+def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
+    for path in ("/", "/docs", "/health", "/nowhere", f"/gradio_api/file={uploaded}", "/v1/models"):
+        headers = httpx.get(f"{url}{path}").headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
+        policy = dict(one.split(None, 1) for one in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == policy["frame-ancestors"] == "'self'"
+
+
+def test_on_a_space_the_page_of_hugging_face_may_show_it(monkeypatch):
+    import front
+
+    monkeypatch.setenv("SPACE_ID", "me/hear")
+    policy = front.Front(None, None, None, None, {}, None).headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self' https://huggingface.co" in policy and "script-src" not in policy
+
+
+HOSTILE = [
+    b"", b"{}", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b'{"data": 1}', b'{"data": []}',
+    b'{"data": [1]}', b'{"data": ["/etc/passwd"]}', b'{"data": [NaN]}', b'{"data": [[]]}', b'{"data": [[], {}, ""]}',
+    b'{"data": [null], "session_hash": "../../etc"}', b'{"data": [null], "session_hash": 5}',
+    b'{"data": [' + b"[" * 50 + b"]" * 50 + b"]}", b'{"data": [null], "fn_index": 1e400, "session_hash": "a"}',
+    b'{"data": [null], "event_id": "a", "batched": true, "simple_format": 5, "oauth_token": "a"}',
+]  # fmt: skip
+
+
+def test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log(url, log, uploaded):
+    before = len(log.read_text())
+    for body in HOSTILE:
+        for path in ("call/transcribe", "call/v2/transcribe", "queue/join", "cancel", "reset"):
+            headers = {"content-type": "application/json"}
+            answer = httpx.post(f"{url}/gradio_api/{path}", content=body, headers=headers)
+            assert answer.status_code < 500, (path, body[:50])
+            if event := answer.status_code == 200 and answer.json().get("event_id"):
+                httpx.get(f"{url}/gradio_api/call/transcribe/{event}")
+    for function in range(30):
+        body = {"data": [{"a": "Hemligt"}, "Hemligt", None], "fn_index": function, "session_hash": "a"}
+        assert httpx.post(f"{url}/gradio_api/queue/join", json=body).status_code in (200, 400)
+    for path in (
+        "queue/data",
+        "queue/data?session_hash=nobody",
+        "call/transcribe/nobody",
+        "heartbeat/a%00",
+        "upload_progress",
+    ):
+        with httpx.stream("GET", f"{url}/gradio_api/{path}") as answer:
+            answer.read()
+    httpx.get(f"{url}/gradio_api/file={uploaded}", headers={"range": "bytes=99999999-0"})
+    httpx.get(f"{url}/v1/models/%ff%00")
+    told = log.read_text()[before:]
+    assert "Traceback" not in told and "Hemligt" not in told and "passwd" not in told and uploaded not in told
+
+
+def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all(tiny_release, clip, tmp_path):
+    other = tmp_path / "of somebody else"
+    other.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"MODEL_ID": str(tiny_release), "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(tmp_path)}
+    server = subprocess.Popen([sys.executable, str(APP)], env=os.environ | environment, stdout=subprocess.DEVNULL)
+    url, first = f"http://127.0.0.1:{port}", []
+
+    def answers():
+        try:
+            first.append(httpx.get(f"{url}/health").status_code)
+        except httpx.TransportError:
+            return False
+        return True
+
+    until(answers)
+    assert first == [200]  # from the first moment on
+    left = Path(upload(url, clip.read_bytes())).parents[1]
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    assert files(left)
+    with serve(tiny_release, GRADIO_TEMP_DIR=str(tmp_path)) as url:
+        mine = Path(upload(url, clip.read_bytes())).parents[1]
+        until(lambda: not left.exists())
+        assert files(mine)
+    assert not files(tmp_path) and other.exists() and not list(tmp_path.glob("whisper-space-*"))
