@@ -4,6 +4,7 @@ import http.client
 import http.server
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import urllib.parse
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from visit import APP, serve
@@ -77,7 +79,8 @@ def join(url, function, *data):
     """What a function of the page answers to a visitor who calls it by its number."""
     session = os.urandom(8).hex()
     asked = {"data": data, "fn_index": function, "session_hash": session}
-    answer = httpx.post(f"{url}/gradio_api/queue/join", json=asked)
+    content, headers = json.dumps(asked), {"content-type": "application/json"}  # as half a letter, too, can be sent
+    answer = httpx.post(f"{url}/gradio_api/queue/join", content=content, headers=headers)
     assert answer.status_code == 200, answer.text
     events = httpx.get(f"{url}/gradio_api/queue/data", params={"session_hash": session}, timeout=60).text
     return [json.loads(line.removeprefix("data: ")) for line in events.splitlines() if line]
@@ -98,6 +101,12 @@ def until(met):
             return
         time.sleep(0.05)
     raise AssertionError("it did not come to that")
+
+
+def function(url, inputs, outputs):
+    """The number of the last of the page's functions that take and give so many values."""
+    found = httpx.get(f"{url}/config").json()["dependencies"]
+    return [one["id"] for one in found if (len(one["inputs"]), len(one["outputs"])) == (inputs, outputs)][-1]
 
 
 class Caller:
@@ -334,3 +343,92 @@ def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_
         until(lambda: not left.exists())
         assert files(mine)
     assert not files(tmp_path) and other.exists() and not list(tmp_path.glob("whisper-space-*"))
+
+
+@pytest.mark.parametrize("tick", ["false", "true", "", {}, [1], 1, 0, None, {"value": True}])
+def test_consent_is_a_tick_and_nothing_that_looks_like_one(url, taught, uploaded, tick):
+    join(url, function(url, 3, 4), file(uploaded), "Hej.", tick)
+    assert not files(taught)
+
+
+def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, uploaded):
+    from asr.corpus import folder
+    from wording import tell
+
+    events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
+    assert events[-2]["success"]
+    (row,) = folder.rows(taught, longest=30.0)
+    assert (row.text, row.problem) == ("cmd|' /C calc'!A0 [31m<b>röd</b>", None)
+    (record,) = taught.rglob("*.consent")
+    told = json.loads(record.read_text())
+    assert told["agreed"] == tell("consent", "en") and told["when"].endswith("+00:00")
+    join(url, function(url, 1, 2), record.stem)
+    assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.rows(taught, longest=30.0) == []
+
+
+FILLING = """
+import csv, sys, wave
+import numpy as np, teaching
+from pathlib import Path
+teaching.SPARE = 0
+for room in range(4, 60, 2):  # kilobytes
+    lessons, kept = teaching.Lessons(Path("taught") / str(room)), []
+    try:
+        with open("filler", "wb") as filler:
+            while filler.write(bytes(1024)): filler.flush()
+    except OSError:
+        pass
+    with open("filler", "r+b") as filler:
+        filler.truncate(max(0, filler.seek(0, 2) - 1024 * room))
+    try:
+        while True: kept.append(lessons.keep(np.zeros(4000, np.float32), "ett, två " * 40, "ja"))
+    except OSError:
+        pass
+    train = lessons.folder / "train"
+    with open(train / "metadata.csv", newline="") if kept else open("/dev/null") as table:
+        assert [row[0] for row in csv.reader(table)][1:] == kept
+    assert sorted(one.name for one in train.glob("*.wav")) == sorted(kept)
+    assert all(wave.open(str(train / name)).getnframes() == 4000 for name in kept)
+    assert len(list(train.iterdir())) == 2 * len(kept) + bool(kept), list(train.iterdir())
+    for one in train.iterdir(): one.unlink()
+    print(len(kept))
+"""
+SMALL = 'mount -t tmpfs -o size=200k tmpfs "$PWD" && cd "$PWD" && exec "$@"'
+
+
+def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
+    small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*small, "true"], cwd=tmp_path).returncode:
+        pytest.skip("no small disk can be mounted here")
+    environment = os.environ | {"PYTHONPATH": str(APP.parent)}
+    run = subprocess.run(
+        [*small, sys.executable, "-c", FILLING], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert len(set(run.stdout.split())) > 2  # it was full at one file and at another
+
+
+def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_all(tmp_path, monkeypatch):
+    import teaching
+
+    def keep(visitor):
+        return teaching.Lessons.keep(lessons, np.zeros(RATE, np.float32), "ett", "ja", visitor)
+
+    lessons = teaching.Lessons(tmp_path)
+    monkeypatch.setattr(teaching, "EACH", 1)
+    keep("one"), keep("another")
+    for name, limit in (("EACH", 1), ("CLIPS", 2), ("BYTES", 60_000), ("SPARE", 10**18)):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match=r"enough|full"):
+            patch.setattr(teaching, name, limit)
+            keep("one" if name == "EACH" else "a third")
+    monkeypatch.setattr(teaching, "DAY", 1e-3)  # tomorrow
+    assert keep("one")
+
+
+def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
+    code = "import numpy, pathlib, teaching; lessons = teaching.Lessons(pathlib.Path('taught'))\n"
+    code += "for _ in range(30): lessons.keep(numpy.zeros(100, numpy.float32), 'ett')"
+    environment = os.environ | {"PYTHONPATH": str(APP.parent)}
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    assert len((tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()) == 61
