@@ -2,21 +2,26 @@
 
 import http.client
 import http.server
+import io
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 import urllib.parse
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import httpx
 import numpy as np
 import pytest
+import soundfile
 from prometheus_client.parser import text_string_to_metric_families
 from visit import APP, serve
 from websockets.exceptions import InvalidStatus
@@ -432,3 +437,73 @@ def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
     assert [one.wait() for one in both] == [0, 0]
     assert len((tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()) == 61
+
+
+def flac(seconds, rate, channels=1):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((int(seconds * rate), channels), np.int16), rate, format="FLAC")
+    return file.getvalue()
+
+
+def ogg(*packets):
+    """Pages of one packet each, of which every one lasts 120 ms after the first two."""
+    pages = b""
+    for at, packet in enumerate(packets):
+        lacing = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
+        kind, time = (2 if at == 0 else 0), max(0, at - 1) * 5760
+        page = b"OggS" + struct.pack("<BBqIIIB", 0, kind, time, 1, at, 0, len(lacing)) + lacing + packet
+        check = 0
+        for byte in page:
+            check ^= byte << 24
+            for _ in range(8):
+                check = (check << 1 ^ 0x104C11DB7 if check & 0x80000000 else check << 1) & 0xFFFFFFFF
+        pages += page[:22] + struct.pack("<I", check) + page[26:]
+    return pages
+
+
+def many_channels(count):
+    """Opus of so many channels, in each of which nothing is sent for silence."""
+    head = b"OpusHead" + struct.pack("<BBHIhB", 1, count, 0, 48_000, 0, 255) + bytes([count, 0, *range(count)])
+    return ogg(head, b"OpusTags" + bytes(8), *[bytes([25, 0] * (count - 1) + [25])] * 5)
+
+
+def tiny_packets(count):
+    """A sample in a packet, again and again."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        track = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for at in range(count):
+            packet = av.Packet(b"\1\1")
+            packet.stream, packet.pts, packet.dts, packet.time_base = track, at, at, Fraction(1, RATE)
+            container.mux(packet)
+    return file.getvalue()
+
+
+def edited(seconds):
+    """An MP4 of a moment whose edit list tells of hours before it."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        track = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4 * RATE), np.float32), format="fltp", layout="mono")
+        frame.rate, frame.pts = RATE, seconds * RATE
+        container.mux([*track.encode(frame), *track.encode(None)])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sound", "status"),
+    [
+        (lambda: flac(2_000, 4), 415),  # resampling took gigabytes
+        (lambda: flac(130, 8_000), 413),
+        (lambda: flac(9, 655_350, 8), 413),  # a second holds a hundred times the work of one
+        (lambda: many_channels(255), 415),
+        (lambda: tiny_packets(40_000), 413),
+        (lambda: edited(36_000), 200),
+    ],
+)
+def test_a_small_file_that_unpacks_to_much_costs_little(url, sound, status):
+    before, content = metric(url, "process_resident_memory_bytes"), sound()
+    answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": content}, timeout=60)
+    assert (answer.status_code, len(content) < 1_000_000) == (status, True)
+    assert metric(url, "process_resident_memory_bytes") < before + 100_000_000
+    assert call(url, file(upload(url, content))).startswith("event: error")  # silent, where it is nothing else
