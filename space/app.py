@@ -43,6 +43,7 @@ from v1 import application
 
 ARENAS = -8  # glibc's M_ARENA_MAX
 SWEEP = 5.0  # seconds between two looks for what is left over
+MOST_MESSAGE = 2_000_000  # bytes over a WebSocket: fifteen seconds of sound in base64
 VISITORS = 500  # whose texts are held for them, the latest
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ def launch(
         state_session_capacity=VISITORS,
         app_kwargs={"lifespan": lifespan},
     )
+    blocks.server.config.ws_max_size, blocks.server.config.ws_max_queue = MOST_MESSAGE, 4
     return blocks
 
 

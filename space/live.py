@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
+from batching import Stopped
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 RATE = 16_000
@@ -60,6 +61,7 @@ class Session:
         self._cost = 0.0  # seconds that the latest hearing took
         self._lock = threading.Lock()
         self._hearing: threading.Thread | None = None
+        self._over = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         return self  # Gradio copies what it keeps for a visitor
@@ -84,6 +86,16 @@ class Session:
         """Whether so much sound waits for the engine that no more is to be taken yet."""
         return self.behind > FAR_BEHIND + self.cap
 
+    @property
+    def busy(self) -> bool:
+        """Whether the engine has some of it in hand."""
+        return self._hearing is not None and self._hearing.is_alive()
+
+    @property
+    def left(self) -> float:
+        """Seconds of sound that are still taken."""
+        return max(0.0, LONGEST - self.seconds)
+
     def add(self, sound: np.ndarray) -> None:
         """New sound; returns at once."""
         with self._lock:
@@ -92,8 +104,7 @@ class Session:
                 return
             self._window = np.concatenate([self._window, sound])
             self._fresh += len(sound)
-            busy = self._hearing is not None and self._hearing.is_alive()
-            if busy or self._fresh < RATE * max(GATHER, SHARE * self._cost):
+            if self._over or self.busy or self._fresh < RATE * max(GATHER, SHARE * self._cost):
                 return
             self._hearing = threading.Thread(target=self._hear, daemon=True)
             self._hearing.start()
@@ -104,6 +115,12 @@ class Session:
             self._hearing.join()
         self._hear(last=True)
 
+    def close(self) -> None:
+        """Nobody waits for words any more: the engine is freed after the batch that it has in hand."""
+        self._over = True
+        if self._hearing is not None:
+            self._hearing.join()
+
     def _hear(self, last: bool = False) -> None:
         with self._lock:
             window, self._fresh, began = self._window, 0, self.seconds - len(self._window) / RATE
@@ -111,6 +128,8 @@ class Session:
         try:
             speech = get_speech_timestamps(window, SPEECH) if len(window) else []
             words = self._words(window, began) if speech else []
+        except Stopped:
+            return
         except Exception:  # one hearing less; the log tells of it, without what was said
             logging.getLogger(__name__).exception("a hearing failed")
             return
@@ -123,7 +142,7 @@ class Session:
         self.heard += len(window) / RATE
         return [
             Said(word.text.strip(), began + word.start, began + word.end)
-            for segment in self.transcriber.segments(window)
+            for segment in self.transcriber.segments(window, wanted=lambda: not self._over)
             for word in segment.words
             if word.text.strip()
         ]

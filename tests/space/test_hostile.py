@@ -19,12 +19,19 @@ from pathlib import Path
 
 import av
 import httpx
+import live
+import microphone
 import numpy as np
 import pytest
+import realtime
 import soundfile
+from batching import Stopped
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from visit import APP, serve
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 MEGABYTES = 3
@@ -507,3 +514,148 @@ def test_a_small_file_that_unpacks_to_much_costs_little(url, sound, status):
     assert (answer.status_code, len(content) < 1_000_000) == (status, True)
     assert metric(url, "process_resident_memory_bytes") < before + 100_000_000
     assert call(url, file(upload(url, content))).startswith("event: error")  # silent, where it is nothing else
+
+
+class Patient:
+    """An engine that hears for as long as somebody waits for it."""
+
+    language, joint, release, callers, longest = "sv", " ", {}, 2, 30.0
+
+    def __init__(self):
+        self.hearings, self.free = 0, threading.Event()
+
+    def segments(self, sound, words=True, decoding=None, wanted=lambda: True):
+        self.hearings += 1
+        try:
+            while wanted() and not self.free.wait(0.01):
+                pass
+        finally:
+            self.hearings -= 1
+        if not wanted():
+            raise Stopped
+        return iter([])
+
+    def transcript(self, sound, segments):
+        raise AssertionError("nobody waited for this")
+
+
+@pytest.fixture
+def engine():
+    engine = Patient()
+    yield engine
+    engine.free.set()
+
+
+@pytest.fixture
+def microphones(engine):
+    return microphone.Microphones(engine)
+
+
+@pytest.fixture
+def speaks(microphones, engine):
+    """A function that opens a WebSocket for live speech."""
+    app = FastAPI()
+    app.add_api_websocket_route("/live", microphones.answer)
+    app.add_api_websocket_route("/v1/realtime", realtime.Realtime(engine).answer)
+    return TestClient(app).websocket_connect
+
+
+def pcm(sound):
+    return (sound * 32767).astype("<i2").tobytes()
+
+
+def hello(socket, **more):
+    socket.send_text(json.dumps({"rate": RATE, **more}))
+    return socket.receive_json()
+
+
+def test_live_takes_no_sound_past_its_limit(speaks, microphones, speech, monkeypatch):
+    monkeypatch.setattr(live, "LONGEST", 1.0)
+    with speaks("/live") as socket:
+        hello(socket)
+        socket.send_bytes(bytes(4) + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
+        while "error" not in (told := socket.receive_json()):
+            pass
+    assert told == {"error": "full"}
+    assert [one.session.seconds for one in microphones._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
+
+
+def test_who_sends_faster_than_the_engine_hears_waits(speaks, microphones, speech):
+    with speaks("/live") as socket:
+        hello(socket)
+        for at in range(40):
+            socket.send_bytes(at.to_bytes(4, "little") + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
+        (one,) = microphones._speakers.values()
+        until(lambda: one.session.overdue)
+        time.sleep(0.5)
+        assert one.session.behind < live.FAR_BEHIND + live.CAP + microphone.LONGEST_PIECE
+
+
+def test_who_leaves_while_the_engine_hears_leaves_no_place_to_another_until_it_is_free(
+    speaks, engine, speech, monkeypatch
+):
+    monkeypatch.setattr(live, "SPEAKERS", 1)
+    with speaks("/live") as socket:
+        hello(socket)
+        socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
+        until(lambda: engine.hearings == 1)
+    for _ in range(5):
+        with speaks("/live") as socket:
+            assert hello(socket) == {"error": "busy"}
+    engine.free.set()
+    until(lambda: engine.hearings == 0)
+    with speaks("/live") as socket:
+        assert "speaker" in hello(socket)
+
+
+def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech):
+    form = {"audio": {"input": {"format": {"type": "audio/pcm", "rate": RATE}}}}
+    with speaks("/v1/realtime") as socket:
+        socket.send_json({"type": "session.update", "session": form})
+        for _ in range(5):
+            socket.send_bytes(pcm(speech[0]))
+            until(lambda: engine.hearings == 1)
+            socket.send_json({"type": "input_audio_buffer.clear"})
+            until(lambda: engine.hearings == 0)
+        socket.send_bytes(pcm(speech[0]))
+        until(lambda: engine.hearings == 1)
+    until(lambda: engine.hearings == 0)
+
+
+@pytest.mark.parametrize("greets", [True, False])
+def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
+    monkeypatch.setattr(microphone, "IDLE", 0.2)
+    with speaks("/live") as socket, pytest.raises(WebSocketDisconnect):
+        if greets:
+            hello(socket)
+        while True:
+            socket.receive_json()
+
+
+def test_who_comes_and_goes_is_forgotten(speaks, microphones, monkeypatch):
+    monkeypatch.setattr(microphone, "MOST_KEPT", 3)
+    for _ in range(20):
+        with speaks("/live") as socket:
+            hello(socket)
+    assert len(microphones._speakers) <= 4
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"rate": 16000, "speaker": "' + "a" * 100_000 + '"}', "{}", "\0"])
+def test_a_message_of_any_shape_is_answered(speaks, text):
+    with speaks("/live") as socket:
+        socket.send_text(text)
+        assert socket.receive_json() == {"error": "wrong"}
+    with speaks("/v1/realtime") as socket:
+        socket.receive_json()
+        socket.send_text(text)
+        assert socket.receive_json()["type"] == "error"
+
+
+def test_a_message_over_a_websocket_is_not_gathered_without_end(url):
+    before = metric(url, "process_resident_memory_bytes")
+    for path in 5 * ("live", "v1/realtime"):
+        with connect(f"{url.replace('http', 'ws')}/{path}") as socket, pytest.raises(ConnectionClosed):
+            socket.send([bytes(100_000)] * 30)
+            while True:
+                socket.recv(timeout=20)
+    assert metric(url, "process_resident_memory_bytes") < before + 30_000_000
