@@ -32,6 +32,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from visit import APP, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
 from websockets.sync.client import connect
 
 MEGABYTES = 3
@@ -560,6 +561,25 @@ def speaks(microphones, engine):
     return TestClient(app).websocket_connect
 
 
+@pytest.fixture
+def here(engine, tmp_path, monkeypatch):
+    """The Space in this process, on that engine: its address, and Gradio's blocks."""
+    import app
+    import sessions
+    from gradio import http_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(http_server, "INITIAL_PORT_VALUE", free.getsockname()[1])
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(app, "SWEEP", 0.05)
+    monkeypatch.setattr(sessions, "ALONE", 0.5)
+    monkeypatch.setattr(sessions, "AWAY", 0.1)
+    blocks = app.launch(engine)
+    yield blocks.local_url.rstrip("/"), blocks
+    blocks.close(verbose=False)
+
+
 def pcm(sound):
     return (sound * 32767).astype("<i2").tobytes()
 
@@ -651,11 +671,46 @@ def test_a_message_of_any_shape_is_answered(speaks, text):
         assert socket.receive_json()["type"] == "error"
 
 
-def test_a_message_over_a_websocket_is_not_gathered_without_end(url):
-    before = metric(url, "process_resident_memory_bytes")
-    for path in 5 * ("live", "v1/realtime"):
-        with connect(f"{url.replace('http', 'ws')}/{path}") as socket, pytest.raises(ConnectionClosed):
-            socket.send([bytes(100_000)] * 30)
-            while True:
-                socket.recv(timeout=20)
-    assert metric(url, "process_resident_memory_bytes") < before + 30_000_000
+@pytest.mark.parametrize("path", ["live", "v1/realtime"])
+def test_a_message_over_a_websocket_is_not_gathered_without_end(url, path):
+    with connect(f"{url.replace('http', 'ws')}/{path}") as socket:
+
+        def endless():
+            for _ in range(30):
+                yield bytes(100_000)
+            until(lambda: socket.state is not State.OPEN)
+
+        with pytest.raises(ConnectionClosed):
+            socket.send(endless())
+            socket.recv()
+
+
+def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engine, speech):
+    url, blocks = here
+    sound = io.BytesIO()
+    soundfile.write(sound, speech[0], RATE, format="FLAC")
+    given = file(upload(url, sound.getvalue()))
+    for listens in (True, False):
+        event = httpx.post(f"{url}/gradio_api/call/transcribe", json={"data": [given]}).json()["event_id"]
+        until(lambda: engine.hearings == 1)
+        if listens:
+            with pytest.raises(httpx.ReadTimeout), httpx.stream(
+                "GET", f"{url}/gradio_api/call/transcribe/{event}", timeout=httpx.Timeout(9, read=1.0)
+            ) as events:  # fmt: skip
+                for _ in events.iter_raw():
+                    assert engine.hearings == 1  # who listens is served
+        until(lambda: engine.hearings == 0)
+    until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.event_ids_to_events)
+
+
+def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
+    url, blocks = here
+    clear = next(at for at, one in blocks.fns.items() if not one.inputs)
+    for at in range(20):
+        asked = {"data": [], "fn_index": clear, "session_hash": f"visitor{at}"}
+        assert httpx.post(f"{url}/gradio_api/queue/join", json=asked).status_code == 200
+        with httpx.stream("GET", f"{url}/gradio_api/heartbeat/visitor{at}"):
+            pass
+    held = blocks.app.state_holder
+    until(lambda: not held.session_data and not held.time_last_used)
+    until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.pending_event_ids_session)
