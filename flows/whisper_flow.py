@@ -80,6 +80,11 @@ class WhisperFlow(FlowSpec):
     def settings(self):
         return settings.Settings.model_validate(self.profile.to_dict())
 
+    @property
+    def about(self):
+        """What every card says of its run."""
+        return cards.Run(self.settings.name, self.created)
+
     @step
     def start(self):
         """Find the speech, and what the profile asks of it."""
@@ -113,7 +118,8 @@ class WhisperFlow(FlowSpec):
         store = Store.of(self)
         self.packed, self.examples = shards.make(store.get_object(self.input), self.settings, store)
         print(self.packed)
-        current.card.append(cards.preprocess(joining.table(self.packed.shards), self.packed.rejects, self.examples))
+        clips = joining.table(self.packed.shards)
+        current.card.append(cards.preprocess(self.about, clips, self.packed.rejects, self.examples))
         self.next(self.collect)
 
     @card(type=cards.PAGE)
@@ -129,7 +135,7 @@ class WhisperFlow(FlowSpec):
         joining.check(joined, self.settings.corpus)
         heard = [clip for at in joining.first(packed) for clip in inputs[at].examples]
         clips = joining.table(self.shards)
-        current.card.append(cards.collect(clips, self.rejected, self.corpus, joined.taken_over, heard))
+        current.card.append(cards.collect(self.about, clips, self.rejected, self.corpus, joined.taken_over, heard))
         self.next(self.search)
 
     @step
@@ -168,7 +174,7 @@ class WhisperFlow(FlowSpec):
         from asr.training.checkpoints import Checkpoints, place
 
         store, settings, number = Store.of(self), self.settings, self.input.number
-        live = cards.Live(current.card, lambda standing: cards.train(self.input, standing, self.settings))
+        live = cards.Live(current.card, self.about, lambda standing: cards.train(self.input, standing, self.settings))
         keeper = Checkpoints(store, place(self.searched, self.input, settings, self.shards), settings.training)
         siblings = halving.Siblings(store, self.searched, number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch, asked_to_end():
@@ -201,9 +207,9 @@ class WhisperFlow(FlowSpec):
         self.curves = {one.trial.number: one.curve for one in outcomes}
         self.outcome = next(one for one in outcomes if one.trial.number == self.winner["trial"])
         self.hardware = inputs[0].hardware
-        current.card.append(cards.select(self.leaderboard, outcomes, self.settings))
         self.weights_key = {branch.outcome.trial.number: branch.weights_key for branch in inputs}[self.winner["trial"]]
         self.merge_artifacts(inputs, include=["code_version", "corpus", "created", "rejected", "searched", "shards"])
+        current.card.append(cards.select(self.about, self.leaderboard, outcomes, self.settings))
         for branch in inputs:
             where = place(self.searched, branch.outcome.trial, self.settings, self.shards)
             Checkpoints(Store.of(self), where, self.settings.training).clear()
@@ -230,7 +236,7 @@ class WhisperFlow(FlowSpec):
             exam = candidate.make(ready, self.settings, winner, speech, engine.unpacked(self.space), facts)
             self.scores, self.report, self.breakdown = exam.scores, exam.report, exam.breakdown
             self.release_key = store.put_folder(ready)
-        current.card.append(cards.evaluate(exam, self.settings))
+        current.card.append(cards.evaluate(self.about, exam, self.settings))
         self.next(self.push)
 
     @card(type=cards.PAGE)
@@ -250,7 +256,7 @@ class WhisperFlow(FlowSpec):
                 here=not compute.in_pod(),
             )  # fmt: skip
         self.release, self.latest = out.release, out.latest
-        current.card.append(cards.push(out, self.report))
+        current.card.append(cards.push(self.about, out, self.report))
         self.next(self.end)
 
     @step

@@ -6,31 +6,29 @@ import html
 import math
 from typing import Any
 
-from wording import LANGUAGES, WORDS, tell
+from parts import TAKE
+from wording import WORDS, both, number
 
-SOUNDS = (".aac", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".webm")
+PROGRAMS = {
+    "curl": """curl ORIGIN/v1/audio/transcriptions \\
+  -F file=@speech.wav -F response_format=srt""",
+    "Python": """from openai import OpenAI
 
+client = OpenAI(base_url="ORIGIN/v1", api_key="none")
+with open("speech.wav", "rb") as file:
+    print(client.audio.transcriptions.create(file=file, model="whisper-1").text)""",
+    "JavaScript": """import { openAsBlob } from "node:fs";
 
-def both(key: str, /, **values: object) -> str:
-    """HTML with the wording in each language, of which the page shows the reader's."""
-    texts = []
-    for place, language in enumerate(LANGUAGES):
-        ours = {name: value[place] if isinstance(value, tuple) else value for name, value in values.items()}
-        texts.append(f'<span lang="{language}">{html.escape(tell(key, language, **ours))}</span>')
-    return "".join(texts)
+const form = new FormData();
+form.append("file", await openAsBlob("speech.wav"), "speech.wav");
+const answer = await fetch("ORIGIN/v1/audio/transcriptions", { method: "POST", body: form });
+console.log((await answer.json()).text);""",
+}
 
 
 def model(release: dict[str, Any], where: str = "", revision: str | None = None) -> str:
     """HTML about the release; `where` is the Hub id it came from."""
     return _rate(release) + _facts(release, where, revision)
-
-
-def number(value: float) -> tuple[str, str]:
-    """
-    >>> number(5.654)
-    ('5.7', '5,7')
-    """
-    return f"{value:.1f}", f"{value:.1f}".replace(".", ",")
 
 
 def percent(value: float) -> str:
@@ -123,19 +121,23 @@ def _listed(value: Any) -> str:
 
 def program() -> str:
     """How a program asks; the page puts its own address in."""
-    shell = """curl <b data-origin></b>/v1/audio/transcriptions \\
-  -F file=@speech.wav -F response_format=srt"""
-    python = """from openai import OpenAI
-
-client = OpenAI(base_url="<b data-origin></b>/v1", api_key="none")
-with open("speech.wav", "rb") as file:
-    print(client.audio.transcriptions.create(file=file, model="whisper-1").text)"""
-    more = f"<a href='docs'><code>/docs</code></a> {both('docs')} <a href='health'><code>/health</code></a> "
-    return (
-        f"<h2>{both('program')}</h2><p>{both('program_lead')}</p><pre tabindex=0><code>{shell}</code></pre>"
-        f"<pre tabindex=0><code>{python}</code></pre><p>{more}{both('health')}</p>"
+    samples = "".join(
+        f'<h3>{name}</h3><div class="sample"><pre tabindex=0><code>{html.escape(sample)}</code></pre>'
+        f'<button type="button" data-copy>{both("copy")}</button></div>'
+        for name, sample in PROGRAMS.items()
     )
+    more = f"<a href='docs'><code>/docs</code></a> {both('docs')} <a href='health'><code>/health</code></a> "
+    return f"<h2>{both('program')}</h2><p>{both('program_lead')}</p>{samples}<p>{more}{both('health')}</p>"
 
 
-ORIGIN = """for (const one of element.querySelectorAll('[data-origin]'))
-  one.textContent = location.origin + location.pathname.replace(/\\/$/, '');"""
+SCRIPT = (
+    TAKE
+    + """
+const origin = location.origin + location.pathname.replace(/\\/$/, '');
+for (const one of element.querySelectorAll('code')) one.textContent = one.textContent.replaceAll('ORIGIN', origin);
+element.addEventListener('click', ({ target }) => {
+  const button = target.closest('[data-copy]');
+  if (button) toClipboard(button.parentElement.querySelector('code').textContent, button);
+});
+"""
+)

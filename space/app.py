@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,13 +27,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on af
 
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")  # no table of all calls, made anew after each
 
+from document import Document
+from examples import Example, examples
 from exports import MOST_BYTES, Exports
 from fastapi import FastAPI
 from front import Front, names, where
 from hardening import harden
-from look import CSS, HEAD, theme
+from look import CSS, theme
 from microphone import Microphones
-from pages import EXAMPLES, page
+from pages import page
 from sessions import Sessions
 from sounds import MEGABYTES
 from teaching import Lessons, lessons
@@ -73,8 +75,8 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # through what is to be done at the end
-    model = os.environ.get("MODEL_ID", "")
-    blocks = launch(transcriber, kept, "" if Path(model).is_dir() else model, revision_of(folder))
+    model, tries = os.environ.get("MODEL_ID", ""), examples(folder, transcriber.release)
+    blocks = launch(transcriber, kept, tries, "" if Path(model).is_dir() else model, revision_of(folder))
     print(f"{transcriber.release.get('name', 'The model')} is listening on {blocks.local_url}", flush=True)
     try:
         blocks.block_thread()
@@ -83,7 +85,11 @@ def main() -> None:
 
 
 def launch(
-    transcriber: Transcriber, kept: Lessons | None = None, where_from: str = "", revision: str | None = None
+    transcriber: Transcriber,
+    kept: Lessons | None = None,
+    tries: Sequence[Example] = (),
+    where_from: str = "",
+    revision: str | None = None,
 ) -> Any:
     """Serve the page, which is returned, and the API, from a thread of their own."""
     started, release = time.monotonic(), transcriber.release
@@ -97,8 +103,8 @@ def launch(
         return {"model": release.get("name"), "run": release.get("run_id"), "revision": revision, "uptime": uptime}
 
     harden()
-    uploads = Uploads([EXAMPLES])
-    blocks = page(transcriber, kept, where_from, revision)
+    uploads = Uploads([example.path for example in tries])
+    blocks = page(transcriber, kept, where_from, revision, tries)
     api = application(transcriber, health)
     api.add_api_websocket_route("/live", Microphones(transcriber).answer)
     api.post("/export", include_in_schema=False, max_body_size=MOST_BYTES)(Exports(transcriber).answer)
@@ -110,7 +116,8 @@ def launch(
     async def lifespan(server: FastAPI) -> AsyncIterator[None]:
         """Stand before the page from the first request on."""
         assert server.middleware_stack
-        server.middleware_stack = Front(api, server.middleware_stack, uploads, sessions, inputs, known, mcp)
+        document = Document(server.middleware_stack)
+        server.middleware_stack = Front(api, document, uploads, sessions, inputs, known, mcp)
         sweeping = asyncio.create_task(sweep(uploads, sessions))
         yield
         sweeping.cancel()
@@ -122,14 +129,13 @@ def launch(
         share=False,
         ssr_mode=False,
         run_history=False,  # Gradio would keep what was said in the browser
-        footer_links=["api"],
+        footer_links=[],
         max_file_size=MEGABYTES * 1_000_000,
-        allowed_paths=[str(EXAMPLES)],
+        allowed_paths=[str(example.path) for example in tries],
         mcp_server=mcp,
         i18n=blocks.i18n_words,
         theme=theme(),
         css=CSS,
-        head=HEAD,
         state_session_capacity=VISITORS,
         app_kwargs={"lifespan": lifespan},
     )

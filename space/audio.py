@@ -161,6 +161,12 @@ def decode(file: str | Path | bytes, longest: float = math.inf) -> Sound:
     return Sound(sound, recording.fault)
 
 
+def pictured(file: str | Path | bytes) -> bool:
+    """Whether a file that can be heard has moving pictures as well."""
+    with _file(file) as open_file, _opened(open_file) as container:
+        return any(not stream.disposition & av.stream.Disposition.attached_pic for stream in container.streams.video)
+
+
 def _file(given: str | Path | bytes | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
     """The file to read; one that is open stays so."""
     if isinstance(given, bytes):

@@ -6,7 +6,6 @@ import logging
 import os
 from typing import Any
 
-import about
 import gradio as gr
 import results
 import sounds
@@ -14,7 +13,7 @@ import teaching
 from parts import html, why
 from teaching import LETTERS, LONGEST, Lessons
 from transcriber import Transcriber
-from wording import language_of, tell
+from wording import both, language_of, tell
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def classroom(
 ) -> tuple[gr.Audio, gr.Textbox]:
     where = "where_hub" if lessons.repo else "where_folder"
     place = lessons.repo or lessons.folder.name
-    html(f'<p class="lead">{about.both("teach_lead")}</p>')
+    html(f'<p class="lead">{both("teach_lead")}</p>')
     clip = gr.Audio(
         sources=["microphone", "upload"], type="filepath", label=t("clip"), editable=False, buttons=[],
         elem_id="clip", elem_classes="sound",
@@ -35,7 +34,7 @@ def classroom(
         elem_classes="field", interactive=True,
     )  # fmt: skip
     consent = gr.Checkbox(label=t("consent"), elem_id="consent", elem_classes="tick", container=False)
-    html(f'<p class="small">{about.both(where, where=place)}</p>')
+    html(f'<p class="small">{both(where, where=place)}</p>')
     give = gr.Button(t("give"), variant="primary", elem_id="give", elem_classes="act")
     answer = html(elem_id="answer")
     with gr.Accordion(t("take_back"), open=False, elem_id="take_back"):

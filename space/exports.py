@@ -42,6 +42,7 @@ class Spoken(BaseModel):
 
 class Text(BaseModel):
     title: Line
+    seconds: Seconds | None = None  # of the recording; those of the last segment's end without
     segments: Annotated[list[Spoken], Field(max_length=50_000)]
 
 
@@ -77,18 +78,19 @@ class Exports:
             while name in taken:
                 name = f"{stem} {len(taken) + 1}"
             taken.add(name)
-            transcript = self._transcript(text.segments)
+            transcript = self._transcript(text)
             content = docx(title, transcript) if asked.form == "docx" else render(transcript, asked.form).encode()
             yield f"{name}.{asked.form}", content
 
-    def _transcript(self, spoken: Sequence[Spoken]) -> Transcript:
+    def _transcript(self, told: Text) -> Transcript:
         segments = tuple(
             Segment(one.start, one.end, said, tuple(Word(w.start, w.end, w.text, w.confidence) for w in one.words))
-            for one in spoken
+            for one in told.segments
             if (said := plain(one.text))
         )
         text = self.joint.join(one.text for one in segments)
-        return Transcript(text, segments, segments[-1].end if segments else 0.0, self.language)
+        ends = segments[-1].end if segments else 0.0
+        return Transcript(text, segments, ends if told.seconds is None else told.seconds, self.language)
 
 
 def docx(title: str, transcript: Transcript) -> bytes:

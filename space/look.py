@@ -1,14 +1,15 @@
-"""How the page looks, and the little that runs in the browser."""
+"""How the page looks."""
 
 from __future__ import annotations
 
 import gradio as gr
+from wording import LANGUAGES, tell
 
 CSS = """
 :root { --chip: #e8ecf2; --quiet: #556275; --line: #dde2ea; --warn: #b42318; --good: #1c6b43; --blue: #2259c9;
-  --mark: #ffe9a8; }
+  --mark: #ffe9a8; --record: #b42318; }
 .dark { --chip: #222b39; --quiet: #9fadc0; --line: #2a3342; --warn: #ff9b8e; --good: #7dd3a5; --blue: #8ab4ff;
-  --mark: #5b4a12; }
+  --mark: #5b4a12; --record: #ff7a6b; }
 .gradio-container .main.app { max-width: 50rem; margin: 0 auto; padding: 2rem clamp(1rem, 4vw, 2rem) 1rem; }
 .gradio-container .column { gap: 1rem; }
 .gradio-container :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
@@ -18,6 +19,9 @@ CSS = """
 #masthead h1 { font-size: clamp(1.5rem, 6vw, 2.1rem); line-height: 1.15; letter-spacing: -.03em; margin: 0;
   font-weight: 700;
   text-wrap: balance; }
+#masthead nav { margin-left: auto; align-self: flex-start; }
+#masthead nav button { color: var(--blue); font-size: .9rem; padding: .4rem .3rem; cursor: pointer; }
+:root:lang(sv) [data-language=sv], :root:lang(en) [data-language=en] { display: none; }
 #masthead p { color: var(--quiet); margin: .2rem 0 0; font-size: 1.02rem; }
 
 .tab-container button[role=tab] { font-size: 1rem; padding: .7rem .1rem; margin-right: 1.5rem; color: var(--quiet);
@@ -39,6 +43,9 @@ CSS = """
 .sound .controls .stop-button, .sound .controls .stop-button-paused { width: auto; min-width: 0; height: auto;
   min-height: 2.9rem;
   padding: 0 1.3rem; border-radius: 2rem; background: none; white-space: nowrap; font-size: 1rem; }
+.gradio-container :is(.icon-button, .icon, .action, .playback, .label-clear-button, .download-link, .label-wrap) {
+  min-width: 1.6rem; min-height: 1.6rem; }
+.gradio-container .download-link { display: inline-flex; align-items: center; justify-content: flex-end; }
 .sound:has(.record-button) .icon-button-wrapper { display: none; }
 .drop .icon-button-wrapper { border: 0; box-shadow: none; background: none; top: .4rem; right: .5rem; }
 .gradio-container a.api, .gradio-container footer button { color: var(--quiet); }
@@ -46,12 +53,24 @@ CSS = """
   padding: .7rem 1.1rem 0; font-size: .87rem; }
 .gradio-container .block > label[data-testid=block-label] span { display: none; }
 .sound .component-wrapper { padding-top: 2.6rem; }
+.sound .controls .wrapper .resume-button { width: auto; min-width: 0; padding: 0 1.1rem; margin-left: .5rem; }
+.sound .controls .wrapper :is(.stop-button, .stop-button-paused)::before { background: var(--record); }
+.sound:has(.stop-button[style*=flex]) { outline: 2px solid var(--record); outline-offset: -2px; }
+.sound:has(.stop-button[style*=flex]) > label::after { content: var(--recording); color: var(--record);
+  font-weight: 600; margin-left: .4rem; }
+.gradio-container .sound :is(time, .playback, .rewind, .skip, .play-pause-button, .action) {
+  color: var(--quiet) !important; }
+.sound:has(:is(.stop-button, .stop-button-paused)[style*=flex]) .mic-select { display: none; }
+#sound { min-height: 14.9rem; }
+#sound .component-wrapper { height: 100%; display: flex; flex-direction: column; justify-content: flex-end; }
 .sound .controls .wrapper .pause-button { width: 2.9rem; padding: 0; margin-left: .5rem; }
 .sound .controls .wrapper .pause-button svg { width: .9rem; height: 1.1rem; display: block; margin: auto; }
 .sound .mic-select { min-height: 2.9rem; border-radius: 2rem; margin: 0; max-width: 13rem; min-width: 0;
   flex: 1; text-overflow: ellipsis; }
 .sound .icon-button-wrapper { border: 0; box-shadow: none; background: none; top: .4rem; right: .5rem; }
 .gradio-container .block.sound, .gradio-container .block.drop { border: 1px solid var(--line); }
+.drop .icon-button:has(button), .gradio-container:not(:has(.drop .file-preview)) #more { display: none; }
+#more { align-self: flex-end; width: auto; min-width: 0; }
 .drop button { border: 0; color: var(--quiet); }
 .drop .file-preview-holder { padding: .4rem .8rem; }
 
@@ -63,8 +82,8 @@ CSS = """
 #status:has(> .wrap:not(.hide, .generating)) { min-height: 2.6rem; }
 #status > .generating { display: none; }
 #status > .wrap { background: none; color: var(--quiet); }
-#status > .wrap svg { display: none; }
-#status .progress-text { position: static; transform: none; font: inherit; font-size: .9rem; color: var(--quiet); }
+#status > .wrap > * { display: none; }
+#status > .wrap:not(.hide)::after { content: var(--waiting); font-size: .9rem; }
 .status { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .1rem 1rem; font-size: .9rem;
   color: var(--quiet); font-variant-numeric: tabular-nums; }
 .status progress { flex-basis: 100%; width: 100%; height: .4rem; appearance: none; border: 0; border-radius: 1rem;
@@ -92,28 +111,49 @@ CSS = """
 .paper button, .paper a { border: 0; background: none; }
 .paper li button:hover { text-decoration: underline; text-underline-offset: .2em; }
 .paper li p { margin: 0; font-size: 1.2rem; line-height: 1.6; overflow-wrap: anywhere; }
-.paper li [data-at] { cursor: pointer; } .paper li p [data-at]:hover { background: var(--chip); border-radius: .25rem; }
+.paper li [data-at] { cursor: pointer; }
+.paper li p :is([data-at]:hover, .unsure) { background: var(--chip); border-radius: .25rem; }
 .paper li p .said { background: var(--mark); border-radius: .25rem; }
-.paper .u1, .paper .u2, .paper .u3 { text-decoration: underline dotted; text-decoration-color: var(--warn);
+.paper .u1, .paper .u2, .paper .u3 { text-decoration: underline wavy; text-decoration-color: var(--warn);
   text-underline-offset: .24em; text-decoration-thickness: 1px; }
-.paper .u2 { text-decoration-thickness: 2.5px; } .paper .u3 { text-decoration-thickness: 4.5px; }
-.paper .foot { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-top: 1.1rem; padding-top: 1rem;
-  border-top: 1px solid var(--line); }
-.paper .foot a, .paper .foot button { font-size: .9rem; font-weight: 500; padding: .42rem .95rem; border-radius: 2rem;
-  background: var(--chip); color: var(--body-text-color); text-decoration: none; cursor: pointer; }
-.paper .foot :is(a, button):hover { color: var(--blue); }
-.paper .foot p { flex-basis: 100%; margin: .35rem 0 0; }
+.paper .u2 { text-decoration-thickness: 1.7px; } .paper .u3 { text-decoration-thickness: 2.6px; }
+.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.paper .sound { position: sticky; top: .5rem; z-index: 1; }
+.paper video.sound { max-height: 16rem; background: black; border-radius: .7rem; height: auto; width: 100%; }
+.paper .tools, .foot { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; }
+.paper .tools { margin: 0 0 .7rem; }
+.paper:not(:has(.foot)) .tools, .paper:not(:has([data-sure][class^=u])) [data-unsure] { display: none; }
+.paper .tools label { display: flex; gap: .5rem; align-items: center; font-size: .9rem; color: var(--quiet); }
+.paper .tools input { border: 1px solid var(--line); border-radius: 2rem; background: none; padding: .3rem .8rem;
+  font-size: .9rem; width: 11rem; max-width: 40vw; color: var(--body-text-color); }
+.paper .tools output:empty { display: none; } .paper .tools output { font-variant-numeric: tabular-nums; }
+.paper .tools .sure { flex-basis: 100%; margin: .2rem 0 0; font-size: .95rem; }
+.paper .sure q { font-weight: 600; quotes: none; } .paper .sure b { font-weight: 600; }
+.paper.flowing li { display: inline; padding: 0; margin: 0; background: none; }
+.paper.flowing li > button { display: none; } .paper.flowing li p { display: inline; }
+.paper.flowing li p::after { content: ' '; }
+.paper.flowing li[data-new]::before { content: ''; display: block; height: .9rem; }
 .paper.editing li p { outline: 1px dashed var(--line); outline-offset: .15rem; border-radius: .3rem; flex: 1;
   cursor: text; }
 .paper.editing li p [data-at] { cursor: text; }
-.paper .foot [aria-pressed=true], .paper .foot [aria-pressed=true]:hover { background: var(--blue);
+::highlight(found) { background-color: var(--mark); }
+::highlight(found-now) { background-color: #2563eb; color: white; }
+.foot { margin-top: 1.1rem; } .paper .foot { padding-top: 1rem; border-top: 1px solid var(--line); }
+.foot b { font-weight: 500; font-size: .95rem; } .foot p { flex-basis: 100%; margin: .35rem 0 0; }
+.paper .tools button, .foot button { font-size: .9rem; font-weight: 500; padding: .42rem .95rem; border-radius: 2rem;
+  background: var(--chip); color: var(--body-text-color); cursor: pointer; border: 0; min-height: 2rem; }
+.paper .tools button:hover, .foot button:hover { color: var(--blue); }
+.paper :is(.tools, .foot) [aria-pressed=true] { background: var(--blue);
   color: var(--block-background-fill); }
+:is(.foot, .sample) .done::after { content: ' ✓'; }
 #halt { align-self: flex-start; width: auto; min-width: 0; border-radius: 2rem; }
 .gradio-container:not(:has(#status progress:not([value="1.000"]))) #halt { display: none; }
-#result .foot.all { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin-top: 1rem; }
-#result .foot.all b { font-weight: 500; font-size: .95rem; }
-#result .foot.all button { font-size: .9rem; font-weight: 500; padding: .42rem .95rem; border-radius: 2rem;
-  background: var(--chip); color: var(--body-text-color); cursor: pointer; border: 0; }
+.kept h2.head { margin-top: 1.5rem; }
+.kept > p button { color: var(--blue); text-decoration: underline; text-underline-offset: .2em; cursor: pointer;
+  padding: .2rem; }
+.kept .paper h2 { display: none; } .kept details { margin-top: .4rem; } .kept .paper { margin-top: .4rem; }
+.kept summary { cursor: pointer; padding: .45rem .2rem; overflow-wrap: anywhere; font-weight: 500; }
+.kept summary time { color: var(--quiet); font-weight: 400; font-size: .87rem; margin-left: .5rem; }
 .paper.wrong { border-color: var(--warn); } .paper.wrong > p { margin: 0; color: var(--warn); font-size: 1.05rem; }
 .paper.wrong h2 { margin-bottom: .25rem; }
 .paper.good > p { margin: 0; color: var(--good); font-size: 1.05rem; overflow-wrap: anywhere; }
@@ -145,13 +185,12 @@ CSS = """
 .recorder .words { font-size: 1.5rem; line-height: 1.5; margin: 0; min-height: 6.5rem; overflow-wrap: anywhere; }
 .recorder .words i { font-style: normal; color: var(--quiet); }
 .recorder .foot { visibility: hidden; } .recorder[data-state=stopped] .foot { visibility: visible; }
-.recorder .foot .done::after { content: ' ✓'; }
 
 .gradio-container .block.field { border: 1px solid var(--line); padding: .9rem 1.1rem; }
 .field textarea { font-size: 1.15rem; line-height: 1.5; border: 0; box-shadow: none; padding: .2rem 0; }
 .gradio-container .block.tick { background: none; border: 0; padding: 0; box-shadow: none; }
 .tick label { align-items: flex-start; font-size: .98rem; line-height: 1.45; }
-.tick input { margin-top: .2rem; width: 1.15rem; height: 1.15rem; }
+.tick input { margin-top: .2rem; width: 1.5rem; height: 1.5rem; }
 button.act { border-radius: 2rem; min-height: 2.9rem; font-weight: 600; align-self: flex-start; max-width: 16rem; }
 
 #model .rate { display: flex; align-items: baseline; gap: .7rem; }
@@ -174,13 +213,19 @@ button.act { border-radius: 2rem; min-height: 2.9rem; font-weight: 600; align-se
 #model a, #program a { color: var(--blue); text-underline-offset: .2em; }
 #program h2, h2.head { font-size: 1.15rem; letter-spacing: -.02em; margin: 0 0 .4rem; font-weight: 600; }
 #program p { color: var(--quiet); margin: 0 0 .8rem; line-height: 1.5; }
+#program h3 { font-size: .87rem; font-weight: 600; color: var(--quiet); margin: 1rem 0 .3rem; }
+#program .sample { position: relative; }
+#program .sample button { position: absolute; top: .45rem; right: .5rem; font-size: .82rem; padding: .25rem .7rem;
+  border-radius: 2rem; background: var(--block-background-fill); color: var(--body-text-color); cursor: pointer; }
 #program pre { background: var(--chip); border-radius: .7rem; padding: .9rem 1rem; font-size: .84rem;
   line-height: 1.55;
-  overflow-x: auto; margin: 0 0 .8rem; }
+  margin: 0 0 .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 #program code { font-family: ui-monospace, Consolas, monospace; }
 #program p:last-child { margin: 0; }
-.examples { gap: .6rem; } .examples button { border-radius: 2rem; flex: none; width: auto; }
-footer .divider { display: none; }
+.examples { gap: .5rem; align-items: center; } .examples > * { flex: none; width: auto; min-width: 0; }
+:is(#more, .examples button) { border-radius: 2rem; background: var(--chip); padding: .42rem .95rem; font-size: .9rem;
+  font-weight: 500; max-width: 100%; }
+footer { display: none; }
 :root:lang(sv) .gradio-container span:lang(en), :root:lang(en) .gradio-container span:lang(sv) { display: none; }
 @media (max-width: 30rem) {
   .gradio-container .main.app { padding-top: 1.2rem; }
@@ -193,141 +238,12 @@ footer .divider { display: none; }
   animation: none !important; } }
 """
 
-WAVE = """<svg viewBox="0 0 52 32" fill="none" stroke-width="4" stroke-linecap="round"
- aria-hidden="true"><path d="M3 13v6M12 7v18M21 3v26M30 11v10M40 12h9M40 20h6"/></svg>"""
 
-# A time or a word plays the sound from there, and what sounds is marked; one sound at a time. The keys are those of the
-# sound that was played last.
-SCRIPT = """
-let playing;
-const edits = new Map();  // by sound and time: a new picture of the result keeps what was corrected
-const place = (line) => `${line.closest('.paper').querySelector('audio').src}#${line.dataset.from}`;
-const said = (line) => line.querySelector('p').textContent.trim();
-
-function words(line) {
-  if ('edited' in line.dataset) return [];
-  return [...line.querySelectorAll('p [data-at]')].map((one) => ({ start: +one.dataset.at, end: +one.dataset.to,
-    text: one.textContent, confidence: one.title.match(/\\d+/) / 100 }));
-}
-
-function told(paper) {
-  const segments = [...paper.querySelectorAll('li')].map((line) => ({ start: +line.dataset.from, end: +line.dataset.to,
-    text: said(line), words: words(line) }));
-  return { title: paper.querySelector('h2').textContent, segments };
-}
-
-async function take(papers, form) {
-  const asked = { method: 'POST', headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ form, texts: papers.map(told) }) };
-  const answer = await fetch(new URL('export', location.href), asked);
-  if (!answer.ok) throw new Error(`${answer.status}`);
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(await answer.blob());
-  const stem = told(papers[0]).title.replace(/\\.[^.]*$/, '') || 'text';
-  link.download = papers.length > 1 ? 'transcripts.zip' : `${stem}.${form}`;
-  link.click();
-  URL.revokeObjectURL(link.href);
-}
-
-function teach(paper) {
-  const text = [...paper.querySelectorAll('li')].map(said).join(' ');
-  const shown = (tab) => tab.checkVisibility({ visibilityProperty: true });
-  [...document.querySelectorAll('[role=tab]')].filter(shown)[2].click();
-  const fill = (tries) => {  // the tab is made when it is first opened
-    const field = document.querySelector('#said textarea');
-    if (!field) return tries && setTimeout(fill, 50, tries - 1);
-    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(field, text);
-    field.dispatchEvent(new Event('input', { bubbles: true }));
-  };
-  fill(60);
-}
-
-element.addEventListener('input', ({ target }) => {
-  const line = target.closest('li');
-  line.dataset.edited = '';
-  edits.set(place(line), said(line));
-});
-new MutationObserver(() => {
-  if (!edits.size) return;
-  for (const line of element.querySelectorAll('li:not([data-edited])')) {
-    const text = edits.get(place(line));
-    if (text === undefined) continue;
-    line.dataset.edited = '';
-    line.querySelector('p').textContent = text;
-  }
-}).observe(element, { childList: true, subtree: true });
-
-element.addEventListener('click', (event) => {
-  const { target } = event, paper = target.closest('.paper'), at = target.closest('[data-at]');
-  const form = target.closest('[data-form]'), edit = target.closest('[data-edit]');
-  const papers = paper ? [paper] : [...element.querySelectorAll('.paper:has(li)')];
-  if (form && (!form.href || papers.some((one) => one.querySelector('[data-edited]')))) {
-    event.preventDefault();
-    take(papers, form.dataset.form);
-  }
-  if (edit) {
-    const on = paper.classList.toggle('editing');
-    edit.setAttribute('aria-pressed', on);
-    for (const line of paper.querySelectorAll('li p')) {
-      line.contentEditable = on ? 'plaintext-only' : 'inherit';
-      line.spellcheck = on;
-    }
-    if (on) paper.querySelector('li p').focus();
-  }
-  if (target.closest('[data-teach]')) teach(paper);
-  if (at && getSelection().isCollapsed && !(paper.classList.contains('editing') && target.closest('p'))) {
-    const sound = paper.querySelector('audio');
-    sound.currentTime = Number(at.dataset.at);
-    sound.play();
-  }
-  if (target.closest('[data-copy]')) {
-    const lines = [...paper.querySelectorAll('li p')].map((line) => line.textContent);
-    navigator.clipboard.writeText(lines.join('\\n')).then(() => {
-      const button = target.closest('[data-copy]');
-      button.textContent += ' ✓';
-      setTimeout(() => { button.textContent = button.textContent.replace(' ✓', ''); }, 1500);
-    });
-  }
-});
-element.addEventListener('play', ({ target }) => {
-  for (const sound of document.querySelectorAll('audio')) if (sound !== target) sound.pause();
-  playing = target;
-  requestAnimationFrame(mark);
-}, true);
-function mark() {
-  if (!playing?.isConnected) return;
-  const now = playing.currentTime, over = playing.ended;
-  for (const line of playing.closest('.paper').querySelectorAll('li')) {
-    const here = !over && now >= line.dataset.from && now < line.dataset.to;
-    if (!here && !line.classList.contains('now')) continue;
-    line.classList.toggle('now', here);
-    const begun = [...line.querySelectorAll('p [data-at]')].filter((word) => here && now >= word.dataset.at - 0.01);
-    line.querySelector('.said')?.classList.remove('said');
-    begun.at(-1)?.classList.add('said');
-  }
-  if (!playing.paused) requestAnimationFrame(mark);
-}
-element.addEventListener('seeked', mark, true);
-element.addEventListener('ended', mark, true);
-document.addEventListener('keydown', (event) => {
-  const sound = playing?.isConnected ? playing : element.querySelector('audio');
-  if (!event.altKey || event.ctrlKey || event.metaKey || !sound) return;
-  const act = {
-    KeyK: () => (sound.paused ? sound.play() : sound.pause()),
-    KeyJ: () => { sound.currentTime = Math.max(0, sound.currentTime - 3); },
-    Comma: () => { sound.playbackRate = Math.max(0.5, sound.playbackRate - 0.1); },
-    Period: () => { sound.playbackRate = Math.min(2, sound.playbackRate + 0.1); },
-  }[event.code];
-  if (!act) return;
-  event.preventDefault();
-  act();
-});
-"""
-
-# Screen readers pronounce the page by its language, which Gradio leaves at English.
-HEAD = """<meta name="color-scheme" content="light dark"><script>
-document.documentElement.lang = (navigator.language || '').startsWith('sv') ? 'sv' : 'en';
-</script>"""
+# Gradio's own line in the queue guesses at seconds, and in English.
+CSS += "".join(
+    f':root:lang({code}) {{ --waiting: "{tell("waiting", code)}"; --recording: "{tell("recording_now", code)}"; }}\n'
+    for code in LANGUAGES
+)
 
 
 def theme() -> gr.themes.Base:

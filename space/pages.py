@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import about
+import editor
+import exports
 import gradio as gr
+import masthead
 import recorder
 import results
 import sounds
 from api import api
+from audio import pictured
 from classroom import classroom
-from look import SCRIPT, WAVE
+from examples import Example
 from parts import html, microphone, why
 from teaching import LONGEST, Lessons
-from transcriber import PLAINLY, Decoding, Transcriber, Transcript, listed, render
-from wording import LANGUAGES, SPOKEN, language_of, tell, translations
+from transcriber import PLAINLY, Decoding, Segment, Transcriber, Transcript, listed
+from wording import LANGUAGES, SPOKEN, both, language_of, number, tell, translations
 
 WAITING = 32  # requests in the queue; the next is told that it is full
 KEPT = 3600  # seconds before a sound is deleted, and between looks for them
 HINTS = 2_000  # letters of words that may be said
+LABEL = 48  # letters of an example's button
 PACE = 0.3  # seconds between two pictures of a growing text
-EXAMPLES = Path(__file__).parent / "examples"
 
 Known = dict[str, tuple[str, float | None]]  # by path: what a file's text looks like, and its seconds if it had any
 Picture = tuple[str, str, Any, Any, Any]  # status, result, and for Teach: clip, text; the files that are known
 
 
 def page(
-    transcriber: Transcriber, lessons: Lessons | None = None, where: str = "", revision: str | None = None
+    transcriber: Transcriber,
+    lessons: Lessons | None = None,
+    where: str = "",
+    revision: str | None = None,
+    examples: Sequence[Example] = (),
 ) -> gr.Blocks:
     """The whole page. `where` is the model's id on the Hub, if it came from there."""
     engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 1}  # it uses every core for one
@@ -42,9 +51,8 @@ def page(
         title=f"{SPOKEN.get(transcriber.language, ['Any'])[0]} speech to text", delete_cache=(KEPT, KEPT)
     ) as blocks:
         spoken_here = SPOKEN.get(transcriber.language, (transcriber.language,) * 2)
-        heading = f"<h1>{about.both('title', language=spoken_here)}</h1><p>{about.both('lead')}</p>"
-        html(f'<div class="masthead">{WAVE}<div>{heading}</div></div>', elem_id="masthead")
-        with gr.Tabs() as tabs:
+        html(masthead.masthead(spoken_here), elem_id="masthead", js_on_load=masthead.SCRIPT)
+        with gr.Tabs():
             with gr.Tab(t("transcribe"), id="transcribe"):
                 with gr.Row(equal_height=True):
                     spoken = microphone(t("microphone"), elem_id="sound")
@@ -52,26 +60,29 @@ def page(
                         label=t("files"), file_count="multiple", height=170,
                         elem_id="files", elem_classes="drop", buttons=[], min_width=280,
                     )  # fmt: skip
-                html(f'<p class="small">{about.both("limits", **sounds.limits())}</p>')
+                # Gradio's own, a button in a button, is nothing for a keyboard or a screen reader.
+                more = gr.UploadButton(t("more"), file_count="multiple", size="sm", elem_id="more")
+                html(f'<p class="small">{both("limits", **sounds.limits())}</p>')
                 hints = gr.Textbox(
                     label=t("hints"), placeholder=t("hints_example"), max_length=HINTS, elem_id="hints",
                     elem_classes="field",
                 )  # fmt: skip
+                tries = _buttons(examples)
                 status = html(elem_id="status")
                 halt = gr.Button(t("stop"), size="md", elem_id="halt")
-                nothing = results.empty(about.both("empty"), about.both("empty_more"))
-                result = html(nothing, elem_id="result", js_on_load=SCRIPT)
+                nothing = results.empty(both("empty"), both("empty_more"))
+                result = html(nothing, elem_id="result")
+                html(results.kept(), elem_id="kept", js_on_load=editor.SCRIPT)
             with gr.Tab(t("live"), id="live"):
-                html(f'<p class="lead">{about.both("live_lead")}</p>')
+                html(f'<p class="lead">{both("live_lead")}</p>')
                 html(recorder.recorder(transcriber.joint), elem_id="words", js_on_load=recorder.SCRIPT)
             with gr.Tab(t("teach"), id="teach"):
                 if lessons is None:
-                    html(f'<p class="lead">{about.both("teach_off")}</p>')
+                    html(f'<p class="lead">{both("teach_off")}</p>')
                 clip, said = classroom(transcriber, lessons, t, engine) if lessons else (gr.State(), gr.State())
             with gr.Tab(t("about"), id="about"):
                 html(about.model(transcriber.release, where, revision), elem_id="model")
-                examples = _examples(t)
-                html(about.program(), elem_id="program", js_on_load=about.ORIGIN)
+                html(about.program(), elem_id="program", js_on_load=about.SCRIPT)
 
         def show(given: str | list[str] | None, hints: str, known: Known, request: gr.Request) -> Iterator[Picture]:
             hotwords = Decoding(hotwords=listed(hints[:HINTS]))
@@ -83,11 +94,14 @@ def page(
         heard = spoken.stop_recording(show, [spoken, hints, gr.State({})], seen, **listening)
         heard.then(lambda: None, None, spoken, show_progress="hidden", **quiet)  # ready for the next
         given = files.upload(show, [files, hints, known], seen, **listening)
+        added = more.upload(
+            lambda old, new: [*(old or []), *new], [files, more], files, show_progress="hidden", **quiet
+        )
+        added = added.then(show, [files, hints, known], seen, **listening)
         fewer = files.delete(show, [files, hints, known], seen, **listening)
-        running = [heard, given, fewer]
-        for button, path in examples:
-            tried = button.click(lambda: gr.Tabs(selected="transcribe"), None, tabs, **quiet)
-            running.append(tried.then(_example(transcriber, path), None, seen, **listening))
+        running = [heard, given, added, fewer]
+        for button, example in zip(tries, examples, strict=True):
+            running.append(button.click(_example(transcriber, example), None, seen, **listening))
         gr.on(
             [spoken.start_recording, spoken.clear, files.clear], lambda: ("", nothing, {}), None,
             [status, result, known], cancels=running, **quiet,
@@ -101,7 +115,7 @@ def page(
 
 def _show(
     transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: Decoding = PLAINLY,
-    lessons: bool = False, known: Known | None = None,
+    lessons: bool = False, known: Known | None = None, title: str = "",
 ) -> Iterator[Picture]:  # fmt: skip
     """Every file's text as it grows, those that are `known` at once; at last the clip for Teach, where there was one
     short file, and the files that are known now."""
@@ -115,32 +129,32 @@ def _show(
         return
     began, shown, found, text = time.monotonic(), "", Known(), ""
     for path in paths:
-        title = _title(path, language)
+        called = title or _title(path, language)
         if known and path in known:
             found[path] = known[path]
             shown += known[path][0]
             continue
-        yield results.status(tell("opening", language, name=title)), shown, *later
+        yield results.status(tell("opening", language, name=called)), shown, *later
         try:
             for line, added, transcript in _read(
-                transcriber, path, title, language, decoding, lessons and len(paths) == 1
+                transcriber, path, called, language, decoding, lessons and len(paths) == 1
             ):
                 yield line, shown + added, *later
                 if transcript:
                     found[path], text = (added, transcript.seconds), transcript.text
         except ValueError as error:
-            found[path] = results.wrong(why(error, language), title), None
+            found[path] = results.wrong(why(error, language), called), None
         shown += found[path][0]
     seconds = [lasting for _, lasting in found.values() if lasting is not None]
     failed, total = len(found) - len(seconds), sum(seconds)
-    took = about.number(time.monotonic() - began)[LANGUAGES.index(language)]
+    took = number(time.monotonic() - began)[LANGUAGES.index(language)]
     line = tell("done", language, total=results.clock(total), took=took)
     if failed:
         some = tell("done_some", language, failed=failed, files=len(found))
         line = some if seconds else tell("failed", language)
     if len(seconds) > 1:
-        shown += results.together(language)
-    lesson = (paths[0], text) if len(paths) == 1 and text and total <= LONGEST else (gr.skip(), gr.skip())
+        shown += results.together()
+    lesson = (paths[0], text) if lessons and len(paths) == 1 and text and total <= LONGEST else (gr.skip(), gr.skip())
     yield results.status(line), shown, *lesson, found
 
 
@@ -154,11 +168,12 @@ def _read(
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
     sound, fault = sounds.hear(path)
-    total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, []
-    shown = results.opening(path or "", title, language, tell(fault, language) if fault else "")
+    total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, list[Segment]()
+    shown = results.opening(path or "", title, fault or "", pictured(path or ""))
     for part in transcriber.segments(sound, decoding=decoding):
+        paragraph = bool(parts) and part.start - parts[-1].end >= exports.PAUSE
         parts.append(part)
-        shown += results.segment(part, language, transcriber.joint)
+        shown += results.segment(part, transcriber.joint, paragraph)
         if time.monotonic() < due:
             continue
         due = time.monotonic() + PACE
@@ -169,7 +184,7 @@ def _read(
     if not parts:
         raise sounds.Unheard("wordless")
     transcript = transcriber.transcript(sound, parts)
-    ending = results.closing(transcript, title, render, language, alone and total <= LONGEST)
+    ending = results.closing(transcript, alone and total <= LONGEST)
     yield results.status(title, "", 1.0), shown + ending, transcript
 
 
@@ -182,17 +197,16 @@ def _title(path: str | None, language: str) -> str:
     return tell("recording", language) if not name or name == "audio.wav" else name
 
 
-def _example(transcriber: Transcriber, path: Path) -> Any:
+def _example(transcriber: Transcriber, example: Example) -> Callable[[gr.Request], Iterator[Picture]]:
     def show(request: gr.Request) -> Iterator[Picture]:
-        yield from _show(transcriber, str(path), language_of(request))
+        yield from _show(transcriber, str(example.path), language_of(request), title=example.text)
 
     return show
 
 
-def _examples(t: gr.I18n) -> list[tuple[gr.Button, Path]]:
-    found = sorted(path for path in EXAMPLES.glob("*") if path.suffix.lower() in about.SOUNDS)
-    if not found:
+def _buttons(examples: Sequence[Example]) -> list[gr.Button]:
+    if not examples:
         return []
-    html(f'<h2 class="head">{about.both("examples")}</h2>')
     with gr.Row(elem_classes="examples"):
-        return [(gr.Button(path.stem.replace("_", " "), size="md"), path) for path in found]
+        html(f'<span class="small">{both("examples")}</span>')
+        return [gr.Button(shorten(example.text, LABEL, placeholder="…"), size="sm") for example in examples]

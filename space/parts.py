@@ -9,6 +9,24 @@ import gradio as gr
 import sounds
 from wording import tell
 
+# What a visitor takes along, for the scripts of the tabs.
+TAKE = """
+function toClipboard(text, button) {
+  navigator.clipboard?.writeText(text).then(() => {
+    button.classList.add('done');
+    setTimeout(() => button.classList.remove('done'), 1500);
+  }, () => {});  // the browser does not allow it
+}
+
+function toFile(blob, name) {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+"""
+
 logger = logging.getLogger(__name__)
 
 

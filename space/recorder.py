@@ -6,7 +6,8 @@ import html
 import json
 
 import live
-from about import both
+from parts import TAKE
+from wording import both
 
 STATES = ("idle", "asking", "listening", "reconnecting", "finishing", "stopped")
 TROUBLES = ("denied", "missing", "insecure", "unplugged", "busy", "full", "wrong")
@@ -36,7 +37,9 @@ def recorder(joint: str) -> str:
 
 # Pieces of a tenth of a second; a number and 16-bit PCM each. The server says how many it has taken, and those are
 # forgotten; the others are sent again once a lost connection is back.
-SCRIPT = """
+SCRIPT = (
+    TAKE
+    + """
 const root = element.querySelector('.recorder'), find = (what) => root.querySelector(what);
 const firm = find('.words span'), tail = find('.words i'), level = find('.meter i'), clock = find('time');
 const joint = root.dataset.joint, SILENT = 8000;
@@ -221,19 +224,11 @@ element.addEventListener('click', ({ target }) => {
   if (act === 'resume') start();
   if (act === 'stop') stop();
   if (act === 'anew') anew();
-  if (act === 'copy') navigator.clipboard.writeText(text()).then(() => {
-    button.classList.add('done');
-    setTimeout(() => button.classList.remove('done'), 1500);
-  });
-  if (act === 'take') {
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(new Blob([`${text()}\\n`], { type: 'text/plain' }));
-    link.download = 'live.txt';
-    link.click();
-    URL.revokeObjectURL(link.href);
-  }
+  if (act === 'copy') toClipboard(text(), button);
+  if (act === 'take') toFile(new Blob([`${text()}\\n`], { type: 'text/plain' }), 'live.txt');
   if (['start', 'resume'].includes(act)) setTimeout(() => find('[data-do=stop]').focus(), 50);
   if (act === 'stop') setTimeout(() => find('[data-do=resume]').focus(), 50);
 });
 window.addEventListener('beforeunload', (event) => { if (recording()) event.preventDefault(); });
 """
+)

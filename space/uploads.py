@@ -23,7 +23,7 @@ KEPT = 3600.0  # seconds
 class Uploads:
     """The folder; Gradio is told of it by GRADIO_TEMP_DIR. Those of servers that are dead are deleted.
 
-    `shown` are folders of files that go with the page.
+    `shown` are files that go with the page.
     """
 
     def __init__(self, shown: Sequence[Path] = ()) -> None:
@@ -33,17 +33,18 @@ class Uploads:
         self._lock = os.open(new, os.O_RDONLY)  # held as long as this process lives, however it ends
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.folder = new.rename(self._base / f"{NAME}{new.name}")  # no other server saw it without its lock
-        self._shown = [str(folder.resolve()) for folder in shown]
+        self._shown = {str(path) for path in shown}
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
         self.sweep()
 
     def is_upload(self, path: str) -> bool:
         """Whether a path is one that Gradio gave for an upload: a file in a folder of its own."""
-        return _is_below(path, str(self.folder)) and os.path.dirname(path) != str(self.folder)
+        below = path.startswith(f"{self.folder}{os.sep}") and os.path.dirname(path) != str(self.folder)
+        return below and os.path.normpath(path) == path and "\0" not in path
 
     def is_readable(self, path: str) -> bool:
-        return self.is_upload(path) or any(_is_below(path, folder) for folder in self._shown)
+        return self.is_upload(path) or path in self._shown
 
     def check_room(self) -> None:
         """Raise HTTPException where the disk has no room for more."""
@@ -64,10 +65,6 @@ class Uploads:
         for path in self._base.glob(f"{NAME}*"):
             if path != self.folder and _is_dead(path):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return "\0" not in path and os.path.normpath(path) == path and path.startswith(f"{folder}{os.sep}")
 
 
 def _is_dead(folder: Path) -> bool:

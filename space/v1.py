@@ -300,7 +300,9 @@ def _tell_faults(api: FastAPI) -> None:
     @api.exception_handler(Busy)
     @api.exception_handler(Full)
     async def later(_: Request, error: Busy | Full) -> Response:
-        return _refusal(Refused(LATER[type(error)], str(error)), {"Retry-After": str(error.seconds)})
+        # A connection that waits idle for so long may be closed here just as its next request comes.
+        later = {"Retry-After": str(error.seconds), "Connection": "close"}
+        return _refusal(Refused(LATER[type(error)], str(error)), later)
 
     @api.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

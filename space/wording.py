@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import gradio as gr
+from markupsafe import Markup, escape
 
 LANGUAGES = ("en", "sv")
+NAMES = ("English", "Svenska")
 SPOKEN = {"en": ("English", "engelska"), "sv": ("Swedish", "svenska")}
 
 # {names} are filled in by the server, which knows the reader's language by the browser's Accept-Language.
@@ -20,6 +24,7 @@ WORDS = {
     "about": ("About", "Om"),
     "microphone": ("Microphone", "Mikrofon"),
     "files": ("Audio or video files", "Ljud- eller videofiler"),
+    "more": ("Add files", "Lägg till filer"),
     "limits": (
         "Up to {minutes} minutes and {megabytes} MB a file. Recordings are deleted within two hours.",
         "Högst {minutes} minuter och {megabytes} MB per fil. Inspelningar raderas inom två timmar.",
@@ -31,6 +36,7 @@ WORDS = {
         "Then play any sentence from its time, correct the text, and download it as TXT, SRT, VTT, JSON or DOCX.",
         "Sedan kan du spela upp varje mening, rätta texten och ladda ner den som TXT, SRT, VTT, JSON eller DOCX.",
     ),
+    "waiting": ("Waiting for its turn …", "Väntar på sin tur …"),
     "opening": ("Opening {name} …", "Öppnar {name} …"),
     "hearing": ("{name}: {heard} of {total}", "{name}: {heard} av {total}"),
     "left": ("about {left} left", "cirka {left} kvar"),
@@ -42,17 +48,30 @@ WORDS = {
     "stop": ("Stop", "Stoppa"),
     "halted": ("Stopped. What was heard so far stays.", "Stoppat. Texten så långt finns kvar."),
     "failed": ("There is no text.", "Det blev ingen text."),
-    "segments": ("Transcript", "Transkription"),
-    "play": ("Play from {time}", "Spela upp från {time}"),
+    "play": ("Play from", "Spela upp från"),
+    "take": ("Download the text", "Ladda ner texten"),
     "copy": ("Copy", "Kopiera"),
     "edit": ("Correct the text", "Rätta texten"),
     "to_teach": ("Give the correction to training", "Bidra med rättningen till träning"),
     "all": ("All texts in one ZIP:", "Alla texter i en ZIP:"),
-    "take": ("Download the text", "Ladda ner texten"),
-    "sure": ("The model is {percent} % sure", "Modellen är {percent} % säker"),
+    "kept": ("Earlier texts", "Tidigare texter"),
+    "kept_where": (
+        "Kept in this browser only, not on the server.",
+        "Sparade bara i den här webbläsaren, inte på servern.",
+    ),
+    "forget": ("Forget this text", "Glöm texten"),
+    "forget_all": ("Forget all", "Glöm alla"),
+    "gone": (
+        "The recording has been deleted from the server; the text is kept here.",
+        "Inspelningen är raderad från servern. Texten finns kvar här.",
+    ),
+    "sure": ("“{word}”: the model is {percent}\u00a0% sure.", "”{word}”: modellen är {percent}\u00a0% säker."),
+    "next_unsure": ("Next unsure word", "Nästa osäkra ord"),
+    "search": ("Search", "Sök"),
+    "no_times": ("Hide times", "Dölj tider"),
     "legend": (
-        "The thicker the line under a word, the less sure the model is.",
-        "Ju tjockare linje under ett ord, desto osäkrare är modellen.",
+        "A wavy line marks words that the model is unsure of; the thicker, the less sure.",
+        "En våglinje visar ord som modellen är osäker på. Ju tjockare linje, desto osäkrare.",
     ),
     "keys": (
         "Click a word to play from there. Alt+K plays and pauses, Alt+J goes back 3 s, Alt+, is slower, Alt+. faster.",
@@ -60,6 +79,7 @@ WORDS = {
         "Alt+. ökar farten.",
     ),
     "recording": ("Recording", "Inspelning"),
+    "recording_now": ("Recording …", "Spelar in …"),
     "live_lead": (
         "Words appear as you speak. Grey words may still change. Nothing is stored.",
         "Orden visas medan du talar. Grå ord kan fortfarande ändras. Inget sparas.",
@@ -192,7 +212,7 @@ WORDS = {
     "revision": ("Revision", "Revision"),
     "float_wer": ("Before it was made 8-bit", "Före 8-bitarskomprimering"),
     "card": ("Model card and weights", "Modellkort och vikter"),
-    "examples": ("Hear it at work", "Prova"),
+    "examples": ("Or try one of these:", "Eller prova:"),
     "program": ("From a program", "Från ett program"),
     "program_lead": (
         "The same engine answers programs that speak OpenAI's API, as text, JSON or subtitles. ",
@@ -233,17 +253,62 @@ WORDS = {
 }
 
 
+# What Gradio names in English alone, by how its own words begin.
+LABELS = {
+    "Adjust playback speed to": "Ändra hastigheten till",
+    "Adjust volume": "Ändra volymen",
+    "Remove this file": "Ta bort filen",
+    "Skip backwards by": "Hoppa bakåt",
+    "Skip forward by": "Hoppa framåt",
+    "Play": "Spela upp",
+    "Pause": "Pausa",
+    "More tabs": "Fler flikar",
+    "pause": "Pausa",
+    "Select input device": "Välj mikrofon",
+    "Click to upload or drop files": "Klicka för att ladda upp, eller släpp filer här",
+    "File upload": "Ladda upp filer",
+    "Upload file": "Ladda upp en fil",
+    "Record audio": "Spela in ljud",
+    "Gradio footer navigation": "Sidfot",
+}
+
+
 def tell(key: str, language: str = "en", /, **values: object) -> str:
     """The words of a key, with its values."""
     return WORDS[key][LANGUAGES.index(language)].format(**values)
 
 
+def both(key: str, /, **values: object) -> Markup:
+    """HTML with the wording in each language, of which the page shows the reader's. A pair holds a value for each."""
+    texts = Markup()
+    for place, language in enumerate(LANGUAGES):
+        ours = {name: value[place] if isinstance(value, tuple) else value for name, value in values.items()}
+        texts += Markup('<span lang="{}">{}</span>').format(language, escape(WORDS[key][place]).format(**ours))
+    return texts
+
+
+def number(value: float) -> tuple[str, str]:
+    """As each language writes it.
+
+    >>> number(5.654)
+    ('5.7', '5,7')
+    """
+    return f"{value:.1f}", f"{value:.1f}".replace(".", ",")
+
+
 def translations() -> gr.I18n:
     """Every wording, for Gradio to choose from by the browser's language."""
-    return gr.I18n(**{code: {key: pair[place] for key, pair in WORDS.items()} for place, code in enumerate(LANGUAGES)})
+    words = {code: {key: pair[place] for key, pair in WORDS.items()} for place, code in enumerate(LANGUAGES)}
+    words["sv"] |= {"common.upload": "Ladda upp", "upload_text.drop_file": "Släpp filer här"}  # which Gradio lacks
+    return gr.I18n(**words)
 
 
 def language_of(request: gr.Request | None) -> str:
-    """Swedish where it is what the browser asks for first, as Gradio has it; a program asks for none."""
-    asked = request.headers.get("accept-language", "") if request else ""
-    return "sv" if asked.strip().lower().startswith("sv") else "en"
+    """The language that the reader chose on the page, else Swedish where the browser asks for it first.
+
+    A program asks for none, and is told in English.
+    """
+    headers = request.headers if request else {}
+    if chosen := re.search(r"(?:^|;\s*)language=(en|sv)(?:;|$)", headers.get("cookie", "")):
+        return chosen[1]
+    return "sv" if headers.get("accept-language", "").strip().lower().startswith("sv") else "en"

@@ -15,11 +15,13 @@ Left out: a network between the two, other browsers, several who speak.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,9 +43,15 @@ SCREEN = """() => {
 }"""
 
 
-def burn() -> None:
-    while True:
-        pass
+@contextmanager
+def busy(cores: int) -> Iterator[None]:
+    """So many processes that never rest; not forked, since a child with Playwright's pipes keeps it from ending."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
 
 
 def main() -> None:
@@ -55,15 +63,12 @@ def main() -> None:
     asked = parser.parse_args()
     heard = engine.Transcriber(asked.release)
     sound, words = serving.speech(heard, asked.seconds)
-    others = [multiprocessing.Process(target=burn, daemon=True) for _ in range(asked.busy)]
     with tempfile.TemporaryDirectory() as scratch, serve(asked.release.resolve()) as url:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
-        with visit(url, speak=spoken) as seen:
+        with visit(url, speak=spoken) as seen, busy(asked.busy):
             seen.may_be_cut()
             seen.tab("live")
-            for other in others:
-                other.start()
             seen.speak()
             screens, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
             now = 0.0
@@ -83,8 +88,6 @@ def main() -> None:
             recorded, _ = seen.page.evaluate(SCREEN)
             text = seen.read("#words .words").split()
             took = time.monotonic() - began
-    for other in others:
-        other.terminate()
     as_file = heard.transcribe(sound).text
     errors = rates.errors([as_file], [" ".join(text)], "basic", heard.language)[0]
     found = serving.delays(words, screens)

@@ -122,6 +122,7 @@ def test_five_steps_leave_a_card_each_that_was_drawn(tiny_run):
         pages = [get_cards(task)[0].get() for task in run[step]]
         assert any(word in page for page in pages), step
         assert not any("could not be drawn" in page for page in pages), step
+        assert all("Profile tiny · " in page for page in pages), step
         assert all(len(page.encode()) < 3_000_000 for page in pages), step
 
 

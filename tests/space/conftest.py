@@ -52,7 +52,11 @@ def tiny_release(tmp_path_factory):
         "clips": 216,
         "created": "2026-11-22T18:20:00",
         "program": "whisper_flow",
+        "examples": [{"file": f"examples/{place}.flac", "text": text} for place, text in enumerate(TEXTS)],
     }
+    (folder / "examples").mkdir()
+    for place, sound in enumerate(sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[: len(TEXTS)]):
+        soundfile.write(folder / "examples" / f"{place}.flac", soundfile.read(sound)[0], RATE)
     (folder / "release.json").write_text(json.dumps(release), encoding="utf-8")
     return folder
 

@@ -15,6 +15,7 @@ BROUGHT = {
     "anyio",
     "fastapi",
     "starlette",
+    "markupsafe",
     "pydantic",
     "python-multipart",
     "tokenizers",

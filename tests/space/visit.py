@@ -138,7 +138,7 @@ def visit(
         page = browser.new_page(
             viewport={"width": width, "height": 844},
             color_scheme="dark" if dark else "light",
-            permissions=["microphone"] if speak else [],
+            permissions=["clipboard-read", "clipboard-write", *["microphone"] * bool(speak)],
             locale=locale,
         )
         page.set_default_timeout(PATIENCE)

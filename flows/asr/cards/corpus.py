@@ -1,7 +1,7 @@
 """What a run learns from: the cards of `collect` and `preprocess`.
 
 `clips` has a row a clip that was kept (clip, split, source, speaker or None, seconds, words, text, retained) and
-`rejected` one a clip that was set aside (clip, reason, split).
+`rejected` one a clip that was not (clip, reason, split).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from asr.cards.drawing import NAMED, ORDER, amount, bars, chip, columns, draw, top
+from asr.cards.drawing import NAMED, ORDER, amount, chip, columns, counts, draw, lasting, top
 from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.corpus import text
 from asr.corpus.rows import SPLITS, kind
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from asr.corpus.clips import Clip
 
-LISTED = 8  # clips that were set aside, by name
+LISTED = 8  # rejected clips, by name
 BINS = 30  # of a histogram, at most
 STEPS = [digit * 10.0**power for power in range(-2, 6) for digit in (1, 2, 5)]  # widths of its bins
 EDGES = (0, 10, 30, 60, 120, 300, 600, 1200, 3600, 7200, 18_000, 36_000, math.inf)  # seconds a speaker
@@ -31,24 +31,25 @@ EDGES = (0, 10, 30, 60, 120, 300, 600, 1200, 3600, 7200, 18_000, 36_000, math.in
 def collect(
     clips: pd.DataFrame, rejected: pd.DataFrame, summary: Mapping[str, Any], taken: int, examples: Sequence[Clip]
 ) -> str:
-    """What the run learns from: how much there is, who speaks, how it sounds, what was set aside."""
+    """What the run learns from: how much there is, who speaks, how it sounds, what was rejected."""
     own = clips[clips["retained"].isna()]
     voices, crossing = own["speaker"].nunique(), summary["speakers_crossing"]
-    apart = {None: "", 0: "none in two splits"}.get(crossing, f"<em>{crossing} in two splits</em>") if voices else ""
-    made = f"{taken:,} shard{'s' * (taken > 1)} taken over" if taken else ""
+    several = f"<em>{crossing} in more than one split</em>"
+    apart = {None: "", 0: "each in one split only"}.get(crossing, several) if voices else ""
+    made = f"{taken:,} shard{'s' * (taken > 1)} reused" if taken else ""
     head = [
         *figures(summary["kept"], summary["rejected"], clips["seconds"]),
         ("Speakers", f"{voices:,}" if voices else "unknown", apart),
         ("Fingerprint", f"<code>{safe(summary['fingerprint'])}</code>", made),
     ]
-    return tiles("Corpus", head) + stack(speech(own) + retained(clips) + set_aside(rejected)) + listen(examples)
+    return tiles("Corpus", head) + stack(speech(own) + retained(clips) + rejects(rejected)) + listen(examples)
 
 
 @shown
 def preprocess(clips: pd.DataFrame, rejected: pd.DataFrame, examples: Sequence[Clip]) -> str:
     """The same of one shard, at small."""
     head = figures(len(clips), len(rejected), clips["seconds"])
-    return tiles("Shard", head) + stack(set_aside(rejected)) + listen(examples)
+    return tiles("Shard", head) + stack(rejects(rejected)) + listen(examples)
 
 
 def figures(kept: int, rejected: int, seconds: pd.Series[float]) -> list[tuple[str, str, str]]:
@@ -56,71 +57,74 @@ def figures(kept: int, rejected: int, seconds: pd.Series[float]) -> list[tuple[s
     found = kept + rejected
     return [
         ("Clips kept", f"{kept:,}", f"of {found:,} found"),
-        ("Set aside", f"{rejected:,}", f"{100 * rejected / found:.1f}\u00a0%" if rejected else ""),
-        ("Speech", amount(seconds.sum()), f"{seconds.mean():.1f} s a clip" if kept else ""),
+        ("Rejected", f"{rejected:,}", f"{100 * rejected / found:.1f}\u00a0%" if rejected else ""),
+        ("Speech", amount(seconds.sum()), f"{seconds.mean():.1f} s per clip" if kept else ""),
     ]
 
 
 def speech(clips: pd.DataFrame) -> list[str]:
     """The panels on the clips that were kept."""
     if clips.empty:
-        return [panel("Speech", "<p>No clip is fit to use.</p>")]
-    pace = clips["words"] / clips["seconds"]
+        return [panel("Speech", "<p>There is no usable clip.</p>")]
+    sources, pace = sums(clips, "source"), clips["words"] / clips["seconds"]
+    longest = float(sources.groupby("name")["value"].sum().max())
     lengths, paces = spread(clips["seconds"], clips["split"], " s"), spread(pace, pace.map(lambda _: ""))
+    tallest = max(lengths["share"].max(), paces["share"].max())
+    told = "<p>Each bar is a share of its split's clips.</p>"
     return [
-        panel("Speech by source and split", draw(bars(top(sums(clips, "source")), amount)), key(clips)),
-        speakers(clips),
-        panel("Length of a clip", draw(columns(lengths, "seconds"))),
-        panel("Words a second", draw(columns(paces, "words a second"))),
+        panel("Speech by source", draw(lasting(top(sources), longest)), key(clips)),
+        speakers(clips, longest),
+        panel("Clip length", draw(columns(lengths, "seconds", tallest)), told),
+        panel("Speaking rate", draw(columns(paces, "words per second", tallest)), "<p>All splits together.</p>"),
         *asides(clips),
     ]
 
 
 def retained(clips: pd.DataFrame) -> list[str]:
-    """A panel on the languages that are not to be forgotten, where there are such."""
+    """A panel on the languages that the model is to keep, where there are such."""
     lines = [
         (safe(language), amount(part["seconds"].sum()), *(f"{(part['split'] == split).sum():,}" for split in SPLITS))
         for language, part in clips.groupby("retained")
     ]
-    return [panel("Not to be forgotten", rows(("", "speech", *SPLITS), lines))] if lines else []
+    return [panel("Retained languages", rows(("", "speech", *SPLITS), lines))] if lines else []
 
 
 def asides(clips: pd.DataFrame) -> list[str]:
     """A panel on what the texts note and nobody says, where they do."""
     count = int(clips["text"].map(text.has_aside).sum())
-    told = f"{count:,} of {len(clips):,} clips have an aside in their text, as [skratt], (viskar) or ♪ la la ♪."
+    told = f"{count:,} of {len(clips):,} clips have an aside in their text, such as [skratt], (viskar) or ♪ la la ♪."
     hint = 'A model learns to write them; "asides" in [text] writing leaves them out.'
     return [panel("Asides", f"<p>{told} {hint}</p>")] if count else []
 
 
-def speakers(clips: pd.DataFrame) -> str:
+def speakers(clips: pd.DataFrame, longest: float) -> str:
     """Who speaks: a few by name, many by how much they say, and what stands out."""
     named = clips[clips["speaker"].notna()]
     if named.empty:
-        return panel("Speech by speaker", "<p>The corpus does not say who speaks.</p>")
+        return panel("Speech by speaker", "<p>The corpus names no speakers.</p>")
     nameless = len(clips) - len(named)
     told = f"<p>{nameless:,} clips name no speaker.</p>" if nameless else ""
     each = sums(named, "speaker")
     totals = each.groupby("name")["value"].sum().sort_values(ascending=False)
     if len(totals) <= NAMED:
-        return panel("Speech by speaker", draw(bars(top(each), amount)), told)
+        return panel("Speech by speaker", draw(lasting(top(each), longest)), told)
     half, most = int((totals.cumsum() < totals.sum() / 2).sum()) + 1, 100 * totals.iloc[0] / totals.sum()
-    who = f"<p>Half of the speech is by {half:,} of {len(totals):,} speakers, {most:.0f}\u00a0% by one of them.</p>"
-    return panel("Speakers by how much they say", draw(bars(brackets(each), "{:,.0f}".format)), who, told)
+    who = f"<p>{half:,} of {len(totals):,} speakers make up half of the speech, one alone {most:.0f}\u00a0%.</p>"
+    return panel("Speakers by amount of speech", draw(counts(brackets(each), "speakers")), who, told)
 
 
-def set_aside(rejected: pd.DataFrame) -> list[str]:
+def rejects(rejected: pd.DataFrame) -> list[str]:
     """The panels on the clips that were not kept."""
     if rejected.empty:
-        return [panel("Set aside", "<p>Nothing was set aside.</p>")]
+        return [panel("Rejected clips", "<p>No clip was rejected.</p>")]
     kinds = rejected["reason"].map(kind)
     reasons = rejected.groupby(kinds).size().rename_axis("name").reset_index(name="value").assign(split="")
     turn = rejected.groupby(kinds).cumcount()  # one of every reason before a second of any
     some = rejected.assign(turn=turn).sort_values("turn", kind="stable").head(LISTED)
     lines = [f"<li>{safe(row.clip)}<span>{safe(row.reason)}</span>" for row in some.itertuples()]
     return [
-        panel("Set aside, by reason", draw(bars(top(reasons), "{:,.0f}".format))),
-        panel("Some of those set aside", "<ul>", *lines, "</ul>"),
+        panel("Rejected clips by reason", draw(counts(top(reasons), "clips"))),
+        panel("Examples of rejected clips", "<ul>", *lines, "</ul>"),
     ]
 
 
@@ -142,7 +146,7 @@ def brackets(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def spread(values: pd.Series[float], groups: pd.Series[str], unit: str = "") -> pd.DataFrame:
-    """A histogram a group: name (with its median), split (the group), low, high, clips.
+    """A histogram a group: name (with its median), split (the group), low, high, clips, share (of its clips, percent).
 
     The last bin also holds the half percent that would stretch the axis.
     """
@@ -157,7 +161,8 @@ def spread(values: pd.Series[float], groups: pd.Series[str], unit: str = "") -> 
         of = values[groups == group]
         name = f"{group}, median {of.median():.1f}{unit}".removeprefix(", ")
         clips = np.histogram(of.clip(upper=edges[-1]), edges)[0]
-        parts.append(pd.DataFrame({"name": name, "split": group, "low": edges[:-1], "high": edges[1:], "clips": clips}))
+        bins = {"low": edges[:-1], "high": edges[1:], "clips": clips, "share": 100 * clips / len(of)}
+        parts.append(pd.DataFrame({"name": name, "split": group, **bins}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+import math
+import re
 import time
 import traceback
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import wraps
 from hashlib import sha256
-from typing import Any, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 from metaflow.cards import MetaflowCard, MetaflowCardComponent
 from metaflow.plugins import CARDS
@@ -17,7 +21,16 @@ from metaflow.plugins import CARDS
 P = ParamSpec("P")
 
 PAGE, LIVE = "whisper_page", "whisper_live_page"  # the cards' types
+COLUMNS, GAP = 3, 16  # of panels, at most; pixels between them
 REFRESH_SECONDS = 30.0  # between two pictures of a running step: each is a process that imports the flow
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a card is about."""
+
+    profile: str  # its name
+    created: str  # when the run began, as ISO 8601
 
 
 class Part(MetaflowCardComponent):
@@ -63,8 +76,8 @@ CARDS += [Page, LivePage]  # where the task, and the process that writes its car
 class Live(MetaflowCardComponent):
     """A part of a card that follows a running step: call it with what `draw` takes, as often as there is news."""
 
-    def __init__(self, card: Any, draw: Callable[..., str]) -> None:
-        self.card, self.draw, self.latest, self.due = card, draw, (), 0.0
+    def __init__(self, card: Any, run: Run, draw: Callable[..., str]) -> None:
+        self.card, self.run, self.draw, self.latest, self.due = card, run, draw, (), 0.0
         card.append(self)
 
     def __call__(self, *given: Any) -> None:
@@ -74,21 +87,32 @@ class Live(MetaflowCardComponent):
             self.card.refresh({"content": self.render()})
 
     def render(self) -> str:
-        return shown(self.draw)(*self.latest).content if self.latest else ""
+        return shown(self.draw)(self.run, *self.latest).content if self.latest else ""
 
 
-def shown(make: Callable[P, str]) -> Callable[P, Part]:
-    """The HTML as a part of a card; where it cannot be made the card says why, and the step goes on."""
+def shown(make: Callable[P, str]) -> Callable[Concatenate[Run, P], Part]:
+    """The HTML as a part of a run's card; where it cannot be made the card says why, and the step goes on."""
 
     @wraps(make)
-    def part(*args: P.args, **kwargs: P.kwargs) -> Part:
+    def part(run: Run, *args: P.args, **kwargs: P.kwargs) -> Part:
         try:
-            return Part(make(*args, **kwargs))
+            return Part(named(run) + make(*args, **kwargs))
         except Exception:
             traceback.print_exc()
-            return Part(f"<h1>This card could not be drawn</h1><pre>{safe(traceback.format_exc())}</pre>")
+            told = safe(traceback.format_exc())
+            return Part(f"{named(run)}<h1>This card could not be drawn</h1><pre>{told}</pre>")
 
     return part
+
+
+def named(run: Run) -> str:
+    """The line above a card's title.
+
+    >>> named(Run("sample", "2026-11-27T23:18:05+00:00"))
+    '<p class=run>Profile sample · 27 November 2026, 23:18 UTC</p>'
+    """
+    began = datetime.fromisoformat(run.created)
+    return f"<p class=run>{facts([f'Profile {run.profile}', f'{began.day} {began:%B %Y, %H:%M %Z}'])}</p>"
 
 
 def tiles(title: str, of: Sequence[tuple[str, str, str]], more: str = "") -> str:
@@ -102,15 +126,36 @@ def panel(title: str, *content: str) -> str:
 
 
 def stack(panels: Sequence[str]) -> str:
-    """Panels one below the other, in as many columns as there is room for."""
-    return f"<div class=stack>{''.join(panels)}</div>"
+    """Panels in up to three columns, dealt so that these come out even; one below the other where there is no room.
+
+    The panels take up what a column is short of, so that none ends before the others.
+    """
+    columns: list[list[int]] = [[] for _ in panels[:COLUMNS]]
+    tall = [height(panel) for panel in panels]
+    for number in sorted(range(len(panels)), key=lambda number: -tall[number]):
+        min(columns, key=lambda column: sum(tall[of] + GAP for of in column)).append(number)
+    placed = [panel.replace("<section", f'<section style="order: {at}"', 1) for at, panel in enumerate(panels)]
+    dealt = ("".join(placed[number] for number in sorted(column)) for column in sorted(columns, key=min))
+    return f"<div class=stack>{''.join(f'<div>{column}</div>' for column in dealt)}</div>" if panels else ""
+
+
+def height(panel: str) -> float:
+    """About how many pixels tall a panel is in a column of three."""
+    charts = sum(float(tall) for tall in re.findall(r'<svg [^>]*height="([\d.]+)"', panel))
+    paragraphs = [
+        re.sub("<[^>]*>", "", text) for _, text in re.findall(r"<(p|pre)\b[^>]*>(.*?)</\1>", panel, re.DOTALL)
+    ]
+    names = re.findall(r"<tr><td>([^<]*)", panel)
+    lines = sum(math.ceil(len(text) / 40) for text in paragraphs) + sum(len(name) > 21 for name in names)
+    return 60 + 0.9 * charts + 33 * len(re.findall(r"<(?:tr|li)\b", panel)) + 12 * len(paragraphs) + 21 * lines
 
 
 def rows(heads: Sequence[str], lines: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table; it scrolls where it is wider than its panel. Of kind "words" it is all text."""
+    """A table. Of kind "words" it is all text; of "records" each line is a paragraph where there is little room."""
     head = f"<tr>{''.join(f'<th>{name}' for name in heads)}" if any(heads) else ""
-    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in line)}" for line in lines)
-    return f'<div class="wide {kind}"><table>{head}{body}</table></div>'
+    starts = [f'<td data-head="{name}">' if kind == "records" else "<td>" for name in heads]
+    body = "".join(f"<tr>{''.join(map(''.join, zip(starts, line, strict=True)))}" for line in lines)
+    return f'<table class="{kind}">{head}{body}</table>'
 
 
 def facts(parts: Iterable[str]) -> str:
@@ -134,7 +179,7 @@ STYLE = """
 html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f7f9, #0d1117); }
 .card { color-scheme: light dark; --paper: light-dark(#f6f7f9, #0d1117); --panel: light-dark(#fff, #161c26);
   --ink: light-dark(#16202e, #e6ebf2); --quiet: light-dark(#556275, #9fadc0); --warn: light-dark(#b42318, #ff9b8e);
-  --line: light-dark(#dde2ea, #2a3342); --track: light-dark(#eef1f5, #222b39); --plain: light-dark(#64748b, #8fa0b8);
+  --line: light-dark(#dde2ea, #2a3342); --plain: light-dark(#64748b, #8fa0b8);
   --train: light-dark(#2f6fde, #7aa9ff); --validation: light-dark(#c88200, #f2bd5c);
   --test: light-dark(#9c2f6b, #cf5f98);
   max-width: 72rem; margin: 0 auto; padding: clamp(.75rem, 3vw, 2.5rem) clamp(.5rem, 3vw, 2rem);
@@ -149,25 +194,48 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
   dt, dd + dd, footer, section p, li span, th { color: var(--quiet); font: inherit; letter-spacing: 0; }
   dt, dd + dd, footer, section p, table, ul, .chip { font-size: .87rem; }
   em { color: var(--warn); font-style: normal; }
-  .stack { columns: 3 18.5rem; column-gap: 1rem; }
-  .clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18.5rem), 1fr)); gap: 1rem; }
-  section { background: var(--panel); border: 1px solid var(--line); border-radius: 1rem; padding: 1.1rem 1.2rem; }
-  .stack section { break-inside: avoid; margin-bottom: 1rem; }
+  .content { container: page / inline-size; }
+  .stack, .stack > div, .clips { display: flex; flex-wrap: wrap; gap: 1rem; }
+  .stack > div, .clips section { flex: 1 1 min(100%, 18.5rem); min-width: 0; }
+  .stack > div { flex-flow: column; }
+  .stack section { flex: 1 0 auto; }
+  @container page (38rem <= width < 57.5rem) { /* the third column is rows below the others */
+    .stack > div:nth-child(3) { flex-flow: row wrap; }
+    .stack > div:nth-child(3) section { flex: 1 1 18.5rem; }
+  }
+  @container page (width < 38rem) { /* one column, in the panels' own order */
+    .stack { flex-flow: column; }
+    .stack > div { display: contents; }
+  }
+  section { background: var(--panel); border: 1px solid var(--line); border-radius: 1rem; padding: 1.1rem 1.2rem;
+    container: panel / inline-size; }
   .clips section { display: flex; flex-direction: column; }
   section h2 { font-size: .95rem; font-weight: 600; letter-spacing: 0; margin: 0 0 .9rem; }
   section p { margin-top: .75rem; }
-  svg { display: block; width: 100%; max-width: 26rem; height: auto; overflow: visible; }
+  svg { display: block; width: 100%; max-width: 21rem; height: auto; overflow: visible; }
   svg text { font-family: inherit; }
+  svg .mark-text text { paint-order: stroke; stroke: var(--panel); stroke-width: 4px; stroke-linejoin: round; }
   table { width: 100%; border-collapse: collapse; margin-top: .5rem; }
   td, th { padding: .35rem 0; text-align: right; white-space: nowrap; }
   td { border-top: 1px solid var(--line); }
   td:first-child, th:first-child { text-align: left; }
   td:first-child { white-space: normal; overflow-wrap: normal; }
   td + td, th + th { padding-left: 1rem; }
-  .wide { overflow-x: auto; }
-  .words :is(td, th) { text-align: left; white-space: normal; }
+  th { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
+  .words :is(td, th) { text-align: left; white-space: normal; vertical-align: top; }
+  td :is(b, em) { white-space: nowrap; }
+  @container panel (width < 40rem) {
+    .records tr { display: flex; flex-wrap: wrap; gap: .1rem 1rem; padding: .6rem 0; }
+    .records tr + tr { border-top: 1px solid var(--line); }
+    .records tr:has(th) { display: none; }
+    .records td { padding: 0; border: 0; }
+    .records td::before { content: attr(data-head) " "; color: var(--quiet); font-weight: 400; }
+  }
+  .records td:first-child { font-weight: 600; }
   .content > section { margin-bottom: 1rem; }
-  .lead, .key { color: var(--quiet); }
+  .lead, .key, .run { color: var(--quiet); }
+  .run { font-size: .87rem; margin-bottom: .35rem; }
+  .key { margin-bottom: .75rem; }
   .chip + .chip { margin-left: 1rem; }
   del { color: var(--warn); }
   ins { color: var(--train); text-underline-offset: .2em; }
@@ -183,8 +251,8 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
   pre { white-space: pre-wrap; }
   p + pre { margin-top: .75rem; }
   footer { margin-top: 2rem; }
-  .tip { position: fixed; padding: .3rem .6rem; border-radius: .5rem; pointer-events: none;
-    background: var(--ink); color: var(--panel); font-size: .85rem; }
+  .tip { position: fixed; width: max-content; max-width: calc(100vw - 16px); padding: .3rem .6rem;
+    border-radius: .5rem; pointer-events: none; background: var(--ink); color: var(--panel); font-size: .85rem; }
 }
 """
 

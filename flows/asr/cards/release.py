@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from asr.release.gate import Check
     from asr.release.outlet import Out
 
+LISTED = 3  # files, by name
+
 
 @shown
 def push(out: Out, report: Mapping[str, Any]) -> str:
@@ -24,29 +26,39 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
     name, revision = Path(made["path"]).name, (made["revision"] or "")[:8]
     fetch = fetching(made)
     now = "in the run's datastore" if fetch else "now <code>released/latest</code>"
+    asked = f"{faults} of {len(out.checks)} failed" if faults else f"{len(out.checks)} of {len(out.checks)} passed"
     head = [
         ("Release", f"<code>{safe(name)}</code>", now if out.latest else "held back"),
         (f"Test {RATES[report['unit']]}", percent(report["test_wer"]), between(*report["test_wer_ci"])),
-        ("Gate", "<em>failed</em>" if faults else "passed", f"{faults} of {len(out.checks)} checks" if faults else ""),
+        ("Checks", "<em>failed</em>" if faults else "passed", asked),
         ("On the Hub", f"<code>{safe(made['repo_id'])}</code>" if made["pushed"] else "no", f"<code>{revision}</code>"),
     ]
-    asked = [(mark(check), safe(check.name), safe(check.told)) for check in out.checks]
-    gate = panel("The gate", rows(("", "is it so?", "what was found"), asked, "words"), *verdict(report))
+    found = [(safe(check.name), mark(check), safe(check.told[:1].upper() + check.told[1:])) for check in out.checks]
+    gate = panel("Release checks", rows(("check", "result", "what was measured"), found, "words"), *verdict(report))
     hear = "" if out.latest else f"MODEL_ID=released/{name} "
     space = f"<p>{safe(made['space'])}: {safe(made['space_told'])}.</p>" if "space" in made else ""
-    files = [(safe(file), weight(size)) for file, size in sorted(out.sizes.items(), key=lambda pair: -pair[1])]
     commands = "\n".join(filter(None, [fetch, f"{hear}python space/app.py"]))
-    where = "<p>From the folder the run was launched in.</p>"
-    panels = [
-        panel("Hear it", space, f"<pre>{safe(commands)}</pre>", where),
-        panel("What it holds", rows(("", ""), [*files, ("together", weight(sum(out.sizes.values())))])),
-    ]
-    return tiles("Release", head) + gate + stack(panels)
+    where = "<p>Run it in the folder where you started the run.</p>"
+    return (
+        tiles("Release", head)
+        + gate
+        + stack([panel("Try it", space, f"<pre>{safe(commands)}</pre>", where), files(out.sizes)])
+    )
+
+
+def files(sizes: Mapping[str, int]) -> str:
+    """A panel on what the release holds, the largest files by name."""
+    ranked = sorted(sizes.items(), key=lambda pair: -pair[1])
+    if len(ranked) > LISTED + 1:
+        rest = ranked[LISTED:]
+        ranked = [*ranked[:LISTED], (f"{len(rest):,} smaller files", sum(size for _, size in rest))]
+    table = [(safe(file), weight(size)) for file, size in (*ranked, ("total", sum(sizes.values())))]
+    return panel("Files", rows(("", ""), table))
 
 
 def mark(check: Check) -> str:
     """Whether it passed, for those who see and those who listen."""
-    return "<b>yes</b>" if check.passed else "<em>no</em>"
+    return "<b>passed</b>" if check.passed else "<em>failed</em>"
 
 
 def weight(size: int) -> str:

@@ -29,40 +29,43 @@ def evaluate(exam: Exam, settings: Settings) -> str:
     """The three figures side by side, how the release behaves, where the errors lie, and the worst clips to hear."""
     table, report, counted = exam.scores, exam.report, exam.report["unit"]
     name = RATES[counted]
-    clips, speakers = f"{report['clips']:,} clips", report["speakers"]
-    base = report["baseline_wer_ci"]
+    speakers, base = report["speakers"], report["baseline_wer_ci"]
     head = [
         (f"Test {name}", percent(report["test_wer"]), between(*report["test_wer_ci"])),
         ("As served", percent(report["served_wer"]), between(*report["served_wer_ci"])),
-        *([("Its base", percent(report["baseline_wer"]), between(*base))] if base else []),
+        *([("Base model", percent(report["baseline_wer"]), between(*base))] if base else []),
         *([("CER", percent(report["test_cer"]), between(*report["test_cer_ci"]))] if name == "WER" else []),
-        ("Heard", clips, f"of {speakers:,} speakers" if speakers else "the corpus names no speakers"),
+        ("Test clips", f"{report['clips']:,}", f"of {speakers:,} speakers" if speakers else "speakers unknown"),
     ]
+    models, noisy = _models(report), _conditions(report)
+    parts = _parts(exam.breakdown, name)
+    tallest = max(float(rates["high"].max()) for rates in (models, noisy, *parts.values()))
+    most = min(max(1.0, tallest), 100.0)  # a base that loops may have a multiple of it
     panels = [
-        panel(f"{counted.title()} error rate", draw(reaches(_models(report))), *verdict(report)),
-        panel(f"{counted.title()}s that went wrong", _kinds(report)),
+        panel(f"{counted.title()} error rate", draw(reaches(models, most)), *verdict(report)),
+        panel(f"Kinds of {counted} errors", _kinds(report)),
         *retained(report),
         *averages(report),
         panel("Behaviour as served", behaviour(report)),
-        panel(f"{name} under noise and in a room", *conditions(report)),
-        *_breakdown(exam.breakdown, name),
+        panel(f"{name} with noise and in a room", draw(reaches(noisy, most)), _noise(report)),
+        *(panel(title, draw(reaches(part.head(NAMED), most)), _rest(part)) for title, part in parts.items()),
         _confusions(table, settings),
     ]
     return tiles("Test", head) + stack(panels) + worst(table, exam.sounds, settings)
 
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
-    """What the figures allow to say, and for whom."""
-    said = []
+    """What the figures show, and for whom."""
+    said = [] if report["against_baseline"] else ["There is no base model to compare with."]
     if report["against_baseline"]:
         found = report["against_baseline"]
         better = "better" if found["difference"] < 0 else "worse"
         sure = f"The model is {better} than its base (p {chance(found['p'])})."
-        said.append(sure if found["p"] < CHANCE else "The model cannot be told from its base.")
-    who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new ones"
-    said.append(f"The intervals are 95\u00a0% and speak for new {who}.")
+        said.append(sure if found["p"] < CHANCE else "No difference between the model and its base can be shown.")
+    who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new speakers"
+    said.append(f"The 95\u00a0% intervals hold for new {who}.")
     if crossing := report.get("speakers_crossing"):
-        said.append(f"{crossing:,} speakers stand in several splits.")
+        said.append(f"{crossing:,} speakers are in more than one split.")
     return [f"<p>{' '.join(said)}</p>"]
 
 
@@ -71,8 +74,8 @@ def _models(report: Mapping[str, Any]) -> pd.DataFrame:
 
     of = [
         ("this model", "test", "test_wer"),
-        ("as served, 8-bit", "test", "served_wer"),
-        ("its base", "", "baseline_wer"),
+        ("as served (8-bit)", "test", "served_wer"),
+        ("base model", "", "baseline_wer"),
     ]
     table = [(name, split, report[key], *report[f"{key}_ci"]) for name, split, key in of if report[key] is not None]
     return pd.DataFrame(table, columns=["name", "split", "wer", "low", "high"])
@@ -81,36 +84,36 @@ def _models(report: Mapping[str, Any]) -> pd.DataFrame:
 def _kinds(report: Mapping[str, Any]) -> str:
     kinds = [(name, percent(report[name])) for name in ("substitutions", "deletions", "insertions")]
     written = (f"{RATES[report['unit']]} with capitals and punctuation", percent(report["orthographic_wer"]))
-    return rows(("", f"of the {report['unit']}s"), [*kinds, written])
+    return rows(("", f"of\u00a0{report['unit']}s"), [*kinds, written])
 
 
 def behaviour(report: Mapping[str, Any]) -> str:
     """What a WER does not tell, as a table."""
     took, seconds, name = report["real_time_factor"], report["timestamp_error"], RATES[report["unit"]]
     table = [
-        ("words invented on noise", f"{report['invented_words_per_minute']:.1f} a minute"),
-        ("clips with a loop", percent(report["loops"])),
+        ("words made up on noise", f"{report['invented_words_per_minute']:.1f} per minute"),
+        ("clips with repeated text", percent(report["loops"])),
         ("clips in another language", percent(report["wrong_language"])),
-        ("times off by, in the median", "times unknown" if seconds is None else f"{seconds:.2f} s"),
-        (f"{name} of {report['context_clips']:,} clips, cut to length", percent(report["trimmed_context_wer"])),
-        ("the same, padded to 30 s", percent(report["full_context_wer"])),
-        *((f"{name} of {report['ggml_clips']:,} test clips by whisper.cpp, {kind}", percent(wer))
+        ("median error of word times", "unknown" if seconds is None else f"{seconds:.2f} s"),
+        (f"{name} without padding, {report['context_clips']:,} clips", percent(report["trimmed_context_wer"])),
+        (f"{name} padded to 30 s, same clips", percent(report["full_context_wer"])),
+        *((f"{name} by whisper.cpp, {kind}, {report['ggml_clips']:,} clips", percent(wer))
           for kind, wer in report.get("ggml_wer", {}).items()),
-        (f"an hour of speech, on {report['threads']} cores", amount(3600 * took)),
+        (f"time for an hour of speech, {report['threads']} cores", amount(3600 * took)),
     ]  # fmt: skip
     return rows(("", ""), table)
 
 
 def retained(report: Mapping[str, Any]) -> list[str]:
-    """A panel on the languages that were not to be forgotten, where there are such."""
+    """A panel on the languages that the model was to keep, where there are such."""
     table, told = [], []
     for language, wer in report.get("retained_wer", {}).items():
         found, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
         before, name = report["retained_baseline_wer"][language], RATES[unit(language)]
         table.append((f"{name} in {language}", percent(wer), percent(before)))
-        change = f"{found['difference']:+.1f} points ({between(found['low'], found['high'])}), p {chance(found['p'])}"
-        told.append(f"<p>On {clips:,} clips in {language} the difference is {change}.</p>")
-    return [panel("Not to be forgotten", rows(("", "this model", "its base"), table), *told)] if table else []
+        sure = f"{between(found['low'], found['high'])}, p {chance(found['p'])}"
+        told.append(f"<p>{clips:,} clips in {language}: {found['difference']:+.1f} points ({sure}).</p>")
+    return [panel("Retained languages", rows(("", "this model", "base model"), table), *told)] if table else []
 
 
 def averages(report: Mapping[str, Any]) -> list[str]:
@@ -124,46 +127,53 @@ def averages(report: Mapping[str, Any]) -> list[str]:
         share += ", released" * (one["base_share"] == report["base_share"])
         table.append((share, *map(percent, (one["wer"], *one["retained"].values()))))
     heads = ("", f"validation {name}", *(f"in {language}" for language in tried[0]["retained"]))
-    return [panel("Averaged with its base", rows(heads, table))]
+    return [panel("Averages with the base model", rows(heads, table, "records"))]
 
 
-def conditions(report: Mapping[str, Any]) -> list[str]:
+def _conditions(report: Mapping[str, Any]) -> pd.DataFrame:
     """What noise and a room cost: the same clips in each, as served."""
     import pandas as pd
 
     noisy, reach = report["noisy_wer"], report["noisy_wer_ci"]
     table = [
-        ("as they are", report["noisy_clean_wer"], *report["noisy_clean_wer_ci"]),
-        *((f"speech {decibels} dB over noise", wer, *reach[decibels]) for decibels, wer in noisy.items()),
+        ("as recorded", report["noisy_clean_wer"], *report["noisy_clean_wer_ci"]),
+        *((_noisy(int(decibels)), wer, *reach[decibels]) for decibels, wer in noisy.items()),
         ("in a room", report["room_wer"], *report["room_wer_ci"]),
     ]
-    drawn = pd.DataFrame(table, columns=["name", "wer", "low", "high"]).assign(split="test")
-    noise = "held-out recordings" if report["noise_heard"] == "recordings" else "made, white to brown"
+    return pd.DataFrame(table, columns=["name", "wer", "low", "high"]).assign(split="test")
+
+
+def _noisy(decibels: int) -> str:
+    return f"noise {decibels} dB below speech" if decibels else "noise as loud as speech"
+
+
+def _noise(report: Mapping[str, Any]) -> str:
+    noise = "held-out recordings" if report["noise_heard"] == "recordings" else "generated, white to brown"
     rooms = "held-out recordings" if report["room_heard"] == "recordings" else "simulated"
-    told = f"The same {report['noisy_clips']:,} clips, as served. Noise: {noise}. Rooms: {rooms}."
-    return [draw(reaches(drawn)), f"<p>{told}</p>"]
+    return f"<p>The same {report['noisy_clips']:,} clips each time, as served. Noise: {noise}. Rooms: {rooms}.</p>"
 
 
-def _breakdown(breakdown: pd.DataFrame, name: str) -> list[str]:
-    """A panel for each way to part the clips that parts them."""
-    titles = {"length": "by length", "noise": "by speech over noise", "source": "by source", "speaker": "by speaker"}
-    made = []
+def _parts(breakdown: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """Under its title, each way to part the clips that parts them."""
+    titles = {"length": "clip length", "noise": "signal-to-noise ratio", "source": "source", "speaker": "speaker"}
+    made = {}
     for by, title in titles.items():
         part = breakdown[(breakdown["by"] == by) & (breakdown["clips"] >= FEWEST)]
-        if len(part) < 2:
-            continue
-        named = part.head(NAMED).assign(split="test")
-        named["name"] += [f", {clips:,} clip{'s' * (clips != 1)}" for clips in named["clips"]]
-        rest = f"<p>The {NAMED} worst of {len(part):,}.</p>" if len(part) > NAMED else ""
-        made.append(panel(f"{name} {title}", draw(reaches(named)), rest))
+        if len(part) > 1:
+            counted = [f"{name}, {clips:,} clips" for name, clips in zip(part["name"], part["clips"], strict=True)]
+            made[f"{name} by {title}"] = part.assign(name=counted, split="test")
     return made
+
+
+def _rest(part: pd.DataFrame) -> str:
+    return f"<p>The worst {NAMED} of {len(part):,}.</p>" if len(part) > NAMED else ""
 
 
 def _confusions(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
     found = rates.confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
     if found.empty:
-        return panel("Confusions", f"<p>Every {unit(language)} was heard as it was said.</p>")
+        return panel("Confusions", f"<p>None: every {unit(language)} was heard correctly.</p>")
     nothing = "<i>nothing</i>"
     pairs = ((safe(said) or nothing, safe(heard) or nothing, f"{times:,}") for said, heard, times in found.to_numpy())
     return panel("Confusions", rows(("said", "heard as", "times"), pairs, "words"))

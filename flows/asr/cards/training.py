@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from asr.cards.drawing import chip, draw, lines, scattered
+from asr.cards.drawing import HEIGHT, LOW, chip, draw, lines, scattered
 from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
 from asr.corpus.text import RATES, unit
 from asr.scoring.intervals import CHANCE
 from asr.story import chance, clock
+from asr.training.batches import long_from
 from asr.training.search import Look, Outcome, Point, Trial, best
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ LEAST = 1e-3  # of a loss in a chart with a logarithmic axis
 WIDE = 8  # times the smallest of a hyperparameter: more wants a logarithmic axis
 ENDS = {
     "finished": "all steps done",
-    "plateau": "no better for a while",
-    "outpaced": "others did better",
-    "diverged": "the loss exploded",
+    "plateau": "it no longer improved",
+    "outpaced": "other trials did better",
+    "diverged": "its loss exploded",
 }
 
 
@@ -33,19 +35,20 @@ def train(of: Trial, standing: Standing, settings: Settings) -> str:
     """One trial while it runs, and once it is over."""
     name = f"Validation {_rate(settings)}"
     point, look = best(standing.curve), standing.history[-1]
-    ended = ("Ended", safe(standing.stopped), ENDS.get(standing.stopped, ""))
+    ended = ("Status", safe(standing.stopped), ENDS.get(standing.stopped, ""))
     head = [
         ("Step", f"{look.step:,}", f"of {standing.steps:,}"),
         (name, f"{point.validation_wer:.1f}\u00a0%", between(point.low, point.high))
-        if point else (name, "\N{EN DASH}", "not heard yet"),
-        ("Clips a second", f"{look.clips_per_second:,.0f}", ""),
-        ended if standing.stopped else ("Time left", clock(standing.left), "as it has gone so far"),
+        if point else (name, "\N{EN DASH}", "not measured yet"),
+        ("Clips per second", f"{look.clips_per_second:,.0f}", ""),
+        ended if standing.stopped else ("Time left", clock(standing.left), "estimated from the steps so far"),
     ]  # fmt: skip
-    return tiles(f"Trial {of.number}", head, hyperparameters(of)) + stack(progress(standing, name))
+    panels = progress(standing, name, long_from(settings.training))
+    return tiles(f"Trial {of.number}", head, hyperparameters(of)) + stack(panels)
 
 
-def progress(standing: Standing, name: str) -> list[str]:
-    """The panels on how one trial goes; `name` is its rate's."""
+def progress(standing: Standing, name: str, long: int | None) -> list[str]:
+    """The panels on how one trial goes; `name` is its rate's, `long` the step where batches of 30 s begin."""
     import pandas as pd
 
     steps, history, curve = standing.steps, standing.history, standing.curve
@@ -56,19 +59,28 @@ def progress(standing: Standing, name: str) -> list[str]:
 
     losses = pd.concat([of(history, "loss", "train"), of(curve, "validation_loss", "validation")])
     losses = finite(losses.assign(value=losses["value"].clip(lower=LEAST)))
-    made = (
-        [panel("Loss a token", draw(lines(losses, steps, log=True)), legend("train", "validation"))]
-        if len(losses)
-        else []
-    )
+    made = []
+    if len(losses):
+        drawn = draw(lines(losses, steps, log=True, long=long))
+        made.append(panel("Loss per token", drawn, legend("train", "validation"), jump(long)))
     if curve:
         wers = of(curve, "validation_wer", "validation")
         told = [f"step {one.step:,}: {one.validation_wer:.1f} %, {one.low:.1f} to {one.high:.1f}" for one in curve]
         marks = wers.assign(told=told, low=[one.low for one in curve], high=[one.high for one in curve])
-        made.append(panel(f"{name}, percent", draw(lines(wers, steps, marks)), "<p>With its 95\u00a0% interval.</p>"))
-    made.append(panel("Learning rate", draw(lines(of(history, "learning_rate", ""), steps))))
-    made.append(panel("Clips a second", draw(lines(of(history, "clips_per_second", ""), steps))))
-    return made
+        drawn = draw(lines(wers, steps, marks, unit=" %"))
+        made.append(panel(name, drawn, "<p>The vertical lines are 95\u00a0% intervals.</p>"))
+    rate, speed = of(history, "learning_rate", ""), of(history, "clips_per_second", "")
+    both = (
+        lines(rate, steps, title="learning rate", height=LOW),
+        lines(speed, steps, long=long, title="clips per second", height=LOW),
+    )
+    return [*made, panel("Learning rate and speed", *map(draw, both))]
+
+
+def jump(long: int | None) -> str:
+    """Why the loss jumps towards the end."""
+    told = "<p>Some batches there are padded to 30\u00a0s, which can make the training loss jump.</p>"
+    return told if long is not None else ""
 
 
 @shown
@@ -81,14 +93,15 @@ def select(board: pd.DataFrame, outcomes: Sequence[Outcome], settings: Settings)
         ("Winner", f"Trial {winner['trial']:.0f}", hyperparameters(by_number[int(winner["trial"])].trial)),
         (f"Validation {name}", f"{winner['validation_wer']:.1f}\u00a0%", between(winner["low"], winner["high"])),
         ("Trials", f"{len(board):,}", f"{early:,} ended early" if early else "all ran to their end"),
-        ("Computing", clock(board["seconds"].sum()), "all trials together"),
+        ("Training time", clock(board["seconds"].sum()), "all trials together"),
     ]
     curves = {number: one.curve for number, one in by_number.items()}
     histories = {number: one.history for number, one in by_number.items()}
     number, ended = int(winner["trial"]), dict(zip(board["trial"], board["stopped"], strict=True))
+    long = long_from(settings.training)
     panels = [
-        panel(f"Validation {name}, percent", *_curves(curves, "validation_wer", number, ended)),
-        panel("Training loss a token", *_curves(histories, "loss", number, ended)),
+        panel(f"Validation {name}", *_curves(curves, "validation_wer", number, ended)),
+        panel("Training loss per token", *_curves(histories, "loss", number, ended, long), jump(long)),
         *_hyperparameters(board, number, name),
     ]
     return tiles("Search", head) + leaderboard(board, name) + stack(panels)
@@ -100,32 +113,50 @@ def _rate(settings: Settings) -> str:
 
 def leaderboard(board: pd.DataFrame, name: str) -> str:
     """The trials as a table, and which of them the validation clips cannot tell from the winner."""
-    others = [name for name in board.columns if name not in ("trial", "validation_wer", "low", "high", "p")]
-    names = ["trial", "validation_wer", "low", "high", "p", *others]
-    said = {"validation_wer": name, "low": "95\u00a0% from", "high": "to", "p": "p", "seconds": "time"}
+    bounds = [
+        f"{low:.2f} to {high:.2f}" if low == low else math.nan
+        for low, high in zip(board["low"], board["high"], strict=True)
+    ]
+    board = board.assign(interval=bounds)
+    board.loc[board.index[0], "p"] = math.nan  # of the winner with itself
+    first = ["trial", "validation_wer", "interval", "p"]
+    names = [*first, *(name for name in board.columns if name not in (*first, "low", "high"))]
+    said = {"validation_wer": name, "interval": "95\u00a0% interval", "seconds": "time", "stopped": "ended"}
     told = {
-        "validation_wer": "{:.2f}\u00a0%".format, "low": "{:.2f}".format, "high": "{:.2f}".format,
-        "p": chance, "seconds": clock, "steps": "{:,.0f}".format, "trial": "{:.0f}".format,
+        "validation_wer": "{:.2f}\u00a0%".format, "p": chance, "seconds": clock, "steps": "{:,.0f}".format,
+        "trial": "{:.0f}".format,
     }  # fmt: skip
     heads = [said.get(name, name.replace("_", " ")) for name in names]
     table = [[_cell(told.get(name), row[name]) for name in names] for row in board.to_dict("records")]
     alike = [str(row["trial"]) for row in board.iloc[1:].to_dict("records") if row["p"] > CHANCE]
-    note = ""
+    notes = []
+    if len(board) > 1:
+        notes.append("p is how often chance alone makes a difference this large from the winner.")
     if alike:
-        which = f"Trial {alike[0]} is" if len(alike) == 1 else f"Trials {', '.join(alike)} are"
-        note = f"<p>{which} no worse than the winner, for all that these clips can tell (p above {CHANCE:g}).</p>"
-    return panel("Leaderboard", rows(heads, table), note)
+        which = f"Trial {alike[0]}" if len(alike) == 1 else f"Trials {', '.join(alike[:-1])} and {alike[-1]}"
+        notes.append(f"{which} may be as good as the winner: p is above {CHANCE:g}.")
+    return panel("Leaderboard", rows(heads, table, "records"), f"<p>{' '.join(notes)}</p>" if notes else "")
 
 
 def _cell(say: Any, value: Any) -> str:
     if isinstance(value, float) and value != value:
         return "\N{EN DASH}"
-    return safe(say(value) if say else f"{value:.3g}" if isinstance(value, float) else value)
+    return safe(say(value) if say else plain(value) if isinstance(value, float) else value)
+
+
+def plain(value: float) -> str:
+    """Three digits of a number, without an exponent.
+
+    >>> plain(6.31e-05), plain(0.1)
+    ('0.0000631', '0.1')
+    """
+    return f"{Decimal(f'{value:.3g}'):f}"
 
 
 def _curves(
-    of: Mapping[int, Sequence[Look] | Sequence[Point]], column: str, winner: int, ended: Mapping[int, str]
-) -> list[str]:
+    of: Mapping[int, Sequence[Look] | Sequence[Point]], column: str, winner: int, ended: Mapping[int, str],
+    long: int | None = None,
+) -> list[str]:  # fmt: skip
     """A line a trial, the winner's in its colour, a mark where each ended."""
     import pandas as pd
 
@@ -137,14 +168,15 @@ def _curves(
     ]
     data = finite(pd.DataFrame(table, columns=["step", "value", "series", "split"]))
     if data.empty:
-        return ["<p>No trial came as far.</p>"]
+        return ["<p>No trial got this far.</p>"]
     last = data.groupby("series", as_index=False, sort=False).last()
     unit = "" if log else " %"
     of_ends = zip(last["series"].astype(int), last["value"], strict=True)
     told = [f"trial {number}: {value:.2f}{unit}, {ended[number]}" for number, value in of_ends]
     last = last.assign(told=told, ended=[ended[number] != "finished" for number in last["series"]])
-    crosses = "<p>A cross is a trial that ended early.</p>" if last["ended"].any() else ""
-    return [draw(lines(data, int(data["step"].max()), last, log)), _of_winner(len(of)), crosses]
+    crosses = "<p>A cross marks a trial that ended early.</p>" if last["ended"].any() else ""
+    drawn = draw(lines(data, int(data["step"].max()), last, log, long, unit=unit))
+    return [drawn, _of_winner(len(of)), crosses]
 
 
 def finite(data: pd.DataFrame) -> pd.DataFrame:
@@ -157,32 +189,34 @@ def _of_winner(trials: int) -> str:
 
 
 def _hyperparameters(board: pd.DataFrame, winner: int, rate: str) -> list[str]:
-    """A panel for each hyperparameter that trials differ in."""
+    """A panel with a chart for each hyperparameter that trials differ in."""
     import pandas as pd
 
     known = board[board["validation_wer"].notna()]
     split = ["validation" if one == winner else "" for one in known["trial"]]
+    names = [
+        name for name in known.columns[1 : list(known.columns).index("validation_wer")] if known[name].nunique() > 1
+    ]
     made = []
-    for name in known.columns[1 : list(known.columns).index("validation_wer")]:
-        if known[name].nunique() < 2:
-            continue
+    for name in names:
         said, values = name.replace("_", " "), known[name].astype(float)
         of = zip(known["trial"], values, known["validation_wer"], strict=True)
-        told = [f"trial {trial}: {said} {value:g}, {wer:.1f} %" for trial, value, wer in of]
+        told = [f"trial {trial}: {said} {plain(value)}, {wer:.1f} %" for trial, value, wer in of]
         data = pd.DataFrame({"value": values, "wer": known["validation_wer"], "split": split, "told": told})
         wide = values.min() > 0 and values.max() / values.min() >= WIDE
-        made.append(panel(f"{rate} by {said}", draw(scattered(data, said, bool(wide)))))
-    return made
+        made.append(draw(scattered(data, said, bool(wide), HEIGHT if len(names) == 1 else LOW)))
+    title = f"{rate} by {names[0].replace('_', ' ')}" if len(names) == 1 else f"{rate} by hyperparameter"
+    return [panel(title, *made, _of_winner(len(board)))] if made else []
 
 
 def hyperparameters(of: Trial) -> str:
     """What a trial was trained with, in a line."""
     pairs = (("learning rate", of.learning_rate), ("weight decay", of.weight_decay), *of.others)
-    return facts([f"{name.replace('_', ' ')} {value:.3g}" for name, value in pairs])
+    return facts([f"{name.replace('_', ' ')} {plain(value)}" for name, value in pairs])
 
 
 def between(low: float, high: float) -> str:
-    return f"{low:.1f} to {high:.1f}, 95\u00a0%"
+    return f"95\u00a0% interval {low:.1f} to {high:.1f}"
 
 
 def legend(*splits: str, names: Sequence[str] = ()) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from asr import compute, story
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
-from asr.release import averaging, engine, folder, gate, ggml
+from asr.release import averaging, engine, examples, folder, gate, ggml
 from asr.scoring import behaviour, conditions, hotwords, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
@@ -150,7 +150,9 @@ def make(
     faults = gate.faults(gate.checks(exam.report, settings.release))
     folder.write(ready / folder.COUNTS, gate.counts(exam.scores, settings.text.scoring))
     by_source = {shown(name, settings): wer for name, wer in exam.report["wer_by_source"].items()}
-    folder.describe(ready, {**about, **known, **exam.report, "wer_by_source": by_source, "faults": faults})
+    licences = [about["licences"][shown(source, settings)] for source in speech["source"]]
+    carried = {"examples": examples.add(ready, Sounds(speech), licences)}
+    folder.describe(ready, {**about, **known, **carried, **exam.report, "wer_by_source": by_source, "faults": faults})
     return exam
 
 

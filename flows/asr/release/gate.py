@@ -15,7 +15,7 @@ from asr.settings import Release
 
 @dataclass(frozen=True)
 class Check:
-    """One question that a release must answer."""
+    """One thing that is asked of a release."""
 
     name: str
     passed: bool
@@ -27,35 +27,37 @@ def checks(report: Mapping[str, Any], release: Release) -> list[Check]:
     test, served, baseline = report["test_wer"], report["served_wer"], report["baseline_wer"]
     gap, loads = served - test, report["loads"]
     found = [
-        Check("it loads and serves", not loads, "; ".join(loads) or "each format was loaded and heard a few clips"),
+        Check("Loads and runs", not loads, "; ".join(loads) or "each format loads and transcribes a few clips"),
         Check(
-            "it serves what it learnt", bool(gap <= release.max_served_gap),
-            f"served, its error rate is {gap:.1f} points above the float model's; "
-            f"[release] max_served_gap is {release.max_served_gap:g}",
+            "Served as well as trained", bool(gap <= release.max_served_gap),
+            f"as served, its error rate is {abs(gap):.1f} points {'above' if gap > 0 else 'below'} the float model's; "
+            f"up to {release.max_served_gap:g} points above are allowed ([release] max_served_gap)",
         ),
     ]  # fmt: skip
-    if baseline is None:
-        found.append(Check("it is better than its base", True, "it has no base"))
-    else:
+    if baseline is not None:
         better = bool(test < baseline)
         told = f"its error rate of {test:.1f} % is {'' if better else 'not '}below its base's {baseline:.1f} %"
-        found.append(Check("it is better than its base", better, told))
+        found.append(Check("Better than its base", better, told))
     if release.max_invented is not None:
         words = report["invented_words_per_minute"]
-        told = f"it hears {words:.1f} words a minute in noise; [release] max_invented is {release.max_invented:g}"
-        found.append(Check("it is silent on noise", bool(words <= release.max_invented), told))
+        told = (
+            f"it writes {words:.1f} words a minute on noise; "
+            f"up to {release.max_invented:g} are allowed ([release] max_invented)"
+        )
+        found.append(Check("Silent on noise", bool(words <= release.max_invented), told))
     if release.max_timestamp_error is not None and (off := report["timestamp_error"]) is not None:
-        told = f"its times are {off:.2f} s off; [release] max_timestamp_error is {release.max_timestamp_error:g}"
-        found.append(Check("its times hold", bool(off <= release.max_timestamp_error), told))
+        told = (
+            f"its word times are {off:.2f} s off; "
+            f"up to {release.max_timestamp_error:g} s are allowed ([release] max_timestamp_error)"
+        )
+        found.append(Check("Word times are right", bool(off <= release.max_timestamp_error), told))
     if release.max_forgotten is not None:
         for language, against in report.get("against_retained_baseline", {}).items():
             told = (
-                f"in {language} its error rate is {against['difference']:+.1f} points against its base's; "
-                f"[release] max_forgotten is {release.max_forgotten:g}"
+                f"in {language} its error rate is {against['difference']:+.1f} points from its base's; "
+                f"up to {release.max_forgotten:g} more are allowed ([release] max_forgotten)"
             )
-            found.append(
-                Check(f"it has not forgotten {language}", against["difference"] <= release.max_forgotten, told)
-            )
+            found.append(Check(f"Still knows {language}", against["difference"] <= release.max_forgotten, told))
     return found
 
 
@@ -75,9 +77,9 @@ def contest(ours: pd.DataFrame, theirs: Sequence[int], revision: str) -> Check:
     where = "better" if found.difference < 0 else "worse"
     told = (
         f"served, its error rate of {100 * sum(wrong) / said:.1f} % is {points} {where} than the published model's "
-        f"{100 * sum(theirs) / said:.1f} % ({revision[:8]}; p {found.p:.3f}, below {CHANCE:g} it is no chance)"
+        f"{100 * sum(theirs) / said:.1f} % ({revision[:8]}; p {found.p:.3f}, must be below {CHANCE:g})"
     )
-    return Check("it is better than what is published", found.difference < 0 and found.p < CHANCE, told)
+    return Check("Better than the published model", found.difference < 0 and found.p < CHANCE, told)
 
 
 def counts(table: pd.DataFrame, rule: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,7 +143,8 @@ def keep(exam: Exam, profile: Settings, folder: Path) -> None:
     exam.scores.to_csv(folder / "scores.csv", index=False)
     exam.breakdown.to_csv(folder / "breakdown.csv", index=False)
     write(folder / "report.json", exam.report)
-    (folder / "page.html").write_text(page(folder.name, cards.evaluate(exam, profile).content), encoding="utf-8")
+    run = cards.Run(profile.name, datetime.now(UTC).isoformat(timespec="seconds"))
+    (folder / "page.html").write_text(page(folder.name, cards.evaluate(run, exam, profile).content), encoding="utf-8")
 
 
 if __name__ == "__main__":

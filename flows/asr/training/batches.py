@@ -176,6 +176,12 @@ class LengthBuckets:
         return batches
 
 
+def long_from(training: Training) -> int | None:
+    """The step where batches padded to 30 s begin; None where there are none, or no others."""
+    begins = math.ceil(training.steps * (1 - training.long_share))
+    return begins if training.context == "trimmed" and 0 < begins < training.steps else None
+
+
 def long_parts(training: Training, clips: int) -> int:
     """Into how many batches so many clips are cut where they are padded to 30 s, to take no more memory than before."""
     parts = math.ceil(clips * WINDOW_SECONDS / training.batch_seconds) if training.batch_seconds else LONG_PARTS

@@ -2,11 +2,13 @@
 
 import io
 import math
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from asr.cards import Run
 from asr.corpus.clips import Clip
 from asr.corpus.rows import SPLITS
 from asr.release.gate import Check
@@ -17,6 +19,8 @@ from asr.settings import Settings
 from asr.training import search
 from asr.training.search import Heard, Look, Outcome, Point, Trial
 from asr.training.watch import Standing
+
+RUN = Run("swedish-night", "2026-11-27T23:18:05+00:00")
 
 
 def _corpus(clips=300, speakers=30, rejected=9, said=None, seed=0):
@@ -142,9 +146,15 @@ def _release(faults=(), said=None, pushed=False):
     if pushed:
         made |= {"space": "https://huggingface.co/spaces/me/hear", "space_told": said or "it runs"}
     sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, said or "release.json": 912}
-    checks = [Check("it loads and serves", True, "each format was loaded and heard a few clips")]
-    checks += [Check("it is better than its base", False, fault) for fault in faults]
+    checks = [Check("Loads and runs", True, "each format loads and transcribes a few clips")]
+    checks += [Check("Better than its base", False, fault) for fault in faults]
     return Out(made, not faults, checks, sizes), _exam()[0].report
+
+
+@pytest.fixture(scope="session")
+def about():
+    """The run that every card is of."""
+    return RUN
 
 
 @pytest.fixture(scope="session")
@@ -175,3 +185,20 @@ def standing():
 @pytest.fixture(scope="session")
 def released():
     return _release
+
+
+@pytest.fixture(scope="session")
+def axes():
+    """A function to the axes of each chart of a card: (title, {label: where it stands})."""
+
+    def read(content):
+        charts = re.findall(r"<svg.*?</svg>", content, re.DOTALL)
+        return [[_axis(part) for part in re.split(r'(?=aria-label="[XY]-axis)', chart)[1:]] for chart in charts]
+
+    return read
+
+
+def _axis(part):
+    title = re.match(r"aria-label=\"[XY]-axis(?: titled '([^']*)')?", part)[1]
+    labels = re.search(r'role-axis-label".*?</g>', part, re.DOTALL)[0]
+    return title, {label: where for where, label in re.findall(r'transform="translate(\(.*?\))"[^>]*>([^<]+)<', labels)}

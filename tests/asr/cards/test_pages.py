@@ -19,6 +19,15 @@ from asr.settings import Settings
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=window.hacked=2>\"'&"
 MOST_BYTES = 3_000_000
+BEYOND = """() => [...document.querySelectorAll(".card *")].filter((one) => {
+  const [{ right }, room] = [one, one.closest("section") ?? document.body].map((of) => of.getBoundingClientRect());
+  const cut = getComputedStyle(one).overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1;
+  return cut || right > Math.min(room.right, innerWidth) + 1;
+}).map((one) => `${one.tagName} ${one.textContent}`.slice(0, 99))"""
+RAGGED = """() => [...document.querySelectorAll(".stack")].map((stack) => {
+  const ends = [...stack.children].map((column) => column.lastElementChild.getBoundingClientRect().bottom);
+  return Math.max(...ends) - Math.min(...ends);
+})"""
 FLOW = """
 import pickle, sys
 from pathlib import Path
@@ -38,7 +47,7 @@ DECORATORS
     def follow(self):
         import time
         cards.page.REFRESH_SECONDS = 0
-        live = cards.Live(current.card, cards.train)
+        live = cards.Live(current.card, pickle.loads(Path("about.pkl").read_bytes()), cards.train)
         for given in pickle.loads(Path("standings.pkl").read_bytes()):
             live(*given)
             time.sleep(5)
@@ -82,6 +91,8 @@ class Visit:
     errors: list[str]  # of the console
     foreign: list[str]  # requests for anything that is not in the file
     overflow: int  # pixels by which the page is wider than the window
+    beyond: list[str]  # what is cut, or stands beyond its panel or the window
+    ragged: list[float]  # pixels by which columns of panels end apart
     ground: str  # the page's colour
     marks: int  # bars and points
     seconds: list[float]  # of the sounds
@@ -90,11 +101,13 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def given(corpus, exam, searched, released):
+def given(about, corpus, exam, searched, released):
     """(name, step, what its card is given) of every card."""
     clips, rejected, summary, _, examples = corpus()
     empty = summary | {"found": 9, "kept": 0, "hours": 0.0, "speakers_crossing": None}
-    return [
+    tested, settings = exam()
+    tested.report.update(_languages(4))
+    given = [
         ("corpus", "collect", corpus()),
         ("corpus-hostile", "collect", corpus(said=HOSTILE)),
         ("corpus-empty", "collect", (clips.head(0), rejected, empty, 0, [])),
@@ -105,20 +118,35 @@ def given(corpus, exam, searched, released):
         ("search-large", "select", searched(24)),
         ("test", "evaluate", exam()),
         ("test-hostile", "evaluate", exam(said=HOSTILE)),
+        ("test-languages", "evaluate", (tested, settings)),
         ("test-perfect", "evaluate", exam(base=False, speakers=0, wrong=0.0)),
         ("release", "push", released(pushed=True)),
         ("release-hostile", "push", released([HOSTILE, "it is worse than its base"], HOSTILE, True)),
     ]
+    return [(name, make, (about, *what)) for name, make, what in given]
+
+
+def _languages(count):
+    """What a report holds of languages that were to be kept, and of averages that were tried for them."""
+    names = ["en", "de", "nl", "da"][:count]
+    found = {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}
+    tried = [{"base_share": share, "wer": 5.0, "retained": dict.fromkeys(names, 12.3)} for share in (0.0, 0.1)]
+    return {
+        "retained_clips": dict.fromkeys(names, 40), "retained_wer": dict.fromkeys(names, 12.3),
+        "retained_baseline_wer": dict.fromkeys(names, 9.9), "against_retained_baseline": dict.fromkeys(names, found),
+        "averages": tried, "base_share": 0.1,
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def run(given, standing, outcome, tmp_path_factory):
+def run(about, given, standing, outcome, tmp_path_factory):
     """The folder in which a flow with all of these cards ran, and what its live card looked like on the way."""
     place = tmp_path_factory.mktemp("cards")
     decorators = "\n".join(f'    @card(type=cards.PAGE, id="{name.replace("-", "_")}")' for name, *_ in given)
     (place / "flow.py").write_text(FLOW.replace("DECORATORS", decorators), encoding="utf-8")
     named = [(name.replace("-", "_"), make, what) for name, make, what in given]
     (place / "given.pkl").write_bytes(pickle.dumps(named))
+    (place / "about.pkl").write_bytes(pickle.dumps(about))
     trial = outcome(2, 8.0).trial
     steps = ((20, ""), (500, ""), (1000, "finished"))
     (place / "standings.pkl").write_bytes(pickle.dumps([(trial, standing(*of), Settings()) for of in steps]))
@@ -181,6 +209,8 @@ def visit(browser, file, width, scheme):
         errors=errors,
         foreign=foreign,
         overflow=page.evaluate("document.documentElement.scrollWidth - innerWidth"),
+        beyond=page.evaluate(BEYOND),
+        ragged=page.evaluate(RAGGED),
         ground=page.evaluate("getComputedStyle(document.documentElement).backgroundColor"),
         marks=marks.count(),
         seconds=page.evaluate("[...document.querySelectorAll('audio')].map(sound => sound.duration)"),
@@ -193,7 +223,7 @@ def visit(browser, file, width, scheme):
 
 NAMES = [
     "corpus", "corpus-hostile", "corpus-empty", "shard", "broken", "search", "search-alone", "search-large", "test",
-    "test-hostile", "test-perfect", "release", "release-hostile", "trial",
+    "test-hostile", "test-languages", "test-perfect", "release", "release-hostile", "trial",
 ]  # fmt: skip
 
 
@@ -204,6 +234,30 @@ def test_a_card_opens_without_an_error_a_request_or_an_overflow(visits, name):
             assert not seen.errors, (width, scheme)
             assert not seen.foreign, (width, scheme)
             assert seen.overflow <= 0, (width, scheme)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_of_a_card_is_cut_or_stands_beyond_its_panel(visits, name):
+    for width, scheme in ((390, "dark"), (1100, "light")):
+        assert not visits[name, width, scheme].beyond, (width, scheme)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_of_panels_end_together(visits, name):
+    assert all(apart < 1 for apart in visits[name, 1100, "light"].ragged)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_names_its_profile_and_the_day_of_its_run(visits, name):
+    for (card, *_), seen in visits.items():
+        if card == name:
+            assert seen.text.startswith("Profile swedish-night · 27 November 2026, 23:18 UTC")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_chart_has_its_axes(files, name):
+    for chart in re.findall(r"<svg.*?</svg>", files[name].read_text(encoding="utf-8"), re.DOTALL):
+        assert re.search(r'role-axis-label"', chart)
 
 
 def test_cards_follow_the_reader_s_light_and_dark(visits):
@@ -269,5 +323,6 @@ def test_an_open_card_of_a_running_step_takes_up_the_news(run):
         page.evaluate("news => { metaflow_card_update(news) }", sent["data"])
         after = page.locator("main").inner_text()
         assert page.evaluate("METAFLOW_RELOAD_TOKEN") == "never"
+    assert after.startswith("Profile swedish-night · 27 November 2026")
     assert "1,000\nof 1,000" in after
     assert "finished" in after

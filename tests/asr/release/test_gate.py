@@ -66,6 +66,11 @@ def test_what_is_at_a_limit_unlimited_or_unknown_passes():
     assert faults(off=None, max_timestamp_error=0.1) == []
 
 
+def test_without_a_base_nothing_is_asked_of_one():
+    based, alone = ({check.name for check in checked(8, 8, baseline)} for baseline in (9, None))
+    assert alone < based and len(based - alone) == 1
+
+
 def test_every_fault_is_told():
     assert len(faults(20, 30, 10, loads=["x"], invented=9.0, max_invented=1.0)) == 4
 

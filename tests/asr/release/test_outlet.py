@@ -100,7 +100,7 @@ def test_a_later_release_must_beat_the_counts_of_the_last(let_out, made, server,
     assert not same.release["pushed"]
     assert "published" in same.release["why"]
     assert same.latest  # here it passed
-    assert [check.name for check in same.checks][-1] == "it is better than what is published"
+    assert [check.name for check in same.checks][-1] == "Better than the published model"
     better = let_out("19", wrong=words // 9, ready=another(made, tmp_path, "19"), repo_id="me/svenska")
     assert better.release["pushed"]
     assert better.release["revision"] != first.release["revision"]

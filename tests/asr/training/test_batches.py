@@ -16,6 +16,7 @@ from asr.training.batches import (
     by_length,
     collate,
     evenly,
+    long_from,
     packs,
     pad,
 )
@@ -224,6 +225,12 @@ def test_long_batches_come_only_in_the_last_share_of_the_steps_and_are_small():
     assert min(long) >= 800
     assert 0.25 < len(long) / 200 < 0.6
     assert max(long.values()) == 2
+
+
+@pytest.mark.parametrize(("steps", "share"), [(850, 0.08), (1_000, 0.2), (333, 0.5)])
+def test_the_step_where_long_batches_begin_is_known_beforehand(steps, share):
+    begins = long_from(Training(steps=steps, long_share=share))
+    assert begins <= min(long_steps(steps=steps, long_share=share)) < begins + 20
 
 
 @pytest.mark.parametrize("seconds", [31.0, 60.0, 240.0])
