@@ -7,7 +7,9 @@ from typing import Any
 
 import gradio as gr
 import sounds
+from batching import Stopped
 from parts import why
+from sessions import wanted
 from transcriber import Transcriber
 
 
@@ -20,9 +22,11 @@ def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
         recording cannot be heard."""
         try:
             samples, fault = sounds.hear(sound)
-            heard = transcriber.transcribe(samples)
+            heard = transcriber.transcript(samples, list(transcriber.segments(samples, wanted=wanted())))
             if not heard.text:
                 raise sounds.Unheard("wordless")
+        except Stopped:
+            raise gr.Error("nobody waits for this", print_exception=False) from None
         except ValueError as error:
             raise gr.Error(why(error, "en"), print_exception=False) from None
         segments = [

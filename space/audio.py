@@ -33,6 +33,7 @@ UNMEASURED = ("aac", "ac3", "eac3", "mpeg", "mpegts")  # the length of these is 
 ROUNDING = 0.075  # seconds that a header's length may differ: some count the silence that a codec adds
 GAP = 0.1  # seconds between two frames that tell of lost packets
 LONGEST_GAP = 3600.0  # seconds; more is a damaged clock
+PACKET = 1_500  # values that could be decoded in the time that a packet takes, however little is in it
 PAGE = 27 + 255 + 255 * 255  # bytes of an Ogg page, at most
 # kbit/s of an MP3 frame by the index in its header, for MPEG 1 and for 2 and 2.5
 BITRATES = (
@@ -61,13 +62,15 @@ class Recording:
     """An audio or video file. Iterating decodes its first audio track, in blocks of (samples,) float32 at 16 kHz.
 
     `seconds` is the length that the header tells, once there is a block; None where it tells none. `faults` are known
-    as far as blocks were read, each with its place in seconds; that its end is missing is known there. Iterating
-    raises `Unreadable` where there is no audio and OSError where there is no file.
+    as far as blocks were read, each with its place in seconds; that its end is missing is known there. `work` is what
+    decoding took so far, in values of a channel: a small file may hold days of it in a short sound. Iterating raises
+    `Unreadable` where there is no audio and OSError where there is no file.
     """
 
     def __init__(self, file: str | Path | bytes | IO[bytes]) -> None:
         self.seconds: float | None = None
         self.faults: list[tuple[float, Fault]] = []
+        self.work = 0
         self._file = file
         self._at = 0.0  # seconds decoded
 
@@ -108,6 +111,7 @@ class Recording:
                 return
             except Exception:  # PyAV raises its own errors, ValueError and more, by how the file is broken
                 return self._blame("incomplete")
+            self.work += PACKET
             if (packet.is_corrupt and not endless) or _torn_frame(packet, track):
                 self._blame("incomplete")
             try:
@@ -129,7 +133,12 @@ class Recording:
                 length = frame.samples / _possible(frame.sample_rate)
                 due = begins + length if begins is not None else None
                 self._at += length
-                yield frame.sample_rate, _mono(frame)
+                self.work += frame.samples * frame.layout.nb_channels
+                try:
+                    sound = _mono(frame)
+                except Exception as error:  # as above, of 255 channels
+                    raise Unreadable("no readable audio in this file") from error
+                yield frame.sample_rate, sound
 
     def _silence(self, seconds: float, rate: int) -> Iterator[tuple[int, np.ndarray]]:
         """In place of what is lost, so that what follows keeps its time."""

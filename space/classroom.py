@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import gradio as gr
 import results
 import sounds
+import teaching
 from parts import html, why
-from teaching import LETTERS, LONGEST, Lessons, plain
+from teaching import LETTERS, LONGEST, Lessons
 from transcriber import Transcriber
 from wording import both, language_of, tell
 
@@ -55,11 +57,11 @@ def classroom(
     def keep(path: str | None, text: str, agreed: bool, request: gr.Request) -> tuple[Any, Any, Any, str]:
         language = language_of(request)
         unchanged = (gr.skip(), gr.skip(), gr.skip())
-        if not agreed:
+        if agreed is not True:
             return *unchanged, results.wrong(tell("no_consent", language))
         if not path:
             return *unchanged, results.wrong(tell("no_clip", language))
-        if not plain(text):
+        if not teaching.said(text):
             return *unchanged, results.wrong(tell("no_text", language))
         if len(text) > LETTERS:
             return *unchanged, results.wrong(tell("long_text", language))
@@ -69,7 +71,7 @@ def classroom(
                 return *unchanged, results.wrong(tell(fault, language))
             if (seconds := len(sound) / sounds.RATE) > LONGEST:
                 return *unchanged, results.wrong(tell("long_clip", language, seconds=seconds))
-            name = lessons.keep(sound, text)
+            name = lessons.keep(sound, text, tell("consent", language), _visitor(request))
         except ValueError as error:
             return *unchanged, results.wrong(why(error, language))
         except OSError:
@@ -92,5 +94,11 @@ def classroom(
     gr.on([clip.stop_recording, clip.upload], hear, clip, [said, answer], **quiet, **engine)
     gr.on([clip.start_recording, clip.clear], lambda: ("", ""), None, [said, answer], **quiet)
     gr.on([back.click, code.submit], take_back, code, [code, taken], **quiet)
-    give.click(keep, [clip, said, consent], [clip, said, consent, answer], **quiet)
+    give.click(keep, [clip, said, consent], [clip, said, consent, answer], concurrency_limit=1, **quiet)
     return clip, said
+
+
+def _visitor(request: gr.Request) -> str:
+    """The address that a visitor comes from: on a Space the one that its proxy saw."""
+    seen = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
+    return seen.split(",")[-1].strip() or (request.client.host if request.client else "")

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
+from batching import Stopped
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 RATE = 16_000
@@ -58,6 +59,7 @@ class Session:
         self._cost = 0.0  # seconds that the latest hearing took
         self._lock = threading.Lock()
         self._hearing: threading.Thread | None = None
+        self._over = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Session:
         return self  # Gradio copies what it keeps for a visitor
@@ -82,6 +84,16 @@ class Session:
         """Whether so much sound waits for the engine that no more is to be taken yet."""
         return self.behind > FAR_BEHIND + self.cap
 
+    @property
+    def busy(self) -> bool:
+        """Whether the engine has some of it in hand."""
+        return self._hearing is not None and self._hearing.is_alive()
+
+    @property
+    def left(self) -> float:
+        """Seconds of sound that are still taken."""
+        return max(0.0, LONGEST - self.seconds)
+
     def add(self, sound: np.ndarray) -> None:
         """New sound; returns at once."""
         with self._lock:
@@ -90,8 +102,7 @@ class Session:
                 return
             self._window = np.concatenate([self._window, sound])
             self._fresh += len(sound)
-            busy = self._hearing is not None and self._hearing.is_alive()
-            if busy or self._fresh < RATE * max(GATHER, SHARE * self._cost):
+            if self._over or self.busy or self._fresh < RATE * max(GATHER, SHARE * self._cost):
                 return
             self._hearing = threading.Thread(target=self._hear, daemon=True)
             self._hearing.start()
@@ -101,6 +112,12 @@ class Session:
         if self._hearing is not None:
             self._hearing.join()
         self._hear(last=True)
+
+    def close(self) -> None:
+        """Nobody waits for words any more: the engine is freed after the batch that it has in hand."""
+        self._over = True
+        if self._hearing is not None:
+            self._hearing.join()
 
     def _hear(self, last: bool = False) -> None:
         """Hear what ended in a pause once more by itself, which is the last time, and what comes after it."""
@@ -112,6 +129,8 @@ class Session:
             speech = [(one["start"], one["end"]) for one in found]
             cut = len(window) if last else _paused(speech, len(window))
             firm, tail = (self._words(window, part, began, speech) for part in ((0, cut), (cut, len(window))))
+        except Stopped:
+            return
         except Exception:  # one hearing less; the log tells of it, without what was said
             logging.getLogger(__name__).exception("a hearing failed")
             return
@@ -136,7 +155,7 @@ class Session:
         began += start / RATE
         return [
             Said(word.text.strip(), began + word.start, began + word.end)
-            for segment in self.transcriber.segments(window[start:end])
+            for segment in self.transcriber.segments(window[start:end], wanted=lambda: not self._over)
             for word in segment.words
             if word.text.strip()
         ]

@@ -16,6 +16,7 @@ The page keeps each piece until it is taken, and sends it again after a lost con
 from __future__ import annotations
 
 import json
+import math
 import time
 import uuid
 from contextlib import suppress
@@ -26,12 +27,15 @@ import anyio
 import anyio.to_thread
 import live
 from fastapi import WebSocket, WebSocketDisconnect
-from protocol import json_object
+from protocol import hung_up, json_object, received
 from transcriber import Transcriber
 
 RATES = range(8_000, 192_001)  # Hz
 LONGEST_PIECE = 5.0  # seconds
+LONGEST_TEXT = 1_000  # letters of any other message
+IDLE = 60.0  # seconds without a message after which a connection ends: others wait for its place
 KEPT = 180.0  # seconds in which a speaker whose connection is lost may come back
+MOST_KEPT = 32  # of those at once, the latest
 ALIVE = 2.0  # seconds, at most, between two messages to the page, which takes a longer silence for a lost connection
 
 
@@ -58,6 +62,7 @@ class Speaker:
         if number < self.taken:
             return
         self.taken += 1
+        pcm = pcm[: 2 * math.ceil(self.session.left * self.rate)]
         self.samples += len(pcm) // 2
         self._stream.add(pcm)
 
@@ -80,7 +85,7 @@ class Microphones:
             return await _end(socket, "wrong")
         with suppress(WebSocketDisconnect):
             try:
-                speaker = self._found(await _told(socket))
+                speaker = self._found(_object((await received(socket, IDLE)).get("text")))
             except Wrong:
                 return await _end(socket, "wrong")
             if speaker is None:
@@ -91,19 +96,22 @@ class Microphones:
             finally:
                 if speaker.socket is socket:
                     speaker.socket, speaker.left = None, time.monotonic()
+        await hung_up(socket)
 
     def _found(self, hello: dict[str, Any]) -> Speaker | None:
         """Who comes back, else somebody new; None where too many speak."""
         now = time.monotonic()
-        gone = [one for one in self._speakers.values() if one.socket is None and now - one.left > KEPT]
-        for one in gone:
-            del self._speakers[one.id]
+        away = sorted((one for one in self._speakers.values() if one.socket is None), key=lambda one: one.left)
+        for at, one in enumerate(away, 1):
+            if now - one.left > KEPT or len(away) - at >= MOST_KEPT:
+                del self._speakers[one.id]
+        speaking = sum(one.socket is not None or one.session.busy for one in self._speakers.values())
         if known := self._speakers.get(str(hello.get("speaker"))):
-            return known
+            return known if speaking <= 2 * live.SPEAKERS else None
         rate = hello.get("rate")
         if not isinstance(rate, int) or rate not in RATES:
             raise Wrong
-        if sum(one.socket is not None for one in self._speakers.values()) >= live.SPEAKERS:
+        if speaking >= live.SPEAKERS:
             return None
         new = Speaker(self.transcriber, rate)
         self._speakers[new.id] = new
@@ -143,9 +151,7 @@ class _Connection:
             return ""
 
     async def _next(self) -> None:
-        message = await self.socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect
+        message = await received(self.socket, IDLE)
         if (piece := message.get("bytes")) is not None:
             self.speaker.take(piece)
             while self.speaker.session.overdue:  # the page then keeps its sound
@@ -183,15 +189,8 @@ class _Connection:
         await self.socket.send_text(json.dumps(values, ensure_ascii=False))
 
 
-async def _told(socket: WebSocket) -> dict[str, Any]:
-    message = await socket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect
-    return _object(message.get("text"))
-
-
 def _object(text: str | None) -> dict[str, Any]:
-    if (value := json_object(text)) is None:
+    if len(text or "") > LONGEST_TEXT or (value := json_object(text)) is None:
         raise Wrong
     return value
 

@@ -1,11 +1,15 @@
-"""What OpenAI's HTTP and realtime APIs tell in the same form: faults, and what was used."""
+"""What the APIs have in common: messages as they come, and the form of faults and of what was used."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
+import anyio
+from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import BaseModel
 
 
@@ -28,9 +32,24 @@ def json_object(text: str | None) -> dict[str, Any] | None:
     """The object that a message holds; None where it holds none."""
     try:
         value = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+async def received(socket: WebSocket, longest: float) -> MutableMapping[str, Any]:
+    """The next message. Raises WebSocketDisconnect where the caller leaves, or sends none for `longest` seconds."""
+    with anyio.move_on_after(longest):
+        message = await socket.receive()
+        if message["type"] != "websocket.disconnect":
+            return message
+    raise WebSocketDisconnect
+
+
+async def hung_up(socket: WebSocket) -> None:
+    """Close a connection, if it is open still."""
+    with suppress(Exception):
+        await socket.close()
 
 
 def usage(seconds: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -20,12 +21,13 @@ import anyio
 import anyio.to_thread
 import live
 from fastapi import WebSocket, WebSocketDisconnect
-from protocol import fault, json_object, usage
+from protocol import fault, hung_up, json_object, received, usage
 from transcriber import Transcriber
 
 RATES = range(8_000, 48_001)  # Hz
 USUAL_RATE = 24_000  # OpenAI's
 LONGEST_PIECE = 15.0  # seconds of sound in a message
+IDLE = 300.0  # seconds without an event after which a connection ends
 AGAIN = 1013  # WebSocket's code: try again later
 
 
@@ -73,9 +75,7 @@ class Conversation:
         return {"type": "transcription", "audio": {"input": heard}}
 
     async def _next(self) -> None:
-        message = await self.socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect
+        message = await received(self.socket, IDLE)
         try:
             if (sound := message.get("bytes")) is not None:
                 await self._append(sound)
@@ -95,6 +95,7 @@ class Conversation:
         elif kind == "input_audio_buffer.commit":
             await self._commit()
         elif kind == "input_audio_buffer.clear":
+            await anyio.to_thread.run_sync(self.session.close)
             self._begin()
             await self.send("input_audio_buffer.cleared")
         elif kind in ("session.update", "transcription_session.update"):
@@ -123,7 +124,7 @@ class Conversation:
             raise Wrong("16-bit sound has an even number of bytes")
         if len(pcm) > 2 * LONGEST_PIECE * self.rate:
             raise Wrong(f"a piece of at most {LONGEST_PIECE:g} s is taken")
-        self._stream.add(pcm)
+        self._stream.add(pcm[: 2 * math.ceil(self.session.left * self.rate)])
         while self.session.overdue:  # the network then makes the client wait
             await anyio.sleep(live.TICK)
 
@@ -182,10 +183,14 @@ class Realtime:
             await socket.close(AGAIN, "too many speak at once; try again later")
             return
         self.speakers += 1
+        conversation = Conversation(socket, self.transcriber)
         try:
-            await Conversation(socket, self.transcriber).run()
+            await conversation.run()
         finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(conversation.session.close)
             self.speakers -= 1
+        await hung_up(socket)
 
 
 def _event(text: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import IO
 import numpy as np
 from audio import RATE, Recording, Sound, Unreadable
 
+WORK = 384_000  # values of a channel that a second may hold, at most: eight channels at 48 kHz, two at 192
 SILENCE = 1e-3  # peak, of 1.0: -60 dB
 MEGABYTES = int(os.environ.get("MAX_MEGABYTES", 200))
 MINUTES = float(os.environ.get("MAX_MINUTES", 60))
@@ -60,7 +61,7 @@ def decode(file: str | Path | IO[bytes], longest: float) -> Sound:
         for block in recording:
             blocks.append(block)
             samples += len(block)
-            if max(samples / RATE, (recording.seconds or 0.0) - 1) > longest:
+            if max(samples / RATE, (recording.seconds or 0.0) - 1, recording.work / WORK) > longest:
                 raise Unheard("too_long", **limits())
     except Unreadable:
         raise Unheard("unreadable") from None

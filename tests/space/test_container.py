@@ -11,7 +11,15 @@ import pytest
 
 SPACE = Path(__file__).parents[2] / "space"
 LINTER = Path(sys.executable).with_name("hadolint")
-BROUGHT = {"anyio", "fastapi", "starlette", "pydantic", "tokenizers"}  # by gradio and faster-whisper, which pin them
+BROUGHT = {
+    "anyio",
+    "fastapi",
+    "starlette",
+    "markupsafe",
+    "pydantic",
+    "python-multipart",
+    "tokenizers",
+}  # by gradio and faster-whisper, which pin them
 NOT_NEEDED = {"spaces", "torch", "transformers", "mcp"}  # imported where they are there, or told of
 
 

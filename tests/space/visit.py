@@ -96,7 +96,7 @@ class Visitor:
           const Real = WebSocket;
           window.sockets = [];
           window.WebSocket = class extends Real {
-            constructor(url) { super(window.cut ? 'ws://127.0.0.1:9/' : url); window.sockets.push(this); }
+            constructor(url) { super(window.cut ? `${url}/cut` : url); window.sockets.push(this); }
           };
         }""")
 

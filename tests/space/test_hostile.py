@@ -1,0 +1,716 @@
+"""What strangers try against a served Space: nothing is read, fetched, kept or left behind."""
+
+import http.client
+import http.server
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import httpx
+import live
+import microphone
+import numpy as np
+import pytest
+import realtime
+import soundfile
+from batching import Stopped
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from visit import APP, serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
+from websockets.sync.client import connect
+
+MEGABYTES = 3
+RATE = 16_000
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+HEAD = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
+FILE = HEAD % (b"files", b'; filename="a.wav"')
+FIELD = HEAD % (b"files", b"")
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    return tmp_path_factory.mktemp("taught")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("log") / "space.log"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_release, temporary, taught, log):
+    environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
+    with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary), **environment) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def uploaded(url, clip):
+    """The path that the server gave for a clip."""
+    return upload(url, clip.read_bytes())
+
+
+def upload(url, content, name="a.wav"):
+    return httpx.post(f"{url}/gradio_api/upload", files={"files": (name, content)}).json()[0]
+
+
+def file(path, **more):
+    """A file as Gradio's clients name one."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
+
+
+def call(url, *data, **more):
+    """What the page's API answers, in one string."""
+    asked = httpx.post(f"{url}/gradio_api/call/transcribe", json={"data": data, **more})
+    if asked.status_code != 200:
+        return f"{asked.status_code} {asked.text}"
+    return httpx.get(f"{url}/gradio_api/call/transcribe/{asked.json()['event_id']}", timeout=60).text
+
+
+def join(url, function, *data):
+    """What a function of the page answers to a visitor who calls it by its number."""
+    session = os.urandom(8).hex()
+    asked = {"data": data, "fn_index": function, "session_hash": session}
+    content, headers = json.dumps(asked), {"content-type": "application/json"}  # as half a letter, too, can be sent
+    answer = httpx.post(f"{url}/gradio_api/queue/join", content=content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    events = httpx.get(f"{url}/gradio_api/queue/data", params={"session_hash": session}, timeout=60).text
+    return [json.loads(line.removeprefix("data: ")) for line in events.splitlines() if line]
+
+
+def metric(url, name):
+    families = text_string_to_metric_families(httpx.get(f"{url}/metrics", timeout=30).text)
+    return next(one.value for family in families for one in family.samples if one.name == name)
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def until(met):
+    for _ in range(200):
+        if met():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+def function(url, inputs, outputs):
+    """The number of the last of the page's functions that take and give so many values."""
+    found = httpx.get(f"{url}/config").json()["dependencies"]
+    return [one["id"] for one in found if (len(one["inputs"]), len(one["outputs"])) == (inputs, outputs)][-1]
+
+
+class Caller:
+    """A request that is sent piece by piece, and may never end."""
+
+    def __init__(self, url, path, headers=FORM, length=None):
+        self._wire = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
+        self._wire.putrequest("POST", path)
+        for name, value in headers.items():
+            self._wire.putheader(name, value)
+        self._wire.putheader(*(("Content-Length", str(length)) if length else ("Transfer-Encoding", "chunked")))
+        self._wire.endheaders()
+        self._whole = bool(length)
+
+    def send(self, *pieces):
+        for piece in pieces:
+            self._wire.send(piece if self._whole else b"%x\r\n%b\r\n" % (len(piece), piece))
+
+    def status(self):
+        return self._wire.getresponse().status
+
+    def leave(self):
+        self._wire.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/gradio_api/process_recording"),  # FFmpeg opened what a playlist named
+        ("POST", "/gradio_api/run/transcribe"),  # past the queue
+        ("POST", "/gradio_api/api/transcribe"),
+        ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/stream/0"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("POST", "/login"),
+        ("POST", "/gradio_api/call/keep"),
+        ("GET", "/gradio_api/file=http://127.0.0.1/a.wav"),
+        ("GET", "/gradio_api/proxy=http://127.0.0.1/a.wav"),
+        ("GET", "/gradio_api/deep_link?session_hash=a"),
+        ("GET", "/gradio_api/dev/reload"),
+        ("GET", "/gradio_api/token"),
+        ("GET", "/gradio_api/app_id"),
+        ("GET", "/gradio_api/runs"),
+        ("GET", "/gradio_api/custom_component/a/client/a/a"),
+        ("GET", "/gradio_api/mcp/schema"),
+        ("GET", "/monitoring"),
+        ("GET", "/monitoring/summary"),
+        ("GET", "/logout"),
+        ("PUT", "/gradio_api/upload"),
+        ("DELETE", "/"),
+    ],
+)
+def test_what_the_page_does_not_need_is_not_there(url, method, path):
+    answer = httpx.request(
+        method, f"{url}{path}", files={"video": ("a.m3u8", b"#EXTM3U\n")} if method == "POST" else None
+    )
+    assert answer.status_code == 404 and "wav" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/passwd",
+        "../../../../etc/passwd",
+        "{release}/release.json",
+        "/proc/self/environ",
+        "{own}/../../etc/passwd",
+        "{own}",
+        "",
+    ],
+)
+def test_no_path_of_the_server_is_read(url, tiny_release, uploaded, path):
+    path = path.format(release=tiny_release, own=Path(uploaded).parents[1])
+    for given in (file(path), {"path": path}, [file(path)], {"a": [file(path)]}):
+        assert call(url, given).startswith("400 ")
+    for prefix in ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/static/", "/assets/"):
+        for quoted in (path, urllib.parse.quote(path, safe="")):
+            assert httpx.get(f"{url}{prefix}{quoted}").status_code in (403, 404)
+
+
+def test_no_address_is_fetched_for_a_visitor(url, uploaded):
+    asked = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/a.wav"
+        for given in (file(address), {"path": address}, {"url": address, "meta": {}}, file("", url=address)):
+            assert call(url, given).startswith("400 ")
+        assert "event: complete" in call(
+            url, file(uploaded, url=address)
+        )  # the upload is heard, the address is dropped
+        assert "event: complete" in call(url, file(f"{url}/gradio_api/file={uploaded}"))
+        server.shutdown()
+    assert not asked
+
+
+def test_a_body_that_is_too_large_ends_while_it_comes(url):
+    before = metric(url, "process_resident_memory_bytes")
+    for path in ("/gradio_api/queue/join", "/gradio_api/call/transcribe", "/gradio_api/cancel"):
+        caller = Caller(url, path, {"content-type": "application/json"})
+        caller.send(b'{"data": [', *[b"[]," * 100_000] * 4)
+        assert caller.status() == 413
+        assert Caller(url, path, length=200_000_000).status() == 413
+    caller = Caller(url, "/gradio_api/upload")
+    caller.send(FILE, *[bytes(500_000)] * 7)
+    assert caller.status() == 413
+    caller = Caller(url, "/gradio_api/upload")
+    caller.send(FIELD, *[bytes(500_000)] * 20)
+    assert caller.status() == 400  # a field that is no file would be held in memory
+    assert Caller(url, "/gradio_api/upload", length=10**12).status() == 413
+    assert metric(url, "process_resident_memory_bytes") < before + 30_000_000
+
+
+def test_an_upload_that_is_cut_or_torn_leaves_nothing(url, temporary):
+    before = files(temporary)
+    for _ in range(3):
+        caller = Caller(url, "/gradio_api/upload", length=2_000_000)
+        caller.send(FILE + bytes(1_000_000))
+        until(lambda: len(files(temporary)) > len(before))
+        caller.leave()
+        until(lambda: files(temporary) == before)
+    for torn in (b"--x\r\nno part", FILE + b"a", HEAD % (b"other", b'; filename="a"') + b"a\r\n--x--\r\n", FILE * 30):
+        assert httpx.post(f"{url}/gradio_api/upload", content=torn, headers=FORM).status_code < 500
+    assert len(files(temporary)) <= len(before) + 1
+
+
+def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
+    port = urllib.parse.urlsplit(url).port
+    for path in ("/", "/config", "/health", "/v1/models", "/gradio_api/info"):
+        assert httpx.get(f"{url}{path}", headers={"host": f"evil.example:{port}"}).status_code == 421
+        assert httpx.get(f"{url}{path}", headers={"host": "["}).status_code == 421
+    for name in (f"localhost:{port}", f"[::1]:{port}", "LOCALHOST"):
+        assert httpx.get(f"{url}/health", headers={"host": name}).status_code == 200
+    for origin in ("https://evil.example", "null"):
+        answer = httpx.post(f"{url}/gradio_api/upload", files={"files": b"a"}, headers={"origin": origin})
+        assert answer.status_code == 403
+    for path in ("live", "v1/realtime"):
+        with pytest.raises(InvalidStatus), socket.create_connection(("127.0.0.1", port)) as wire:
+            connect(f"ws://evil.example:{port}/{path}", sock=wire).close()
+
+
+def test_a_server_answers_to_its_public_name_where_it_has_one():
+    import front
+
+    assert front.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
+    assert front.is_called("who.hf.space", None)
+    for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"):
+        known = front.names(host, "https://speech.example/swedish")
+        assert front.is_called("speech.example", known) and not front.is_called("evil.example", known)
+        assert not front.is_called("speech.example", front.names(host, "/swedish"))
+
+
+def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
+    for path in ("/", "/docs", "/health", "/nowhere", f"/gradio_api/file={uploaded}", "/v1/models"):
+        headers = httpx.get(f"{url}{path}").headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
+        policy = dict(one.split(None, 1) for one in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == policy["frame-ancestors"] == "'self'"
+
+
+def test_on_a_space_the_page_of_hugging_face_may_show_it(monkeypatch):
+    import front
+
+    monkeypatch.setenv("SPACE_ID", "me/hear")
+    policy = front.Front(None, None, None, None, {}, None).headers["Content-Security-Policy"]
+    assert "frame-ancestors 'self' https://huggingface.co" in policy and "script-src" not in policy
+
+
+HOSTILE = [
+    b"", b"{}", b"[]", b"null", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b'{"data": 1}', b'{"data": []}',
+    b'{"data": [1]}', b'{"data": ["/etc/passwd"]}', b'{"data": [NaN]}', b'{"data": [[]]}', b'{"data": [[], {}, ""]}',
+    b'{"data": [null], "session_hash": "../../etc"}', b'{"data": [null], "session_hash": 5}',
+    b'{"data": [' + b"[" * 50 + b"]" * 50 + b"]}", b'{"data": [null], "fn_index": 1e400, "session_hash": "a"}',
+    b'{"data": [null], "event_id": "a", "batched": true, "simple_format": 5, "oauth_token": "a"}',
+]  # fmt: skip
+
+
+def test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log(url, log, uploaded):
+    before = len(log.read_text())
+    for body in HOSTILE:
+        for path in ("call/transcribe", "call/v2/transcribe", "queue/join", "cancel", "reset"):
+            headers = {"content-type": "application/json"}
+            answer = httpx.post(f"{url}/gradio_api/{path}", content=body, headers=headers)
+            assert answer.status_code < 500, (path, body[:50])
+            if event := answer.status_code == 200 and answer.json().get("event_id"):
+                httpx.get(f"{url}/gradio_api/call/transcribe/{event}")
+    for function in range(30):
+        body = {"data": [{"a": "Hemligt"}, "Hemligt", None], "fn_index": function, "session_hash": "a"}
+        assert httpx.post(f"{url}/gradio_api/queue/join", json=body).status_code in (200, 400)
+    for path in (
+        "queue/data",
+        "queue/data?session_hash=nobody",
+        "call/transcribe/nobody",
+        "heartbeat/a%00",
+        "upload_progress",
+    ):
+        with httpx.stream("GET", f"{url}/gradio_api/{path}") as answer:
+            answer.read()
+    httpx.get(f"{url}/gradio_api/file={uploaded}", headers={"range": "bytes=99999999-0"})
+    httpx.get(f"{url}/v1/models/%ff%00")
+    told = log.read_text()[before:]
+    assert "Traceback" not in told and "Hemligt" not in told and "passwd" not in told and uploaded not in told
+
+
+def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all(tiny_release, clip, tmp_path):
+    other = tmp_path / "of somebody else"
+    other.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"MODEL_ID": str(tiny_release), "GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(tmp_path)}
+    server = subprocess.Popen([sys.executable, str(APP)], env=os.environ | environment, stdout=subprocess.DEVNULL)
+    url, first = f"http://127.0.0.1:{port}", []
+
+    def answers():
+        try:
+            first.append(httpx.get(f"{url}/health").status_code)
+        except httpx.TransportError:
+            return False
+        return True
+
+    until(answers)
+    assert first == [200]  # from the first moment on
+    left = Path(upload(url, clip.read_bytes())).parents[1]
+    server.send_signal(signal.SIGKILL)
+    server.wait()
+    assert files(left)
+    with serve(tiny_release, GRADIO_TEMP_DIR=str(tmp_path)) as url:
+        mine = Path(upload(url, clip.read_bytes())).parents[1]
+        until(lambda: not left.exists())
+        assert files(mine)
+    assert not files(tmp_path) and other.exists() and not list(tmp_path.glob("whisper-space-*"))
+
+
+@pytest.mark.parametrize("tick", ["false", "true", "", {}, [1], 1, 0, None, {"value": True}])
+def test_consent_is_a_tick_and_nothing_that_looks_like_one(url, taught, uploaded, tick):
+    join(url, function(url, 3, 4), file(uploaded), "Hej.", tick)
+    assert not files(taught)
+
+
+def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, uploaded):
+    from asr.corpus import folder
+    from wording import tell
+
+    events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
+    assert events[-2]["success"]
+    (row,) = folder.rows(taught, longest=30.0)
+    assert (row.text, row.problem) == ("cmd|' /C calc'!A0 [31m<b>röd</b>", None)
+    (record,) = taught.rglob("*.consent")
+    told = json.loads(record.read_text())
+    assert told["agreed"] == tell("consent", "en") and told["when"].endswith("+00:00")
+    join(url, function(url, 1, 2), record.stem)
+    assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.rows(taught, longest=30.0) == []
+
+
+FILLING = """
+import csv, sys, wave
+import numpy as np, teaching
+from pathlib import Path
+teaching.SPARE = 0
+for room in range(4, 60, 2):  # kilobytes
+    lessons, kept = teaching.Lessons(Path("taught") / str(room)), []
+    try:
+        with open("filler", "wb") as filler:
+            while filler.write(bytes(1024)): filler.flush()
+    except OSError:
+        pass
+    with open("filler", "r+b") as filler:
+        filler.truncate(max(0, filler.seek(0, 2) - 1024 * room))
+    try:
+        while True: kept.append(lessons.keep(np.zeros(4000, np.float32), "ett, två " * 40, "ja"))
+    except OSError:
+        pass
+    train = lessons.folder / "train"
+    with open(train / "metadata.csv", newline="") if kept else open("/dev/null") as table:
+        assert [row[0] for row in csv.reader(table)][1:] == kept
+    assert sorted(one.name for one in train.glob("*.wav")) == sorted(kept)
+    assert all(wave.open(str(train / name)).getnframes() == 4000 for name in kept)
+    assert len(list(train.iterdir())) == 2 * len(kept) + bool(kept), list(train.iterdir())
+    for one in train.iterdir(): one.unlink()
+    print(len(kept))
+"""
+SMALL = 'mount -t tmpfs -o size=200k tmpfs "$PWD" && cd "$PWD" && exec "$@"'
+
+
+def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
+    small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*small, "true"], cwd=tmp_path).returncode:
+        pytest.skip("no small disk can be mounted here")
+    environment = os.environ | {"PYTHONPATH": str(APP.parent)}
+    run = subprocess.run(
+        [*small, sys.executable, "-c", FILLING], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert len(set(run.stdout.split())) > 2  # it was full at one file and at another
+
+
+def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_all(tmp_path, monkeypatch):
+    import teaching
+
+    def keep(visitor):
+        return teaching.Lessons.keep(lessons, np.zeros(RATE, np.float32), "ett", "ja", visitor)
+
+    lessons = teaching.Lessons(tmp_path)
+    monkeypatch.setattr(teaching, "EACH", 1)
+    keep("one"), keep("another")
+    for name, limit in (("EACH", 1), ("CLIPS", 2), ("BYTES", 60_000), ("SPARE", 10**18)):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match=r"enough|full"):
+            patch.setattr(teaching, name, limit)
+            keep("one" if name == "EACH" else "a third")
+    monkeypatch.setattr(teaching, "DAY", 1e-3)  # tomorrow
+    assert keep("one")
+
+
+def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
+    code = "import numpy, pathlib, teaching; lessons = teaching.Lessons(pathlib.Path('taught'))\n"
+    code += "for _ in range(30): lessons.keep(numpy.zeros(100, numpy.float32), 'ett')"
+    environment = os.environ | {"PYTHONPATH": str(APP.parent)}
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    assert len((tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()) == 61
+
+
+def flac(seconds, rate, channels=1):
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((int(seconds * rate), channels), np.int16), rate, format="FLAC")
+    return file.getvalue()
+
+
+def ogg(*packets):
+    """Pages of one packet each, of which every one lasts 120 ms after the first two."""
+    pages = b""
+    for at, packet in enumerate(packets):
+        lacing = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
+        kind, time = (2 if at == 0 else 0), max(0, at - 1) * 5760
+        page = b"OggS" + struct.pack("<BBqIIIB", 0, kind, time, 1, at, 0, len(lacing)) + lacing + packet
+        check = 0
+        for byte in page:
+            check ^= byte << 24
+            for _ in range(8):
+                check = (check << 1 ^ 0x104C11DB7 if check & 0x80000000 else check << 1) & 0xFFFFFFFF
+        pages += page[:22] + struct.pack("<I", check) + page[26:]
+    return pages
+
+
+def many_channels(count):
+    """Opus of so many channels, in each of which nothing is sent for silence."""
+    head = b"OpusHead" + struct.pack("<BBHIhB", 1, count, 0, 48_000, 0, 255) + bytes([count, 0, *range(count)])
+    return ogg(head, b"OpusTags" + bytes(8), *[bytes([25, 0] * (count - 1) + [25])] * 5)
+
+
+def tiny_packets(count):
+    """A sample in a packet, again and again."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        track = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for at in range(count):
+            packet = av.Packet(b"\1\1")
+            packet.stream, packet.pts, packet.dts, packet.time_base = track, at, at, Fraction(1, RATE)
+            container.mux(packet)
+    return file.getvalue()
+
+
+def edited(seconds):
+    """An MP4 of a moment whose edit list tells of hours before it."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        track = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4 * RATE), np.float32), format="fltp", layout="mono")
+        frame.rate, frame.pts = RATE, seconds * RATE
+        container.mux([*track.encode(frame), *track.encode(None)])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sound", "status"),
+    [
+        (lambda: flac(2_000, 4), 415),  # resampling took gigabytes
+        (lambda: flac(130, 8_000), 413),
+        (lambda: flac(9, 655_350, 8), 413),  # a second holds a hundred times the work of one
+        (lambda: many_channels(255), 415),
+        (lambda: tiny_packets(40_000), 413),
+        (lambda: edited(36_000), 200),
+    ],
+)
+def test_a_small_file_that_unpacks_to_much_costs_little(url, sound, status):
+    before, content = metric(url, "process_resident_memory_bytes"), sound()
+    answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": content}, timeout=60)
+    assert (answer.status_code, len(content) < 1_000_000) == (status, True)
+    assert metric(url, "process_resident_memory_bytes") < before + 100_000_000
+    assert call(url, file(upload(url, content))).startswith("event: error")  # silent, where it is nothing else
+
+
+class Patient:
+    """An engine that hears for as long as somebody waits for it."""
+
+    language, joint, release, callers, longest = "sv", " ", {}, 2, 30.0
+
+    def __init__(self):
+        self.hearings, self.free = 0, threading.Event()
+
+    def segments(self, sound, words=True, decoding=None, wanted=lambda: True):
+        self.hearings += 1
+        try:
+            while wanted() and not self.free.wait(0.01):
+                pass
+        finally:
+            self.hearings -= 1
+        if not wanted():
+            raise Stopped
+        return iter([])
+
+    def transcript(self, sound, segments):
+        raise AssertionError("nobody waited for this")
+
+
+@pytest.fixture
+def engine():
+    engine = Patient()
+    yield engine
+    engine.free.set()
+
+
+@pytest.fixture
+def microphones(engine):
+    return microphone.Microphones(engine)
+
+
+@pytest.fixture
+def speaks(microphones, engine):
+    """A function that opens a WebSocket for live speech."""
+    app = FastAPI()
+    app.add_api_websocket_route("/live", microphones.answer)
+    app.add_api_websocket_route("/v1/realtime", realtime.Realtime(engine).answer)
+    return TestClient(app).websocket_connect
+
+
+@pytest.fixture
+def here(engine, tmp_path, monkeypatch):
+    """The Space in this process, on that engine: its address, and Gradio's blocks."""
+    import app
+    import sessions
+    from gradio import http_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(http_server, "INITIAL_PORT_VALUE", free.getsockname()[1])
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(app, "SWEEP", 0.05)
+    monkeypatch.setattr(sessions, "ALONE", 0.5)
+    monkeypatch.setattr(sessions, "AWAY", 0.1)
+    blocks = app.launch(engine)
+    yield blocks.local_url.rstrip("/"), blocks
+    blocks.close(verbose=False)
+
+
+def pcm(sound):
+    return (sound * 32767).astype("<i2").tobytes()
+
+
+def hello(socket, **more):
+    socket.send_text(json.dumps({"rate": RATE, **more}))
+    return socket.receive_json()
+
+
+def test_live_takes_no_sound_past_its_limit(speaks, microphones, speech, monkeypatch):
+    monkeypatch.setattr(live, "LONGEST", 1.0)
+    with speaks("/live") as socket:
+        hello(socket)
+        socket.send_bytes(bytes(4) + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
+        while "error" not in (told := socket.receive_json()):
+            pass
+    assert told == {"error": "full"}
+    assert [one.session.seconds for one in microphones._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
+
+
+def test_who_sends_faster_than_the_engine_hears_waits(speaks, microphones, speech):
+    with speaks("/live") as socket:
+        hello(socket)
+        for at in range(40):
+            socket.send_bytes(at.to_bytes(4, "little") + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
+        (one,) = microphones._speakers.values()
+        until(lambda: one.session.overdue)
+        time.sleep(0.5)
+        assert one.session.behind < live.FAR_BEHIND + live.CAP + microphone.LONGEST_PIECE
+
+
+def test_who_leaves_while_the_engine_hears_leaves_no_place_to_another_until_it_is_free(
+    speaks, engine, speech, monkeypatch
+):
+    monkeypatch.setattr(live, "SPEAKERS", 1)
+    with speaks("/live") as socket:
+        hello(socket)
+        socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
+        until(lambda: engine.hearings == 1)
+    for _ in range(5):
+        with speaks("/live") as socket:
+            assert hello(socket) == {"error": "busy"}
+    engine.free.set()
+    until(lambda: engine.hearings == 0)
+    with speaks("/live") as socket:
+        assert "speaker" in hello(socket)
+
+
+def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech):
+    form = {"audio": {"input": {"format": {"type": "audio/pcm", "rate": RATE}}}}
+    with speaks("/v1/realtime") as socket:
+        socket.send_json({"type": "session.update", "session": form})
+        for _ in range(5):
+            socket.send_bytes(pcm(speech[0]))
+            until(lambda: engine.hearings == 1)
+            socket.send_json({"type": "input_audio_buffer.clear"})
+            until(lambda: engine.hearings == 0)
+        socket.send_bytes(pcm(speech[0]))
+        until(lambda: engine.hearings == 1)
+    until(lambda: engine.hearings == 0)
+
+
+@pytest.mark.parametrize("greets", [True, False])
+def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
+    monkeypatch.setattr(microphone, "IDLE", 0.2)
+    with speaks("/live") as socket, pytest.raises(WebSocketDisconnect):
+        if greets:
+            hello(socket)
+        while True:
+            socket.receive_json()
+
+
+def test_who_comes_and_goes_is_forgotten(speaks, microphones, monkeypatch):
+    monkeypatch.setattr(microphone, "MOST_KEPT", 3)
+    for _ in range(20):
+        with speaks("/live") as socket:
+            hello(socket)
+    assert len(microphones._speakers) <= 4
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"rate": 16000, "speaker": "' + "a" * 100_000 + '"}', "{}", "\0"])
+def test_a_message_of_any_shape_is_answered(speaks, text):
+    with speaks("/live") as socket:
+        socket.send_text(text)
+        assert socket.receive_json() == {"error": "wrong"}
+    with speaks("/v1/realtime") as socket:
+        socket.receive_json()
+        socket.send_text(text)
+        assert socket.receive_json()["type"] == "error"
+
+
+@pytest.mark.parametrize("path", ["live", "v1/realtime"])
+def test_a_message_over_a_websocket_is_not_gathered_without_end(url, path):
+    with connect(f"{url.replace('http', 'ws')}/{path}") as socket:
+
+        def endless():
+            for _ in range(30):
+                yield bytes(100_000)
+            until(lambda: socket.state is not State.OPEN)
+
+        with pytest.raises(ConnectionClosed):
+            socket.send(endless())
+            socket.recv()
+
+
+def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engine, speech):
+    url, blocks = here
+    sound = io.BytesIO()
+    soundfile.write(sound, speech[0], RATE, format="FLAC")
+    given = file(upload(url, sound.getvalue()))
+    for listens in (True, False):
+        event = httpx.post(f"{url}/gradio_api/call/transcribe", json={"data": [given]}).json()["event_id"]
+        until(lambda: engine.hearings == 1)
+        if listens:
+            with pytest.raises(httpx.ReadTimeout), httpx.stream(
+                "GET", f"{url}/gradio_api/call/transcribe/{event}", timeout=httpx.Timeout(9, read=1.0)
+            ) as events:  # fmt: skip
+                for _ in events.iter_raw():
+                    assert engine.hearings == 1  # who listens is served
+        until(lambda: engine.hearings == 0)
+    until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.event_ids_to_events)
+
+
+def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
+    url, blocks = here
+    clear = next(at for at, one in blocks.fns.items() if not one.inputs)
+    for at in range(20):
+        asked = {"data": [], "fn_index": clear, "session_hash": f"visitor{at}"}
+        assert httpx.post(f"{url}/gradio_api/queue/join", json=asked).status_code == 200
+        with httpx.stream("GET", f"{url}/gradio_api/heartbeat/visitor{at}"):
+            pass
+    held = blocks.app.state_holder
+    until(lambda: not held.session_data and not held.time_last_used)
+    until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.pending_event_ids_session)
