@@ -18,10 +18,12 @@ import results
 import sounds
 from api import api
 from audio import pictured
+from batching import Stopped
 from classroom import classroom
 from examples import Example
 from parts import html, microphone, why
-from teaching import LONGEST, Lessons
+from sessions import wanted
+from teaching import LONGEST, Lessons, plain
 from transcriber import PLAINLY, Decoding, Segment, Transcriber, Transcript, listed
 from wording import LANGUAGES, SPOKEN, both, language_of, number, tell, translations
 
@@ -142,6 +144,8 @@ def _show(
                 yield line, shown + added, *later
                 if transcript:
                     found[path], text = (added, transcript.seconds), transcript.text
+        except Stopped:
+            return
         except ValueError as error:
             found[path] = results.wrong(why(error, language), called), None
         shown += found[path][0]
@@ -170,7 +174,7 @@ def _read(
     sound, fault = sounds.hear(path)
     total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, list[Segment]()
     shown = results.opening(path or "", title, fault or "", pictured(path or ""))
-    for part in transcriber.segments(sound, decoding=decoding):
+    for part in transcriber.segments(sound, decoding=decoding, wanted=wanted()):
         paragraph = bool(parts) and part.start - parts[-1].end >= exports.PAUSE
         parts.append(part)
         shown += results.segment(part, transcriber.joint, paragraph)
@@ -193,7 +197,7 @@ def _halted(request: gr.Request) -> str:
 
 
 def _title(path: str | None, language: str) -> str:
-    name = Path(path).name if path else ""
+    name = plain(Path(path).name) if path else ""
     return tell("recording", language) if not name or name == "audio.wav" else name
 
 

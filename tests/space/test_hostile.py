@@ -30,7 +30,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from visit import APP, serve
+from visit import APP, CHROMIUM, serve, visit
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.sync.client import connect
@@ -703,6 +703,18 @@ def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engin
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.event_ids_to_events)
 
 
+def test_a_visitor_who_closes_the_page_frees_the_engine(here, engine, speech):
+    url, _ = here
+    sound = io.BytesIO()
+    soundfile.write(sound, speech[0], RATE, format="FLAC")
+    asked = {"data": [[file(upload(url, sound.getvalue()))], "", None], "session_hash": "a"}
+    shown = httpx.post(f"{url}/gradio_api/queue/join", json=asked | {"fn_index": function(url, 3, 5)})
+    assert shown.status_code == 200
+    with httpx.stream("GET", f"{url}/gradio_api/queue/data?session_hash=a"):
+        until(lambda: engine.hearings == 1)
+    until(lambda: engine.hearings == 0)
+
+
 def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
     url, blocks = here
     clear = next(at for at, one in blocks.fns.items() if not one.inputs)
@@ -714,3 +726,25 @@ def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
     held = blocks.app.state_holder
     until(lambda: not held.session_data and not held.time_last_used)
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.pending_event_ids_session)
+
+
+def test_no_upload_fills_the_disk_and_all_of_them_go_in_time(here, clip, monkeypatch):
+    import uploads
+
+    url, _ = here
+    folder = Path(upload(url, clip.read_bytes())).parents[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(uploads, "SPARE", 10**18)
+        answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.wav", clip.read_bytes())})
+        assert (answer.status_code, answer.json()["detail"]) == (507, "the server has no room for a file now")
+    monkeypatch.setattr(uploads, "KEPT", 0.1)
+    monkeypatch.setattr(uploads, "FRESH", 0.2)
+    until(lambda: not list(folder.iterdir()))
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
+def test_the_documentation_opens_under_the_policy(url):
+    with visit(url) as seen:
+        seen.page.goto(f"{url}/docs")
+        seen.page.locator(".opblock").first.wait_for()
+        assert (seen.errors, seen.foreign) == ([], [])
