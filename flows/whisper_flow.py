@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from asr import Refused, cards, compute, disk, ends, settings, signals, story
 from asr.pods import placed
-from metaflow import Config, FlowSpec, card, current, project, retry, step
+from metaflow import Config, FlowSpec, card, catch, current, project, retry, step
 
 
 def profile(text):
@@ -141,8 +141,9 @@ class WhisperFlow(FlowSpec):
         self.next(self.train, foreach="trials")
 
     @card(type=cards.LIVE, customize=True)
+    @catch(var="crash", print_exception=False)
     @retry(times=2, minutes_between_retries=0)
-    @ends.on_request
+    @ends.as_a_trial
     @step
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
@@ -178,14 +179,18 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE, customize=True)
     @step
     def select(self, inputs):
-        """The lowest validation WER wins; the test set plays no part."""
+        """The lowest validation WER wins, of the trials that did not fail; the test set plays no part."""
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import search
         from asr.training.checkpoints import Checkpoints, place
         from asr.values import plain, typed
 
-        outcomes = [typed(search.Outcome, branch.outcome) for branch in inputs]
+        outcomes = []
+        for branch in inputs:
+            if why := ends.failure(branch):
+                print(f"trial {branch.input['number']} failed: {why}")
+            outcomes.append(search.failed(branch.input) if why else typed(search.Outcome, branch.outcome))
         self.leaderboard = search.leaderboard(outcomes)
         self.leaderboard_rows = plain(self.leaderboard)
         self.winner = self.leaderboard_rows[0]

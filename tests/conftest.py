@@ -11,6 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER = {
     "test_again.py",
     "test_bucket.py",
+    "test_failed.py",
     "test_killed.py",
     "test_spin.py",
     "test_verbs.py",

@@ -5,6 +5,7 @@ No other module leans on it. `tests/flows/test_metaflow.py` names each of these 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +38,11 @@ def here() -> tuple[Place, Place | None]:
     return Place.at(flow.flow_name, flow.TYPE, flow.datastore_root), origin
 
 
-def finished(flow: str, run_id: str) -> int:
-    """How many tasks of a run need not be done again, to a process of the flow's own command line."""
-    tasks = TaskDataStoreSet(FlowDataStore(flow), run_id, prefetch_data_artifacts=["_task_ok"])
-    return sum(one.step_name != "_parameters" and bool(one.get("_task_ok")) for one in tasks)
+def finished(flow: str, run_id: str) -> Counter[str]:
+    """How many tasks of a run's steps need not be done again, to a process of the flow's own command line."""
+    tasks = TaskDataStoreSet(FlowDataStore(flow), run_id, None, None, ["_task_ok", "refused", "crash"])
+    good = (one for one in tasks if one.get("_task_ok") and not (one.get("refused") or one.get("crash")))
+    return Counter(one.step_name for one in good if one.step_name != "_parameters")
 
 
 def mend() -> None:

@@ -38,14 +38,26 @@ class Told(MetaflowException):
 
 
 @user_step_decorator
-def on_request(step_name: str, flow: Any, inputs: Any) -> Iterator[None]:
-    """Below this a step that was asked to end has no failure to show a traceback of."""
+def as_a_trial(step_name: str, flow: Any, inputs: Any) -> Iterator[None]:
+    """Below this a step that is asked to end shows no traceback, and one that is refused is over: the others go on."""
+    flow.refused = None
     try:
         yield
     except Terminated as asked:
         print(asked, file=sys.stderr)
         # An attempt that another one goes on from is not tried again.
         sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(asked, TakenOver) else 128 + signal.SIGTERM)
+    except Refused as mistake:
+        if compute.in_pod():  # another one may be better off
+            raise
+        flow.refused = str(mistake)
+        print(mistake, file=sys.stderr)
+
+
+def failure(branch: Any) -> str:
+    """Why a trial failed for good; empty where it did not."""
+    refused, crash = getattr(branch, "refused", None), getattr(branch, "crash", None)
+    return refused or (f"{crash.type.rpartition('.')[2]}: {crash.exception}" if crash else "")
 
 
 def main(flow: Callable[..., Any]) -> None:
@@ -110,16 +122,18 @@ def resumable(flow: str) -> Iterator[None]:
         yield
     except BaseException as end:
         failed = not isinstance(end, SystemExit) or end.code
-        if failed and {"run", "resume"} & set(sys.argv) and (run_id := _most_done(flow)):
-            line = story.command(sys.argv[0], *resuming(sys.argv[1:], run_id))
+        if failed and {"run", "resume"} & set(sys.argv) and (most := _most_done(flow)):
+            line = story.command(sys.argv[0], *resuming(sys.argv[1:], *most))
             print(f"\nTo go on from the steps that are finished, with the same profile:  {line}", file=sys.stderr)
         raise
 
 
-def _most_done(flow: str) -> str | None:
-    """This command's run, or the one that it resumes where more of that is done; None where nothing is.
+def _most_done(flow: str) -> tuple[str, str] | None:
+    """This command's run, or the one that it resumes where more of that is done, and the step to begin from where it is
+    not the first that is missing; None where nothing is done.
 
-    Metaflow by itself resumes the last that was not resumed itself, whatever was done since.
+    Metaflow by itself resumes the last that was not resumed itself, whatever was done since; and trials that failed are
+    done for it, though all of them did.
     """
     if not (this := current.get("run_id")):
         return None
@@ -127,11 +141,13 @@ def _most_done(flow: str) -> str | None:
         resumed = option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
         done = {run: datastore.finished(flow, run) for run in (resumed, this) if run}
     except Exception:  # whatever a cloud's client raises
-        return str(this)
-    return max(done, key=lambda run: done[run]) if any(done.values()) else None
+        return str(this), ""
+    run_id = max(done, key=lambda run: done[run].total())
+    none_trained = done[run_id]["search"] and not done[run_id]["train"]
+    return (run_id, "train" if none_trained else "") if done[run_id].total() else None
 
 
-def resuming(arguments: Sequence[str], run_id: str) -> list[str]:
+def resuming(arguments: Sequence[str], run_id: str, step: str = "") -> list[str]:
     """What the script is given to go on from a run: what it was given, but for what `resume` does not take.
 
     >>> resuming(["--branch", "b", "--config", "profile", "my.toml", "run", "--max-workers", "2"], "17")
@@ -146,6 +162,8 @@ def resuming(arguments: Sequence[str], run_id: str) -> list[str]:
             kept.append(word)
     if "run" in kept:
         kept[kept.index("run")] = "resume"
+    if step and step not in kept:
+        kept.insert(kept.index("resume") + 1, step)
     return [*kept, "--origin-run-id", run_id]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +21,7 @@ def done(monkeypatch):
         monkeypatch.setattr(sys, "argv", arguments)
         monkeypatch.setattr(ends, "current", SimpleNamespace(get=lambda name: run_id))
         monkeypatch.setattr(ends, "get_latest_run_id", lambda echo, flow: latest)
-        monkeypatch.setattr(ends.datastore, "finished", lambda flow, run: finished[run])
+        monkeypatch.setattr(ends.datastore, "finished", lambda flow, run: Counter(start=finished[run]))
 
     return set_up
 
@@ -56,6 +57,14 @@ def test_where_nothing_can_be_resumed_nothing_is_said_of_it(done, capsys, argume
 def test_a_resumed_run_is_gone_on_from_where_it_got_further_and_not_where_it_was_half_copied(done, capsys, new, named):
     done(["whisper_flow.py", "resume"], {"17": 5, "18": new})
     assert said(SystemExit(1), capsys).endswith(f"resume --origin-run-id {named}\n")
+
+
+def test_where_every_trial_failed_they_are_what_is_gone_on_from(done, capsys, monkeypatch):
+    done(RUN, {})
+    monkeypatch.setattr(
+        ends.datastore, "finished", lambda flow, run: Counter(start=1, preprocess=6, collect=1, search=1)
+    )
+    assert said(SystemExit(1), capsys).endswith("whisper_flow.py resume train --origin-run-id 17\n")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
         assert container["image"] == (compute.image or "registry/whisper:1")
         asked = container["resources"]["requests"]
         assert asked.items() <= limits.items()  # what is asked for is what there is
-        assert int(pod["retryStrategy"]["limit"]) == (4 if step == "train" else 3)
+        assert int(pod["retryStrategy"]["limit"]) == (4 + 3 if step == "train" else 3)  # three to tell that it failed
         assert pod["activeDeadlineSeconds"] == 3600 * compute.hours
         assert limits["ephemeral-storage"] == f"{1000 * compute.disk_gb}M"
         kept = {one["secretRef"]["name"] for one in container.get("envFrom") or []}

@@ -14,6 +14,7 @@ from asr import Refused
 from asr.scoring import intervals
 from asr.settings import Range, Search, Settings
 from asr.training import models
+from asr.values import typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ class Outcome:
     validation_wer: float  # percent
     steps: int
     seconds: float
-    stopped: str  # why it ended: finished, plateau, outpaced, diverged
+    stopped: str  # why it ended: finished, plateau, outpaced, diverged, failed
     curve: tuple[Point, ...]
     heard: Heard = Heard()
     history: tuple[Look, ...] = field(default=(), compare=False)  # clips a second are never the same twice
@@ -85,6 +86,11 @@ class Outcome:
     def best(self) -> Point | None:
         """Where the model that was handed on stood."""
         return best(self.curve)
+
+
+def failed(trial: dict[str, Any]) -> Outcome:
+    """Of a trial that did not come to its end, and was given up."""
+    return Outcome(typed(Trial, trial), math.nan, 0, 0.0, "failed", ())
 
 
 def best(curve: Sequence[Point]) -> Point | None:
@@ -173,6 +179,8 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         }
         for one in outcomes
     ]
+    if all(one.stopped == "failed" for one in outcomes):
+        raise Refused("every trial failed, as told above: `resume train` tries them again, from their last checkpoints")
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
         raise Refused(f"no trial came to an error rate; lower learning rates may do:\n{board.to_string(index=False)}")

@@ -1,0 +1,115 @@
+"""What CLOUD.md and README.md tell one to type exists, and what profiles ask of a node fits into it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from configparser import ConfigParser
+from functools import cache
+from pathlib import Path
+
+import pytest
+from asr.pods import CPU, MEMORY_GB
+from asr.settings import load
+
+ROOT = Path(__file__).parents[2]
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/CLOUD.md")}
+FLOW = "flows/whisper_flow.py"
+# Machines of section 2 and 9: cores, gigabytes of memory, of disk, GPUs. What GKE leaves of them, by its documentation.
+MACHINES = {"n1-standard-8": (8, 30, 200, 1), "n1-standard-16": (16, 60, 200, 2), "e2-standard-8": (8, 32, 200, 0)}
+CPU_PODS = {30: 3, 40: 2}  # on a node of the pool `cpu`, by `disk_gb`
+GIB = 2**30 / 1e9  # of which a node's memory is counted; [compute] counts thousands of millions
+SYSTEM_CPU, SYSTEM_GB = 0.5, 1.0  # of GKE's own pods on every node
+IN_CLOUD = [
+    file
+    for file in sorted((ROOT / "flows" / "profiles").glob("*.toml"))
+    if load(file.read_text()).compute.where == "gke"
+]
+
+
+def commands() -> list[str]:
+    """Each command of the pages that runs something of ours, without its comment."""
+    found = []
+    for page in PAGES.values():
+        for block in re.findall(r"```sh\n(.*?)```", page, re.S):
+            whole = block.replace("\\\n", " ")
+            for line in re.split(r"\n|&&|;", whole):
+                words = line.split(" #")[0].strip()
+                if re.match(r"(\S*python[\d.]*|flow|\S*pip) ", words):
+                    found.append(words)
+    return found
+
+
+@cache
+def options(*verb: str) -> set[str]:
+    """What `--help` of a verb of the flow, or of a module, names."""
+    if verb == ("resume",):  # which finds a run before it helps
+        return options("run") | {"--origin-run-id"}
+    of = [*verb, "--help"] if verb and verb[0] == "-m" else [FLOW, *verb, "--help"]
+    ended = subprocess.run([sys.executable, *of], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return set(re.findall(r"--[a-z][a-z-]+", ended.stdout))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_has_the_options_that_it_is_given(command):
+    words = shlex.split(command)
+    if words[0].endswith("pip"):
+        (extras,) = [*re.findall(r"\.\[(.*?)\]", command), ""][:1]
+        config = ConfigParser()
+        config.read(ROOT / "setup.cfg")
+        assert not extras or config.has_option("options.extras_require", extras)
+        assert "-c constraints.txt" in command
+        return
+    if words[0] == "flow":
+        words = ["python", FLOW, *words[1:]]
+    if words[1] == "-m" and words[2].startswith("asr"):
+        assert {word for word in words if word.startswith("--")} <= options("-m", words[2])
+    elif words[1] == FLOW:
+        given = words[2:]
+        first = next(at for at, word in enumerate(given) if not word.startswith("-") and not _is_value(given, at))
+        verb = given[first : first + 2] if given[first] in ("card", "argo-workflows") else given[first : first + 1]
+        before, after = given[:first], given[first + len(verb) :]
+        assert {word for word in before if word.startswith("--")} <= options()
+        assert {word for word in after if word.startswith("--")} <= options(*verb)
+    elif words[1].endswith(".py"):
+        assert (ROOT / words[1]).is_file()
+
+
+def _is_value(words: list[str], at: int) -> bool:
+    """Whether a word is what an option before it is given."""
+    takes = {"--config": 2, "--branch": 1, "--datastore": 1, "--metadata": 1}
+    return any(words[at - back] in takes and takes[words[at - back]] >= back for back in (1, 2) if at >= back)
+
+
+def left(machine: str) -> tuple[float, float, float]:
+    """The cores, and gigabytes of memory and disk, that a node leaves to pods (GKE's page on node sizes)."""
+    cores, memory, disk, _ = MACHINES[machine]
+    reserved = 0.06 + 0.01 * (cores > 1) + 0.005 * min(2, max(0, cores - 2)) + 0.0025 * max(0, cores - 4)
+    steps = [(4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06)]
+    kept, rest = 0.1, float(memory)
+    for size, share in steps:
+        kept, rest = kept + share * min(size, rest), max(0.0, rest - size)
+    of_disk = 0.1 * disk + min(0.5 * disk, 6 + 0.35 * disk, 100)
+    return cores - reserved - SYSTEM_CPU, memory - kept - SYSTEM_GB, disk - of_disk
+
+
+@pytest.mark.parametrize("profile", IN_CLOUD, ids=lambda profile: profile.stem)
+def test_what_a_profile_asks_of_a_node_fits_into_it(profile):
+    compute = load(profile.read_text(encoding="utf-8")).compute
+    machine = next(name for name, (*_, gpus) in MACHINES.items() if gpus == compute.gpus)
+    cores, memory, disk = left(machine)
+    assert compute.cpu <= cores
+    assert compute.memory_gb <= memory * GIB
+    assert compute.disk_gb <= disk
+    cores, memory, disk = left("e2-standard-8")
+    pods = CPU_PODS[compute.disk_gb]
+    assert pods * CPU <= cores
+    assert pods * MEMORY_GB <= memory * GIB
+    assert pods * compute.disk_gb <= disk
+
+
+def test_every_machine_that_is_checked_is_one_that_is_made():
+    assert {machine for machine in MACHINES if f"--machine-type={machine}" in PAGES["flows/CLOUD.md"]} == set(MACHINES)

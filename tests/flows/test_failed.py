@@ -1,0 +1,84 @@
+"""What fails for good: a trial among others, all of them, and what the datastore kept of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from metaflow import Run, Runner
+
+REFUSED = "memory does not suffice for batches of 512"
+
+
+@pytest.fixture
+def spun(tiny_run, flow_file, place, tmp_path) -> Callable[..., Iterator[Any]]:
+    """A function that spins a step of the run with other artifacts, by task where it is a join."""
+
+    @contextmanager
+    def spin(step: str, artifacts: dict[str, Any]) -> Iterator[Any]:
+        (tmp_path / "other.py").write_text(f"ARTIFACTS = {artifacts!r}", encoding="utf-8")
+        with Runner(str(flow_file), cwd=str(place), show_output=False).spin(
+            f"{tiny_run.run.pathspec}/{step}", persist=True, artifacts_module=str(tmp_path / "other.py")
+        ) as running:
+            yield running
+
+    return spin
+
+
+def trials(tiny_run) -> list[str]:
+    """The tasks of the trials, as a spun join knows them."""
+    return ["/".join(task.pathspec.split("/")[1:]) for task in Run(tiny_run.run.pathspec)["train"]]
+
+
+def test_a_trial_that_is_refused_says_why_and_is_over(spun, tiny_run):
+    shards = Run(tiny_run.run.pathspec)["end"].task.data.shards
+    with spun("train", {"shards": [{**shard, "key": "0" * 40} for shard in shards]}) as running:
+        assert running.status == "successful", running.stdout + running.stderr
+        assert running.task["refused"].data.endswith("is gone: `resume preprocess` makes it again")
+        assert "Traceback" not in running.stdout + running.stderr
+
+
+def test_the_others_go_on_and_the_leaderboard_says_which_failed(spun, tiny_run):
+    lost, *_ = trials(tiny_run)
+    number = Run(tiny_run.run.pathspec)["train"][lost.rsplit("/", 1)[1]].data.outcome["trial"]["number"]
+    with spun("select", {lost: {"refused": REFUSED}}) as running:
+        assert running.status == "successful", running.stdout + running.stderr
+        board, winner = running.task["leaderboard_rows"].data, running.task["winner"].data
+        assert f"trial {number} failed: {REFUSED}" in running.stdout
+    assert [row["stopped"] for row in board] == ["finished", "failed"]
+    assert (board[-1]["trial"], winner["trial"]) == (number, 1 - number)
+
+
+def test_where_every_trial_failed_so_does_the_run_and_says_what_to_do(spun, tiny_run):
+    all_of_them = {trial: {"refused": REFUSED} for trial in trials(tiny_run)}
+    with pytest.raises(RuntimeError) as failed, spun("select", all_of_them):
+        pytest.fail("a winner was found")
+    assert "every trial failed, as told above: `resume train`" in str(failed.value)
+    assert "Traceback" not in str(failed.value)
+
+
+@pytest.fixture
+def damaged(tiny_run, place) -> Iterator[Path]:
+    """The winner's weights in the datastore, with a thousand bytes flipped for the time of a test."""
+    key = Run(tiny_run.run.pathspec)["select"].task.data.weights_key
+    (file,) = (place / ".metaflow" / "WhisperFlow" / "data").rglob(key)
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    for at in range(len(whole) // 2, len(whole) // 2 + 1000):
+        flipped[at] ^= 0xFF
+    file.write_bytes(flipped)
+    yield file
+    file.write_bytes(whole)
+
+
+def test_damaged_weights_are_told_and_never_released(damaged, flow, place, tiny_run):
+    latest = (place / "released" / "latest").resolve()
+    ended = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=place)
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 1
+    assert f"{damaged} is damaged, it is not what was kept there: delete it, and `resume train` makes it again" in said
+    assert "Traceback" not in said
+    assert (place / "released" / "latest").resolve() == latest
