@@ -31,6 +31,7 @@ from starlette.websockets import WebSocketClose
 from uploads import Uploads
 
 MOST_JSON = 1_000_000  # bytes of a call: names of files, and a text
+MOST_MCP = 10_000_000  # where a short sound may come in base64
 MOST_UPLOAD = FILES * MEGABYTES * 1_000_000 + 100_000
 DEEPEST = 20  # lists and objects in each other
 PATIENCE = 60.0  # seconds without a byte of a body
@@ -69,19 +70,34 @@ def names(bound: str, public: str = "") -> frozenset[str] | None:
     return frozenset({own, "localhost", urlsplit(public).hostname or "localhost"})
 
 
-def is_called(address: str, known: frozenset[str] | None) -> bool:
-    """Whether an address (NAME, NAME:PORT or a URL) is one of the `known` names, or a number: no one can rebind that.
+def is_called(host: str, known: frozenset[str] | None) -> bool:
+    """Whether a request's host is one of the `known` names, or a number: nobody can rebind that.
 
-    >>> is_called("localhost:7860", frozenset({"localhost"})), is_called("http://[::1]", frozenset())
+    >>> is_called("localhost:7860", frozenset({"localhost"})), is_called("[::1]", frozenset())
     (True, True)
     >>> is_called("evil.example", frozenset({"localhost"}))
     False
     """
+    return known is None or (name := _name(host)) in known or _is_address(name)
+
+
+def is_own(origin: str, host: str, known: frozenset[str] | None) -> bool:
+    """Whether a page of this server asks, and none of another site.
+
+    >>> is_own("http://127.0.0.1:7860", "127.0.0.1:7860", frozenset())
+    True
+    >>> is_own("http://203.0.113.5", "127.0.0.1", frozenset()), is_own("null", "localhost", frozenset())
+    (False, False)
+    """
+    return known is None or _name(origin) in known | {_name(host)}
+
+
+def _name(address: str) -> str:
+    """The name or number in NAME, NAME:PORT or a URL."""
     try:
-        name = urlsplit(address if "//" in address else f"//{address}").hostname or ""
+        return urlsplit(address if "//" in address else f"//{address}").hostname or ""
     except ValueError:
-        return False
-    return known is None or name in known or _is_address(name)
+        return ""
 
 
 def _is_address(name: str) -> bool:
@@ -180,7 +196,8 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]
-        if not is_called(headers.get("host", ""), self.known):
+        host = headers.get("host", "")
+        if not is_called(host, self.known):
             raise HTTPException(421, "this server is localhost; behind a proxy, set GRADIO_ROOT_PATH to its address")
         if path.startswith("/v1/") or any(route.matches(scope)[0] is not Match.NONE for route in self.api.routes):
             return await self.api(scope, receive, send)
@@ -189,10 +206,10 @@ class Front:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method == "OPTIONS":
             method = headers.get("access-control-request-method", "")
-        if method == "POST" and not is_called(headers.get("origin", "localhost"), self.known):
+        if method == "POST" and "origin" in headers and not is_own(headers["origin"], host, self.known):
             raise HTTPException(403, "a page of another site may not call this server")
         if self.mcp and MCP.fullmatch(path):
-            await self.page(scope, limited(receive, headers, MOST_JSON), send)
+            await self.page(scope, limited(receive, headers, MOST_MCP), send)
         elif method == "GET" and (events := EVENTS.fullmatch(path)):
             given = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
             with self.sessions.listening(events[3] or given):

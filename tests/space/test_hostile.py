@@ -257,7 +257,7 @@ def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
         assert httpx.get(f"{url}{path}", headers={"host": "["}).status_code == 421
     for name in (f"localhost:{port}", f"[::1]:{port}", "LOCALHOST"):
         assert httpx.get(f"{url}/health", headers={"host": name}).status_code == 200
-    for origin in ("https://evil.example", "null"):
+    for origin in ("https://evil.example", "http://203.0.113.5", "null"):
         answer = httpx.post(f"{url}/gradio_api/upload", files={"files": b"a"}, headers={"origin": origin})
         assert answer.status_code == 403
     for path in ("live", "v1/realtime"):
@@ -269,7 +269,7 @@ def test_a_server_answers_to_its_public_name_where_it_has_one():
     import front
 
     assert front.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
-    assert front.is_called("who.hf.space", None)
+    assert front.is_called("who.hf.space", None) and front.is_own("https://else.example", "who.hf.space", None)
     for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"):
         known = front.names(host, "https://speech.example/swedish")
         assert front.is_called("speech.example", known) and not front.is_called("evil.example", known)
