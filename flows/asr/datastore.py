@@ -1,6 +1,6 @@
 """What only Metaflow itself is meant to touch: where a task's files are, and two faults of `spin`.
 
-No other module leans on it. `tests/flows/test_metaflow.py` names each of these parts that a new Metaflow broke.
+No other module leans on it. `tests/asr/test_datastore.py` names the part that a new Metaflow broke.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def test_what_it_uses_of_it_is_there(used):
     part(*used.split())
 
 
-@pytest.mark.parametrize("kind", DATASTORES, ids=lambda kind: kind.TYPE)
+@pytest.mark.parametrize("kind", sorted(DATASTORES, key=lambda kind: kind.TYPE), ids=lambda kind: kind.TYPE)
 def test_a_kind_of_datastore_keeps_files_by_their_paths(kind):
     assert all(callable(getattr(kind, name, None)) for name in METHODS)
 
