@@ -1,7 +1,7 @@
 """The library behind `whisper_flow.py`: one wing a verb of the graph.
 
 `corpus` preprocesses, `training` trains, `scoring` selects and evaluates, `release` pushes.
-Every wing takes the frozen `settings`; none but `store`, `pods` and `ends` knows Metaflow.
+Every wing takes the frozen `settings`. Only `datastore`, `store`, `pods`, `ends`, `launch` and `cards` know Metaflow.
 """
 
 

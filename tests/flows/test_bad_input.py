@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,27 @@ def test_a_number_of_workers_that_is_none_is_refused(flow, tmp_path):
     ended = flow("run", cwd=tmp_path, METAFLOW_RUN_MAX_WORKERS="many")
     assert "many is not a valid integer" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+NOBODY = {"METAFLOW_USER": "", "SUDO_USER": "", "USERNAME": "", "USER": "root"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="this account has a name")
+def test_where_no_user_has_a_name_one_is_made_up_and_that_is_said_once(flow, tmp_path):
+    (tmp_path / "bad.toml").write_text('[corpus]\nsource = "folder"\npath = "nowhere"\n')
+    ended = flow("--config", "profile", "bad.toml", "run", cwd=tmp_path, **NOBODY)
+    said = ended.stdout + ended.stderr
+    assert "[start" not in said and "/start/" in said  # a task ran, which says it no second time
+    assert said.count("no user has a name here but root: runs are whisper's") == 1
+    assert "executing WhisperFlow for user:whisper" in said
+
+
+def test_a_name_that_metaflow_is_configured_with_is_left_alone(flow, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"METAFLOW_USER": "anna"}')
+    monkeypatch.delenv("METAFLOW_USER")
+    ended = flow("version", cwd=tmp_path, METAFLOW_HOME=str(tmp_path))
+    assert "executing WhisperFlow for user:anna" in ended.stderr
+    assert "no user has a name" not in ended.stderr
 
 
 def test_help_and_show_work_from_any_folder(flow, tmp_path):
