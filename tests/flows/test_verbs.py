@@ -75,7 +75,7 @@ def test_what_a_step_showed_is_still_there_beside_a_card_of_with(flow, place, ti
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "cannot disambiguate" not in ended.stdout
     newest = max((place / ".metaflow_spin").rglob("whisper_page-*.html"), key=lambda file: file.stat().st_mtime)
-    assert "The gate" in newest.read_text(encoding="utf-8")
+    assert "Release checks" in newest.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("asked", WITH)
