@@ -68,7 +68,7 @@ def about(seen, talk):
     ],
 )
 def test_a_picture_is_taken(name, show, width, dark, locale, talk, tmp_path):
-    folders = {"TEACH_FOLDER": str(tmp_path), "GRADIO_TEMP_DIR": str(tmp_path)}
+    folders = {"TEACH_FOLDER": str(tmp_path / "taught"), "GRADIO_TEMP_DIR": str(tmp_path)}
     with (
         serve(Path(str(MODEL)).resolve(), **folders) as url,
         visit(url, speak=talk, width=width, dark=dark, locale=locale) as seen,
