@@ -51,10 +51,9 @@ class WhisperFlow(FlowSpec):
     def settings(self):
         return settings.Settings.model_validate(self.profile.to_dict())
 
-    @property
-    def about(self):
-        """What every card says of its run."""
-        return cards.Run(self.settings.name, self.created)
+    def about(self, task):
+        """What a card is about, of what a task holds: in a join that is spun only its inputs can be read."""
+        return cards.Run(self.settings.name, task.created)
 
     @step
     def start(self):
@@ -91,7 +90,7 @@ class WhisperFlow(FlowSpec):
         store = Store.here()
         packed, examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
         print(packed)
-        current.card.append(cards.preprocess(self.about, joining.table(packed.shards), packed.rejects, examples))
+        current.card.append(cards.preprocess(self.about(self), joining.table(packed.shards), packed.rejects, examples))
         self.packed, self.examples = packed.plain(), plain(examples)
         self.next(self.collect)
 
@@ -110,7 +109,9 @@ class WhisperFlow(FlowSpec):
         joining.check(joined, self.settings.corpus)
         heard = [typed(clips.Clip, clip) for at in joining.first(packed) for clip in inputs[at].examples]
         table = joining.table(joined.shards)
-        current.card.append(cards.collect(self.about, table, joined.rejected, joined.summary, joined.taken_over, heard))
+        current.card.append(
+            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.taken_over, heard)
+        )
         self.next(self.search)
 
     @step
@@ -157,7 +158,7 @@ class WhisperFlow(FlowSpec):
 
         store, settings = Store.here(), self.settings
         one, known = typed(search.Trial, self.input), shards.known(self.shards)
-        live = cards.Live(current.card, self.about, lambda standing: cards.train(one, standing, settings))
+        live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
         keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
         siblings = halving.Siblings(store, self.searched, one.number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch:
@@ -198,7 +199,7 @@ class WhisperFlow(FlowSpec):
         won = next(branch for branch in inputs if branch.input["number"] == self.winner["trial"])
         self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
         self.merge_artifacts(inputs, include=HANDED_ON)
-        current.card.append(cards.select(self.about, self.leaderboard, outcomes, self.settings))
+        current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
         store, searched, known = Store.here(), inputs[0].searched, shards.known(inputs[0].shards)
         for one in outcomes:
             Checkpoints(store, place(searched, one.trial, self.settings, known), self.settings.training).clear()
@@ -228,7 +229,7 @@ class WhisperFlow(FlowSpec):
             self.scores, self.report, self.breakdown = exam.scores, plain(exam.report), exam.breakdown
             self.scores_rows, self.breakdown_rows = plain(exam.scores), plain(exam.breakdown)
             self.release_key = store.put_folder(ready)
-        current.card.append(cards.evaluate(self.about, exam, self.settings))
+        current.card.append(cards.evaluate(self.about(self), exam, self.settings))
         self.next(self.push)
 
     @card(type=cards.PAGE, customize=True)
@@ -249,7 +250,7 @@ class WhisperFlow(FlowSpec):
                 here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip
         self.release, self.latest = plain(out.release), out.latest
-        current.card.append(cards.push(self.about, out, self.report))
+        current.card.append(cards.push(self.about(self), out, self.report))
         self.next(self.end)
 
     @step
