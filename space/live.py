@@ -10,6 +10,7 @@ its own, and never takes more than its share of the time.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from itertools import pairwise
@@ -61,9 +62,6 @@ class Session:
         self._hearing: threading.Thread | None = None
         self._over = False
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Session:
-        return self  # Gradio copies what it keeps for a visitor
-
     @property
     def firm(self) -> list[str]:
         """The words that stay."""
@@ -88,11 +86,6 @@ class Session:
     def busy(self) -> bool:
         """Whether the engine has some of it in hand."""
         return self._hearing is not None and self._hearing.is_alive()
-
-    @property
-    def left(self) -> float:
-        """Seconds of sound that are still taken."""
-        return max(0.0, LONGEST - self.seconds)
 
     def add(self, sound: np.ndarray) -> None:
         """New sound; returns at once."""
@@ -171,10 +164,12 @@ class Stream:
     def _begin(self) -> None:
         self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
 
-    def add(self, pcm: bytes) -> None:
-        """A piece of it."""
-        sound = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+    def add(self, pcm: bytes) -> int:
+        """A piece of it, as far as the session has room for it; how many samples were taken."""
+        left = math.ceil(max(0.0, LONGEST - self.session.seconds) * self.rate)
+        sound = np.frombuffer(pcm, "<i2")[:left].astype(np.float32) / 32768
         self.session.add(self._resampling.resample_chunk(sound))
+        return len(sound)
 
     def end(self) -> None:
         """What the resampling still holds; pieces that come later are a new sound."""

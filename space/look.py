@@ -48,7 +48,6 @@ CSS = """
 .gradio-container .download-link { display: inline-flex; align-items: center; justify-content: flex-end; }
 .sound:has(.record-button) .icon-button-wrapper { display: none; }
 .drop .icon-button-wrapper { border: 0; box-shadow: none; background: none; top: .4rem; right: .5rem; }
-.gradio-container a.api, .gradio-container footer button { color: var(--quiet); }
 .gradio-container .block > label[data-testid=block-label] { box-shadow: none; border: 0; background: none;
   padding: .7rem 1.1rem 0; font-size: .87rem; }
 .gradio-container .block > label[data-testid=block-label] span { display: none; }
@@ -108,7 +107,7 @@ CSS = """
 .paper li button { flex: none; min-width: 3.1rem; text-align: left; color: var(--blue); font-size: .87rem;
   padding: .25rem .1rem;
   font-variant-numeric: tabular-nums; border-radius: .4rem; cursor: pointer; }
-.paper button, .paper a { border: 0; background: none; }
+.paper button { border: 0; background: none; }
 .paper li button:hover { text-decoration: underline; text-underline-offset: .2em; }
 .paper li p { margin: 0; font-size: 1.2rem; line-height: 1.6; overflow-wrap: anywhere; }
 .paper li [data-at] { cursor: pointer; }

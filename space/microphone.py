@@ -16,7 +16,6 @@ The page keeps each piece until it is taken, and sends it again after a lost con
 from __future__ import annotations
 
 import json
-import math
 import time
 import uuid
 from contextlib import suppress
@@ -62,9 +61,7 @@ class Speaker:
         if number < self.taken:
             return
         self.taken += 1
-        pcm = pcm[: 2 * math.ceil(self.session.left * self.rate)]
-        self.samples += len(pcm) // 2
-        self._stream.add(pcm)
+        self.samples += self._stream.add(pcm)
 
     def stop(self) -> None:
         """Hear what is left."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import uuid
 from contextlib import suppress
 from typing import Any
@@ -124,7 +123,7 @@ class Conversation:
             raise Wrong("16-bit sound has an even number of bytes")
         if len(pcm) > 2 * LONGEST_PIECE * self.rate:
             raise Wrong(f"a piece of at most {LONGEST_PIECE:g} s is taken")
-        self._stream.add(pcm[: 2 * math.ceil(self.session.left * self.rate)])
+        self._stream.add(pcm)
         while self.session.overdue:  # the network then makes the client wait
             await anyio.sleep(live.TICK)
 
@@ -146,9 +145,8 @@ class Conversation:
             while True:
                 await anyio.sleep(live.TICK)
                 if not self._ending:
-                    self.session.add(
-                        live.NOTHING
-                    )  # what came while the engine was busy is heard, though no more may come
+                    # What came while the engine was busy is heard, though no more may come.
+                    self.session.add(live.NOTHING)
                 await self._tell_new()
 
     async def _tell_new(self) -> None:

@@ -269,7 +269,6 @@ LABELS = {
     "File upload": "Ladda upp filer",
     "Upload file": "Ladda upp en fil",
     "Record audio": "Spela in ljud",
-    "Gradio footer navigation": "Sidfot",
 }
 
 

@@ -12,6 +12,8 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(TOP / "space"), str(TOP / "flows")]
 
+from visit import MEGABYTES, serve  # noqa: E402
+
 RATE = 16_000
 TEXTS = [
     "Klockan är kvart över åtta.",
@@ -83,3 +85,26 @@ def silent_clip(tmp_path_factory):
     file = tmp_path_factory.mktemp("sounds") / "silence.wav"
     soundfile.write(file, np.zeros(RATE, np.float32), RATE)
     return file
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    return tmp_path_factory.mktemp("taught")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("log") / "space.log"
+
+
+@pytest.fixture(scope="module")
+def url(tiny_release, temporary, taught, log):
+    """A Space of a module's own, with folders of its own and low limits."""
+    environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
+    with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary), **environment) as url:
+        yield url

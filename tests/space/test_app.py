@@ -17,28 +17,9 @@ import pytest
 import soundfile
 from teaching import plain
 from transcriber import Transcriber
-from visit import APP, CHROMIUM, serve, visit
+from visit import APP, CHROMIUM, MEGABYTES, visit
 
 in_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
-MEGABYTES = 3
-
-
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    return tmp_path_factory.mktemp("taught")
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    return tmp_path_factory.mktemp("log") / "space.log"
-
-
-@pytest.fixture(scope="module")
-def url(tiny_release, taught, log, tmp_path_factory):
-    environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
-    environment["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("temporary"))
-    with serve(tiny_release, log, **environment) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

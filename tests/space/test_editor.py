@@ -4,16 +4,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from visit import CHROMIUM, serve, visit
+from visit import CHROMIUM, visit
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 RATE = 16_000
-
-
-@pytest.fixture(scope="module")
-def url(tiny_release, tmp_path_factory):
-    with serve(tiny_release, GRADIO_TEMP_DIR=str(tmp_path_factory.mktemp("temporary"))) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

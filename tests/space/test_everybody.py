@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from visit import CHROMIUM, TABS, serve, visit
+from visit import CHROMIUM, TABS, visit
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 SMALL = """[...document.querySelectorAll('button, a, input, select, summary')].filter((one) => {
@@ -10,13 +10,6 @@ SMALL = """[...document.querySelectorAll('button, a, input, select, summary')].f
   const reached = one.checkVisibility({ visibilityProperty: true }) && one.tabIndex >= 0 && !one.closest('p');
   return reached && Math.min(width, height) < 24;
 }).map((one) => one.outerHTML.slice(0, 120))"""
-
-
-@pytest.fixture(scope="module")
-def url(tiny_release, tmp_path_factory):
-    folders = {name: str(tmp_path_factory.mktemp("folder")) for name in ("GRADIO_TEMP_DIR", "TEACH_FOLDER")}
-    with serve(tiny_release, **folders) as url:
-        yield url
 
 
 def serious(page):

@@ -35,34 +35,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.sync.client import connect
 
-MEGABYTES = 3
 RATE = 16_000
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 HEAD = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n'
 FILE = HEAD % (b"files", b'; filename="a.wav"')
 FIELD = HEAD % (b"files", b"")
-
-
-@pytest.fixture(scope="module")
-def temporary(tmp_path_factory):
-    return tmp_path_factory.mktemp("temporary")
-
-
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    return tmp_path_factory.mktemp("taught")
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    return tmp_path_factory.mktemp("log") / "space.log"
-
-
-@pytest.fixture(scope="module")
-def url(tiny_release, temporary, taught, log):
-    environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
-    with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary), **environment) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

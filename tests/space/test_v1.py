@@ -23,16 +23,9 @@ from transcriber import Decoding, Transcriber, Transcript
 from v1 import application
 from visit import serve
 
-MEGABYTES = 3
 KEY = "a key of one's own"
 RATE = 16_000
 FORM = {"content-type": "multipart/form-data; boundary=x"}
-
-
-@pytest.fixture(scope="module")
-def url(tiny_release):
-    with serve(tiny_release, MAX_MEGABYTES=str(MEGABYTES), MAX_MINUTES="2") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

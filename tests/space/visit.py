@@ -22,6 +22,7 @@ SPEAKING = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 PATIENCE = 20_000  # milliseconds
+MEGABYTES = 3  # of a file, where the tests try the limit
 TABS = ("transcribe", "live", "teach", "about")
 
 
