@@ -21,7 +21,7 @@ def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
         in seconds and confidence from 0 to 1; fault: null, or "incomplete" or "joined", where a part of the
         recording cannot be heard."""
         try:
-            samples, fault = sounds.hear(sound)
+            samples, fault, _ = sounds.hear(sound)
             heard = transcriber.transcript(samples, list(transcriber.segments(samples, wanted=wanted())))
             if not heard.text:
                 raise sounds.Unheard("wordless")

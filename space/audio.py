@@ -52,34 +52,34 @@ class Unreadable(ValueError):
 
 
 class Sound(NamedTuple):
-    """What `decode` returns."""
+    """What is heard of a file."""
 
     samples: np.ndarray  # (samples,) float32, mono, 16 kHz
     fault: Fault | None  # why there may be less of it than was recorded
+    pictured: bool = False  # there are moving pictures with it
 
 
 class Recording:
     """An audio or video file. Iterating decodes its first audio track, in blocks of (samples,) float32 at 16 kHz.
 
-    `seconds` is the length that the header tells, once there is a block; None where it tells none. `faults` are known
-    as far as blocks were read, each with its place in seconds; that its end is missing is known there. `work` is what
-    decoding took so far, in values of a channel: a small file may hold days of it in a short sound. Iterating raises
-    `Unreadable` where there is no audio and OSError where there is no file.
+    Once there is a block, `seconds` is the length that the header tells, None where it tells none, and `pictured`
+    whether there are moving pictures, too. `faults` are known as far as blocks were read, each with its place in
+    seconds; that its end is missing is known there. `work` is what decoding took so far, in values of a channel: a
+    small file may hold days of it in a short sound. Iterating raises `Unreadable` where there is no audio and OSError
+    where there is no file.
     """
 
     def __init__(self, file: str | Path | bytes | IO[bytes]) -> None:
         self.seconds: float | None = None
+        self.pictured = False
         self.faults: list[tuple[float, Fault]] = []
         self.work = 0
         self._file = file
         self._at = 0.0  # seconds decoded
 
-    @property
-    def fault(self) -> Fault | None:
-        return self.faults[0][1] if self.faults else None
-
     def __iter__(self) -> Iterator[np.ndarray]:
         self.faults.clear()
+        self.work = 0
         with _file(self._file) as file:
             if not (size := file.seek(0, io.SEEK_END)):
                 raise Unreadable("the file is empty")
@@ -88,12 +88,24 @@ class Recording:
             with _opened(file) as container:
                 track = container.streams.audio[0]
                 self.seconds = _told(container, track, size)
+                self.pictured = any(map(_moves, container.streams.video))
                 yield from _resampled(self._frames(container, track, _endless(head)))
             # At the end, which who has heard enough never comes to.
             if _torn_page(file, head, size) or self._at < (self.seconds or 0.0) - ROUNDING:
                 self._blame("incomplete")
             if _joined(file, head):
                 self._blame("joined")
+
+    def sound(self, longest: float = math.inf) -> Sound:
+        """All of it, or of more than `longest` seconds a little more than those. Raises as iterating does."""
+        blocks, samples = [np.zeros(0, np.float32)], 0
+        for block in self:
+            blocks.append(block)
+            samples += len(block)
+            if samples > (longest + 1) * RATE:
+                break
+        sound = np.concatenate(blocks)[: None if math.isinf(longest) else int((longest + 1) * RATE)]
+        return Sound(sound, self.faults[0][1] if self.faults else None, self.pictured)
 
     def _blame(self, fault: Fault) -> None:
         self.faults.append((self._at, fault))
@@ -149,24 +161,6 @@ class Recording:
             yield rate, piece
 
 
-def decode(file: str | Path | bytes, longest: float = math.inf) -> Sound:
-    """The whole of a file, or of more than `longest` seconds a little more than those. Raises as `Recording` does."""
-    recording, blocks, samples = Recording(file), [np.zeros(0, np.float32)], 0
-    for block in recording:
-        blocks.append(block)
-        samples += len(block)
-        if samples > (longest + 1) * RATE:
-            break
-    sound = np.concatenate(blocks)[: None if math.isinf(longest) else int((longest + 1) * RATE)]
-    return Sound(sound, recording.fault)
-
-
-def pictured(file: str | Path | bytes) -> bool:
-    """Whether a file that can be heard has moving pictures as well."""
-    with _file(file) as open_file, _opened(open_file) as container:
-        return any(not stream.disposition & av.stream.Disposition.attached_pic for stream in container.streams.video)
-
-
 def _file(given: str | Path | bytes | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
     """The file to read; one that is open stays so."""
     if isinstance(given, bytes):
@@ -205,12 +199,21 @@ def _told(container: Any, track: Any, size: int) -> float | None:
     return float(container.duration / av.time_base)
 
 
+def _moves(stream: Any) -> bool:
+    """Whether a picture is no cover."""
+    return not stream.disposition & av.stream.Disposition.attached_pic
+
+
 def _joined(file: IO[bytes], head: bytes) -> bool:
     """Whether the file's head comes once more, as in `cat a.wav b.wav`."""
     if (place := JOINED.get(head[:4]) or JOINED.get(head[4:8])) is None:
         return False
     file.seek(16)
-    return head[:16][place : place + 8] in file.read()
+    again, seen = head[:16][place : place + 8], b""
+    while piece := file.read(1 << 20):  # a film of gigabytes need not fit into memory
+        if again in (seen := seen[-7:] + piece):
+            return True
+    return False
 
 
 def _endless(head: bytes) -> bool:

@@ -66,7 +66,7 @@ def classroom(
         if len(text) > LETTERS:
             return *unchanged, results.wrong(tell("long_text", language))
         try:
-            sound, fault = sounds.hear(path)
+            sound, fault, _ = sounds.hear(path)
             if fault:
                 return *unchanged, results.wrong(tell(fault, language))
             if (seconds := len(sound) / sounds.RATE) > LONGEST:

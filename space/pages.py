@@ -17,7 +17,6 @@ import recorder
 import results
 import sounds
 from api import api
-from audio import pictured
 from batching import Stopped
 from classroom import classroom
 from examples import Example
@@ -171,9 +170,9 @@ def _read(
     alone: bool = False,
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
-    sound, fault = sounds.hear(path)
+    sound, fault, pictured = sounds.hear(path)
     total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, list[Segment]()
-    shown = results.opening(path or "", title, fault or "", pictured(path or ""))
+    shown = results.opening(path or "", title, fault or "", pictured)
     for part in transcriber.segments(sound, decoding=decoding, wanted=wanted()):
         paragraph = bool(parts) and part.start - parts[-1].end >= exports.PAUSE
         parts.append(part)

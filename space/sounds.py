@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from audio import RATE, Recording, Sound, Unreadable
+from audio import RATE, Sound, Unreadable
+from decoder import Recording
 
 WORK = 384_000  # values of a channel that a second may hold, at most: eight channels at 48 kHz, two at 192
 SILENCE = 1e-3  # peak, of 1.0: -60 dB
@@ -65,4 +66,5 @@ def decode(file: str | Path | IO[bytes], longest: float) -> Sound:
                 raise Unheard("too_long", **limits())
     except Unreadable:
         raise Unheard("unreadable") from None
-    return Sound(np.concatenate(blocks), recording.fault)
+    fault = recording.faults[0][1] if recording.faults else None
+    return Sound(np.concatenate(blocks), fault, recording.pictured)

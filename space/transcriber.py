@@ -24,8 +24,9 @@ from typing import Any, Literal, NamedTuple
 
 import ctranslate2
 import numpy as np
-from audio import RATE, Fault, Sound, Unreadable, decode
+from audio import RATE, Fault, Sound, Unreadable
 from batching import Batcher, Stopped
+from decoder import Recording
 from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from tokenizers import Tokenizer
@@ -597,7 +598,7 @@ def listen(path: str | Path) -> Sound:
     """A file's sound. Raises ValueError, in one line, where it is missing, is no audio, or is empty or silent."""
     if not Path(path).is_file():
         raise ValueError("there is no such file")
-    sound = decode(path)
+    sound = Recording(path).sound()
     if not len(sound.samples):
         raise Unreadable("the recording is empty")
     if np.abs(sound.samples).max() < SILENCE:

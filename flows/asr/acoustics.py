@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asr.corpus.audio import RATE, decode
+from asr.corpus.audio import RATE, Recording
 
 FRAME = RATE // 40  # samples: 25 ms
 SILENT = 1e-3  # of the loudest frame's power: what is quieter is a pause, and no speech
@@ -130,7 +130,7 @@ def through_codec(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         coded = _encoded(sound / level, "libopus", "ogg", random.uniform(*OPUS), {"application": "voip"})
     else:
         coded = _encoded(sound / level, "libmp3lame", "mp3", MP3[int(random.integers(len(MP3)))], {})
-    return _as_long(level * decode(coded).samples, sound)
+    return _as_long(level * Recording(coded).sound().samples, sound)
 
 
 def _encoded(sound: np.ndarray, codec: str, container: str, kilobits: float, options: dict[str, str]) -> bytes:

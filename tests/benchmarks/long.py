@@ -93,7 +93,7 @@ def clips(root: Path) -> list[Clip]:
     found = []
     for row in folders.rows(root, 30.0):
         if row.split == "test" and row.audio is not None:
-            sound = audio.decode(row.audio).samples
+            sound = audio.Recording(row.audio).sound().samples
             line = lines.get(Path(row.clip).name)
             found.append(Clip(sound, row.text, spoken(line, len(sound)) if line else edges(sound, row.text)))
     return found
@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--digits", action="store_true", help="the speech is digits: 325 is three words, not a number")
     given = parser.parse_args()
     said, told = clips(given.speech), dict[str, dict[str, dict[str, float]]]()
-    noises = [audio.decode(file).samples for file in sorted(given.noise.iterdir())] if given.noise else []
+    noises = [audio.Recording(file).sound().samples for file in sorted(given.noise.iterdir())] if given.noise else []
     seconds = 60 * given.minutes
     recordings = {"pauses": recording(said, seconds, None), "sounds": recording(said, seconds, noises)}
     with tempfile.TemporaryDirectory() as place:

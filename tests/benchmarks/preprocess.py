@@ -44,7 +44,7 @@ CORES = compute.cores()
 
 
 def flac(source: Path, target: Path) -> None:
-    target.with_suffix(".flac").write_bytes(clips.encode(clips.pcm(audio.decode(source).samples)))
+    target.with_suffix(".flac").write_bytes(clips.encode(clips.pcm(audio.Recording(source).sound().samples)))
 
 
 def opus(source: Path, target: Path) -> None:
@@ -53,7 +53,7 @@ def opus(source: Path, target: Path) -> None:
 
 def mp3(source: Path, target: Path) -> None:
     """48 kHz mono at 64 kbit/s, as a Common Voice clip is."""
-    sound = soxr.resample(audio.decode(source).samples, audio.RATE, 48_000)
+    sound = soxr.resample(audio.Recording(source).sound().samples, audio.RATE, 48_000)
     with av.open(str(target.with_suffix(".mp3")), "w") as container:
         stream = container.add_stream("libmp3lame", rate=48_000, layout="mono", bit_rate=64_000)
         for at in range(0, len(sound), 1152):

@@ -47,7 +47,8 @@ def peak_mb() -> float:
 def _sample() -> list[tuple[Row, np.ndarray]]:
     every = folder.rows(sources.SAMPLE, 30.0)
     mixed = [every[at * STRIDE % len(every)] for at in range(len(every))]
-    return [(row, clips.pcm(audio.decode(row.audio).samples)) for row in mixed if isinstance(row.audio, Path)]
+    heard = [(row, audio.Recording(row.audio).sound()) for row in mixed if isinstance(row.audio, Path)]
+    return [(row, clips.pcm(sound.samples)) for row, sound in heard]
 
 
 def _write(place: Path, first: int, last: int) -> None:

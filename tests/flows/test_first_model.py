@@ -29,7 +29,7 @@ for split in ("train", "validation", "test"):
     for config, word in (("sv_se", ""), ("da_dk", "Dansk ")):
         path = root / f"datasets/google/fleurs@refs%2Fconvert%2Fparquet/{{config}}/{{split}}/0000.parquet"
         path.parent.mkdir(parents=True)
-        sounds = [clips.encode(clips.pcm(audio.decode(row.audio).samples)) for row in some]
+        sounds = [clips.encode(clips.pcm(audio.Recording(row.audio).sound().samples)) for row in some]
         pq.write_table(pa.table({{
             "id": list(range(len(some))),
             "audio": [{{"bytes": sound, "path": f"{{at}}.wav"}} for at, sound in enumerate(sounds)],

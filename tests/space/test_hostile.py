@@ -725,3 +725,15 @@ def test_the_documentation_opens_under_the_policy(url):
         seen.page.goto(f"{url}/docs")
         seen.page.locator(".opblock").first.wait_for()
         assert (seen.errors, seen.foreign) == ([], [])
+
+
+def test_a_file_that_crashes_the_decoder_costs_its_own_answer_alone(tiny_release, clip):
+    """The server itself has the same decoder, and would end if it opened the file."""
+    harmed = str(Path(__file__).parents[1] / "field" / "harmed")
+    with serve(tiny_release, PYTHONPATH=harmed) as url:
+        for _ in range(3):
+            answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": b"CRASH" * 9}, timeout=60)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unreadable")
+            assert "error" in call(url, file(upload(url, b"CRASH" * 9)))
+        good = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": clip.read_bytes()}, timeout=60)
+        assert good.status_code == 200

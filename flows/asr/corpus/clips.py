@@ -17,7 +17,8 @@ import numpy as np
 import soundfile
 
 from asr.corpus import text
-from asr.corpus.audio import RATE, Fault, Recording, Sound, decode
+from asr.corpus.audio import RATE, Fault, Sound
+from asr.corpus.decoder import Crashed, Hung, Recording
 from asr.corpus.sources import Row
 from asr.corpus.transcripts import Segment
 from asr.settings import Corpus, Settings
@@ -28,6 +29,7 @@ FAULTS: dict[Fault, str] = {  # why a text may be of more than its sound
     "incomplete": "damaged or cut short",
     "joined": "several recordings in one file",
 }
+ENDS: dict[type[Exception], str] = {Crashed: "decoder crashed", Hung: "decoder hung"}
 
 
 @dataclass(frozen=True)
@@ -151,15 +153,15 @@ def heard(rows: Iterable[Row], longest: float) -> Iterator[np.ndarray | str]:
                 raise FileNotFoundError
             assert not isinstance(audio, str)  # what is elsewhere was brought here
             spans = [(row.start, row.end or 0.0) for row in group]
-            sounds = windows(audio, spans, longest) if cut else (decode(audio, longest) for _ in group)
-            for row, (samples, fault) in zip(group, sounds, strict=True):
+            sounds = windows(audio, spans, longest) if cut else (Recording(audio).sound(longest) for _ in group)
+            for row, (samples, fault, _) in zip(group, sounds, strict=True):
                 short = not len(samples) or len(samples) / RATE < min((row.end or 0.0) - row.start, longest) - SLACK
                 yield "times beyond the recording" if cut and short else FAULTS[fault] if fault else samples
                 told += 1
         except FileNotFoundError:
             yield from itertools.repeat("missing file", len(group) - told)
-        except Exception:  # what hostile bytes bring out must not end a run
-            yield from itertools.repeat("unreadable audio", len(group) - told)
+        except Exception as error:  # what hostile bytes bring out must not end a run
+            yield from itertools.repeat(ENDS.get(type(error), "unreadable audio"), len(group) - told)
 
 
 def windows(audio: Path | bytes, spans: Sequence[tuple[float, float]], longest: float = math.inf) -> Iterator[Sound]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from asr import Refused
-from asr.corpus.audio import RATE, Recording, Unreadable, decode
+from asr.corpus.audio import RATE, Recording, Unreadable
 from asr.corpus.files import AWAY, below, download, first_line
 from asr.corpus.folder import RECORDINGS
 from asr.settings import Training
@@ -68,7 +68,7 @@ class Recordings:
             self._kept.move_to_end(place)
             return self._kept[place]
         try:
-            sound = decode(download(place) if place.startswith(AWAY) else place, LONGEST).samples
+            sound = Recording(download(place) if place.startswith(AWAY) else place).sound(LONGEST).samples
         except (Unreadable, OSError) as error:
             raise self._refused(place, error) from None
         self._kept[place] = sound.astype(np.float16)

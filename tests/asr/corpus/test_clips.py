@@ -84,7 +84,7 @@ def test_a_tone_keeps_its_frequency_loudness_and_length(tmp_path, tone, form):
     soundfile.write(
         path, tone(2, 1_000, rate, channels=2), rate, subtype=subtype, format="OGG" if suffix == "opus" else None
     )
-    sound = audio.decode(path).samples
+    sound = audio.Recording(path).sound().samples
     assert (sound.dtype, sound.ndim) == (np.float32, 1)
     assert len(sound) / RATE == pytest.approx(2, abs=0.001)
     assert loudest(sound) == pytest.approx(1_000, abs=1)
@@ -95,7 +95,7 @@ def test_a_tone_keeps_its_frequency_loudness_and_length(tmp_path, tone, form):
 def test_what_phones_browsers_and_cameras_record_is_heard_too(tmp_path, tone, encoded, form):
     suffix, rate, codec, layout, film = RECORDED[form]
     path = encoded(tmp_path / f"a.{suffix}", tone(2, 1_000, rate), rate, codec, layout, film)
-    sound = audio.decode(path).samples
+    sound = audio.Recording(path).sound().samples
     assert (sound.dtype, sound.ndim) == (np.float32, 1)
     assert len(sound) / RATE == pytest.approx(2, abs=0.08)  # AAC adds its own silence before and after
     assert loudest(sound) == pytest.approx(1_000, abs=1)
@@ -107,7 +107,7 @@ def test_what_phones_browsers_and_cameras_record_is_heard_too(tmp_path, tone, en
 def test_resampling_keeps_a_low_tone_and_removes_a_high_one(tone, rate, by):
     def heard(hertz):
         content = wav(tone(2, hertz, rate), rate)
-        found = audio.decode(content) if by == "decode" else next(clips.windows(content, [(0, 2)]))
+        found = audio.Recording(content).sound() if by == "decode" else next(clips.windows(content, [(0, 2)]))
         return found.samples
 
     assert level(heard(1_000)) == pytest.approx(0.3, abs=0.001)
@@ -123,7 +123,7 @@ def test_eight_channels_at_96_khz_are_one(tmp_path, tone, suffix):
         for packet in given.demux(audio=0):
             packet.stream = stream
             made.mux([packet] if packet.size else [])
-    sound = audio.decode(tmp_path / f"a.{suffix}").samples
+    sound = audio.Recording(tmp_path / f"a.{suffix}").sound().samples
     assert len(sound) / RATE == pytest.approx(2, abs=0.001)
     assert level(sound) == pytest.approx(0.3, abs=0.001)
 
@@ -134,7 +134,7 @@ def test_every_channel_is_heard_and_none_gets_louder(tmp_path, tone, encoded, su
     both = np.stack([tone(2, 500, 48_000), tone(2, 3_000, 48_000)], axis=1)
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, both, 48_000) if suffix == "wav" else encoded(path, both, 48_000, "aac", "stereo")
-    heard = np.abs(np.fft.rfft(audio.decode(path).samples[: 2 * RATE])) / RATE
+    heard = np.abs(np.fft.rfft(audio.Recording(path).sound().samples[: 2 * RATE])) / RATE
     assert heard[[1_000, 6_000]] == pytest.approx([0.15, 0.15], rel=0.1)
 
 

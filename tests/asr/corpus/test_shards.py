@@ -204,7 +204,7 @@ def test_a_second_run_makes_nothing_again_and_says_so(corpus, store, preprocess)
 
 def test_what_is_taken_over_is_not_even_read(corpus, store, preprocess, monkeypatch):
     preprocess(corpus, store)
-    monkeypatch.setattr(clips, "decode", lambda file, longest: pytest.fail("opened again"))
+    monkeypatch.setattr(clips, "Recording", lambda file: pytest.fail("opened again"))
     assert all(taken_over(preprocess(corpus, store)[0]))
 
 

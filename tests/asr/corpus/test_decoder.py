@@ -1,0 +1,112 @@
+"""A file that harms its decoder costs one clip; whoever asks goes on."""
+
+import io
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from asr.corpus import audio, clips, decoder
+from asr.corpus.clips import Clip
+from asr.corpus.rows import Row
+from asr.settings import Settings
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """How many processes were started, as a function; their decoder can be harmed, and they end with the test."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "field" / "harmed"))
+    monkeypatch.setenv("STARTED", str(tmp_path / "started"))
+    monkeypatch.setattr(decoder, "_idle", [])
+    monkeypatch.setattr(decoder, "BUSY", 2.0)
+    (tmp_path / "started").touch()
+    yield lambda: len((tmp_path / "started").read_text())
+    for process in decoder._idle:
+        process.end()
+
+
+@pytest.fixture
+def good(tone):
+    return clips.encode(clips.pcm(tone(1.0)))
+
+
+def judged(*contents):
+    rows = [Row(f"{at}", "train", "hej", None, content) for at, content in enumerate(contents)]
+    return ["kept" if isinstance(one, Clip) else one.reason for one in clips.judged(rows, Settings())]
+
+
+def test_a_clip_that_crashes_its_decoder_is_set_aside_and_the_others_are_kept(started, good):
+    assert judged(good, b"CRASH" + good, good, b"HANGS", good) == [
+        "kept", "decoder crashed", "kept", "decoder hung", "kept",
+    ]  # fmt: skip
+
+
+def test_a_decoder_that_takes_all_memory_does_not_get_it(started, good):
+    assert judged(b"LARGE", good) == ["unreadable audio", "kept"]
+    assert started() == 1
+
+
+def test_one_process_decodes_file_after_file(started, good):
+    assert judged(*[good] * 20, b"no sound", b"") == ["kept"] * 20 + ["unreadable audio"] * 2
+    assert started() == 1
+
+
+def test_a_process_that_dies_at_rest_costs_nothing(started, good):
+    assert judged(good) == ["kept"]
+    (process,) = decoder._idle
+    process._child.kill()
+    assert judged(good, good) == ["kept", "kept"]
+    assert started() == 2
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "small file", "large file"])
+def test_the_sound_is_the_same_as_in_this_process(kind, tone, tmp_path):
+    """And who stops in the midst of a long file leaves nothing of it to the next."""
+    content = clips.encode(clips.pcm(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
+    (tmp_path / "a").write_bytes(content if kind != "large file" else content + bytes(decoder.SENT))
+    given = {"path": tmp_path / "a", "bytes": content, "small file": io.BytesIO(content)}
+    with (tmp_path / "a").open("rb") as file:
+        here, there = audio.Recording(tmp_path / "a"), decoder.Recording(given.get(kind, file))
+        for _ in range(2):
+            next(iter(there))
+            sound, fault, pictured = there.sound()
+            expected = here.sound()
+            assert (sound == expected.samples).all()
+            assert (fault, pictured) == expected[1:]
+            assert (there.seconds, there.work, there.faults) == (here.seconds, here.work, here.faults)
+
+
+def test_what_the_system_refuses_is_refused_as_here(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        decoder.Recording(tmp_path / "åäö").sound()
+    assert error.value.filename == str(tmp_path / "åäö")
+    with pytest.raises(IsADirectoryError):
+        decoder.Recording(tmp_path).sound()
+
+
+def test_no_process_outlives_the_one_that_asked(tmp_path, good):
+    (tmp_path / "a.flac").write_bytes(good)
+    code = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from asr.corpus import decoder
+decoder.Recording(sys.argv[2]).sound()
+print(decoder._idle[0]._child.pid, flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", code, str(Path(clips.__file__).parents[2]), str(tmp_path / "a.flac")]
+    asking = subprocess.Popen(command, stdout=subprocess.PIPE)
+    pid = int(asking.stdout.readline())
+    assert psutil.pid_exists(pid)
+    asking.kill()
+    asking.wait()
+    asking.stdout.close()
+    with suppress(psutil.NoSuchProcess):
+        process, until = psutil.Process(pid), time.monotonic() + 20
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
