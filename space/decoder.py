@@ -85,16 +85,19 @@ class _Process:
             return self.ask({"bytes": len(file)}, file)
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        return self.ask({"bytes": size}, file.read()) if size <= SENT else self.ask({"open": True}, file)
+        if size > SENT:
+            with suppress(io.UnsupportedOperation):  # of what lies in memory
+                return self.ask({"open": True}, number=file.fileno())
+        return self.ask({"bytes": size}, file.read())
 
-    def ask(self, question: dict[str, Any], beside: bytes | IO[bytes] | None = None) -> Answer:
+    def ask(self, question: dict[str, Any], content: bytes | None = None, number: int | None = None) -> Answer:
         """Raises `Unreadable`, and OSError where there is no file; `Crashed` and `Hung` are its end."""
         try:
             self._channel.send_bytes(json.dumps(question).encode())
-            if isinstance(beside, bytes):
-                self._channel.send_bytes(beside)
-            elif beside:
-                socket.send_fds(self._files, [b"."], [beside.fileno()])
+            if content is not None:
+                self._channel.send_bytes(content)
+            if number is not None:
+                socket.send_fds(self._files, [b"."], [number])
             told, sound = json.loads(self._channel.recv_bytes()), self._channel.recv_bytes()
         except (EOFError, ConnectionError):
             hung = self._child.wait() == -signal.SIGPROF

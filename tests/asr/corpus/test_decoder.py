@@ -63,12 +63,13 @@ def test_a_process_that_dies_at_rest_costs_nothing(started, good):
     assert started() == 2
 
 
-@pytest.mark.parametrize("kind", ["path", "bytes", "small file", "large file"])
+@pytest.mark.parametrize("kind", ["path", "bytes", "small file", "large file", "large in memory"])
 def test_the_sound_is_the_same_as_in_this_process(kind, tone, tmp_path):
     """And who stops in the midst of a long file leaves nothing of it to the next."""
     content = clips.encode(clips.pcm(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
-    (tmp_path / "a").write_bytes(content if kind != "large file" else content + bytes(decoder.SENT))
+    (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(decoder.SENT))
     given = {"path": tmp_path / "a", "bytes": content, "small file": io.BytesIO(content)}
+    given["large in memory"] = io.BytesIO((tmp_path / "a").read_bytes())
     with (tmp_path / "a").open("rb") as file:
         here, there = audio.Recording(tmp_path / "a"), decoder.Recording(given.get(kind, file))
         for _ in range(2):
