@@ -32,7 +32,7 @@ from examples import Example, examples
 from exports import MOST_BYTES, Exports
 from fastapi import FastAPI
 from front import Front, names, where
-from hardening import harden
+from hardening import harden, rest
 from look import CSS, theme
 from microphone import Microphones
 from pages import page
@@ -105,6 +105,7 @@ def launch(
     harden()
     uploads = Uploads([example.path for example in tries])
     blocks = page(transcriber, kept, where_from, revision, tries)
+    rest(blocks)
     api = application(transcriber, health)
     api.add_api_websocket_route("/live", Microphones(transcriber).answer)
     api.post("/export", include_in_schema=False, max_body_size=MOST_BYTES)(Exports(transcriber).answer)
