@@ -17,7 +17,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +29,7 @@ else:
     import audio  # type: ignore[no-redef]
 
 AHEAD = 8  # blocks in an answer, half a minute of sound: most clips take one question and one answer
+WORK = 32_000_000  # values of a channel after which an answer is short: who asks has limits of their own
 BUSY = 30.0  # seconds of CPU time that an answer may take
 MEMORY = 4 << 30  # bytes that a process may take, beside the content of a file
 SENT = 1 << 20  # bytes; of an open file that is larger not the content is sent, but the file
@@ -159,8 +159,13 @@ def _answers(file: str | bytes | IO[bytes], busy: float) -> Iterator[tuple[dict[
     try:
         while not is_over:
             signal.setitimer(signal.ITIMER_PROF, busy)  # which ends this process
-            several = list(islice(blocks, AHEAD))
-            is_over = len(several) < AHEAD
+            several, most = list[np.ndarray](), recording.work + WORK
+            for block in blocks:
+                several.append(block)
+                if len(several) == AHEAD or recording.work > most:
+                    break
+            else:
+                is_over = True
             told = {key: getattr(recording, key) for key in ("seconds", "pictured", "work", "faults")}
             yield told | {"ended": is_over}, np.concatenate([np.zeros(0, np.float32), *several]).tobytes()
     except audio.Unreadable as error:
