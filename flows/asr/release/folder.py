@@ -23,7 +23,7 @@ from asr.training import models
 if TYPE_CHECKING:
     import numpy as np
 
-RECORD, COUNTS, CURVE = "release.json", "test-counts.json", "training.png"
+RECORD, COUNTS = "release.json", "test-counts.json"
 SERVED = "ct2-int8"
 LOST = 50.0  # percent of the float model's text that a format may hear differently before it counts as broken
 
@@ -119,7 +119,7 @@ def describe(folder: Path, record: dict[str, Any]) -> None:
     local = base is not None and Path(base).is_absolute()  # its path on this machine is nobody else's business
     record = {**record, "base": Path(base).name if local else base, "base_is_local": local}
     write(folder / RECORD, record)
-    (folder / CURVE).write_bytes(card.curve(record))
+    (folder / card.CURVE).write_bytes(card.curve(record))
     (folder / "README.md").write_text(card.card(record), encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 A step's `accumulate` batches are shared among the ranks, so a trial learns what it would learn on one GPU, and sooner.
 Rank 0 is the step's own process: it alone listens, reports, judges and keeps checkpoints. The other ranks are processes
-of `python -m asr.training.ranks` that train along, and do what rank 0 tells them after each step.
+of `python -m asr.training.rank` that train along, and do what rank 0 tells them after each step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ def together(job: Job, ranks: int, threads: int) -> Iterator[None]:
             for rank in range(1, ranks):
                 env = os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": path}
                 env |= {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-                command = [sys.executable, "-m", "asr.training.ranks", str(told)]
+                command = [sys.executable, "-m", "asr.training.rank", str(told)]
                 others.append(subprocess.Popen(command, env=env, stdin=subprocess.PIPE))
             with _as_rank(group | {"RANK": "0", "LOCAL_RANK": "0"}):
                 yield
@@ -124,16 +123,3 @@ def _as_rank(group: dict[str, str]) -> Iterator[None]:
         for name in GROUP:
             os.environ.pop(name, None)
         AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def main(file: str) -> None:
-    """Train along as the rank that the environment says, and end when rank 0 does, however it does."""
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
-    from asr.training import trial
-
-    share = Share(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    trial.train_along(pickle.loads(Path(file).read_bytes()), share)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
