@@ -99,3 +99,11 @@ def test_what_a_wheel_of_pyav_carries_is_told():
     page = FILE.read_text(encoding="utf-8")
     for library in ("x264", "x265"):
         assert any(library in name for name in carried) == (f"{library}" in page)
+
+
+def test_every_test_that_security_md_leans_on_exists():
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    written = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 10
+    assert not [name for name in named if f"def {name}(" not in written]
