@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-HIDDEN = "***"
+HIDDEN = "HIDDEN"  # letters alone, for asterisks are bold type to Metaflow's terminal
 NAMED = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|WEBHOOK_URL)$")  # variables that hold a secret
 SHORTEST = 8  # characters of one; what is shorter is a placeholder, and its letters stand in other words
 SHAPES = re.compile(
@@ -21,7 +21,7 @@ def redacted(text: str) -> str:
     """The text without what this process's variables keep secret, and without what looks like a token.
 
     >>> redacted("401 for https://me:geheim@host/x, Authorization: Bearer abcdef123")
-    '401 for https://***@host/x, Authorization: Bearer ***'
+    '401 for https://HIDDEN@host/x, Authorization: Bearer HIDDEN'
     """
     secrets = (value for name, value in os.environ.items() if NAMED.search(name) and len(value) >= SHORTEST)
     for secret in sorted(secrets, key=len, reverse=True):

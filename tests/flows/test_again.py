@@ -175,7 +175,7 @@ def test_a_refusal_that_shows_the_request_is_told_without_its_token(refused):
     said = refused.stdout + refused.stderr
     assert refused.returncode == 1
     assert "[release] repo_id: the token may not write there (no: POST" in said
-    assert "Bearer ***" in said
+    assert "Bearer HIDDEN" in said
     assert "Traceback" not in said
 
 

@@ -77,7 +77,7 @@ def test_an_answer_that_shows_the_request_is_told_without_its_token(server, rele
     with pytest.raises(Refused) as refused:
         push(release())
     (line,) = str(refused.value).splitlines()
-    assert "Bearer ***" in line
+    assert "Bearer HIDDEN" in line
     assert TOKEN not in line
     assert "password-1" not in line
 
