@@ -4,9 +4,14 @@
 Every wing takes the frozen `settings`. Only `datastore`, `store`, `pods`, `ends`, `launch` and `cards` know Metaflow.
 """
 
+from asr.redaction import redacted
+
 
 class Refused(Exception):
-    """A user's mistake: one line that names what is wrong and where. Never shown as a traceback."""
+    """A user's mistake: one line that names what is wrong and where, and no secret. Never shown as a traceback."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(redacted(line))
 
 
 class Terminated(Exception):

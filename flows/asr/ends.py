@@ -23,6 +23,7 @@ from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
 from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, services, story
+from asr.redaction import redact, redacted
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 # Options that `resume` refuses, or that mean one run alone, and how many words follow them.
@@ -33,7 +34,7 @@ class Told(MetaflowException):
     """What a user can mend."""
 
     def __init__(self, headline: str, line: str) -> None:
-        super().__init__(line)
+        super().__init__(redacted(line))
         self.headline = headline
 
 
@@ -52,6 +53,9 @@ def as_a_trial(step_name: str, flow: Any, inputs: Any) -> Iterator[None]:
             raise
         flow.refused = str(mistake)
         print(mistake, file=sys.stderr)
+    except Exception as error:
+        redact(error)  # `crash` keeps its words
+        raise
 
 
 def failure(branch: Any) -> str:
@@ -75,6 +79,7 @@ def main(flow: Callable[..., Any]) -> None:
             if isinstance(end, MetaflowException):
                 cli.print_metaflow_exception(end)
             else:
+                redact(end)
                 cli.print_unknown_exception(end)
             # A trial is tried again where it was killed. Here it would be told the same again; another pod may not be.
             told_again = isinstance(end, Told) and current.get("step_name") == "train" and not compute.in_pod()

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from metaflow import Run
+from servers.hub import Reply
 from servers.writable_hub import User, WritableHub
 
 TOKEN = "hf_" + "geheim" * 5
+SECRETS = {
+    "WANDB_API_KEY": "wandb-" + "geheim" * 5,
+    "API_KEY": "space-" + "geheim" * 5,
+    "MDC_API_KEY": "mdc-" + "geheim" * 5,
+    "PRIVATE": "MIIE" + "geheim" * 20,  # of a Google key's file
+    "REMOTE": "ghp_" + "geheim" * 5,  # in the address of the flow's repository
+}
 RELEASE = """[release]
 folder = "again"
 repo_id = "tiny"
@@ -43,8 +53,14 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def online(hub, tmp_path_factory):
-    """The environment of somebody who is logged in there."""
-    return hub.env(tmp_path_factory.mktemp("home"), TOKEN)
+    """The environment of somebody who is logged in there, and has other secrets in it."""
+    home = tmp_path_factory.mktemp("home")
+    told = {"type": "service_account", "private_key": f"-----BEGIN PRIVATE KEY-----\n{SECRETS['PRIVATE']}\n"}
+    (home / "key.json").write_text(json.dumps(told), encoding="utf-8")
+    remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_COUNT": "1"}
+    remote["GIT_CONFIG_VALUE_0"] = f"https://me:{SECRETS['REMOTE']}@127.0.0.1/me/flow"
+    kept = {name: SECRETS[name] for name in ("WANDB_API_KEY", "API_KEY", "MDC_API_KEY")}
+    return hub.env(home, TOKEN) | kept | remote | {"GOOGLE_APPLICATION_CREDENTIALS": str(home / "key.json")}
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +160,45 @@ def test_the_corpus_goes_to_the_hub_where_it_is_asked_for(resumed, hub):
     assert corpus["fingerprint"] in files["corpus.json"].decode()
 
 
-def test_the_token_is_nowhere_in_what_the_run_wrote(resumed, failed, place):
-    for ended, _ in (resumed, failed):
-        assert TOKEN not in ended.stdout + ended.stderr
-    for file in place.rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            with suppress(OSError, EOFError):
-                content += gzip.decompress(content)
-            assert TOKEN.encode() not in content, file
+@pytest.fixture(scope="module")
+def refused(resumed, place, flow, hub, online):
+    """The run's push once more, to a Hub that refuses it and shows the whole request in its answer."""
+    body = {"error": f"no: POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:{SECRETS['REMOTE']}@127.0.0.1/x"}
+    reply = Reply(
+        403, json.dumps(body).encode(), {"Content-Type": "application/json", "X-Error-Message": body["error"]}
+    )
+    hub.answers(reply, match="/whoami-v2")
+    return flow("resume", "push", "--origin-run-id", resumed[1].id, cwd=place, **online)
+
+
+def test_a_refusal_that_shows_the_request_is_told_without_its_token(refused):
+    said = refused.stdout + refused.stderr
+    assert refused.returncode == 1
+    assert "[release] repo_id: the token may not write there (no: POST" in said
+    assert "Bearer HIDDEN" in said
+    assert "Traceback" not in said
+
+
+def unpacked(content: bytes) -> bytes:
+    """With what it holds where it is compressed: an artifact, a log, a package of code."""
+    with suppress(OSError, EOFError, zlib.error):
+        content += gzip.decompress(content)
+    return content
+
+
+def test_no_secret_is_in_what_the_runs_wrote_and_said(refused, resumed, failed, place, hub):
+    """Pickles keep a text's bytes as they are. Of `place` are cards, logs, artifacts, metadata, packages, releases."""
+    said = {"the terminal": "".join(ended.stdout + ended.stderr for ended in (refused, resumed[0], failed[0])).encode()}
+    files = {str(file): file.read_bytes() for top in (place, hub.root) for file in top.rglob("*") if file.is_file()}
+    assert any("/_meta/" in name for name in files)
+    assert any(name.endswith(".html") for name in files)
+    found = {
+        (name, secret)
+        for name, content in (said | files).items()
+        for secret in (TOKEN, *SECRETS.values())
+        if secret.encode() in unpacked(content)
+    }
+    assert not found
 
 
 READ = """

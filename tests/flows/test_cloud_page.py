@@ -61,7 +61,7 @@ def test_a_command_has_the_options_that_it_is_given(command):
         config = ConfigParser()
         config.read(ROOT / "setup.cfg")
         assert not extras or config.has_option("options.extras_require", extras)
-        assert "-c constraints.txt" in command
+        assert "-c constraints.txt" in command or "--require-hashes -r hashes.txt" in command
         return
     if words[0] == "flow":
         words = ["python", FLOW, *words[1:]]
@@ -113,3 +113,85 @@ def test_what_a_profile_asks_of_a_node_fits_into_it(profile):
 
 def test_every_machine_that_is_checked_is_one_that_is_made():
     assert {machine for machine in MACHINES if f"--machine-type={machine}" in PAGES["flows/CLOUD.md"]} == set(MACHINES)
+
+
+EVERYWHERE = {"gcloud": "--project --format --filter --flatten --quiet", "kubectl": "-n -A", "terraform": ""}
+IAM = "--member --role --condition"
+# What the tools, which are not here, take of what the page gives them. gcloud's were parsed by gcloud 528; those of
+# `kubectl create` are in kubernetes.io's reference, `wait --for` is in others' scripts; the rest is general knowledge.
+KNOWN = {
+    "gcloud artifacts repositories add-iam-policy-binding": f"--location {IAM}",
+    "gcloud artifacts repositories create": "--location --repository-format",
+    "gcloud artifacts repositories delete": "--location",
+    "gcloud auth": "",
+    "gcloud beta quotas preferences create": (
+        "--service --quota-id --preferred-value --dimensions --email --justification"
+    ),
+    "gcloud billing budgets create": (
+        "--billing-account --budget-amount --display-name --filter-projects --threshold-rule"
+    ),
+    "gcloud billing projects link": "--billing-account",
+    "gcloud builds submit": "--region --machine-type --timeout --config",
+    "gcloud compute": "",
+    "gcloud config": "",
+    "gcloud container clusters": "--zone",
+    "gcloud container node-pools create": (
+        "--cluster --zone --num-nodes --enable-autoscaling --min-nodes --max-nodes --disk-type --disk-size"
+        " --service-account --workload-metadata --machine-type --accelerator --spot"
+    ),
+    "gcloud container node-pools delete": "--cluster --zone",
+    "gcloud iam service-accounts keys delete": "--iam-account",
+    "gcloud iam service-accounts keys list": "--iam-account --managed-by",
+    "gcloud projects": IAM,
+    "gcloud secrets add-iam-policy-binding": IAM,
+    "gcloud secrets create": "--replication-policy --data-file",
+    "gcloud secrets delete": "",
+    "gcloud services enable": "",
+    "gcloud sql instances list": "",
+    "gcloud storage buckets add-iam-policy-binding": IAM,
+    "gcloud storage cp": "--recursive",
+    "gcloud storage ls": "",
+    "kubectl create rolebinding": "--role --serviceaccount",
+    "kubectl create secret generic": "--from-file",
+    "kubectl delete": "",
+    "kubectl get": "",
+    "kubectl logs": "",
+    "kubectl port-forward": "",
+    "kubectl run": "--image --restart --overrides",
+    "kubectl wait": "--for --timeout",
+    "terraform apply": "-target -var-file",
+    "terraform destroy": "-var-file",
+    "terraform init": "",
+}
+
+
+def of_others() -> list[str]:
+    """Each command of CLOUD.md for a tool that is not here, with what `$POOL` and `$HERE` hold, in one line."""
+    page, found = PAGES["flows/CLOUD.md"], []
+    for name in ("POOL", "HERE"):
+        value = re.search(rf'^{name}="?(--[^"\n]*(?:\n[^"\n]*"|))', page, re.M)
+        assert value, name
+        page = page.replace(f"${name} ", " ".join(value[1].strip('"').split()) + " ")
+    for block in re.findall(r"```sh\n(.*?)```", page, re.S):
+        block = re.sub(r"'\{.*?\}'", "JSON", block, flags=re.S)
+        inner = re.findall(r"\$\(((?:gcloud|kubectl) [^()]*(?:\([^()]*\)[^()]*)?)\)", block)
+        rest = re.sub(r"\$\([^()]*(?:\([^()]*\)[^()]*)?\)", "VALUE", block.replace("\\\n", " "))
+        for line in [*inner, *re.split(r"\n|&&|;|\||\bdo\b|\(", rest)]:
+            words = re.sub(r"\s#.*", "", line).strip()
+            if re.match(r"(gcloud|kubectl|terraform) ", words):
+                found.append(words)
+    return found
+
+
+@pytest.mark.parametrize("command", of_others())
+def test_a_tool_that_is_not_here_has_the_verb_and_the_options_that_it_is_given(command):
+    tool = command.split()[0]
+    plain = re.sub(r"^kubectl -n \S+ ", "kubectl ", command)
+    verbs = [verb for verb in KNOWN if plain == verb or plain.startswith(f"{verb} ")]
+    assert verbs, plain
+    given = set(re.findall(r"(?<=\s)(--?[a-zA-Z][a-z-]*)", command))
+    assert given <= set(KNOWN[max(verbs, key=len)].split()) | set(EVERYWHERE[tool].split())
+
+
+def test_no_secret_stands_on_a_command_line():
+    assert not re.search(r"--from-literal|TOKEN=hf_|--password", PAGES["flows/CLOUD.md"])

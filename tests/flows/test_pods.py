@@ -21,6 +21,7 @@ PROFILES = Path(__file__).parents[2] / "flows" / "profiles"
 IN_CLOUD = sorted(path.name for path in PROFILES.glob("*.toml") if load(path.read_text()).compute.where == "gke")
 STEPS = {"start", "preprocess", "collect", "search", "train", "select", "evaluate", "push", "end"}
 ON_GPU = {"train", "evaluate"}
+SECRETS = {name: name.lower() + "-geheim" * 5 for name in ("HF_TOKEN", "API_KEY", "WANDB_API_KEY", "MDC_API_KEY")}
 COMPUTE = """
 [compute]
 where = "gke"
@@ -64,7 +65,7 @@ def pods(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def templates(bucket: Bucket, flow_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `argo-workflows create` would submit for every profile that runs in a cloud."""
     env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
-    env |= {"METAFLOW_KUBERNETES_CONTAINER_IMAGE": "registry/whisper:1", "HF_HUB_OFFLINE": "1"}
+    env |= {"METAFLOW_KUBERNETES_CONTAINER_IMAGE": "registry/whisper:1", "HF_HUB_OFFLINE": "1"} | SECRETS
     made, place = {}, tmp_path_factory.mktemp("argo")
     for name in IN_CLOUD:
         command = [sys.executable, str(flow_file), "--config", "profile", str(PROFILES / name), "--datastore", "gs"]
@@ -112,6 +113,10 @@ def test_no_argument_of_a_pod_is_longer_than_a_shell_takes(templates):
             assert max(map(len, words)) < 131_072, step
 
 
+def test_no_secret_of_the_launching_machine_is_in_a_workflow(templates):
+    assert not [secret for secret in SECRETS.values() if secret in json.dumps(templates)]
+
+
 def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):
     (tmp_path / "cloud.toml").write_text('[compute]\nwhere = "gke"\n')
     env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
@@ -135,9 +140,9 @@ def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
     (tmp_path / "cloud.toml").write_text('name = "tiny"\n' + profile + COMPUTE, encoding="utf-8")
     with Metadata() as metadata, Cluster(tmp_path) as cluster:
         cluster.pod_env |= bucket.settings | {"HF_HUB_OFFLINE": "1"}
-        cluster.secrets["hub"] = {"HF_TOKEN": "hf_x"}
+        cluster.secrets["hub"] = {"HF_TOKEN": SECRETS["HF_TOKEN"]}
         env = {**os.environ, **bucket.settings, **metadata.settings, **cluster.settings, "HF_HUB_OFFLINE": "1"}
-        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
+        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"} | SECRETS
         command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "run"]
         run = subprocess.Popen(
             command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -159,6 +164,7 @@ def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
         )
         assert fetched.returncode == 0, fetched.stderr
         jobs = cluster.jobs
+    assert not [secret for secret in SECRETS.values() if secret in json.dumps(jobs) + said]
     assert (seen["successful"], seen["stopped"], seen["attempts"]) == (True, ["finished"], [1])
     assert "profile:tiny" in seen["tags"]
     release = tmp_path / "released" / f"tiny-{run_id}"

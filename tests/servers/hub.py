@@ -221,6 +221,10 @@ class Hub(Served):
         reply = Reply(status, error.body, error.headers | (headers or {}))
         self._faults.append(Fault(times, match, reply))
 
+    def answers(self, reply: Reply, times: int = 1, match: str = "") -> None:
+        """The next `times` requests whose "METHOD path" holds `match` get this reply, and are not done."""
+        self._faults.append(Fault(times, match, reply))
+
     def drop(self, times: int = 1, match: str = "/resolve/") -> None:
         """The next `times` bodies asked for with such a GET break off in the middle."""
         self._faults.append(Fault(times, f"^GET .*{match}", torn=True))

@@ -24,6 +24,7 @@ from v1 import application
 from visit import serve
 
 KEY = "a key of one's own"
+TOKEN = "hf_" + "geheim" * 5
 RATE = 16_000
 FORM = {"content-type": "multipart/form-data; boundary=x"}
 
@@ -34,8 +35,14 @@ def client(url):
 
 
 @pytest.fixture(scope="module")
-def guarded(tiny_release):
-    with serve(tiny_release, API_KEY=KEY, CORS_ORIGINS="https://one.example, https://two.example") as url:
+def guarded_log(tmp_path_factory):
+    return tmp_path_factory.mktemp("log") / "space.log"
+
+
+@pytest.fixture(scope="module")
+def guarded(tiny_release, guarded_log):
+    environment = {"API_KEY": KEY, "HF_TOKEN": TOKEN, "CORS_ORIGINS": "https://one.example, https://two.example"}
+    with serve(tiny_release, guarded_log, **environment) as url:
         yield url
 
 
@@ -206,6 +213,16 @@ def test_a_key_is_wanted_where_there_is_one_before_anything_is_read(guarded, cli
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
     assert httpx.get(f"{guarded}/v1/models", headers={b"authorization": "Bearer ö".encode()}).status_code == 401
     assert httpx.get(f"{guarded}/health").status_code == 200
+
+
+def test_no_key_is_in_an_answer_or_in_the_log(guarded, guarded_log):
+    wrong = {"authorization": "Bearer nearly-" + KEY}
+    paths = ["/v1/models", "/v1/none", "/health", "/metrics", "/openapi.json", "/", "/config", "/none"]
+    answers = [httpx.get(f"{guarded}{path}", headers=wrong) for path in paths]
+    answers.append(httpx.post(f"{guarded}/v1/audio/transcriptions", headers=wrong))
+    said = "".join(f"{answer.headers}{answer.text}" for answer in answers) + guarded_log.read_text(encoding="utf-8")
+    assert KEY not in said
+    assert TOKEN not in said
 
 
 def test_pages_of_other_sites_may_call_only_where_they_are_named(url, guarded):

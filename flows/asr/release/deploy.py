@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asr.redaction import redacted
 from asr.release import hub
 from asr.settings import Release
 
@@ -128,4 +129,5 @@ def _watch(api: HfApi, space: str, changed: bool, say: Callable[[str], None]) ->
 def _log(api: HfApi, space: str, build: bool) -> str:
     """The last lines of its log."""
     lines = list(hub.patiently(lambda: api.fetch_space_logs(space, build=build)))
-    return " | ".join(str(line).strip() for line in lines[-LOG_LINES:] if str(line).strip()) or "its log is empty"
+    last = " | ".join(str(line).strip() for line in lines[-LOG_LINES:] if str(line).strip())
+    return redacted(last) or "its log is empty"

@@ -133,7 +133,10 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
 
     _check_release(base)
     with _loading(base) as where:
-        model = WhisperForConditionalGeneration.from_pretrained(base, dtype=torch.float32, **where)
+        # No pickle (`pytorch_model.bin`), whatever torch.load makes of it.
+        model = WhisperForConditionalGeneration.from_pretrained(
+            base, dtype=torch.float32, use_safetensors=True, **where
+        )
         return model, WhisperProcessor.from_pretrained(base, **where)
 
 

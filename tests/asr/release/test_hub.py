@@ -11,6 +11,7 @@ from asr import Refused
 from asr.release import folder, gate, hub
 from asr.settings import Release
 from huggingface_hub import HfApi, constants
+from servers.hub import Reply
 from servers.writable_hub import User, WritableHub
 
 TOKEN = "hf_" + "geheim" * 5
@@ -66,6 +67,19 @@ def there(server, revision="main", repo=REPO):
     found = server.repo(repo).files(revision)
     found.pop(".gitattributes", None)
     return found
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_an_answer_that_shows_the_request_is_told_without_its_token(server, release, status):
+    shown = f"POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:password-1@127.0.0.1/x"
+    headers = {"Content-Type": "application/json", "X-Error-Message": shown}
+    server.answers(Reply(status, json.dumps({"error": shown}).encode(), headers), times=9, match="/repos/create")
+    with pytest.raises(Refused) as refused:
+        push(release())
+    (line,) = str(refused.value).splitlines()
+    assert "Bearer HIDDEN" in line
+    assert TOKEN not in line
+    assert "password-1" not in line
 
 
 def test_a_first_push_is_one_commit_with_the_release_and_its_tags(server, release):

@@ -1,11 +1,15 @@
 """A Whisper built or loaded: what it shares with the published ones, and what is refused."""
 
 import json
+import os
+import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from asr import Refused
 from asr.settings import Settings
 from asr.training import models, search
 
@@ -193,6 +197,26 @@ def test_a_base_that_is_not_there_is_refused(refusal, monkeypatch, tmp_path, bas
 def test_a_whisper_config_without_its_weights_is_refused_too(published, refusal):
     line = refusal(models.prepare, of(published), ["hej"])
     assert "[model] base" in line
+
+
+class Harm:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_base_of_pickled_weights_is_refused_and_runs_no_code(whisper, tmp_path):
+    model, processor = whisper
+    base, marker = models.save(tmp_path / "base", model, processor), tmp_path / "ran"
+    (base / "model.safetensors").unlink()
+    (base / "pytorch_model.bin").write_bytes(pickle.dumps(Harm(marker)))
+    with pytest.raises(Refused, match=r"cannot be loaded: .*model\.safetensors"):
+        models.load(base)
+    assert not marker.exists()
 
 
 BROKEN = {"model.safetensors": b"", "tokenizer.json": b"{}", "config.json": b"[]", "release.json": b"\xff"}

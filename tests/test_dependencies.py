@@ -1,0 +1,109 @@
+"""What is installed: pinned once, with hashes beside, each of a licence that is known and told."""
+
+from __future__ import annotations
+
+import re
+from configparser import ConfigParser
+from importlib.metadata import PathDistribution, distribution
+from pathlib import Path
+
+import pytest
+from licences import FILE, LATER, LICENCES, licence, runtime
+
+ROOT = Path(__file__).parents[1]
+SHA256 = re.compile(r"--hash=sha256:[0-9a-f]{64}$")
+
+
+def pins(name: str) -> dict[str, str]:
+    """A file's packages and their versions."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / name).read_text(encoding="utf-8"), re.M))
+
+
+def hashes(name: str) -> dict[str, int]:
+    """A file's packages, and how many hashes each has."""
+    found: dict[str, int] = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        if package := re.match(r"([\w.-]+)==", line):
+            found[(last := package[1])] = 0
+        elif line.startswith("    "):
+            assert SHA256.search(line.removesuffix(" \\")), line
+            found[last] += 1
+    return found
+
+
+def test_the_file_with_hashes_has_the_versions_of_the_constraints():
+    assert pins("hashes.txt") == pins("constraints.txt")
+
+
+@pytest.mark.parametrize("name", ["hashes.txt", "hashes-cuda.txt"])
+def test_every_version_has_a_hash(name):
+    assert min(hashes(name).values()) >= 1
+    assert hashes(name).keys() == pins(name).keys()
+
+
+def test_torch_has_the_hashes_of_its_builds_for_a_cpu_too():
+    text = (ROOT / "hashes.txt").read_text(encoding="utf-8")
+    assert "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b" in text  # for Python 3.11 on x86_64
+
+
+def test_no_file_names_a_place_to_fetch_from():
+    for name in ("constraints.txt", "hashes.txt", "hashes-cuda.txt", "space/requirements.txt"):
+        assert not re.search(r"://|^-", (ROOT / name).read_text(encoding="utf-8"), re.M), name
+
+
+def test_the_space_pins_what_the_constraints_pin():
+    wanted = [line for line in (ROOT / "space" / "requirements.txt").read_text().splitlines() if line]
+    assert pins("space/requirements.txt").items() <= pins("constraints.txt").items()
+    assert len(pins("space/requirements.txt")) == len(wanted)  # no line without a version
+
+
+def test_what_builds_the_package_is_pinned_too():
+    (built_by,) = re.findall(r"setuptools==([\d.]+)", (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert built_by == pins("constraints.txt")["setuptools"]
+
+
+def test_every_requirement_is_pinned():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    names = {name.replace("_", "-").lower() for text in named for name in text.split()}
+    assert names <= pins("constraints.txt").keys()
+
+
+def test_every_dependency_has_a_licence_that_was_looked_at():
+    assert not {package.name: package.licence for package in runtime() if package.licence not in LICENCES}
+
+
+def test_a_licence_that_nobody_knows_is_not_taken_for_one_that_is(tmp_path):
+    told = "Metadata-Version: 2.1\nName: new\nVersion: 1\n"
+    for line in ("", "License: Ask the author\n", "Classifier: License :: OSI Approved :: GNU Affero GPL v3\n"):
+        folder = tmp_path / "new-1.dist-info"
+        folder.mkdir(exist_ok=True)
+        (folder / "METADATA").write_text(told + line)
+        assert licence(PathDistribution(folder)) not in LICENCES
+
+
+def test_the_table_of_licences_has_what_is_installed_and_no_more():
+    table = set(re.findall(r"^\| .+ \|$", FILE.read_text(encoding="utf-8").partition("## All")[2], re.M))
+    assert {package.row for package in runtime()} <= table, "python tests/licences.py writes it anew"
+    told = {tuple(row.strip("| ").split(" | ")[:2]) for row in table} - {("package", "version")}
+    assert told <= pins("constraints.txt").items()
+    assert LATER in table
+
+
+def test_what_a_wheel_of_pyav_carries_is_told():
+    """`av` says BSD; what it brings is under other licences."""
+    carried = {file.name for file in distribution("av").files or [] if ".libs" in str(file)}
+    if not carried:
+        pytest.skip("built here, or for another system")
+    page = FILE.read_text(encoding="utf-8")
+    for library in ("x264", "x265"):
+        assert any(library in name for name in carried) == (f"{library}" in page)
+
+
+def test_every_test_that_security_md_leans_on_exists():
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    written = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 10
+    assert not [name for name in named if f"def {name}(" not in written]
