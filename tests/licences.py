@@ -96,7 +96,7 @@ def runtime() -> list[Package]:
     config.read(ROOT / "setup.cfg")
     texts = [config["options"]["install_requires"], *(config["options.extras_require"][name] for name in EXTRAS)]
     waiting = [Requirement(name) for text in texts for name in text.split()]
-    cuda = set(re.findall(r"^([\w.-]+)==", (ROOT / "hashes-cuda.txt").read_text(encoding="utf-8"), re.M))
+    cuda = set(re.findall(r"^([\w.-]+)==", (ROOT / ".ci" / "hashes-cuda.txt").read_text(encoding="utf-8"), re.M))
     found: dict[str, Package] = {}
     seen: set[tuple[str, str]] = set()
     while waiting:
@@ -138,7 +138,7 @@ num2words and soxr are used unchanged, as packages that can be exchanged. Wheels
   to make training speech worse; it uses neither x264 nor x265.
 - **soundfile** carries libsndfile (LGPL-2.1-or-later) and what that holds, such as mpg123 and LAME (LGPL).
 - **numpy, scipy, ctranslate2, pywhispercpp** carry GCC's runtime libraries (GPL-3.0 with the runtime exception).
-- **CUDA**, where torch brings it on Linux (`hashes-cuda.txt`): NVIDIA's own licence, so an image with it falls under
+- **CUDA**, where torch brings it on Linux (`.ci/hashes-cuda.txt`): NVIDIA's own licence, so an image with it is under
   NVIDIA's terms; nvtx and cuda-pathfinder say Apache-2.0. triton and cuda-bindings were not looked at.
 - Images also hold Debian's packages of `python:3.11-slim`; `/usr/share/doc/*/copyright` in them tells.
 

@@ -32,22 +32,22 @@ def hashes(name: str) -> dict[str, int]:
 
 
 def test_the_file_with_hashes_has_the_versions_of_the_constraints():
-    assert pins("hashes.txt") == pins("constraints.txt")
+    assert pins(".ci/hashes.txt") == pins("constraints.txt")
 
 
-@pytest.mark.parametrize("name", ["hashes.txt", "hashes-cuda.txt"])
+@pytest.mark.parametrize("name", [".ci/hashes.txt", ".ci/hashes-cuda.txt"])
 def test_every_version_has_a_hash(name):
     assert min(hashes(name).values()) >= 1
     assert hashes(name).keys() == pins(name).keys()
 
 
 def test_torch_has_the_hashes_of_its_builds_for_a_cpu_too():
-    text = (ROOT / "hashes.txt").read_text(encoding="utf-8")
+    text = (ROOT / ".ci/hashes.txt").read_text(encoding="utf-8")
     assert "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b" in text  # for Python 3.11 on x86_64
 
 
 def test_no_file_names_a_place_to_fetch_from():
-    for name in ("constraints.txt", "hashes.txt", "hashes-cuda.txt", "space/requirements.txt"):
+    for name in ("constraints.txt", ".ci/hashes.txt", ".ci/hashes-cuda.txt", "space/requirements.txt"):
         assert not re.search(r"://|^-", (ROOT / name).read_text(encoding="utf-8"), re.M), name
 
 
@@ -102,7 +102,7 @@ def test_what_a_wheel_of_pyav_carries_is_told():
 
 
 def test_every_test_that_security_md_leans_on_exists():
-    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    page = (ROOT / ".github/SECURITY.md").read_text(encoding="utf-8")
     written = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 10

@@ -61,7 +61,7 @@ def test_a_command_has_the_options_that_it_is_given(command):
         config = ConfigParser()
         config.read(ROOT / "setup.cfg")
         assert not extras or config.has_option("options.extras_require", extras)
-        assert "-c constraints.txt" in command or "--require-hashes -r hashes.txt" in command
+        assert "-c constraints.txt" in command or "--require-hashes -r .ci/hashes.txt" in command
         return
     if words[0] == "flow":
         words = ["python", FLOW, *words[1:]]
