@@ -13,7 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from asr import Refused, cards, compute, disk, ends, settings, signals, story
+from asr import signals
+
+signals.deafen()
+from asr import Refused, cards, compute, disk, ends, settings, story
 from asr.pods import placed
 from metaflow import Config, FlowSpec, card, catch, current, project, retry, step
 
@@ -173,6 +176,7 @@ class WhisperFlow(FlowSpec):
                 f"{settings.name}-{self.searched}/trial-{one.number}",
                 ranks.count(settings),
             )
+            signals.finish()
             self.outcome = plain(outcome)
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)

@@ -2,6 +2,7 @@
 
 Metaflow forwards no signal. A terminal sends Ctrl-C to every process, but a scheduler or a container's stop reaches the
 flow's process alone, and Metaflow kills what is still there 5 s after an interrupt: too soon for a trial to save.
+So tasks are deaf to a terminal, and the flow's process tells them by SIGTERM and waits before Metaflow learns of it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,28 @@ def handled() -> Iterator[None]:
             yield
         return
     if "step" in sys.argv and SCHEDULER in os.environ:
+        signal.signal(signal.SIGTERM, _leave)
         threading.Thread(target=_follow, args=(int(os.environ[SCHEDULER]),), daemon=True).start()
     yield
+
+
+def deafen() -> None:
+    """Let a task, and what it starts, not hear a terminal: in the seconds of its imports that would be a traceback."""
+    if "step" in sys.argv and SCHEDULER in os.environ:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def finish() -> None:
+    """Let a task come to its end, though it is asked to end before: what is left takes seconds, or is killed."""
+    if SCHEDULER in os.environ:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    """End the task so that its temporary files go with it."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,9 +63,9 @@ print("board", board.drop(columns="seconds").to_json())
 class Flow:
     """A flow from the command line in a session of its own, and what it says."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, before: Iterable[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(FLOW), *arguments], cwd=folder, text=True, start_new_session=True,
+            [*before, sys.executable, str(FLOW), *arguments], cwd=folder, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.said: list[str] = []

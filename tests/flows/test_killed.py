@@ -69,9 +69,9 @@ class Started:
         """The processes of its tasks, as it told them."""
         return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.said))}
 
-    def hit(self, number: int) -> int:
-        """Send its own process alone a signal; its exit code. No task outlives it by ten seconds."""
-        os.kill(self.process.pid, number)
+    def hit(self, number: int, group: bool = False) -> int:
+        """Send its own process alone a signal, or all of them; its exit code. No task outlives it by ten seconds."""
+        (os.killpg if group else os.kill)(self.process.pid, number)
         code = self.process.wait(timeout=90)
         until = time.monotonic() + 10
         while (left := [pid for pid in self.tasks if _is_this_flows(pid)]) and time.monotonic() < until:
@@ -174,3 +174,18 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
         "tags": ["profile:tiny", f"winner:{whole['trial'][0]}"],
         "tries": [1, 1],
     }
+
+
+def test_ctrl_c_ends_what_still_loads_without_a_word_and_keeps_what_was_learnt(start):
+    """In a terminal, which tells every process: in the imports of the trials' tasks, and after a trial's first step."""
+    run = start("--config", "profile", "often.toml", "run", env={})
+    run.wait_for(r"/train/.*Task is starting")
+    time.sleep(0.3)
+    assert run.hit(signal.SIGINT, group=True) == 128 + signal.SIGINT
+    again = start("resume", env={})
+    again.wait_for(r"trial 0  step +1/80")
+    assert again.hit(signal.SIGINT, group=True) == 128 + signal.SIGINT
+    last = start("resume", env={})
+    assert int(last.wait_for(r"trial 0  goes on from step (\d+) of 80")[1]) > 0
+    assert last.hit(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert "Traceback" not in "".join([*run.said, *again.said, *last.said])

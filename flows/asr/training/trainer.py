@@ -105,6 +105,13 @@ class Trainer(transformers.Trainer):
             return data.to(self.args.device, non_blocking=True)
         return super()._prepare_input(data)
 
+    def keep(self) -> None:
+        """Save a checkpoint of the last whole step, in the middle of the next or of what came after it."""
+        assert self.watch and self.model is not None
+        self.watch.roll_back()
+        self._save_checkpoint(self.model, None)
+        self.watch.on_save(self.args, self.state, self.control)
+
     def store_flos(self) -> None:
         """Nobody reads them, and to sum them all ranks would have to save."""
 

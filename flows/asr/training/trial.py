@@ -30,12 +30,17 @@ from asr.training.models import MAX_TOKENS
 from asr.training.ranks import Job, Share, Together
 from asr.training.search import Outcome, Trial, best
 from asr.training.trainer import Trainer
-from asr.training.watch import BEST, Standing, Watch
+from asr.training.watch import BEST, WEIGHTS, Standing, Watch
 
 CLIP_NORM = 1.0
 ALONE = Share()
-STEP_GRACE = 20.0  # seconds for a step and its checkpoint, once a trial is to end; a spot machine has 30
+STEP_GRACE = 15.0  # seconds for a step, once a trial is to end; a spot machine has 30, and its checkpoint takes some
+BUSY_SECONDS = 0.5  # then between two looks whether it can be broken off
 LOADERS = 4  # processes that make batches while a GPU computes, at most
+
+
+class BrokenOff(Terminated):
+    """A step, or the listening after it, took too long for what is to end."""
 
 
 def fine_tune(
@@ -70,16 +75,24 @@ def fine_tune(
         job = Job(trial, settings, speech.shards, speech.folder, taken_up, step)
         with ranks.together(job, gpus, torch.get_num_threads()), _terminating(watch), gpu.told_plainly(settings):
             trainer = _trainer(learner, optimizer, batches, callbacks, watch, scratch, settings, share, name, say)
-            watch.log = trainer.log
-            trainer.train(resume_from_checkpoint=str(taken_up) if taken_up else None)
-        progress = watch.progress
-        if progress.curve:
-            learner.load(scratch / BEST)
+            watch.log, progress = trainer.log, watch.progress
+            if step and (progress.stopped or progress.judged < step):  # it was asked to end while it listened
+                learner.load(state / WEIGHTS)
+                watch.judge(step)
+            if not progress.stopped:
+                try:
+                    trainer.train(resume_from_checkpoint=str(taken_up) if taken_up else None)
+                except BrokenOff:
+                    if trainer.state.global_step > step:
+                        trainer.keep()
+                    raise
+            if progress.curve:
+                learner.load(scratch / BEST)
     model, handed_on = learner.plain().eval(), best(progress.curve)
     outcome = Outcome(
         trial=trial,
         validation_wer=handed_on.validation_wer if handed_on else math.nan,
-        steps=trainer.state.global_step,
+        steps=max(step, trainer.state.global_step),
         seconds=watch.seconds,
         stopped=progress.stopped,
         curve=tuple(progress.curve),
@@ -161,16 +174,17 @@ def _own_signals(_: int) -> None:
 def _terminating(watch: Watch) -> Iterator[None]:
     """Let a request to end save a checkpoint at the end of the step: SIGTERM, Ctrl-C, a terminal that is closed.
 
-    A step that is not at its end by then is broken off, and the checkpoint before it stands.
+    What takes longer, a step or the listening after it, is broken off, and the state before it is saved.
     """
     if not watch.keeper or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def now(*_: object) -> None:
-        raise Terminated(
-            f"asked to end; the step took longer than {STEP_GRACE:g} s, and the checkpoint before it stands"
-        )
+        if watch.changing:
+            signal.setitimer(signal.ITIMER_REAL, BUSY_SECONDS)
+            return
+        raise BrokenOff("asked to end before its first step was done, or done again")
 
     def soon(*_: object) -> None:
         if not watch.terminated:

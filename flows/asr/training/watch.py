@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from asr import Terminated
@@ -44,6 +45,7 @@ class Progress:
     rung: int = -1  # the last one passed
     rung_loss: float = math.nan
     wrong: list[int] = field(default_factory=list)  # words in each validation clip, where it was best
+    judged: int = 0  # the last step after which it was judged to the end
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,9 @@ class Watch(TrainerCallback):
         self.looks = self.paces | self.reports | self.evaluations | set(self.rungs)
         self.progress = Progress()
         self.terminated = False
+        self.changing = False  # whether what a checkpoint holds is in the middle of a change
+        self.random = torch.get_rng_state()  # after the last step; not a GPU's, which does not repeat itself
+        self.settled = 0  # losses of whole steps that were not taken yet
         self.began, self.first, self.evaluating, self.evaluated = time.monotonic(), 0, 0.0, 0
         self.looked = self.began  # when it last did, with the time of evaluations since then added
 
@@ -104,24 +109,43 @@ class Watch(TrainerCallback):
         """Since the trial began, without the time between its lives."""
         return self.progress.seconds + time.monotonic() - self.born
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.changing = True
+
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         step, progress = state.global_step, self.progress
+        self.random = torch.get_rng_state()
         if step in self.looks:
             self._take_losses()
+        self.settled = len(self.learner.losses)
         if step in self.paces:
             self._look(step, more["lr_scheduler"].get_last_lr()[0])
-        for judge in (self._by_loss, self._by_wer, self._by_siblings):
-            if not progress.stopped:
-                judge(step)
-        if step == self.training.steps and not progress.stopped:
-            progress.stopped = "finished"
-        if step in self.looks or progress.stopped:
-            self.show(self._standing(step))
+        self._by_loss(step)
+        self.changing = False
+        self.judge(step)
         if progress.stopped:
             control.should_training_stop = True
         elif self.keeper and (self.terminated or self.keeper.due):
             self._take_losses()
-            control.should_save = True
+            self.changing = control.should_save = True
+
+    def judge(self, step: int) -> None:
+        """Listen and compare after a step, as far as that was not done before; say whether the trial is over."""
+        progress = self.progress
+        for judge in (self._by_wer, self._by_siblings):
+            if not progress.stopped:
+                judge(step)
+        if step == self.training.steps and not progress.stopped:
+            progress.stopped = "finished"
+        progress.judged = step
+        if step in self.looks or progress.stopped:
+            self.show(self._standing(step))
+
+    def roll_back(self) -> None:
+        """Forget what was begun since the last whole step, so that it can be kept."""
+        torch.set_rng_state(self.random)
+        del self.learner.losses[self.settled :]
+        self._take_losses()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.keeper
@@ -130,11 +154,12 @@ class Watch(TrainerCallback):
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
+        self.changing = False
         if self.terminated:
             raise Terminated(f"asked to end at step {state.global_step}")
 
     def _take_losses(self) -> None:
-        taken = self.learner.take_losses()
+        taken, self.settled = self.learner.take_losses(), 0
         self.progress.losses += taken
         self.progress.fresh += taken
 
@@ -158,8 +183,9 @@ class Watch(TrainerCallback):
     def _by_wer(self, step: int) -> None:
         if step not in self.evaluations:
             return
-        self._evaluate(step)
         curve = self.progress.curve
+        if not curve or curve[-1].step < step:
+            self._evaluate(step)
         found = best(curve)
         assert found
         without_gain = len(curve) - 1 - curve.index(found)
@@ -187,10 +213,12 @@ class Watch(TrainerCallback):
         bounds = intervals.interval(wrong, words, self.validation.speakers)
         loss = self.validation.loss(self.learner)
         point = Point(step, progress.loss, loss, rates.wer(errors), bounds.low, bounds.high)
+        self.changing = True
         progress.curve.append(point)
         if best(progress.curve) is point:
             progress.wrong = wrong
             self.learner.save(self.scratch / BEST)
+        self.changing = False
         spent = time.monotonic() - began
         self.evaluating, self.evaluated, self.looked = self.evaluating + spent, self.evaluated + 1, self.looked + spent
         self.log({"eval_loss": loss, "eval_wer": point.validation_wer})

@@ -323,12 +323,36 @@ def test_a_step_that_never_ends_is_broken_off_when_the_trial_is_to_end(run, keep
 
     monkeypatch.setattr(Learner, "forward", endless)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
-    with pytest.raises(Terminated, match=r"longer than 0.3 s, and the checkpoint before it stands"):
-        run(keeper=keeper())
+    with pytest.raises(Terminated, match="asked to end at step 2"):
+        run(keeper=keeper(minutes=99.0))
     assert {number: signal.getsignal(number) for number in before} == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     monkeypatch.setattr(Learner, "forward", forward)
-    assert run(keeper=keeper())[2][0].startswith("goes on from step 2 of 24")
+    again = run(keeper=keeper())
+    assert again[2][0].startswith("goes on from step 2 of 24")
+    assert same(run(), again)
+
+
+@pytest.mark.parametrize("step", [8, 24])
+def test_asked_to_end_while_it_listens_a_trial_keeps_its_steps_and_listens_again(run, keeper, monkeypatch, step):
+    monkeypatch.setattr(trial, "STEP_GRACE", 0.3)
+    errors, listened = Validation.errors, []
+
+    def endless(validation, learner):
+        listened.append(1)
+        if len(listened) == step // 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while True:
+                pass
+        return errors(validation, learner)
+
+    monkeypatch.setattr(Validation, "errors", endless)
+    with pytest.raises(Terminated, match=f"asked to end at step {step}"):
+        run(keeper=keeper(minutes=99.0))
+    monkeypatch.setattr(Validation, "errors", errors)
+    again = run(keeper=keeper())
+    assert again[2][0].startswith(f"goes on from step {step} of 24")
+    assert same(run(), again)
 
 
 def test_a_trial_that_another_process_goes_on_with_ends_at_its_next_checkpoint(run, keeper, store):

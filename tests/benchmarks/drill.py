@@ -1,0 +1,240 @@
+"""Bad days and hostile inputs, played by one command: what held and what fell.
+
+    python tests/benchmarks/drill.py [--days POWER,DISK...] [--kinds KIND...] [--at-once 2]
+    python tests/benchmarks/drill.py --minutes 15 [--release released/latest] [--clients 30]
+
+Each bad day (`days.py`) begins with a run that is finished, in a mount namespace with disks of its own, so that it
+needs no right and leaves nothing; `unshare` is wanted. The hostile inputs are those of the tests, a process for each
+kind: a case that passes held. With `--minutes` hostile and honest clients come to a Space together instead.
+
+Peak memory is of all processes of a day, and of the largest process of a kind of inputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
+
+import machine  # noqa: E402
+import psutil  # noqa: E402
+
+PROMISES = ("read outside", "fetched", "code run", "tracebacks", "lost", "left over", "hangs", "not told", "other")
+NAMESPACE = (
+    'mount -t tmpfs -o size=2g tmpfs "$0/work" && cp -a "$0/base/." "$0/work" && '
+    'mount -t tmpfs -o size=2g tmpfs "$0/tmp" && mount -t tmpfs -o size=2g tmpfs "$0/work/released" && '
+    'cp -a "$0/base/released/." "$0/work/released" && cd "$0/work" && exec "$@"'
+)
+PAGES = "test_a_page_of_another_site_does_not_reach_the_server_of_this_machine"
+PROFILES = "test_a_wrong_profile_is_refused_in_one_line_that_names_the_key"
+SPACE, CORPUS = "tests/space/test_hostile.py", "tests/asr/corpus"
+# A kind of hostile inputs: the promise that a case breaks which fails, and the tests whose tables hold the cases.
+# New tables of the tests (bases, profiles, Parquet) need a line here.
+KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "routes": ("read outside", (f"{SPACE}::test_what_the_page_does_not_need_is_not_there",)),
+    "paths": ("read outside", (f"{SPACE}::test_no_path_of_the_server_is_read",)),
+    "addresses": ("fetched", (f"{SPACE}::test_no_address_is_fetched_for_a_visitor",)),
+    "calls": ("tracebacks", (f"{SPACE}::test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log",)),
+    "bodies": ("left over", (f"{SPACE}::test_a_body_that_is_too_large_ends_while_it_comes",
+                             f"{SPACE}::test_an_upload_that_is_cut_or_torn_leaves_nothing")),
+    "foreign pages": ("read outside", (f"{SPACE}::{PAGES}",)),
+    "consent": ("other", (f"{SPACE}::test_consent_is_a_tick_and_nothing_that_looks_like_one",)),
+    "bombs": ("other", (f"{SPACE}::test_a_small_file_that_unpacks_to_much_costs_little",)),
+    "messages": ("tracebacks", (f"{SPACE}::test_a_message_of_any_shape_is_answered",
+                                f"{SPACE}::test_a_message_over_a_websocket_is_not_gathered_without_end")),
+    "killed servers": ("left over", (
+        f"{SPACE}::test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all",)),
+    "filling disks": ("lost", (f"{SPACE}::test_a_disk_that_fills_up_keeps_whole_clips_alone",
+                               f"{SPACE}::test_two_servers_on_one_folder_lose_no_row_of_each_other")),
+    "forms of the API": ("other", ("tests/space/test_v1.py::test_what_cannot_be_had_is_refused_by_name",
+                                   "tests/space/test_v1.py::test_what_is_no_recording_is_refused_and_leaves_nothing",
+                                   "tests/space/test_v1.py::test_a_request_that_is_too_large_is_refused_while_it_streams_in")),
+    "odd sounds": ("other", ("tests/field/test_sounds.py",)),
+    "archives": ("read outside", (f"{CORPUS}/test_archives.py",)),
+    "folders": ("read outside", (f"{CORPUS}/test_bad_input.py",)),
+    "transcripts": ("tracebacks", (f"{CORPUS}/test_transcripts.py",)),
+    "data sets": ("read outside", (f"{CORPUS}/test_hub.py",)),
+    "profiles": ("tracebacks", (f"tests/asr/test_settings.py::{PROFILES}",)),
+    "bases": ("tracebacks", ("tests/asr/training/test_models.py::test_a_base_folder_that_is_no_whisper_is_refused",
+                             "tests/asr/training/test_models.py::test_a_base_that_is_not_there_is_refused",
+                             "tests/asr/training/test_models.py::test_a_base_with_a_broken_file_is_refused_in_one_line")),
+    "releases": ("tracebacks", ("tests/space/test_transcriber.py",)),
+    "stores": ("lost", ("tests/asr/test_store.py",)),
+    "cards": ("code run", ("tests/asr/cards/test_pages.py", "tests/asr/release/test_card.py")),
+}  # fmt: skip
+
+
+class Row(NamedTuple):
+    """What became of a kind."""
+
+    kind: str
+    tried: int
+    fell: list[tuple[str, str]]
+    peak: float  # megabytes
+    seconds: float
+
+    @property
+    def held(self) -> int:
+        return self.tried - len({what.partition(":")[0] for _, what in self.fell})
+
+
+def prepare(scratch: Path) -> None:
+    """A finished run that nobody disturbed, as it will lie in each day's namespace."""
+    from days import look
+    from interrupted import start
+
+    for name in ("work", "tmp"):
+        (scratch / name).mkdir()
+    work = scratch / "work"
+    flow = start(work)
+    if flow.process.wait():
+        sys.exit(flow.text)
+    flow.reader.join(timeout=10)
+    (work / "undisturbed.json").write_text(json.dumps(look(work)))
+    subprocess.run(["cp", "-a", f"{(work / 'released' / 'latest').resolve()}", str(work / "undisturbed")], check=True)
+    (work / "origin").write_text(next((work / ".metaflow" / "WhisperFlow").glob("[0-9]*")).name)
+    work.rename(scratch / "base")
+    work.mkdir()
+
+
+def day(number: int) -> None:
+    """Play a day, in its namespace; the last line says what fell."""
+    from days import DAYS, Place
+
+    place = Place(Path.cwd(), Path("origin").read_text(), number)
+    began = time.monotonic()
+    try:
+        DAYS[number].play(place)
+    except Exception as error:
+        place.fall("other", f"the drill itself: {type(error).__name__}: {error}")
+    if os.environ.get("DRILL_SHOW"):
+        for flow in place.flows:
+            print(flow.text, "\n=====")
+    print(json.dumps([place.fell, place.peak / 2**20, time.monotonic() - began]), flush=True)
+
+
+def played(scratch: Path, number: int) -> tuple[list[tuple[str, str]], float, float]:
+    from days import DAYS
+
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", NAMESPACE, str(scratch)]
+    command += [sys.executable, str(Path(__file__)), "--day", str(number)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        fell, peak, seconds = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        fell, peak, seconds = [("other", f"the drill itself: {done.stderr[-300:]}")], 0.0, 0.0
+    one = DAYS[number]
+    if os.environ.get("DRILL_SHOW"):
+        print(done.stdout, done.stderr)
+    told = "held" if not fell else "; ".join(f"{promise}: {what}" for promise, what in fell)
+    print(f"  {one.kind:14s} {one.name:42s} {seconds:5.0f} s  {told}", flush=True)
+    return [(promise, f"{one.name}: {what}") for promise, what in fell], peak, seconds
+
+
+def bad_days(scratch: Path, kinds: Sequence[str], at_once: int) -> list[Row]:
+    from days import DAYS
+
+    prepare(scratch)
+    chosen = [number for number, one in enumerate(DAYS) if not kinds or any(kind in one.kind for kind in kinds)]
+    with ThreadPoolExecutor(at_once) as pool:
+        results = list(pool.map(lambda number: played(scratch, number), chosen))
+    together = defaultdict(list)
+    for number, result in zip(chosen, results, strict=True):
+        together[DAYS[number].kind].append(result)
+    return [
+        Row(kind, len(all_), [one for fell, _, _ in all_ for one in fell], max(peak for _, peak, _ in all_),
+            sum(seconds for *_, seconds in all_))
+        for kind, all_ in together.items()
+    ]  # fmt: skip
+
+
+def hostile(kind: str, scratch: Path) -> Row:
+    """Run the tests of a kind; a case that fails has fallen."""
+    promise, nodes = KINDS[kind]
+    report, began, peak = scratch / f"{kind}.xml", time.monotonic(), 0
+    folder = scratch / kind
+    folder.mkdir()
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    command += ["--basetemp", str(scratch / f"{kind} base"), *nodes]
+    env = {**os.environ, "TMPDIR": str(folder)}
+    with (scratch / "log").open("w") as log:
+        running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        here = psutil.Process(running.pid)
+        while running.poll() is None:
+            for one in [here, *here.children(recursive=True)]:
+                try:
+                    peak = max(peak, one.memory_info().rss)
+                except psutil.Error:
+                    continue
+            time.sleep(0.2)
+    fell, tried = list[tuple[str, str]](), 0
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):
+            if case.find("skipped") is None:
+                tried += 1
+            fell += [
+                (promise, f"{case.get('name')}: {one.get('message', '')[:200]}")
+                for one in (*case.iter("failure"), *case.iter("error"))
+            ]
+    else:
+        fell.append(("other", f"no report: {(scratch / 'log').read_text()[-300:]}"))
+    return Row(kind, tried, fell, peak / 2**20, time.monotonic() - began)
+
+
+def table(rows: Sequence[Row]) -> None:
+    print(f"\n{'kind':18s} {'tried':>5s} {'held':>5s} {'peak MB':>8s} {'seconds':>8s}  what fell")
+    for row in rows:
+        fell = "; ".join(f"{promise} ({what})" for promise, what in row.fell)
+        print(f"{row.kind:18s} {row.tried:5d} {row.held:5d} {row.peak:8,.0f} {row.seconds:8.0f}  {fell[:400]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", help="only those kinds of bad days, with commas between; 'none'")
+    parser.add_argument("--kinds", help="only those kinds of hostile inputs; 'none'")
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--minutes", type=float, help="hostile and honest clients against a Space instead")
+    parser.add_argument("--release", type=Path, default=Path("released/latest"))
+    parser.add_argument("--clients", type=int, default=30)
+    parser.add_argument("--day", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.day is not None:
+        day(given.day)
+        return
+    if given.minutes:
+        import siege
+
+        siege.main(given.release, given.minutes, given.clients)
+        return
+    began, days, inputs = time.monotonic(), list[Row](), list[Row]()
+    with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
+        if given.days != "none":
+            days = bad_days(Path(scratch), given.days.split(",") if given.days else [], given.at_once)
+        chosen = KINDS if not given.kinds else given.kinds.split(",")
+        for kind in chosen if given.kinds != "none" else ():
+            inputs.append(hostile(kind, Path(scratch)))
+            print(f"  {kind}: {inputs[-1].held} of {inputs[-1].tried} held", flush=True)
+    table([*days, *inputs])
+    fallen = Counter(promise for row in (*days, *inputs) for promise, _ in row.fell)
+    machine.tell({
+        "bad_days": sum(row.tried for row in days), "inputs": sum(row.tried for row in inputs), "kinds": len(inputs),
+        "held": sum(row.held for row in (*days, *inputs)), "seconds": round(time.monotonic() - began),
+        **{promise.replace(" ", "_"): fallen[promise] for promise in PROMISES},
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
