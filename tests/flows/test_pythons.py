@@ -38,6 +38,6 @@ def test_a_whole_run_ends_in_every_python(version, recordings, tiny_profile, flo
     (tmp_path / "tiny.toml").write_text(tiny_profile, encoding="utf-8")
     command = [python, str(flow_file), "--config", "profile", "tiny.toml", "run"]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert (tmp_path / "released" / "latest" / "ct2-int8" / "model.bin").is_file()
