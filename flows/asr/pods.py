@@ -22,6 +22,8 @@ from asr.settings import Compute, Settings
 
 ON_GPU = ("train", "evaluate")
 CPU, MEMORY_GB = 2, 8  # of the other steps' pods
+# Where GKE mounts the GPU's driver; a plain Python image does not look there.
+DRIVER = {"LD_LIBRARY_PATH": "/usr/local/nvidia/lib64"}
 SHARED_MEMORY_GB = 4  # through which the processes that make batches hand them to the one that trains
 IMAGE = "METAFLOW_KUBERNETES_CONTAINER_IMAGE"
 # The most that Metaflow allows, for the steps that checkpoint: a spot node may be taken away more than once.
@@ -63,6 +65,7 @@ class placed(FlowMutator):
                 "kubernetes": pod(name, compute),
                 "retry": RETRIES.get(name, OTHERS),
                 "timeout": {"hours": compute.hours},
+                **({"environment": {"vars": DRIVER}} if name in ON_GPU else {}),
                 **({"secrets": {"sources": sources}} if sources else {}),
             }
             for decorator, arguments in wanted.items():

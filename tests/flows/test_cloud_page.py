@@ -36,7 +36,7 @@ def commands() -> list[str]:
         for block in re.findall(r"```sh\n(.*?)```", page, re.S):
             whole = block.replace("\\\n", " ")
             for line in re.split(r"\n|&&|;", whole):
-                words = line.split(" #")[0].strip()
+                words = line.split(" #")[0].strip().removeprefix("uv run ").replace("$REPO/", "")
                 if re.match(r"(\S*python[\d.]*|flow|\S*pip) ", words):
                     found.append(words)
     return found
@@ -80,7 +80,7 @@ def test_a_command_has_the_options_that_it_is_given(command):
 
 def _is_value(words: list[str], at: int) -> bool:
     """Whether a word is what an option before it is given."""
-    takes = {"--config": 2, "--branch": 1, "--datastore": 1, "--metadata": 1}
+    takes = {"--config": 2, "--branch": 1, "--environment": 1, "--datastore": 1, "--metadata": 1}
     return any(words[at - back] in takes and takes[words[at - back]] >= back for back in (1, 2) if at >= back)
 
 

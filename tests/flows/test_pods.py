@@ -92,6 +92,8 @@ def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
         assert limits["ephemeral-storage"] == f"{1000 * compute.disk_gb}M"
         kept = {one["secretRef"]["name"] for one in container.get("envFrom") or []}
         assert kept == {secret for secret in compute.secrets if "/" not in secret}
+        env = {one["name"]: one.get("value") for one in container["env"]}
+        assert ("LD_LIBRARY_PATH" in env) == (step in ON_GPU)  # where the driver is, for an image that does not know
         if step in ON_GPU:
             assert limits["nvidia.com/gpu"] == str(compute.gpus if step == "train" else 1)
             assert limits["memory"] == f"{1000 * compute.memory_gb}M"
@@ -115,6 +117,26 @@ def test_no_argument_of_a_pod_is_longer_than_a_shell_takes(templates):
 
 def test_no_secret_of_the_launching_machine_is_in_a_workflow(templates):
     assert not [secret for secret in SECRETS.values() if secret in json.dumps(templates)]
+
+
+def test_with_uv_a_pod_makes_its_packages_from_the_lock_in_any_python_image(flow_file, bucket, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "pods"\nversion = "0"\n')
+    (tmp_path / "uv.lock").write_text("version = 1\n")
+    (tmp_path / "cloud.toml").write_text('[compute]\nwhere = "gke"\nimage = "python:3.11-slim"\n')
+    env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
+    command = [sys.executable, str(flow_file), "--environment", "uv", "--config", "profile", "cloud.toml"]
+    command += ["--datastore", "gs", "--metadata", "local"]
+    argo = [*command, "argo-workflows", "create", "--only-json"]
+    ended = subprocess.run(argo, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    steps = pods(json.loads(ended.stdout[ended.stdout.index("{") :]))
+    assert set(steps) == STEPS
+    for step, pod in steps.items():
+        said = " ".join([*(pod["container"].get("command") or []), *(pod["container"].get("args") or [])])
+        bootstrap, runs = said.index("metaflow.plugins.uv.bootstrap"), said.index("uv run --no-sync python")
+        assert bootstrap < runs, step
+    listed = subprocess.run([*command, "package", "list"], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert {"uv.lock", "pyproject.toml"} <= {Path(line.strip()).name for line in listed.stderr.splitlines()}
 
 
 def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):

@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -31,7 +32,8 @@ class Metadata(Served):
     """A metadata service that knows nothing yet, from `with` to the end of its block."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[Row]] = {kind: [] for kind in (*KEYS, "artifact", "metadata")}
+        self._below = defaultdict[tuple[str, ...], list[Row]](list)  # rows by their kind and the outer ones' keys
+        self.requests: list[str] = []  # "METHOD path STATUS"
         self.numbers = {kind: itertools.count(1) for kind in ("run", "task")}  # of all flows together
         self.faults: dict[str, int] = {}  # a status in the stead of an answer, where this is found in "METHOD path"
         self._turn = threading.Lock()
@@ -53,6 +55,7 @@ class Metadata(Served):
         told = json.loads(body) if body else dict(parse_qsl(url.query))
         with self._turn:
             status, content = self._route(asked, told)
+            self.requests.append(f"{asked} {status}")
             return status, json.dumps(content).encode()
 
     def _route(self, asked: str, told: Any) -> Reply:
@@ -66,7 +69,15 @@ class Metadata(Served):
 
     def find(self, kind: str, at: Row) -> list[Row]:
         """The rows of a kind with these keys."""
-        return [row for row in self.rows[kind] if all(str(row[key]) == str(value) for key, value in at.items())]
+        outer = tuple(str(at[key]) for key in itertools.takewhile(at.__contains__, KEYS.values()))
+        rest = {key: str(value) for key, value in at.items() if key not in list(KEYS.values())[: len(outer)]}
+        rows = self._below.get((kind, *outer), [])
+        return [row for row in rows if all(str(row[key]) == value for key, value in rest.items())]
+
+    def add(self, kind: str, row: Row) -> None:
+        outer = [str(row[key]) for key in KEYS.values() if key in row]
+        for depth in range(len(outer) + 1):
+            self._below[kind, *outer[:depth]].append(row)
 
     def one(self, at: Row) -> Row | None:
         """The flow, run, step or task with these keys."""
@@ -127,7 +138,7 @@ def create(service: Metadata, at: Row, told: Any) -> Reply:
     if kind in ("flow", "run"):  # those below share the run's lists of tags, which change for all of them
         row |= {name: told.get(name) for name in ("tags", "system_tags")}
     row["last_heartbeat_ts"] = int(time.time())
-    service.rows[kind].append(row)
+    service.add(kind, row)
     return 200, row
 
 
@@ -141,7 +152,8 @@ def attach(service: Metadata, at: Row, told: Any) -> Reply:
     new = [one for one in told if kind == "metadata" or (one["name"], one["attempt_id"]) not in taken]
     shared = (*KEYS.values(), "tags", "system_tags") if kind == "artifact" else KEYS.values()
     above = {name: task[name] for name in shared}
-    service.rows[kind] += [{**one, **above, "ts_epoch": milliseconds()} for one in new]
+    for one in new:
+        service.add(kind, {**one, **above, "ts_epoch": milliseconds()})
     return 200, {"artifacts_created" if kind == "artifact" else "metadata_created": len(new)}
 
 

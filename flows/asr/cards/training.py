@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LEAST = 1e-3  # of a loss in a chart with a logarithmic axis
 WIDE = 8  # times the smallest of a hyperparameter: more wants a logarithmic axis
+MOST_NAMED = 12  # trials, in a sentence
 ENDS = {
     "finished": "all steps done",
     "plateau": "it no longer improved",
@@ -134,6 +135,7 @@ def leaderboard(board: pd.DataFrame, name: str) -> str:
         notes.append("p is how often chance alone makes a difference this large from the winner.")
     if alike:
         which = f"Trial {alike[0]}" if len(alike) == 1 else f"Trials {', '.join(alike[:-1])} and {alike[-1]}"
+        which = f"{len(alike)} trials" if len(alike) > MOST_NAMED else which
         notes.append(f"{which} may be as good as the winner: p is above {CHANCE:g}.")
     return panel("Leaderboard", rows(heads, table, "records"), f"<p>{' '.join(notes)}</p>" if notes else "")
 

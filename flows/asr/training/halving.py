@@ -29,6 +29,7 @@ class Siblings:
     def __init__(self, store: Store, search: str, number: int, trials: int) -> None:
         self.store, self.search, self.number = store, search, number
         self.others = [one for one in range(trials) if one != number]
+        self._seen: dict[str, float] = {}  # what a trial has once told stands, so nobody reads it again
 
     def arrive(self, rung: int, loss: float) -> None:
         """Tell the others this trial's validation loss at the rung."""
@@ -36,8 +37,9 @@ class Siblings:
 
     def outpaced(self, rung: int, loss: float) -> bool:
         """Whether this trial, with that loss at the rung, is not among the best of those known by now."""
-        known = self.store.recall_all([self._name(rung, other) for other in self.others])
-        return not promising(loss, known.values())
+        names = [self._name(rung, other) for other in self.others]
+        self._seen |= self.store.recall_all([name for name in names if name not in self._seen])
+        return not promising(loss, (self._seen[name] for name in names if name in self._seen))
 
     def _name(self, rung: int, number: int) -> str:
         return f"rungs/{self.search}/{rung}/{number}"
