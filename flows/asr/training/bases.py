@@ -129,8 +129,8 @@ def check(folder: Path) -> None:
     others = {
         name: _judged(kind, _object(folder / name), name) for name, kind in READ.items() if (folder / name).exists()
     }
-    generation = others.get("generation_config.json", Generation())
-    _check_tokens(told, generation)
+    generation = others.get("generation_config.json")
+    _check_tokens(told, generation if isinstance(generation, Generation) else Generation())
     extractor = others.get("preprocessor_config.json")
     if isinstance(processor := others.get("processor_config.json"), Processor):
         extractor = processor.feature_extractor or extractor
