@@ -9,6 +9,7 @@ from typing import Any
 from parts import TAKE
 from wording import WORDS, both, number
 
+MOST = 1e9  # that a figure may be
 PROGRAMS = {
     "curl": """curl ORIGIN/v1/audio/transcriptions \\
   -F file=@speech.wav -F response_format=srt""",
@@ -39,16 +40,18 @@ def _rate(release: dict[str, Any]) -> str:
     kind = (
         "served_wer" if release.get("served_wer") is not None else "test_wer"
     )  # what the visitor gets, if it is known
-    rate, interval = release.get(kind), release.get(f"{kind}_ci")
+    rate, interval = _number(release.get(kind)), _interval(release.get(f"{kind}_ci"))
     if rate is None:
         return f"<p>{both('unmeasured')}</p>"
     by_character = release.get("unit") == "character"  # the language puts no spaces between words
     name = both("cer" if by_character else "wer")
     parts = [f'<div class="rate"><strong>{percent(rate)}</strong><span>{name}</span></div>']
-    base = release.get("baseline_wer")
+    base = _number(release.get("baseline_wer"))
     if interval:
         rows = [("this_model", rate, interval)]
-        rows += [("baseline", base, release.get("baseline_wer_ci") or (base, base))] if base is not None else []
+        rows += (
+            [("baseline", base, _interval(release.get("baseline_wer_ci")) or (base, base))] if base is not None else []
+        )
         highest = max(high for _, _, (_, high) in rows)
         ends = (10, 20, 50, 100)  # percent, where the scale may end; a base that invents words goes beyond
         full = next((end for end in ends if highest < end), 100 * math.ceil((highest + 1) / 100))
@@ -58,7 +61,7 @@ def _rate(release: dict[str, Any]) -> str:
             "</div>"
         )
     count = [wording.format(count=f"{rate:.0f}") for wording in WORDS["roughly" if rate >= 1 else "under_one"]]
-    clips = release.get("clips")
+    clips = _number(release.get("clips"))
     on = tuple(wording.format(clips=clips) for wording in WORDS["measured_on"]) if clips else ("", "")
     told = [both("of_hundred_characters" if by_character else "of_hundred", wrong=tuple(count), where=on)]
     if interval:
@@ -67,6 +70,16 @@ def _rate(release: dict[str, Any]) -> str:
     if base is not None:
         told.append(both("before", rate=number(base)))
     return "".join(parts) + f"<p>{' '.join(told)}</p>"
+
+
+def _number(told: Any) -> float | None:
+    """A figure that can be shown; None for anything else that a stranger's record holds."""
+    return told if type(told) in (int, float) and 0 <= told <= MOST else None
+
+
+def _interval(told: Any) -> tuple[float, float] | None:
+    ends = [_number(end) for end in told] if isinstance(told, list | tuple) else []
+    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None
 
 
 def _bar(key: str, rate: float, interval: tuple[float, float], scale: float) -> str:
@@ -85,14 +98,15 @@ def _facts(release: dict[str, Any], where: str, revision: str | None) -> str:
         facts.append(("made", html.escape(str(release["created"])[:10])))
     if release.get("run_id"):
         facts.append(("run", html.escape(str(release["run_id"]))))
-    if hours := release.get("split_hours", {}).get("train"):
+    split_hours = release.get("split_hours")
+    if hours := _number(split_hours.get("train") if isinstance(split_hours, dict) else None):
         facts.append(("speech", _hours(hours)))
     if sources := release.get("sources"):
         facts.append(("sources", _sources(sources)))
     if licences := release.get("licences"):
         facts.append(("licences", html.escape(_listed(licences))))
-    if release.get("served_wer") is not None and release.get("test_wer") is not None:
-        facts.append(("float_wer", percent(release["test_wer"])))
+    if release.get("served_wer") is not None and (float_wer := _number(release.get("test_wer"))) is not None:
+        facts.append(("float_wer", percent(float_wer)))
     if revision:
         facts.append(("revision", f"<code>{html.escape(revision[:12])}</code>"))
     if where:
@@ -109,7 +123,8 @@ def _sources(sources: Any) -> str:
     """Where the speech comes from: names, with the hours of each where a table tells them."""
     if not isinstance(sources, dict):
         return html.escape(_listed(sources))
-    return ", ".join(f"{html.escape(name)} ({_hours(hours)})" for name, hours in sources.items())
+    told = {html.escape(str(name)): _number(hours) for name, hours in sources.items()}
+    return ", ".join(name if hours is None else f"{name} ({_hours(hours)})" for name, hours in told.items())
 
 
 def _listed(value: Any) -> str:

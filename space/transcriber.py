@@ -39,6 +39,8 @@ HOP = 160  # samples a frame
 MAX_LENGTH = 448  # positions of a Whisper decoder; CTranslate2 makes at most half as many new tokens
 TIMESTAMPS = 1_501  # Whisper's timestamp tokens, which stand behind <|notimestamps|> and are no words
 BATCH = 16  # clips at once
+MOST_BYTES = 1 << 26  # of a release's file of text; a tokenizer.json of Whisper's has 4 MB
+MOST_BANDS, MOST_TOKENS, LARGEST = 1_024, 1_000_000, 1e6
 CUBLAS = "libcublas.so.12"  # all that CTranslate2's wheel wants of CUDA beside the driver
 MOST_WORKERS = 64
 SPAN = 10 * RATE  # samples in which speech is looked for at once
@@ -234,15 +236,16 @@ class Transcriber:
 
     def __init__(self, folder: Path, threads: int = 0, hardware: Hardware = Hardware()) -> None:
         folder = Path(folder)
+        _check_files(folder)
         plain = not (folder / "ct2-int8").exists() and any(folder.glob("model*.safetensors"))
         self.release = {} if plain and not (folder / "release.json").exists() else _json(folder / "release.json")
-        if (made := self.release.get("format", 1)) not in FORMATS:
+        if not isinstance(made := self.release.get("format", 1), int) or made not in FORMATS:
             raise ValueError(
-                f"{folder} is a release of format {made}, and this engine reads {FORMATS[0]} to {FORMATS[-1]}: "
+                f"{folder} is a release of format {made!r:.80}, and this engine reads {FORMATS[0]} to {FORMATS[-1]}: "
                 "one of the two is too old"
             )
         feature_size = _json(folder / "preprocessor_config.json").get("feature_size")
-        if not isinstance(feature_size, int):
+        if not isinstance(feature_size, int) or not 1 < feature_size <= MOST_BANDS:
             raise ValueError(f"{folder / 'preprocessor_config.json'} has no feature_size")
         tokenizer = folder / "tokenizer.json"
         weights = folder / "ct2-int8" / "model.bin"
@@ -252,6 +255,12 @@ class Transcriber:
         self.language: str = self.release.get("language") or (_plain_language(folder) if plain else "")
         if not self.language:
             raise ValueError(f"{folder / 'release.json'} names no language")
+        if not isinstance(self.language, str) or not self.language.isalpha():
+            raise ValueError(f"{folder / 'release.json'}: {self.language!r:.80} is no language")
+        for key in ("longest_seconds", "peak"):
+            told = self.release.get(key)
+            if told is not None and (type(told) not in (int, float) or not 0 < told <= LARGEST):
+                raise ValueError(f"{folder / 'release.json'}: {key} is {told!r:.80}, and no number above 0")
         held = not plain and self.release.get("context") != "full"
         self.context: Literal["trimmed", "full"] = "trimmed" if held else "full"
         # A model from nothing loses itself in sounds longer than it was trained on.
@@ -551,12 +560,15 @@ class _Plain:
     """A Whisper in Hugging Face's format, run by transformers behind those calls of CTranslate2 that make its text."""
 
     def __init__(self, folder: Path, language: str, threads: int) -> None:
+        _check_plain(folder)  # before anything is built
         import torch
         from transformers import WhisperForConditionalGeneration
 
         if threads:
             torch.set_num_threads(threads)
-        self._model: Any = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model: Any = WhisperForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        ).eval()
         self._language = language
 
     def encode(self, features: Any) -> Any:
@@ -580,6 +592,38 @@ class _Plain:
         return [SimpleNamespace(sequences_ids=[row], scores=[0.0], no_speech_prob=0.0) for row in rows.tolist()]
 
 
+def _check_files(folder: Path) -> None:
+    """Raises ValueError for a file that would never end, or would fill the memory, before it is opened."""
+    texts = [*folder.glob("*.json"), *(folder / "ct2-int8").glob("*.json"), *(folder / "ct2-int8").glob("*.txt")]
+    for file in (*texts, *folder.glob("model*.safetensors"), *(folder / "ct2-int8").glob("model.bin")):
+        if not file.is_file():
+            raise ValueError(f"{file} is no file")
+        if file in texts and (size := file.stat().st_size) > MOST_BYTES:
+            raise ValueError(f"{file} has {size:,} bytes, and {MOST_BYTES:,} are the most it may have")
+
+
+def _check_plain(folder: Path) -> None:
+    """Raises ValueError where a plain Whisper's config.json asks for what its weights do not hold."""
+    from safetensors import safe_open
+
+    told, held = _json(folder / "config.json"), set[str]()
+    if told.get("model_type") != "whisper" or told.get("auto_map") or told.get("quantization_config"):
+        raise ValueError("its config.json is no plain Whisper's")
+    for file in folder.glob("model*.safetensors"):
+        with safe_open(file, framework="np") as weights:
+            held.update(weights.keys())
+    for side in ("encoder", "decoder"):
+        layers = told.get(f"{side}_layers", 0)
+        there = {name.split(f"{side}.layers.")[1].split(".")[0] for name in held if f"{side}.layers." in name}
+        if type(layers) is not int or layers != len(there):
+            raise ValueError(
+                f"its config.json tells of {layers!r:.40} {side} layers, and its weights hold {len(there)}"
+            )
+    for key in ("vocab_size", "d_model", "max_source_positions", "max_target_positions", "num_labels", "num_mel_bins"):
+        if type(number := told.get(key, 1)) is not int or not 0 < number <= MOST_TOKENS:
+            raise ValueError(f"its config.json has the {key} {number!r:.40}")
+
+
 def _plain_language(folder: Path) -> str:
     """The language that a plain Whisper is set to, or MODEL_LANGUAGE; empty where nobody tells."""
     try:
@@ -590,7 +634,7 @@ def _plain_language(folder: Path) -> str:
         ) from None
     settings = folder / "generation_config.json"
     told = os.environ.get("MODEL_LANGUAGE") or (_json(settings).get("language") if settings.is_file() else "")
-    name = (told or "").strip("<|>").lower()
+    name = (told if isinstance(told, str) else "").strip("<|>").lower()
     return TO_LANGUAGE_CODE.get(name, name)
 
 
@@ -808,7 +852,7 @@ def _json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{file} is missing: the folder holds no finished release") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read: {_line(error)}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{file} is no JSON object")

@@ -6,12 +6,25 @@ Every wing takes the frozen `settings`. Only `datastore`, `store`, `pods`, `ends
 
 from asr.redaction import redacted
 
+MOST_LETTERS = 2_000  # of a line that is told
+
+
+def one_line(text: str) -> str:
+    r"""A text that may be shown in a terminal: what moves a cursor, colours or turns letters round is spelt out.
+
+    >>> one_line("no folder a\nb\x1b[31m")
+    'no folder a b\\x1b[31m'
+    """
+    spelt = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in " ".join(text.split(None)))
+    return spelt if len(spelt) <= MOST_LETTERS else spelt[: MOST_LETTERS // 2] + " ... " + spelt[-MOST_LETTERS // 2 :]
+
 
 class Refused(Exception):
     """A user's mistake: one line that names what is wrong and where, and no secret. Never shown as a traceback."""
 
-    def __init__(self, line: str) -> None:
-        super().__init__(redacted(line))
+    def __init__(self, line: str, table: str = "") -> None:
+        line = one_line(redacted(line))  # it often holds what a stranger wrote: names, paths, a library's words
+        super().__init__(f"{line}\n{table}" if table else line)
 
 
 class Terminated(Exception):

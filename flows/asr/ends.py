@@ -22,7 +22,7 @@ from metaflow.parameters import flow_context
 from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
-from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, services, story
+from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, services, settings, story
 from asr.redaction import redact, redacted
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -73,6 +73,7 @@ def main(flow: Callable[..., Any]) -> None:
 
         datastore.mend()
         try:
+            _check_profile(sys.argv)
             cli.main(flow(use_cli=False), handle_exceptions=False)
         except Exception as error:
             end = told(error) or error
@@ -84,6 +85,12 @@ def main(flow: Callable[..., Any]) -> None:
             # A trial is tried again where it was killed. Here it would be told the same again; another pod may not be.
             told_again = isinstance(end, Told) and current.get("step_name") == "train" and not compute.in_pod()
             sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if told_again else 1)
+
+
+def _check_profile(arguments: Sequence[str]) -> None:
+    for at, word in enumerate(arguments):
+        if word == "--config" and list(arguments[at + 1 : at + 2]) == ["profile"] and arguments[at + 2 :]:
+            settings.check_file(arguments[at + 2])
 
 
 def told(error: Exception) -> Told | None:

@@ -1,5 +1,6 @@
 """What a profile may say, and how a wrong one is refused."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -114,6 +115,49 @@ WRONG = {
     "[training\nsteps = 3": ("not TOML", "line 1"),
     "[training]\nsteps = 3\nsteps = 4": ("not TOML",),
 }
+HOSTILE = {
+    # What is attacked: the profile, and what the refusal names.
+    "a seed beyond NumPy's": (f"[training]\nseed = {2**70}", "[training] seed"),
+    "another seed": (f"[search]\nseed = {2**32}", "[search] seed"),
+    "a number of 400 digits": ("[training]\nsteps = 1" + "0" * 400, "[training] steps"),
+    "a number of 5000 digits": ("[training]\nsteps = 1" + "0" * 5_000, "not TOML"),
+    "hexadecimals": ("[training]\nsteps = 0x" + "f" * 100_000, "[training] steps"),
+    "a float beyond floats": ("[corpus]\nweight = 1e400", "[corpus] weight"),
+    "a weight of 400 digits": ("[corpus]\nweight = 1" + "0" * 400, "[corpus] weight"),
+    "patience": ("[training]\npatience = 10000000000", "[training] patience"),
+    "trials without end": ("[search]\ntrials = 1000000000", "[search] trials"),
+    "a wide model": ("[model]\nwidth = 1000000000\nheads = 1", "[model] width"),
+    "a deep model": ("[model]\nencoder_layers = 1000000", "[model] encoder_layers"),
+    "minus infinity": ("[training]\nwarmup = -inf", "[training] warmup"),
+    "open arrays": ("x = " + "[" * 100_000, "too deep"),
+    "arrays": ("x = " + "[" * 5_000 + "]" * 5_000, "too deep"),
+    "tables": ("x = " + "{a = " * 300 + "1" + "}" * 300, "x: unknown key"),
+    "arrays for a number": ("[training]\nsteps = " + "[" * 90 + "]" * 90, "[training] steps"),
+    "a key of many parts": ("a" + ".a" * 100_000 + " = 1", "more than 16 parts"),
+    "a quoted key of many parts": ('"a"' + ' . "a"' * 40_000 + " = 1", "more than 16 parts"),
+    "a table of many parts": ("[a" + ".a" * 50_000 + "]", "more than 16 parts"),
+    "ten megabytes": ("# " + "a" * 10_000_000, "10,000,002 letters"),
+    "sources": ("[[corpus.sources]]\n" * 10_000, "[corpus] sources"),
+    "rates": ("[search]\nlearning_rate = [" + "0.001," * 20_000 + "]", "[search] learning_rate"),
+    "keys": ("\n".join(f"k{at} = 1" for at in range(20_000)), "k0: unknown key"),
+    "a long key": ("a" * 100_000 + " = 1", "unknown key"),
+    "a long name": ('name = "' + "a" * 100_000 + '"', "name"),
+    "a base with NUL": ('[model]\nbase = "a\\u0000b"', "[model] base"),
+    "a folder with NUL": ('[release]\nfolder = "a\\u0000b"', "[release] folder"),
+    "a list with NUL": ('[corpus]\nexclude = "a\\u0000b"', "[corpus] exclude"),
+    "a source's name with NUL": ('[corpus]\nname = "a\\u0000b"', "[corpus] name"),
+    "nobody's recordings": ('[corpus]\nsource = "folder"\npath = "~nobody-here/x"', "[corpus] path"),
+    "nobody's base": ('[model]\nbase = "~nobody-here/x"', "[model] base"),
+    "nobody's releases": ('[release]\nfolder = "~nobody-here/x"', "[release] folder"),
+    "nobody's list": ('[text]\nhotwords = "~nobody-here/x"', "[text] hotwords"),
+    "10,000 letters": (f'[corpus]\nsource = "folder"\npath = "{"a" * 10_000}"', "[corpus] path"),
+    "too long a name": (f'[release]\nfolder = "{"a" * 3_000}"', "[release] folder"),
+    "too long a base": (f'[model]\nbase = "{"a" * 3_000}"', "[model] base"),
+    "a device": ('[corpus]\nexclude = "/dev/zero"', "[corpus] exclude"),
+    "a folder": ('[text]\nhotwords = "/"', "[text] hotwords"),
+    "a terminal's codes": ('[corpus]\nexclude = "\\u001b[31mred\\nnew\\u202e"', r"\x1b[31mred new\u202e cannot be"),
+    "codes in a key": ('"\\u001b[31m\\n" = 1', r"\x1b[31m"),
+}
 
 
 def test_every_language_that_whisper_knows_is_taken():
@@ -149,6 +193,28 @@ def test_a_wrong_profile_is_refused_in_one_line_that_names_the_key(profile, name
     line = refusal(settings.load, profile)
     assert line.startswith("profile: ")
     assert [word for word in named if word not in line] == []
+
+
+@pytest.mark.parametrize(("profile", "named"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_profile_is_refused_in_a_line_that_can_be_shown(profile, named, refusal):
+    line = refusal(settings.load, profile)
+    assert line.startswith("profile: ")
+    assert named in line
+    assert line.isprintable()
+    assert len(line) < 2_100
+
+
+def test_what_is_no_file_is_never_opened(tmp_path, refusal):
+    """A pipe waits for ever, and a device never ends."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large.toml").touch()
+    os.truncate(tmp_path / "large.toml", 1 << 34)
+    (tmp_path / "link.toml").symlink_to("/proc/self/environ")
+    for place in (tmp_path / "pipe", tmp_path, "/dev/zero", "/proc/self/environ", tmp_path / "link.toml"):
+        assert "is no file of text" in refusal(settings.check_file, str(place))
+    assert "17,179,869,184 bytes" in refusal(settings.check_file, str(tmp_path / "large.toml"))
+    for name in ("pipe", "large.toml"):
+        assert "[corpus] exclude" in refusal(settings.load, f'[corpus]\nexclude = "{tmp_path / name}"')
 
 
 @pytest.mark.parametrize("file", sorted(SAMPLE.parent.glob("*.toml")), ids=lambda file: file.name)

@@ -61,7 +61,10 @@ def _listed(files: Here | Away, name: str, split: str) -> list[Row]:
     if files.place(f"{name}.tsv") is None:
         raise Refused(f"[corpus] path: {files.root}/{name}.tsv is a link that leads out of the folder")
     # Sentences hold quotation marks that quote nothing, so this is no CSV.
-    text = tables.unix(files.read(f"{name}.tsv").decode("utf-8-sig", "replace"))
+    try:
+        text = tables.unix(files.read(f"{name}.tsv").decode("utf-8-sig", "replace"))
+    except ValueError as error:
+        raise Refused(f"[corpus] path: {files.root}/{name}.tsv cannot be read: {error}") from None
     table = tables.table(tables.tabbed(text), "path", partial(_is_clip, files))
     if missing := {"path", "sentence", "client_id"} - set(table.columns):
         raise Refused(f"[corpus] path: {files.root}/{name}.tsv has no column {', '.join(sorted(missing))}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AWAY = ("gs://", "hf://")
 DOWNLOADS = 16  # at once
+MOST_BYTES = 1 << 30  # of a table of clips: ten million lines of a hundred letters
 
 
 class Here:
@@ -29,7 +30,9 @@ class Here:
             raise Refused(f"{key}: there is no folder {root}")
         self.root, self._real, self._key = root, os.path.realpath(root), key
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """A file's content. Raises ValueError, before any of it is read, where it has more than `most` bytes."""
+        _check_size((self.root / name).stat().st_size, most)
         return (self.root / name).read_bytes()
 
     def has(self, name: str) -> bool:
@@ -69,8 +72,9 @@ class Away:
         if not self.versions:
             raise Refused(f"{key}: there is no folder {url}")
 
-    def read(self, name: str) -> bytes:
-        return download(f"{self.root}/{name}")
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """As it is read here."""
+        return download(f"{self.root}/{name}", most)
 
     def has(self, name: str) -> bool:
         return name in self.versions
@@ -140,16 +144,29 @@ def opened(place: str) -> IO[bytes]:
     return HfFileSystem().open(place, "rb")
 
 
-def download(url: str) -> bytes:
-    """A file's content; the clients repeat what fails in passing. Raises FileNotFoundError where there is none."""
+def _check_size(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise ValueError(f"it has {size:,} bytes, and {most:,} are the most that are read")
+
+
+def download(url: str, most: int | None = None) -> bytes:
+    """A file's content; the clients repeat what fails in passing. Raises FileNotFoundError where there is none, and
+    ValueError, before any of it is read, where it has more than `most` bytes.
+    """
     if url.startswith("hf://"):
         with opened(url) as file:
+            _check_size(file.seek(0, os.SEEK_END), most)
+            file.seek(0)
             return file.read()
     from google.api_core.exceptions import NotFound
 
     bucket, _, name = url.removeprefix("gs://").partition("/")
     try:
-        return _client().bucket(bucket).blob(name).download_as_bytes()
+        blob = _client().bucket(bucket).blob(name)
+        if most is not None:
+            blob.reload()
+            _check_size(blob.size or 0, most)
+        return blob.download_as_bytes()
     except NotFound:
         raise FileNotFoundError(url) from None
 

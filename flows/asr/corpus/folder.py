@@ -29,13 +29,16 @@ from typing import Any
 
 from asr import Refused
 from asr.corpus import cuts, labels, tables, transcripts
-from asr.corpus.files import Away, Here, below, first_line
+from asr.corpus.files import MOST_BYTES, Away, Here, below, first_line
 from asr.corpus.rows import Row, carve, split_of
 from asr.corpus.tables import Table
 from asr.settings import LANGUAGES, MISTAKEN
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
 TEXTS = ("transcription", "sentence", "text")
+MOST_ROWS = 3_000_000  # of a folder's metadata; a corpus of more goes into several folders
+CELL_BYTES = 1 << 20  # of a cell in Parquet, where a word or a gigabyte take the same place
+TRANSCRIPT_BYTES = 1 << 26  # of a recording's transcript
 COLUMNS = ("file_name", *TEXTS, "speaker_id", "transcript_file")
 RECORDINGS = (
     ".aac", ".aif", ".aiff", ".avi", ".flac", ".m4a", ".mka", ".mkv", ".mov",
@@ -60,14 +63,14 @@ def rows(root: str | Path, longest: float, language: str = "sv") -> list[Row]:
 def _rows(files: Here | Away, folder: str, split: str | None, longest: float, language: str) -> Iterator[Row]:
     table = metadata(files, folder, language)
     column = next((column for column in TEXTS if column in table.columns), TEXTS[0])
-    names = [_text(cells.get("file_name")) for cells, _ in table.rows]
+    names = [text_of(cells.get("file_name")) for cells, _ in table.rows]
     clips = [_spelled(files, inside(folder, name)) for name in names]
     splits = [split or _split_in(clip or "") for clip in clips]
     is_divided = any(splits)
     for (cells, problem), name, clip, part in zip(table.rows, names, clips, splits, strict=True):
-        times, speaker = _text(cells.get("transcript_file")), _text(cells.get("speaker_id")).strip() or None
+        times, speaker = text_of(cells.get("transcript_file")), text_of(cells.get("speaker_id")).strip() or None
         carved = "train" if is_divided else carve(speaker or clip or name)
-        row = Row(clip or name, part or carved, _text(cells.get(column)), speaker, None)
+        row = Row(clip or name, part or carved, text_of(cells.get(column)), speaker, None)
         if problem:
             yield replace(row, problem=problem)
         elif name and (clip is None or files.place(clip) is None):
@@ -97,7 +100,7 @@ def _cut(row: Row, files: Here | Away, folder: str, times: str, longest: float) 
         yield replace(row, problem=f"missing transcript: {times!r:.80}")
         return
     try:
-        segments = transcripts.parse(name, files.read(name))
+        segments = transcripts.parse(name, files.read(name, TRANSCRIPT_BYTES))
     except (ValueError, OSError) as error:
         told = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         yield replace(row, problem=f"unreadable transcript: {told:.120}")
@@ -144,7 +147,7 @@ def metadata(files: Here | Away, folder: str, language: str) -> Table:
     except (ValueError, OSError, RecursionError, OverflowError, pa.ArrowException) as error:  # as the parsers do
         raise Refused(f"[corpus] path: {path} cannot be read: {first_line(error)}") from None
     if "file_name" not in table.columns or not {*TEXTS, "transcript_file"} & set(table.columns):
-        has = "".join(mark if mark.isprintable() else "?" for mark in ", ".join(table.columns))[:300] or "none"
+        has = ", ".join(table.columns)[:300] or "none"
         raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
     return table
 
@@ -163,6 +166,7 @@ def _is_recording(files: Here | Away, folder: str, cell: str) -> bool:
 def _read(content: bytes, suffix: str, names: Callable[[str], bool]) -> Table:
     if suffix == ".parquet":
         return _parquet(content)
+    _check_rows(content.count(b"\n"))
     text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     return _jsonl(text) if suffix == ".jsonl" else _separated(tables.unix(text), suffix, names)
 
@@ -195,18 +199,58 @@ def _jsonl(text: str) -> Table:
     return Table(tuple(dict.fromkeys(name for row in rows for name in row)), [(row, None) for row in rows])
 
 
+def _check_rows(count: int) -> None:
+    if count > MOST_ROWS:
+        raise ValueError(f"it has {count:,} rows, and {MOST_ROWS:,} are the most that are read")
+
+
 def _parquet(content: bytes) -> Table:
+    """The columns that are asked for. What they come to is counted before it is unfolded: a constant column of millions
+    of rows, or a gigabyte that every row repeats, takes no place in the file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(content), use_threads=False)
-    cells: dict[str, list[Any]] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        column = column.cast(pa.large_binary()) if is_text else column  # broken letters are their own cell's trouble
-        cells |= {name: column.to_pylist()} if name in COLUMNS else {}
-    rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
-    return Table(tuple(table.column_names), [(row, None) for row in rows])
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        _check_rows(file.metadata.num_rows)
+        fields = {field.name: field.type for field in file.schema_arrow}
+    flat = [name for name in COLUMNS if name in fields and not pa.types.is_nested(fields[name])]
+    rows, left = list[tuple[dict[str, Any], str | None]](), MOST_BYTES
+    with pq.ParquetFile(io.BytesIO(content), read_dictionary=flat) as file:
+        for batch in file.iter_batches(1_000, columns=flat, use_threads=False) if flat else ():
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                left -= _bytes(name, column)
+            if left < 0:
+                raise ValueError(f"its cells hold more than {MOST_BYTES:,} bytes")
+            cells = [letters(column).to_pylist() for column in batch.columns]
+            rows += [(dict(zip(batch.schema.names, row, strict=True)), None) for row in zip(*cells, strict=True)]
+    return Table(tuple(fields), rows)
+
+
+def _bytes(name: str, column: Any) -> int:
+    """What a column comes to with each cell spelt out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_coded = pa.types.is_dictionary(column.type)
+    values = column.dictionary if is_coded else column
+    if not (
+        pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_binary(values.type)
+    ):
+        return int(column.nbytes)
+    lengths = pc.binary_length(values)
+    if (longest := pc.max(lengths).as_py() or 0) > CELL_BYTES:
+        raise ValueError(f"a cell of {name} has {longest:,} bytes, and {CELL_BYTES:,} are the most that are read")
+    return int(pc.sum(lengths.take(column.indices) if is_coded else lengths).as_py() or 0)
+
+
+def letters(column: Any) -> Any:
+    """The column with its texts as bytes: broken letters are their own cell's trouble."""
+    import pyarrow as pa
+
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return column.cast(pa.large_binary()) if is_text else column
 
 
 def _by_name(names: list[str], language: str) -> Table:
@@ -268,10 +312,10 @@ def _spelled(files: Here | Away, path: str | None) -> str | None:
     return next((form for form in forms if files.has(form)), path)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A cell as text; an empty one, a null, a number that is none and a list are the empty text.
 
-    >>> _text(17.0), _text(None), _text(["hej"])
+    >>> text_of(17.0), text_of(None), text_of(["hej"])
     ('17', '', '')
     """
     import pandas as pd

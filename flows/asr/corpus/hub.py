@@ -11,16 +11,19 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asr import Refused
 from asr.corpus.files import first_line, opened
+from asr.corpus.folder import CELL_BYTES, letters, text_of
 from asr.corpus.rows import SPLITS, Row, carve, split_of
 from asr.network import patiently, unreachable
 from asr.settings import Columns, Source
@@ -33,6 +36,11 @@ SPEAKERS = ("speaker_id", "client_id", "speaker")
 PARQUET_COPY = "refs/convert/parquet"  # the branch where the Hub keeps its copy of a data set, a folder a configuration
 HOURS_A_STRETCH = 1.0  # that a limit is spread over, so that it takes a little of many files
 BATCH = 16  # rows taken from a file at once
+BATCH_BYTES = 1 << 28  # at once, where a row is large; one row always is
+GROUP_BYTES = 1 << 31  # of the columns that are read, in a row group: a clip is no larger, and memory holds it
+MOST_ROWS = 1_000_000  # of a file: a constant column of many more takes no place in it
+CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json")  # that `datasets` reads
+CARD_BYTES, CARD_PARTS = 1 << 24, 100_000
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,11 @@ def stretches(source: Source, at: Place, shard_clips: int) -> list[Stretch]:
 
     Raises `Refused` where the configuration, a split or a column is not there.
     """
+    _check_card(at)
     there = _files(source, at)
+    for file in itertools.chain.from_iterable(there.values()):
+        if not _belongs(file, at):
+            raise Refused(f"[corpus] id: {at.id}: {file} leads out of the folder")
     if not any(file.endswith(".parquet") for files in there.values() for file in files):
         return []
     found = []
@@ -123,6 +135,71 @@ def stretches(source: Source, at: Place, shard_clips: int) -> list[Stretch]:
     return found
 
 
+def _check_card(at: Place) -> None:
+    """Raises `Refused` where a card names files elsewhere, which `datasets` would read, or is too much for it."""
+    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    for name in CARDS:
+        place = f"{at.root}/{name}"
+        if at.root == at.id and not os.path.lexists(place):
+            continue
+        if not _belongs(place, at):
+            raise Refused(f"[corpus] id: {place} leads out of the folder")
+        try:
+            with opened(place) as file:
+                content = file.read(CARD_BYTES + 1)
+            if len(content) > CARD_BYTES:
+                raise ValueError(f"it has more than {CARD_BYTES:,} bytes")
+            text = content.decode("utf-8")
+            if name == CARDS[0]:
+                text = found[2] if (found := REGEX_YAML_BLOCK.search(text)) else ""
+            told = {} if name == CARDS[2] else yaml.safe_load(text)
+            configs = told.get("configs") if isinstance(told, dict) else None
+            words = list(itertools.islice(_words(told), CARD_PARTS))
+            if len(words) == CARD_PARTS:
+                raise ValueError(f"it has more than {CARD_PARTS:,} parts")
+            away = next((word for word in _words(configs) if _leads_out(word)), None)
+        except FileNotFoundError:
+            continue
+        except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
+            if isinstance(error, OSError) and at.root != at.id:
+                raise  # the network's
+            raise Refused(f"[corpus] id: {place} cannot be read: {' '.join(str(error).split())[:300]}") from None
+        if away is not None:
+            raise Refused(f"[corpus] id: {place}: {away} leads out of the folder")
+
+
+def _words(value: Any) -> Iterator[str]:
+    """What a card's table says, keys and all; a part that it repeats by reference comes as often as it is repeated."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _words(key)
+            yield from _words(part)
+    elif isinstance(value, list | tuple | set):
+        yield ""
+        for part in value:
+            yield from _words(part)
+    else:
+        yield str(value) if isinstance(value, str) else ""
+
+
+def _leads_out(pattern: str) -> bool:
+    """Whether a card's pattern for files names a place that is not below its folder.
+
+    >>> [_leads_out(one) for one in ("data/train-*", "../x", "/etc/x", "hf://datasets/a/b/x", "zip://a::b", "~/x")]
+    [False, True, True, True, True, True]
+    """
+    return pattern.startswith(("/", "~")) or "://" in pattern or "::" in pattern or ".." in re.split(r"[/\\]", pattern)
+
+
+def _belongs(file: str, at: Place) -> bool:
+    """Whether a file is the data set's, and one that can be read to its end."""
+    if not file.startswith(f"{at.root}/") or ".." in file.split("/") or not _stays(file, at):
+        return False
+    return at.root != at.id or os.path.isfile(file)
+
+
 def _files(source: Source, at: Place) -> dict[str, list[str]]:
     """The files of each split, as it is called there."""
     import datasets
@@ -132,7 +209,7 @@ def _files(source: Source, at: Place) -> dict[str, list[str]]:
     revision = None if at.root == at.id else at.commit
     try:
         builder = datasets.load_dataset_builder(at.id, revision=revision, **chosen)
-    except (OSError, ValueError, RuntimeError) as error:  # datasets' own errors are kinds of these
+    except Exception as error:  # datasets', its YAML's, and those of the file systems that it knows
         raise Refused(f"[corpus] id: {at.id} cannot be read: {first_line(error)}") from None
     return {str(name): list(map(str, files)) for name, files in (builder.config.data_files or {}).items()}
 
@@ -153,7 +230,7 @@ def _columns(file: str, source: Source) -> Columns:
     try:
         with opened(file) as content:
             schema = pq.read_schema(content)
-    except (OSError, ValueError) as error:  # pyarrow's own are kinds of these
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise Refused(f"[corpus] id: {file} cannot be read: {first_line(error)}") from None
     given = source.columns.model_dump()
     for key, name in given.items():
@@ -174,33 +251,61 @@ def _columns(file: str, source: Source) -> Columns:
 
 
 def rows(stretch: Stretch) -> Iterator[Row]:
-    """The stretch's clips with their audio, one at a time."""
+    """The stretch's clips with their audio, one at a time. Raises `Refused` where the file is damaged or too large."""
     columns = {key: name for key, name in stretch.columns.model_dump().items() if name}
-    with opened(stretch.file) as content:
-        batches = pq.ParquetFile(content).iter_batches(BATCH, columns=list(set(columns.values())), use_threads=False)
-        every = (row for batch in batches for row in batch.to_pylist())
-        for number, row in enumerate(itertools.islice(every, stretch.most_clips)):
-            told = {key: row[name] for key, name in columns.items()}
-            speaker = _word(told.get("speaker"))
-            clip = _word(told.get("clip")) or f"{stretch.name}-{number}"
-            audio, problem = _sound(told["audio"], stretch.place)
-            text = "" if told["text"] is None else str(told["text"])
-            yield Row(clip, stretch.split or carve(speaker or clip), text, speaker, audio, problem=problem)
+    try:
+        with opened(stretch.file) as content:
+            for number, row in enumerate(itertools.islice(_read(content, columns), stretch.most_clips)):
+                speaker = text_of(row.get("speaker")).strip() or None
+                clip = text_of(row.get("clip")).strip() or f"{stretch.name}-{number}"
+                audio, problem = _sound(row["audio"], stretch.place)
+                split = stretch.split or carve(speaker or clip)
+                text = row["text"]
+                if isinstance(text, bytes) and len(text) > CELL_BYTES:
+                    text, problem = None, "text too long"
+                yield Row(clip, split, text_of(text), speaker, audio, problem=problem)
+    except (ValueError, OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise  # the disk's or the network's; pyarrow's own is a plain one
+        raise Refused(f"[corpus] id: {stretch.file} cannot be read: {first_line(error)}") from None
 
 
-def _word(value: Any) -> str | None:
-    return None if value is None else str(value).strip() or None
+def _read(content: IO[bytes], columns: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The cells of each row by what they are. A file's footer says what it holds before any of it is unfolded."""
+    names = sorted(set(columns.values()))
+    with pq.ParquetFile(content) as file:
+        if (count := file.metadata.num_rows) > MOST_ROWS:
+            raise ValueError(f"it has {count:,} rows, and {MOST_ROWS:,} are the most that are read")
+        groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
+        parts = [[group.column(at) for at in range(group.num_columns)] for group in groups]
+        wanted = [sum(one.total_uncompressed_size for one in part if _top(one) in names) for part in parts]
+        if (largest := max(wanted, default=0)) > GROUP_BYTES:
+            raise ValueError(f"a row group has {largest:,} bytes, and {GROUP_BYTES:,} are the most that are read")
+        # Any cell may be as large as its group, and may be repeated in each row.
+        at_once = min(BATCH, max(1, BATCH_BYTES // max(1, largest)))
+        for batch in file.iter_batches(at_once, columns=names, use_threads=False):
+            cells = {
+                name: batch.column(name) if name == columns["audio"] else letters(batch.column(name)) for name in names
+            }
+            for at in range(batch.num_rows):
+                yield {key: cells[name][at].as_py() for key, name in columns.items()}
+
+
+def _top(column: Any) -> str:
+    return str(column.path_in_schema).partition(".")[0]
 
 
 def _sound(audio: Any, at: Place) -> tuple[bytes | None, str | None]:
     """A clip's file, or what is wrong with it. A path is only followed into the data set itself."""
     if isinstance(audio, dict) and audio.get("bytes") is not None:
-        return audio["bytes"], None
+        return (audio["bytes"], None) if isinstance(audio["bytes"], bytes) else (None, "no audio")
     path = str((audio.get("path") if isinstance(audio, dict) else audio) or "")
     if not path:
         return None, "missing file"
     if not path.startswith(f"{at.root}/") or ".." in path.split("/") or not _stays(path, at):
         return None, "outside the folder"
+    if at.root == at.id and not os.path.isfile(path):
+        return None, "missing file"
     try:
         with opened(path) as file:
             return file.read(), None

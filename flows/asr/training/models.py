@@ -7,6 +7,7 @@ are: at 3,000 frames the result is the stock encoder's, at 300 it costs a tenth.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from asr import Refused, disk, network
 from asr.corpus.files import first_line
 from asr.settings import Model, Settings
+from asr.training import bases
 
 if TYPE_CHECKING:
     import torch
@@ -72,13 +74,10 @@ def base_config(base: str) -> dict[str, Any]:
 
     _check_release(base)
     with _loading(base, "is neither a model's folder nor to be had from the Hub") as where:
-        file = cached_file(base, "config.json", **where)
-        config = dict(json.loads(Path(file).read_text(encoding="utf-8"))) if file else {}
-        if config.get("model_type") != "whisper":
-            raise ValueError(f"it is a {config.get('model_type') or 'folder without a model'}, not a Whisper")
-        if not isinstance(config.get("d_model"), int):
-            raise ValueError("its config.json tells no d_model")
-        return config
+        if os.path.isdir(base):
+            return bases.config(Path(base, "config.json"))
+        file = cached_file(base, "config.json", local_files_only=where["local_files_only"])
+        return bases.config(Path(str(file)))
 
 
 def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -103,6 +102,8 @@ def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
     if not base:
         return new_processor(texts, settings.model.vocabulary)
     with _loading(base) as where:
+        if Path(base).is_dir():
+            bases.check(Path(base))
         return WhisperProcessor.from_pretrained(base, **where)
 
 
@@ -117,7 +118,7 @@ def _loading(base: str | Path, fault: str = "cannot be loaded") -> Iterator[dict
     away = "" if Path(base).is_dir() else network.unreachable()
     try:
         with disk.told(Path(constants.HF_HUB_CACHE)):
-            yield {"local_files_only": bool(away)}
+            yield {"local_files_only": bool(away), "trust_remote_code": False}
     except Refused:
         raise
     except Exception as error:  # whatever transformers, tokenizers and safetensors make of a broken file
@@ -132,20 +133,27 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     _check_release(base)
+    base_config(str(base))
     with _loading(base) as where:
-        # No pickle (`pytorch_model.bin`), whatever torch.load makes of it.
+        if Path(base).is_dir():
+            bases.check(Path(base))
+        processor = WhisperProcessor.from_pretrained(base, **where)
         model = WhisperForConditionalGeneration.from_pretrained(
             base, dtype=torch.float32, use_safetensors=True, **where
-        )
-        return model, WhisperProcessor.from_pretrained(base, **where)
+        )  # a pytorch_model.bin is a pickle
+        if (tokens := len(processor.tokenizer)) > model.config.vocab_size:
+            raise ValueError(f"its tokenizer has {tokens} tokens, and its model {model.config.vocab_size}")
+        return model, processor
 
 
 def _check_release(base: str | Path) -> None:
     if not (file := Path(base, "release.json")).is_file():
         return
     try:
+        if file.stat().st_size > bases.OTHER_BYTES:
+            raise ValueError(f"it has more than {bases.OTHER_BYTES:,} bytes")
         record = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise Refused(f"[model] base: {file} cannot be read: {first_line(error)}") from None
     check_format(record, str(base))
 
@@ -153,7 +161,7 @@ def _check_release(base: str | Path) -> None:
 def check_format(record: dict[str, Any], where: str) -> None:
     """Raises `Refused` where a release is of a format that this program does not know."""
     made = record.get("format", FORMATS[0])
-    if made not in FORMATS:
+    if not isinstance(made, int) or made not in FORMATS:
         older = isinstance(made, int) and made < FORMATS[0]
         raise Refused(
             f"{where} is a release of format {made}, made by {record.get('program', 'another program')}; "

@@ -122,8 +122,23 @@ def trials(settings: Settings) -> list[Trial]:
 
 def _grid(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
     """All combinations, or `trials` of them drawn by the seed; in grid order."""
-    points = list(itertools.product(*(sorted(set(values)) for values in space.values() if isinstance(values, tuple))))
-    return points if search.trials >= len(points) else sorted(random.Random(search.seed).sample(points, search.trials))
+    lists = [sorted(set(values)) for values in space.values() if isinstance(values, tuple)]
+    if search.trials >= (count := math.prod(map(len, lists))):
+        return list(itertools.product(*lists))
+    return [_nth(lists, nth) for nth in sorted(random.Random(search.seed).sample(range(count), search.trials))]
+
+
+def _nth(lists: Sequence[Sequence[Any]], nth: int) -> tuple[Any, ...]:
+    """That one of all combinations, none of which is made: five long lists have more than fit anywhere.
+
+    >>> _nth(["ab", "xyz"], 4), list(itertools.product("ab", "xyz"))[4]
+    (('b', 'y'), ('b', 'y'))
+    """
+    point: list[Any] = []
+    for values in reversed(lists):
+        nth, at = divmod(nth, len(values))
+        point.insert(0, values[at])
+    return tuple(point)
 
 
 def _drawn(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
@@ -144,12 +159,13 @@ def _drawn(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
         for name, values in space.items()
     }  # fmt: skip
     study, points = optuna.create_study(sampler=sampler), dict[tuple[Any, ...], None]()
+    count = math.prod(map(len, lists.values())) if len(lists) == len(space) else search.trials
     for _ in range(DRAWS * search.trials):
         drawn = study.ask(axes)
         study.tell(drawn, 0.0)
         where = drawn.params
         points[tuple(lists[name][where[name]] if name in lists else float(where[name]) for name in space)] = None
-        if len(points) == search.trials:
+        if len(points) == min(search.trials, count):
             break
     return list(points)
 
@@ -183,7 +199,7 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         raise Refused("every trial failed, as told above: `resume train` tries them again, from their last checkpoints")
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
-        raise Refused(f"no trial came to an error rate; lower learning rates may do:\n{board.to_string(index=False)}")
+        raise Refused("no trial came to an error rate; lower learning rates may do:", board.to_string(index=False))
     heard = {one.trial.number: one.heard for one in outcomes}
     best = heard[board["trial"].iloc[0]]
     for row, number in board["trial"].items():

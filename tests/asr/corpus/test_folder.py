@@ -4,6 +4,7 @@ import json
 import os
 import unicodedata
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -526,3 +527,60 @@ def test_a_name_of_letters_that_are_no_unicode_is_missed_and_not_lost(recording,
     for suffix in (".flac", ".srt"):
         (tmp_path / os.fsdecode(b"\xe5" + suffix.encode())).write_text(SRT)
     assert problems(recording(möte__srt=SRT)) == {"möte.flac#0.00-1.00": None, "\\udce5.flac": "missing file"}
+
+
+@pytest.fixture
+def listing(tmp_path, refusal):
+    """A function from a file of metadata to the line with which the folder is refused."""
+
+    def refuse(name, write):
+        write(tmp_path / name)
+        return refusal(folder.rows, tmp_path, 30.0)
+
+    return refuse
+
+
+def parquet_of(**columns):
+
+    return lambda file: pq.write_table(pa.table(columns), file)
+
+
+def test_millions_of_constant_rows_are_refused_by_their_number(listing):
+
+    constant = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000_001, np.int8)), pa.array(["a.wav"]))
+    line = listing("metadata.parquet", parquet_of(file_name=constant, text=constant))
+    assert "it has 3,000,001 rows" in line
+
+
+def test_a_cell_that_every_row_repeats_is_refused_before_it_is_unfolded(listing, monkeypatch):
+
+    same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 900_000]))
+    line = listing("metadata.parquet", parquet_of(file_name=same, text=same))
+    assert "its cells hold more than 1,073,741,824 bytes" in line
+    line = listing("metadata.parquet", parquet_of(file_name=["a.wav"], text=["a" * 20_000_000]))
+    assert "a cell of text has 20,000,000 bytes" in line
+
+
+def test_columns_that_nobody_asked_for_are_not_read(tmp_path):
+
+    other = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 9_000_000]))
+    names = [f"{at}.wav" for at in range(2_000)]
+    parquet_of(file_name=names, text=names, other=other, speaker_id=[[1]] * 2_000)(tmp_path / "metadata.parquet")
+    assert [row.speaker for row in folder.rows(tmp_path, 30.0)] == [None] * 2_000
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"])
+def test_metadata_of_gigabytes_are_refused_before_they_are_read(listing, name):
+    def write(file):
+        file.touch()
+        os.truncate(file, 1 << 33)
+
+    assert "8,589,934,592 bytes" in listing(name, write)
+
+
+def test_a_transcript_of_gigabytes_sets_its_recording_aside(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "a.srt").touch()
+    os.truncate(tmp_path / "a.srt", 1 << 31)
+    [row] = folder.rows(tmp_path, 30.0)
+    assert "2,147,483,648 bytes" in row.problem

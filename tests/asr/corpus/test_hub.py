@@ -2,15 +2,20 @@
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from asr import Refused
+from asr.corpus import hub as hub_module
 from asr.corpus import sources
 from asr.settings import Corpus
 from servers.hub import Hub
@@ -21,6 +26,8 @@ READ = """
 import json, sys
 sys.path.insert(0, {flows!r})
 from asr import Refused
+from asr import Refused
+from asr.corpus import hub as hub_module
 from asr.corpus import sources
 from asr.settings import Corpus
 for corpus in {corpora!r}:
@@ -226,3 +233,175 @@ def test_the_commit_is_pinned_when_the_run_begins(speech):
     part = sources.parts(Corpus(source="hub", id=str(speech)))[0]
     parquet(speech / "data/test-00000-of-00001.parquet", range(20, 24), speaker_id=["b"] * 4)
     assert sources.parts(Corpus(source="hub", id=str(speech)))[0].stretch.place.commit != part.stretch.place.commit
+
+
+SECRET = "hemlig"
+
+
+@pytest.fixture
+def poisoned(tmp_path, refusal):
+    """A folder of good Parquet to spoil, a secret one beside it, and what the flow makes of the first."""
+    for split in ("train", "validation", "test"):
+        parquet(tmp_path / f"mine/data/{split}-00000-of-00001.parquet", range(2))
+    parquet(tmp_path / "secret/train-00000-of-00001.parquet", range(2), text=[SECRET] * 2)
+    corpus = Corpus(source="hub", id=str(tmp_path / "mine"))
+
+    def read():
+        return [row for part in sources.parts(corpus) for row in sources.read(part)]
+
+    return SimpleNamespace(folder=tmp_path / "mine", read=read, refusal=lambda: refusal(read), mark=tmp_path / "mark")
+
+
+def card(folder: Path, told: object, name: str = "README.md") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    text = told if isinstance(told, str) else json.dumps(told)
+    (folder / name).write_text(f"---\n{text}\n---\n" if name == "README.md" else text)
+
+
+def configs(path: object, key: str = "data_files") -> dict:
+    return {"configs": [{"config_name": "default", key: path}]}
+
+
+AWAY = [
+    "{secret}", "../secret/train-00000-of-00001.parquet", "data/../../secret/*", "~/x.parquet", "file://{secret}",
+    "local://{secret}", "memory://x.parquet", "http://127.0.0.1:9/x.parquet", "hf://datasets/other/x/x.parquet",
+    "gs://bucket/x.parquet", "s3://bucket/x.parquet", "zip://x.parquet::{secret}", "simplecache::file://{secret}",
+    "zip://*::http://127.0.0.1:9/x.zip",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", AWAY)
+def test_a_card_that_names_a_file_elsewhere_is_refused(poisoned, path):
+    path = path.format(secret=poisoned.folder.parent / "secret/train-00000-of-00001.parquet")
+    good = {"split": "test", "path": "data/test-00000-of-00001.parquet"}
+    for files in (path, [path], [{"split": "train", "path": path}, good], {"train": [path]}):
+        card(poisoned.folder, configs(files))
+        assert poisoned.refusal().endswith("leads out of the folder")
+        assert path in poisoned.refusal()
+    (poisoned.folder / "README.md").unlink()
+    card(poisoned.folder, configs(path), ".huggingface.yaml")
+    assert poisoned.refusal().endswith("leads out of the folder")
+
+
+@pytest.mark.parametrize("path", ["../secret", "{secret}", "http://127.0.0.1:9/"])
+def test_a_card_that_names_a_folder_elsewhere_is_refused(poisoned, path):
+    card(poisoned.folder, configs(path.format(secret=poisoned.folder.parent / "secret"), "data_dir"))
+    assert poisoned.refusal().endswith("leads out of the folder")
+
+
+@pytest.mark.parametrize("name", ["data/train-00000-of-00001.parquet", "README.md", "data"])
+def test_a_link_that_leads_out_of_a_folder_of_parquet_is_not_followed(poisoned, name):
+    secret = poisoned.folder.parent / "secret" / "train-00000-of-00001.parquet"
+    place = poisoned.folder / name
+    if place.is_dir():
+        place.rename(poisoned.folder.parent / "old")
+    place.unlink(missing_ok=True)
+    place.symlink_to(secret.parent if name == "data" else secret)
+    assert poisoned.refusal().startswith("[corpus]")
+
+
+def bomb() -> str:
+    rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    rows += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12)]
+    return "\n".join([*rows, "configs: *a11"])
+
+
+CARDS = {
+    "no UTF-8": b"---\n\xff\xfe\n---\n",
+    "a bomb": f"---\n{bomb()}\n---\n".encode(),
+    "deep": b"---\nconfigs: " + b"[" * 20_000 + b"\n---\n",
+    "a number": b"---\nconfigs: 5\n---\n",
+    "odd kinds": b"---\nconfigs:\n- config_name: [1]\n  data_files: {a: {b: 1}}\n---\n",
+    "a call": b"---\nconfigs: !!python/object/apply:os.system ['touch MARK']\n---\n",
+    "a pickle": b"---\nconfigs:\n- config_name: default\n  data_files: '*.pkl'\n---\n",
+}
+
+
+@pytest.mark.parametrize("content", CARDS.values(), ids=CARDS)
+def test_a_broken_card_is_refused_and_runs_nothing(poisoned, content):
+    (poisoned.folder / "README.md").write_bytes(content.replace(b"MARK", str(poisoned.mark).encode()))
+    (poisoned.folder / "a.pkl").write_bytes(f"cos\nsystem\n(S'touch {poisoned.mark}'\ntR.".encode())
+    assert poisoned.refusal().startswith("[corpus] id: ")
+    assert not poisoned.mark.exists()
+
+
+def test_a_card_of_gigabytes_is_not_read(poisoned):
+    (poisoned.folder / "README.md").touch()
+    os.truncate(poisoned.folder / "README.md", 1 << 34)
+    assert "more than 16,777,216 bytes" in poisoned.refusal()
+
+
+def test_a_script_is_not_run_and_what_lies_beside_the_files_is_not_believed(poisoned):
+    lie = {"default": {"features": {"x": {"dtype": "int8", "_type": "Value"}}, "splits": {"train": {"name": "train"}}}}
+    card(poisoned.folder, lie, "dataset_infos.json")
+    assert len(poisoned.read()) == 6
+    (poisoned.folder / "mine.py").write_text(f"open({str(poisoned.mark)!r}, 'w')")
+    assert "scripts" in poisoned.refusal()
+    assert not poisoned.mark.exists()
+    (poisoned.folder / "mine.py").unlink()
+    card(poisoned.folder, "[" * 100_000, "dataset_infos.json")
+    assert poisoned.refusal().startswith("[corpus] id: ")
+
+
+GOOD = {"bytes": b"x", "path": "x"}
+ODD = {
+    # What the columns are: what becomes of a clip; None: the file is refused.
+    "audio of numbers": ({"audio": [1], "text": ["a"]}, None),
+    "audio of words": ({"audio": ["/etc/passwd"], "text": ["a"]}, None),
+    "bytes that are a number": ({"audio": [{"bytes": 5}], "text": ["a"]}, ("no audio", "a")),
+    "bytes that are a list": ({"audio": [{"bytes": [5]}], "text": ["a"]}, ("no audio", "a")),
+    "bytes that are words": ({"audio": [{"bytes": "a"}], "text": ["a"]}, ("no audio", "a")),
+    "text of tables": ({"audio": [GOOD], "text": [{"a": 1}]}, (None, "")),
+    "text of lists": ({"audio": [GOOD], "text": [["a"]]}, (None, "")),
+    "text of broken letters": ({"audio": [GOOD], "text": [b"\xffa"]}, (None, "\ufffda")),
+    "speakers of lists": ({"audio": [GOOD], "text": ["a"], "speaker": [[1]]}, (None, "a")),
+    "a text of megabytes": ({"audio": [GOOD], "text": ["a" * 2_000_000]}, ("text too long", "")),
+}
+
+
+@pytest.mark.parametrize(("columns", "became"), ODD.values(), ids=ODD)
+def test_columns_of_another_kind_are_refused_or_their_clips_set_aside(poisoned, columns, became):
+    for file in poisoned.folder.rglob("*.parquet"):
+        pq.write_table(pa.table(columns), file)
+    if became is None:
+        assert "columns.audio" in poisoned.refusal()
+    else:
+        assert {(row.problem, row.text) for row in poisoned.read()} == {became}
+
+
+LIES = {"huggingface": "{", "ARROW:schema": "AAAA"}
+
+
+@pytest.mark.parametrize("key", LIES)
+def test_what_a_file_says_of_its_columns_is_not_believed(poisoned, key):
+    for file in poisoned.folder.rglob("*.parquet"):
+        pq.write_table(pa.table({"audio": [GOOD], "text": ["a"]}).replace_schema_metadata({key: LIES[key]}), file)
+    try:
+        assert [row.text for row in poisoned.read()] == ["a"] * 3
+    except Refused as refused:
+        assert str(refused).startswith("[corpus] id: ")
+
+
+def test_a_file_cut_short_or_of_endless_rows_is_refused(poisoned, monkeypatch):
+    file = poisoned.folder / "data/train-00000-of-00001.parquet"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert str(file) in poisoned.refusal()
+    rows = pa.table({"audio": pa.nulls(1_000_001, pa.struct({"bytes": pa.binary()})), "text": pa.nulls(1_000_001)})
+    pq.write_table(rows, file)
+    assert "1,000,001 rows" in poisoned.refusal()
+    file.write_bytes(whole)
+    monkeypatch.setattr(hub_module, "GROUP_BYTES", 1_000)
+    assert "a row group has" in poisoned.refusal()
+
+
+def test_a_data_set_of_the_hub_reads_no_other_one_and_no_address(speech, read, hub, tmp_path):
+    parquet(tmp_path / "hub/datasets/owner/other/data/train-00000-of-00001.parquet", range(3))
+    away = ["hf://datasets/owner/other@main/data/train-00000-of-00001.parquet", f"{hub.url}/x", "../other/data/*"]
+    for at, path in enumerate(away):
+        shutil.copytree(speech, tmp_path / f"hub/datasets/owner/poisoned{at}")
+        card(tmp_path / f"hub/datasets/owner/poisoned{at}", configs(path))
+    for line, path in zip(read(*({"id": f"owner/poisoned{at}"} for at in range(len(away)))), away, strict=True):
+        assert isinstance(line, str)
+        assert line.endswith(f"{path} leads out of the folder")
+    assert not any("owner/other" in asked or asked.endswith("/x") for asked in hub.requests)

@@ -1,0 +1,282 @@
+"""A base's folder, looked through before any library builds what it says.
+
+What it tells of itself is held against the header of its weights: a model of a million layers would be built for
+minutes before anybody found that the file holds two. Nothing here imports torch, and nothing of the base is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CODED = "auto_map"  # what names a base's own Python
+BYTES = {"config.json": 1 << 20, "generation_config.json": 1 << 20}
+OTHER_BYTES = 1 << 26  # of any other file of text; a tokenizer.json of Whisper's has 4 MB
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+Layers = Annotated[int, Field(gt=0, le=256, strict=True)]
+Width = Annotated[int, Field(gt=0, le=16_384, strict=True)]
+Inner = Annotated[int, Field(gt=0, le=131_072, strict=True)]
+Positions = Annotated[int, Field(gt=0, le=100_000, strict=True)]
+Token = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
+Tokens = Annotated[list[Annotated[int, Field(ge=-1, le=10_000_000, strict=True)]], Field(max_length=100_000)]
+
+
+class Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Config(Told):
+    """What is needed of config.json; the defaults are those of transformers."""
+
+    model_type: Literal["whisper"]
+    d_model: Width
+    vocab_size: Annotated[int, Field(gt=0, le=10_000_000, strict=True)] = 51_865
+    num_mel_bins: Annotated[int, Field(gt=0, le=1_024, strict=True)] = 80
+    encoder_layers: Layers = 4
+    decoder_layers: Layers = 4
+    encoder_attention_heads: Width = 6
+    decoder_attention_heads: Width = 6
+    encoder_ffn_dim: Inner = 1_536
+    decoder_ffn_dim: Inner = 1_536
+    max_source_positions: Positions = 1_500
+    max_target_positions: Positions = 448
+    num_labels: Annotated[int, Field(ge=0, le=10_000)] = 2
+    pad_token_id: Token | None = 50_256
+    bos_token_id: Token | None = 50_256
+    eos_token_id: Token | list[Token] | None = 50_256
+    decoder_start_token_id: Token | None = 50_257
+    suppress_tokens: Tokens | None = None
+    begin_suppress_tokens: Tokens | None = None
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
+        None, validation_alias="_attn_implementation"
+    )  # any other name is fetched from the Hub, and run
+    quantization_config: None = None
+    auto_map: None = None
+
+
+class Generation(Told):
+    """Of generation_config.json what may keep `generate` busy, or make it fail."""
+
+    max_length: Annotated[int, Field(gt=0, le=100_000, strict=True)] | None = None
+    max_new_tokens: Annotated[int, Field(gt=0, le=100_000, strict=True)] | None = None
+    num_beams: Annotated[int, Field(gt=0, le=100, strict=True)] | None = None
+    num_return_sequences: Annotated[int, Field(gt=0, le=100, strict=True)] | None = None
+    eos_token_id: Token | list[Token] | None = None
+    pad_token_id: Token | None = None
+    bos_token_id: Token | None = None
+    decoder_start_token_id: Token | None = None
+    no_timestamps_token_id: Token | None = None
+    prev_sot_token_id: Token | None = None
+    suppress_tokens: Tokens | None = None
+    begin_suppress_tokens: Tokens | None = None
+    lang_to_id: dict[str, Token] | None = None
+    task_to_id: dict[str, Token] | None = None
+    alignment_heads: list[tuple[Token, Token]] | None = None
+    language: str | None = None
+    temperature: float | None = None
+    custom_generate: None = None
+
+
+class Features(Told):
+    """Of preprocessor_config.json what a spectrogram is made by."""
+
+    feature_size: Annotated[int, Field(gt=0, le=1_024, strict=True)] = 80
+    sampling_rate: Literal[16_000] = 16_000
+    hop_length: Annotated[int, Field(gt=0, le=1_600, strict=True)] = 160
+    n_fft: Annotated[int, Field(gt=0, le=4_096, strict=True)] = 400
+    chunk_length: Annotated[int, Field(gt=0, le=3_600, strict=True)] = 30
+    auto_map: None = None
+
+
+class Processor(Told):
+    feature_extractor: Features | None = None
+    auto_map: None = None
+
+
+class Code(Told):
+    auto_map: None = None
+
+
+Kind = TypeVar("Kind", bound=Told)
+READ: dict[str, type[Told]] = {
+    "generation_config.json": Generation,
+    "preprocessor_config.json": Features,
+    "processor_config.json": Processor,
+    "tokenizer_config.json": Code,
+}
+
+
+def config(file: Path) -> dict[str, Any]:
+    """A config.json of a Whisper that can be. Raises ValueError in one line."""
+    told = _object(file)
+    _judged(Config, told, file.name)
+    return told
+
+
+def check(folder: Path) -> None:
+    """Raises ValueError, in one line, where the folder is not a Whisper's that can be loaded without running it."""
+    _check_files(folder)
+    told = _judged(Config, config(folder / "config.json"), "config.json")
+    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
+        raise ValueError("tokenizer.json is missing")  # transformers would make an empty one
+    others = {
+        name: _judged(kind, _object(folder / name), name) for name, kind in READ.items() if (folder / name).exists()
+    }
+    generation = others.get("generation_config.json")
+    _check_tokens(told, generation if isinstance(generation, Generation) else Generation())
+    extractor = others.get("preprocessor_config.json")
+    if isinstance(processor := others.get("processor_config.json"), Processor):
+        extractor = processor.feature_extractor or extractor
+    if isinstance(extractor, Features) and extractor.feature_size != told.num_mel_bins:
+        raise ValueError(f"its spectrograms have {extractor.feature_size} bands, and its model {told.num_mel_bins}")
+    _check_weights(told, _header(folder))
+
+
+def _check_files(folder: Path) -> None:
+    for name in sorted(os.listdir(folder)):
+        if name.endswith((".json", ".txt", ".jinja", ".safetensors")):
+            _check_file(folder / name)
+
+
+def _check_file(file: Path) -> None:
+    if not file.is_file():  # a folder, a pipe that waits for ever, a link to nothing
+        raise ValueError(f"{file.name} is no file")
+    if file.is_symlink() and not _stays(file):
+        raise ValueError(f"{file.name} is a link that leads out of the folder")
+    most = BYTES.get(file.name, OTHER_BYTES)
+    if (size := file.stat().st_size) > most and file.suffix != ".safetensors":
+        raise ValueError(f"{file.name} has {size:,} bytes, and {most:,} are the most it may have")
+
+
+def _stays(link: Path) -> bool:
+    """Whether a link ends in its folder, or as in the Hub's cache in the blobs beside its snapshot."""
+    folder, end = Path(os.path.realpath(link.parent)), Path(os.path.realpath(link))
+    blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
+    return end.is_relative_to(folder) or end.is_relative_to(blobs)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    if file.exists():
+        _check_file(file)
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{file.name} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file.name} cannot be read: {error}") from None
+    if not isinstance(told, dict):
+        raise ValueError(f"{file.name} is no JSON object")
+    return told
+
+
+def _judged(kind: type[Kind], told: Mapping[str, Any], name: str) -> Kind:
+    try:
+        return kind.model_validate(told)
+    except ValidationError as mistake:
+        error = mistake.errors(include_input=False, include_url=False)[0]
+        key = ".".join(str(part) for part in error["loc"])
+        if CODED in error["loc"]:
+            raise ValueError(f"{name} has {key}: it brings code of its own, which is not run") from None
+        if key == "model_type":
+            raise ValueError(
+                f"it is a {told.get('model_type') or 'folder without a model'!s:.40}, not a Whisper"
+            ) from None
+        raise ValueError(f"{name}: {key}: {error['msg']}") from None
+
+
+def _check_tokens(told: Config, generation: Generation) -> None:
+    if told.d_model % told.encoder_attention_heads or told.d_model % told.decoder_attention_heads:
+        raise ValueError(f"config.json: d_model {told.d_model} is not a multiple of its attention heads")
+    for name, config in (("config.json", told), ("generation_config.json", generation)):
+        for key, value in config.model_dump(exclude_none=True, exclude_unset=True).items():
+            tokens = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            # config.json's own lists are of a published Whisper even where the vocabulary is small; nobody heeds them.
+            about = key.endswith("_token_id") or (config is generation and key.endswith(("_tokens", "_to_id")))
+            if about and (beyond := next((one for one in tokens if one >= told.vocab_size), None)) is not None:
+                raise ValueError(f"{name}: {key}: {beyond} is beyond the {told.vocab_size} tokens of the model")
+    end = generation.eos_token_id if "eos_token_id" in generation.model_fields_set else told.eos_token_id
+    if end is None or end == []:
+        raise ValueError("it has no eos_token_id: no text would end")
+
+
+def _header(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights by their names."""
+    files = [folder / WEIGHTS]
+    if not files[0].exists():
+        if not (folder / INDEX).exists():
+            raise ValueError(f"{WEIGHTS} is missing; weights in another format may hold code, and are not read")
+        shards = _object(folder / INDEX).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(one, str) for one in shards.values()):
+            raise ValueError(f"{INDEX} has no weight_map")
+        if odd := next(
+            (one for one in shards.values() if Path(one).name != one or not one.endswith(".safetensors")), ""
+        ):
+            raise ValueError(f"{INDEX}: {odd[:200]!r} is no file of the folder")
+        files = [folder / one for one in sorted(set(shards.values()))]
+    return {name: shape for file in files for name, shape in _shapes(file)}
+
+
+def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="np") as weights:
+            for name in weights.keys():  # noqa: SIM118
+                part = weights.get_slice(name)
+                if part.get_dtype() not in FLOATS:
+                    raise ValueError(f"{file.name}: {name} is of {part.get_dtype()}, which is no float")
+                yield name, tuple(part.get_shape())
+    except FileNotFoundError:
+        raise ValueError(f"{file.name} is missing") from None
+    except (SafetensorError, OSError, OverflowError) as error:
+        raise ValueError(f"{file.name} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _check_weights(told: Config, found: Mapping[str, tuple[int, ...]]) -> None:
+    shapes = {name.removeprefix("model."): shape for name, shape in found.items()}
+    for name, shape in _wanted(told):
+        if name not in shapes:
+            raise ValueError(f"its weights lack {name}, which config.json tells of")
+        if shapes[name] != shape:
+            raise ValueError(f"its weights hold {name} as {list(shapes[name])}, and config.json says {list(shape)}")
+    for side, layers in (("encoder", told.encoder_layers), ("decoder", told.decoder_layers)):
+        start = f"{side}.layers."
+        numbers = (name.removeprefix(start).partition(".")[0] for name in shapes if name.startswith(start))
+        if beyond := next((one for one in numbers if one not in map(str, range(layers))), None):
+            raise ValueError(f"its weights hold {start}{beyond:.20}, and config.json says {layers} layers")
+
+
+def _wanted(told: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The names and shapes of a Whisper's weights, as far as they tell its geometry."""
+    width = told.d_model
+    yield "encoder.conv1.weight", (width, told.num_mel_bins, 3)
+    yield "encoder.conv2.weight", (width, width, 3)
+    yield "encoder.embed_positions.weight", (told.max_source_positions, width)
+    yield "decoder.embed_tokens.weight", (told.vocab_size, width)
+    yield "decoder.embed_positions.weight", (told.max_target_positions, width)
+    sides = (
+        ("encoder", told.encoder_layers, told.encoder_ffn_dim, ("self_attn",)),
+        ("decoder", told.decoder_layers, told.decoder_ffn_dim, ("self_attn", "encoder_attn")),
+    )
+    for side, layers, inner, attentions in sides:
+        for at in range(layers):
+            layer = f"{side}.layers.{at}"
+            for attention in attentions:
+                for part in ("k", "q", "v", "out"):
+                    yield f"{layer}.{attention}.{part}_proj.weight", (width, width)
+                    if part != "k":
+                        yield f"{layer}.{attention}.{part}_proj.bias", (width,)
+            yield f"{layer}.fc1.weight", (inner, width)
+            yield f"{layer}.fc2.weight", (width, inner)
+            for norm in (*(f"{attention}_layer_norm" for attention in attentions), "final_layer_norm"):
+                yield f"{layer}.{norm}.weight", (width,)
+                yield f"{layer}.{norm}.bias", (width,)
+        yield f"{side}.layer_norm.weight", (width,)
+        yield f"{side}.layer_norm.bias", (width,)
