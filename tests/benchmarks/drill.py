@@ -38,42 +38,79 @@ NAMESPACE = (
     'mount -t tmpfs -o size=2g tmpfs "$0/tmp" && mount -t tmpfs -o size=2g tmpfs "$0/work/released" && '
     'cp -a "$0/base/released/." "$0/work/released" && cd "$0/work" && exec "$@"'
 )
-PAGES = "test_a_page_of_another_site_does_not_reach_the_server_of_this_machine"
-PROFILES = "test_a_wrong_profile_is_refused_in_one_line_that_names_the_key"
-SPACE, CORPUS = "tests/space/test_hostile.py", "tests/asr/corpus"
+
+
+def tests(file: str, *names: str) -> list[str]:
+    return [f"tests/{file}.py::test_{name}" for name in names]
+
+
+SPACE, CORPUS = "space/test_hostile", "asr/corpus/test_"
 # A kind of hostile inputs: the promise that a case breaks which fails, and the tests whose tables hold the cases.
-# New tables of the tests (bases, profiles, Parquet) need a line here.
-KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "routes": ("read outside", (f"{SPACE}::test_what_the_page_does_not_need_is_not_there",)),
-    "paths": ("read outside", (f"{SPACE}::test_no_path_of_the_server_is_read",)),
-    "addresses": ("fetched", (f"{SPACE}::test_no_address_is_fetched_for_a_visitor",)),
-    "calls": ("tracebacks", (f"{SPACE}::test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log",)),
-    "bodies": ("left over", (f"{SPACE}::test_a_body_that_is_too_large_ends_while_it_comes",
-                             f"{SPACE}::test_an_upload_that_is_cut_or_torn_leaves_nothing")),
-    "foreign pages": ("read outside", (f"{SPACE}::{PAGES}",)),
-    "consent": ("other", (f"{SPACE}::test_consent_is_a_tick_and_nothing_that_looks_like_one",)),
-    "bombs": ("other", (f"{SPACE}::test_a_small_file_that_unpacks_to_much_costs_little",)),
-    "messages": ("tracebacks", (f"{SPACE}::test_a_message_of_any_shape_is_answered",
-                                f"{SPACE}::test_a_message_over_a_websocket_is_not_gathered_without_end")),
-    "killed servers": ("left over", (
-        f"{SPACE}::test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all",)),
-    "filling disks": ("lost", (f"{SPACE}::test_a_disk_that_fills_up_keeps_whole_clips_alone",
-                               f"{SPACE}::test_two_servers_on_one_folder_lose_no_row_of_each_other")),
-    "forms of the API": ("other", ("tests/space/test_v1.py::test_what_cannot_be_had_is_refused_by_name",
-                                   "tests/space/test_v1.py::test_what_is_no_recording_is_refused_and_leaves_nothing",
-                                   "tests/space/test_v1.py::test_a_request_that_is_too_large_is_refused_while_it_streams_in")),
-    "odd sounds": ("other", ("tests/field/test_sounds.py",)),
-    "archives": ("read outside", (f"{CORPUS}/test_archives.py",)),
-    "folders": ("read outside", (f"{CORPUS}/test_bad_input.py",)),
-    "transcripts": ("tracebacks", (f"{CORPUS}/test_transcripts.py",)),
-    "data sets": ("read outside", (f"{CORPUS}/test_hub.py",)),
-    "profiles": ("tracebacks", (f"tests/asr/test_settings.py::{PROFILES}",)),
-    "bases": ("tracebacks", ("tests/asr/training/test_models.py::test_a_base_folder_that_is_no_whisper_is_refused",
-                             "tests/asr/training/test_models.py::test_a_base_that_is_not_there_is_refused",
-                             "tests/asr/training/test_models.py::test_a_base_with_a_broken_file_is_refused_in_one_line")),
-    "releases": ("tracebacks", ("tests/space/test_transcriber.py",)),
-    "stores": ("lost", ("tests/asr/test_store.py",)),
-    "cards": ("code run", ("tests/asr/cards/test_pages.py", "tests/asr/release/test_card.py")),
+KINDS: dict[str, tuple[str, list[str]]] = {
+    "routes": ("read outside", tests(SPACE, "what_the_page_does_not_need_is_not_there")),
+    "paths": ("read outside", tests(SPACE, "no_path_of_the_server_is_read")),
+    "addresses": ("fetched", tests(SPACE, "no_address_is_fetched_for_a_visitor")),
+    "calls": ("tracebacks", tests(SPACE, "no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log")),
+    "bodies": ("left over", tests(
+        SPACE, "a_body_that_is_too_large_ends_while_it_comes", "an_upload_that_is_cut_or_torn_leaves_nothing")),
+    "foreign pages": ("read outside", tests(
+        SPACE, "a_page_of_another_site_does_not_reach_the_server_of_this_machine")),
+    "consent": ("other", tests(SPACE, "consent_is_a_tick_and_nothing_that_looks_like_one")),
+    "bombs": ("other", tests(SPACE, "a_small_file_that_unpacks_to_much_costs_little")),
+    "messages": ("tracebacks", tests(
+        SPACE, "a_message_of_any_shape_is_answered", "a_message_over_a_websocket_is_not_gathered_without_end")),
+    "killed servers": ("left over", tests(
+        SPACE, "a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all")),
+    "filling disks": ("lost", tests(
+        SPACE, "a_disk_that_fills_up_keeps_whole_clips_alone",
+        "two_servers_on_one_folder_lose_no_row_of_each_other")),
+    "decoder": ("hangs", [
+        *tests(SPACE, "a_file_that_crashes_the_decoder_costs_its_own_answer_alone"),
+        *tests(f"{CORPUS}decoder", "a_clip_that_crashes_its_decoder_is_set_aside_and_the_others_are_kept",
+               "a_decoder_that_takes_all_memory_does_not_get_it")]),
+    "forms of the API": ("other", tests(
+        "space/test_v1", "what_cannot_be_had_is_refused_by_name", "what_is_no_recording_is_refused_and_leaves_nothing",
+        "a_request_that_is_too_large_is_refused_while_it_streams_in")),
+    "odd sounds": ("other", tests("field/test_sounds", "a_file_has_as_many_samples_at_every_door")),
+    "archives": ("read outside", tests(
+        f"{CORPUS}archives", "a_member_that_no_release_has_refuses_the_archive_by_name",
+        "the_same_name_twice_is_a_trick", "a_bomb_is_not_let_off", "a_bomb_of_nothing_but_names_is_refused",
+        "a_member_that_claims_to_be_a_giant_is_refused_at_its_header",
+        "a_header_that_would_fill_the_memory_is_refused", "headers_that_would_keep_the_reader_busy_are_refused_soon",
+        "what_is_no_whole_archive_is_refused_in_one_line", "whatever_a_forger_sends_is_refused_or_unpacked",
+        "the_collective_does_not_choose_where_its_archive_is_written")),
+    "folders": ("read outside", tests(
+        f"{CORPUS}bad_input", "every_row_of_a_hostile_corpus_is_kept_or_set_aside",
+        "damaged_metadata_are_read_or_refused_in_one_line")),
+    "metadata": ("hangs", tests(
+        f"{CORPUS}folder", "metadata_that_cannot_be_read_is_refused",
+        "metadata_that_is_a_link_out_of_the_folder_is_not_read",
+        "millions_of_constant_rows_are_refused_by_their_number",
+        "a_cell_that_every_row_repeats_is_refused_before_it_is_unfolded",
+        "metadata_of_gigabytes_are_refused_before_they_are_read",
+        "a_transcript_of_gigabytes_sets_its_recording_aside")),
+    "transcripts": ("tracebacks", tests(
+        f"{CORPUS}transcripts", "what_cannot_be_read_is_refused_with_what_and_where",
+        "random_bytes_are_read_or_refused_in_one_line", "a_torn_or_damaged_file_is_read_or_refused_in_one_line")),
+    "data sets": ("read outside", tests(
+        f"{CORPUS}hub", "a_card_that_names_a_file_elsewhere_is_refused",
+        "a_card_that_names_a_folder_elsewhere_is_refused",
+        "a_link_that_leads_out_of_a_folder_of_parquet_is_not_followed", "a_broken_card_is_refused_and_runs_nothing",
+        "a_card_of_gigabytes_is_not_read", "a_script_is_not_run_and_what_lies_beside_the_files_is_not_believed",
+        "columns_of_another_kind_are_refused_or_their_clips_set_aside",
+        "what_a_file_says_of_its_columns_is_not_believed", "a_file_cut_short_or_of_endless_rows_is_refused")),
+    "profiles": ("tracebacks", tests(
+        "asr/test_settings", "a_wrong_profile_is_refused_in_one_line_that_names_the_key",
+        "a_hostile_profile_is_refused_in_a_line_that_can_be_shown", "what_is_no_file_is_never_opened")),
+    "bases": ("code run", tests("asr/training/test_bases", "a_broken_base_is_refused_in_a_line_that_names_it")),
+    "releases": ("tracebacks", tests(
+        "space/test_transcriber", "a_release_of_a_stranger_is_refused_in_a_line_that_can_be_shown",
+        "an_unfinished_release_is_refused_by_the_name_of_the_file")),
+    "records": ("tracebacks", tests("space/test_about", "an_odd_record_is_shown_without_what_cannot_be")),
+    "stores": ("lost", tests(
+        "asr/test_store", "a_record_cut_short_anywhere_is_none", "a_record_that_nobody_can_read_is_none",
+        "a_damaged_blob_is_named_in_one_line_and_never_used", "a_record_with_one_flipped_bit_is_none")),
+    "cards": ("code run", tests("asr/cards/test_pages", "hostile_text_is_shown_and_not_run")),
 }  # fmt: skip
 
 
