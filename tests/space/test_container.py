@@ -20,7 +20,8 @@ BROUGHT = {
     "python-multipart",
     "tokenizers",
 }  # by gradio and faster-whisper, which pin them
-NOT_NEEDED = {"spaces", "torch", "transformers", "mcp"}  # imported where they are there, or told of
+# Imported where they are there, or told of; and the flow's package, of which a linked module is a part there.
+NOT_NEEDED = {"spaces", "torch", "transformers", "safetensors", "mcp", "asr"}
 
 
 @pytest.mark.parametrize("recipe", [SPACE / "Dockerfile", SPACE.parent / "flows" / "Dockerfile"])

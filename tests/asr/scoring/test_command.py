@@ -57,7 +57,7 @@ def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(sc
     ("arguments", "line"),
     [
         (["nowhere"], "MODEL nowhere is neither a model's folder nor to be had from the Hub"),
-        (["."], "MODEL . is neither a model's folder nor to be had from the Hub: it is a folder without a model"),
+        (["."], "MODEL . is neither a model's folder nor to be had from the Hub: config.json is missing"),
         (["{base}", "--profile", "gone.toml"], "--profile: gone.toml cannot be read"),
         (["{base}", "--profile", "."], "--profile: . cannot be read"),
     ],
