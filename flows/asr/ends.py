@@ -22,7 +22,20 @@ from metaflow.parameters import flow_context
 from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
-from asr import Refused, TakenOver, Terminated, compute, datastore, disk, launch, network, services, settings, story
+from asr import (
+    Refused,
+    TakenOver,
+    Terminated,
+    compute,
+    datastore,
+    disk,
+    launch,
+    memory,
+    network,
+    services,
+    settings,
+    story,
+)
 from asr.redaction import redact, redacted
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -102,6 +115,8 @@ def told(error: Exception) -> Told | None:
     root = Path(LocalStorage.datastore_root or LocalStorage.DATASTORE_DIR).absolute()
     if line := disk.complaint(error, root):
         return Told("Full disk", line)
+    if line := memory.complaint(error):
+        return Told("Out of memory", line)
     if line := network.failure(error):
         return Told("No network", line)
     if line := services.complaint(error):

@@ -92,3 +92,12 @@ def test_an_error_that_nobody_can_mend_stays_one():
     assert ends.told(KeyError("x")) is None
     assert ends.told(FileNotFoundError(2, "No such file", "/x")) is None
     assert ends.told(Refused("[text] a")).message == "[text] a"
+
+
+@pytest.mark.parametrize("kind", ["its own", "a library that is loaded late", "what came of it"])
+def test_memory_that_ran_out_is_told_in_one_line(kind):
+    late = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    of_it = ValueError("saving charts requires another package")
+    of_it.__cause__ = late
+    error = {"its own": MemoryError(), "a library that is loaded late": late, "what came of it": of_it}[kind]
+    assert "memory ran out" in ends.told(error).message
