@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +123,8 @@ def told(error: Exception) -> Told | None:
         return Told("No network", line)
     if line := services.complaint(error):
         return Told("Out of reach", line)
+    if isinstance(error, json.JSONDecodeError) and _raised_by_metaflow(error):
+        return Told("Damaged record", f"what Metaflow wrote down of a run in {root} cannot be read: {error}; run again")
     if isinstance(error, UnicodeDecodeError) and not current.get("step_name"):
         return Told("Bad input", f"profile: not a text in UTF-8: {error}")
     if isinstance(error, UnboundLocalError) and "param_ds" in str(error):  # Metaflow finds nothing of a run
@@ -130,6 +134,12 @@ def told(error: Exception) -> Told | None:
         file = Path(os.fsdecode(error.filename))
         return Told("No access", f"{file} cannot be opened or made: {error.strerror}{_instead(file, root)}")
     return None
+
+
+def _raised_by_metaflow(error: Exception) -> bool:
+    """Whether Metaflow asked for what failed in a module of Python's own."""
+    callers = [frame.f_globals["__name__"].partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((name for name in reversed(callers) if name not in sys.stdlib_module_names), "") == "metaflow"
 
 
 def _instead(file: Path, root: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections import Counter
@@ -101,3 +102,15 @@ def test_memory_that_ran_out_is_told_in_one_line(kind):
     of_it.__cause__ = late
     error = {"its own": MemoryError(), "a library that is loaded late": late, "what came of it": of_it}[kind]
     assert "memory ran out" in ends.told(error).message
+
+
+def test_a_record_that_metaflow_cannot_read_is_told_and_another_s_json_is_not():
+    def asked_by(module):
+        frame = {"__name__": module, "json": json}
+        try:
+            exec("json.loads('{\"a')", frame)
+        except ValueError as error:
+            return ends.told(error)
+
+    assert "cannot be read" in asked_by("metaflow.datastore").message
+    assert asked_by("asr.corpus") is None

@@ -38,7 +38,7 @@ import os, random, time
 real, shift = time.time, random.Random(os.getpid()).uniform(-30, 30) * 3600
 time.time = lambda: real() + shift
 """
-TROUBLE = r"is full|cannot be|may not be written|memory|bad_alloc|damaged|gone|No access|Full disk|full or may not"
+TROUBLE = r"is full|cannot be|may not be written|memory|bad_alloc|unpack artifact|damaged|gone|No access|Full disk"
 
 
 class Day(NamedTuple):
