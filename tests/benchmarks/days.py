@@ -386,7 +386,7 @@ DAYS = [
                               ("trial 0  step +1/", 0.5), ("trial 0  step +1/", 8.0), ("/evaluate.*starting", 3.0)]),
     *(Day("full disk", f"{which} {kilobytes} kB {step}", full(which, kilobytes, step))
       for which, sizes, steps in [("datastore", (8, 60, 400), ("preprocess", "train", "evaluate")),
-                                  ("TMPDIR", (0, 200), ("preprocess", "train", "evaluate", "push")),
+                                  ("TMPDIR", (4, 200), ("preprocess", "train", "evaluate", "push")),
                                   ("released", (8, 1000), ("push",))]
       for kilobytes in sizes for step in steps),
     *(Day("read-only", f"{which} {step}", read_only(which, step))
