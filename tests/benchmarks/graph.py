@@ -33,6 +33,7 @@ FLOW = ROOT / "flows" / "whisper_flow.py"
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "flows")]
 
 import machine  # noqa: E402
+from interrupted import MODEL  # noqa: E402
 from servers.metadata import Metadata  # noqa: E402
 
 RATE = 8_000
@@ -47,12 +48,7 @@ SEARCH = """
 name = "search"
 [corpus]
 limit_clips = 4
-[model]
-width = 32
-heads = 2
-encoder_layers = 1
-decoder_layers = 1
-vocabulary = 300
+{model}
 [training]
 steps = 2
 batch_size = 2
@@ -176,7 +172,7 @@ def measure(tasks: int, service: bool, search: bool) -> dict[str, float]:
         place = Path(scratch)
         if not search:
             lay_out(place / "speech", tasks)
-        profile = SEARCH.format(trials=tasks) if search else PROFILE
+        profile = SEARCH.format(trials=tasks, model=MODEL) if search else PROFILE
         (place / "graph.toml").write_text(profile, encoding="utf-8")
         env = {**os.environ, "METAFLOW_USER": "benchmark", "HF_HUB_OFFLINE": "1"}
         metadata = stack.enter_context(Metadata()) if service else None

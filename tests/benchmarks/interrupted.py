@@ -28,16 +28,19 @@ import machine
 import psutil
 
 FLOW = Path(__file__).parents[2] / "flows" / "whisper_flow.py"
-PROFILE = """
-name = "tiny"
-[[corpus.sources]]
-limit_clips = 20
+MODEL = """
 [model]
 width = 32
 heads = 2
 encoder_layers = 1
 decoder_layers = 1
 vocabulary = 300
+"""
+PROFILE = f"""
+name = "tiny"
+[[corpus.sources]]
+limit_clips = 20
+{MODEL}
 [training]
 steps = 400
 batch_size = 4

@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import transcriber as engine
 from asr.release.engine import capture, load
+from field.spoil import a_pipe, edited, of_gigabytes
 from transcriber import Transcriber, listen, locate
 
 RATE = 16_000
@@ -651,29 +652,6 @@ def test_the_command_writes_subtitles(tiny_release, clip, monkeypatch, capsys):
         engine.main([str(clip), "--beam", "0"])
 
 
-def told(name, **keys):
-    def spoil(folder):
-        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | keys))
-
-    return spoil
-
-
-def of_gigabytes(name):
-    def spoil(folder):
-        (folder / name).touch()
-        os.truncate(folder / name, 1 << 33)
-
-    return spoil
-
-
-def a_pipe(name):
-    def spoil(folder):
-        (folder / name).unlink()
-        os.mkfifo(folder / name)
-
-    return spoil
-
-
 def plain(spoil):
     """Without CTranslate2's folder the release is somebody's plain Whisper."""
 
@@ -689,21 +667,21 @@ SPOILT = {
     **{f"{name} deep": lambda folder, name=name: (folder / name).write_text("[" * 200_000) for name in RECORDS},
     **{f"{name} of gigabytes": of_gigabytes(name) for name in (*RECORDS, "ct2-int8/vocabulary.json")},
     **{f"{name} a pipe": a_pipe(name) for name in (*RECORDS, "ct2-int8/config.json", "ct2-int8/model.bin")},
-    "a list for a language": told("release.json", language=["sv"]),
-    "codes for a language": told("release.json", language="\x1b[31m\n"),
-    "a path for a language": told("release.json", language="../../etc"),
-    "seconds in words": told("release.json", longest_seconds="many"),
-    "seconds of a list": told("release.json", longest_seconds=[1]),
-    "seconds below 0": told("release.json", longest_seconds=-5),
-    "a peak in words": told("release.json", peak="loud"),
-    "a peak of NaN": told("release.json", peak=float("nan")),
-    "a format of a list": told("release.json", format=[1]),
-    "a billion bands": told("preprocessor_config.json", feature_size=10**9),
-    "no bands": told("preprocessor_config.json", feature_size=0),
-    "a million layers": plain(told("config.json", encoder_layers=10**6)),
-    "a BERT": plain(told("config.json", model_type="bert")),
-    "code of its own": plain(told("config.json", auto_map={"AutoConfig": "code.C"})),
-    "a billion labels": plain(told("config.json", num_labels=10**9)),
+    "a list for a language": edited("release.json", language=["sv"]),
+    "codes for a language": edited("release.json", language="\x1b[31m\n"),
+    "a path for a language": edited("release.json", language="../../etc"),
+    "seconds in words": edited("release.json", longest_seconds="many"),
+    "seconds of a list": edited("release.json", longest_seconds=[1]),
+    "seconds below 0": edited("release.json", longest_seconds=-5),
+    "a peak in words": edited("release.json", peak="loud"),
+    "a peak of NaN": edited("release.json", peak=float("nan")),
+    "a format of a list": edited("release.json", format=[1]),
+    "a billion bands": edited("preprocessor_config.json", feature_size=10**9),
+    "no bands": edited("preprocessor_config.json", feature_size=0),
+    "a million layers": plain(edited("config.json", encoder_layers=10**6)),
+    "a BERT": plain(edited("config.json", model_type="bert")),
+    "code of its own": plain(edited("config.json", auto_map={"AutoConfig": "code.C"})),
+    "a billion labels": plain(edited("config.json", num_labels=10**9)),
     "no weights but a pickle": plain(
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     ),

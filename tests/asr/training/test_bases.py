@@ -9,17 +9,18 @@ import struct
 import pytest
 from asr.settings import Settings
 from asr.training import models
+from field.spoil import a_pipe, edited, of_gigabytes
 
 pytestmark = pytest.mark.usefixtures("offline")
 
 
 def config(**keys):
     """A spoiler that changes keys of config.json; what is None there is left out."""
-    return edited("config.json", keys)
+    return edited("config.json", **keys)
 
 
 def generation(**keys):
-    return edited("generation_config.json", keys)
+    return edited("generation_config.json", **keys)
 
 
 def features(**keys):
@@ -27,14 +28,6 @@ def features(**keys):
         told = json.loads((folder / "processor_config.json").read_text())
         told["feature_extractor"] |= keys
         (folder / "processor_config.json").write_text(json.dumps(told))
-
-    return spoil
-
-
-def edited(name, keys):
-    def spoil(folder):
-        told = json.loads((folder / name).read_text()) | keys
-        (folder / name).write_text(json.dumps(told))
 
     return spoil
 
@@ -63,26 +56,10 @@ def a_folder(name):
     return spoil
 
 
-def a_pipe(name):
-    def spoil(folder):
-        (folder / name).unlink()
-        os.mkfifo(folder / name)
-
-    return spoil
-
-
 def a_link(name):
     def spoil(folder):
         (folder / name).rename(folder.parent / "outside")
         (folder / name).symlink_to(folder.parent / "outside")
-
-    return spoil
-
-
-def a_sparse(name):
-    def spoil(folder):
-        (folder / name).touch()
-        os.truncate(folder / name, 1 << 33)
 
     return spoil
 
@@ -159,7 +136,9 @@ def pickled_by_torch(folder):
 def code(name, key="auto_map"):
     def spoil(folder):
         (folder / "code.py").write_text(f"import os; os.mkdir({str(folder.parent / 'mark')!r})")
-        edited(name, {key: {"AutoConfig": "code.C", "AutoModel": "code.C", "AutoTokenizer": ["code.C", None]}})(folder)
+        edited(name, **{key: {"AutoConfig": "code.C", "AutoModel": "code.C", "AutoTokenizer": ["code.C", None]}})(
+            folder
+        )
 
     return spoil
 
@@ -184,7 +163,7 @@ BROKEN = {
     **{f"{name} a folder": a_folder(name) for name in (*JSONS, "model.safetensors")},
     **{f"{name} a pipe": a_pipe(name) for name in (*JSONS, "model.safetensors")},
     **{f"{name} a link": a_link(name) for name in (*JSONS, "model.safetensors")},
-    **{f"{name} of gigabytes": a_sparse(name) for name in (*JSONS, "vocab.json", "merges.txt")},
+    **{f"{name} of gigabytes": of_gigabytes(name) for name in (*JSONS, "vocab.json", "merges.txt")},
     "config.json gone": gone("config.json"),
     "weights gone": gone("model.safetensors"),
     "tokenizer gone": gone("tokenizer.json"),
