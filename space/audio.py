@@ -77,6 +77,10 @@ class Recording:
         self._file = file
         self._at = 0.0  # seconds decoded
 
+    @property
+    def fault(self) -> Fault | None:
+        return self.faults[0][1] if self.faults else None
+
     def __iter__(self) -> Iterator[np.ndarray]:
         self.faults.clear()
         self.work = 0
@@ -105,7 +109,7 @@ class Recording:
             if samples > (longest + 1) * RATE:
                 break
         sound = np.concatenate(blocks)[: None if math.isinf(longest) else int((longest + 1) * RATE)]
-        return Sound(sound, self.faults[0][1] if self.faults else None, self.pictured)
+        return Sound(sound, self.fault, self.pictured)
 
     def _blame(self, fault: Fault) -> None:
         self.faults.append((self._at, fault))

@@ -66,5 +66,4 @@ def decode(file: str | Path | IO[bytes], longest: float) -> Sound:
                 raise Unheard("too_long", **limits())
     except Unreadable:
         raise Unheard("unreadable") from None
-    fault = recording.faults[0][1] if recording.faults else None
-    return Sound(np.concatenate(blocks), fault, recording.pictured)
+    return Sound(np.concatenate(blocks), recording.fault, recording.pictured)

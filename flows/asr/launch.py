@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from asr import compute
+from asr import compute, signals
 from asr.redaction import redacted
 
 MOST_SPLITS = 10_000  # parts of a corpus; Metaflow's own limit is 100
@@ -25,7 +25,8 @@ def prepare() -> None:
     for command in ("RUN", "RESUME"):
         os.environ.setdefault(f"METAFLOW_{command}_MAX_NUM_SPLITS", str(MOST_SPLITS))
     _name_user()
-    _hide_login()
+    if not signals.is_task():  # which inherits it
+        _hide_login()
 
 
 def _name_user() -> None:
@@ -45,7 +46,7 @@ def _hide_login() -> None:
         asked = ["git", "config", "--get", "remote.origin.url"]
         url = subprocess.run(asked, cwd=FLOWS, capture_output=True, text=True, check=False).stdout.strip()
         if (clean := redacted(url)) != url:
-            number = int(os.environ.get("GIT_CONFIG_COUNT") or 0)  # the last counts, and tasks inherit it
+            number = int(os.environ.get("GIT_CONFIG_COUNT") or 0)  # the last counts
             os.environ |= {f"GIT_CONFIG_KEY_{number}": "remote.origin.url", f"GIT_CONFIG_VALUE_{number}": clean}
             os.environ["GIT_CONFIG_COUNT"] = str(number + 1)
 

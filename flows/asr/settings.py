@@ -338,9 +338,8 @@ class Search(Table):
         Annotated[tuple[Annotated[Positive, Field(le=1_000_000)], ...], Field(min_length=1, max_length=1_000)] | None
     ) = None
     stop_losers: Yes = False  # those that fall behind the others early, see training/halving.py
-    max_hours: Annotated[float, Field(gt=0, le=MOST, strict=True)] | None = (
-        None  # a search that would take longer is refused
-    )
+    # A search that would take longer is refused
+    max_hours: Annotated[float, Field(gt=0, le=MOST, strict=True)] | None = None
     hourly_cost: Real = 0.0  # of a machine that trains one trial, in any currency; the plan then tells what it costs
     seed: Seed = 0
 

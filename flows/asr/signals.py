@@ -32,15 +32,20 @@ def handled() -> Iterator[None]:
         with _passed_on():
             yield
         return
-    if "step" in sys.argv and SCHEDULER in os.environ:
+    if is_task():
         signal.signal(signal.SIGTERM, _leave)
         threading.Thread(target=_follow, args=(int(os.environ[SCHEDULER]),), daemon=True).start()
     yield
 
 
+def is_task() -> bool:
+    """Whether this process is a task of a run here, and has its environment."""
+    return "step" in sys.argv and SCHEDULER in os.environ
+
+
 def deafen() -> None:
     """Let a task, and what it starts, not hear a terminal: in the seconds of its imports that would be a traceback."""
-    if "step" in sys.argv and SCHEDULER in os.environ:
+    if is_task():
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 

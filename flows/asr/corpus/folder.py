@@ -166,7 +166,7 @@ def _is_recording(files: Here | Away, folder: str, cell: str) -> bool:
 def _read(content: bytes, suffix: str, names: Callable[[str], bool]) -> Table:
     if suffix == ".parquet":
         return _parquet(content)
-    _check_rows(content.count(b"\n"))
+    check_rows(content.count(b"\n"), MOST_ROWS)
     text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     return _jsonl(text) if suffix == ".jsonl" else _separated(tables.unix(text), suffix, names)
 
@@ -199,9 +199,10 @@ def _jsonl(text: str) -> Table:
     return Table(tuple(dict.fromkeys(name for row in rows for name in row)), [(row, None) for row in rows])
 
 
-def _check_rows(count: int) -> None:
-    if count > MOST_ROWS:
-        raise ValueError(f"it has {count:,} rows, and {MOST_ROWS:,} are the most that are read")
+def check_rows(count: int, most: int) -> None:
+    """Raises ValueError where a table has more rows than `most`."""
+    if count > most:
+        raise ValueError(f"it has {count:,} rows, and {most:,} are the most that are read")
 
 
 def _parquet(content: bytes) -> Table:
@@ -212,7 +213,7 @@ def _parquet(content: bytes) -> Table:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(io.BytesIO(content)) as file:
-        _check_rows(file.metadata.num_rows)
+        check_rows(file.metadata.num_rows, MOST_ROWS)
         fields = {field.name: field.type for field in file.schema_arrow}
     flat = [name for name in COLUMNS if name in fields and not pa.types.is_nested(fields[name])]
     rows, left = list[tuple[dict[str, Any], str | None]](), MOST_BYTES

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from asr import Refused
 from asr.corpus.files import first_line, opened
-from asr.corpus.folder import CELL_BYTES, letters, text_of
+from asr.corpus.folder import CELL_BYTES, check_rows, letters, text_of
 from asr.corpus.rows import SPLITS, Row, carve, split_of
 from asr.network import patiently, unreachable
 from asr.settings import Columns, Source
@@ -195,9 +195,7 @@ def _leads_out(pattern: str) -> bool:
 
 def _belongs(file: str, at: Place) -> bool:
     """Whether a file is the data set's, and one that can be read to its end."""
-    if not file.startswith(f"{at.root}/") or ".." in file.split("/") or not _stays(file, at):
-        return False
-    return at.root != at.id or os.path.isfile(file)
+    return _inside(file, at) and (at.root != at.id or os.path.isfile(file))
 
 
 def _files(source: Source, at: Place) -> dict[str, list[str]]:
@@ -274,8 +272,7 @@ def _read(content: IO[bytes], columns: dict[str, str]) -> Iterator[dict[str, Any
     """The cells of each row by what they are. A file's footer says what it holds before any of it is unfolded."""
     names = sorted(set(columns.values()))
     with pq.ParquetFile(content) as file:
-        if (count := file.metadata.num_rows) > MOST_ROWS:
-            raise ValueError(f"it has {count:,} rows, and {MOST_ROWS:,} are the most that are read")
+        check_rows(file.metadata.num_rows, MOST_ROWS)
         groups = [file.metadata.row_group(at) for at in range(file.metadata.num_row_groups)]
         parts = [[group.column(at) for at in range(group.num_columns)] for group in groups]
         wanted = [sum(one.total_uncompressed_size for one in part if _top(one) in names) for part in parts]
@@ -302,7 +299,7 @@ def _sound(audio: Any, at: Place) -> tuple[bytes | None, str | None]:
     path = str((audio.get("path") if isinstance(audio, dict) else audio) or "")
     if not path:
         return None, "missing file"
-    if not path.startswith(f"{at.root}/") or ".." in path.split("/") or not _stays(path, at):
+    if not _inside(path, at):
         return None, "outside the folder"
     if at.root == at.id and not os.path.isfile(path):
         return None, "missing file"
@@ -313,5 +310,8 @@ def _sound(audio: Any, at: Place) -> tuple[bytes | None, str | None]:
         return None, "missing file"
 
 
-def _stays(path: str, at: Place) -> bool:
+def _inside(path: str, at: Place) -> bool:
+    """Whether a path is below the data set's root, by its words and by where its links lead."""
+    if not path.startswith(f"{at.root}/") or ".." in path.split("/"):
+        return False
     return at.root != at.id or Path(path).resolve().is_relative_to(Path(at.root).resolve())

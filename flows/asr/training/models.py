@@ -132,7 +132,6 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-    _check_release(base)
     base_config(str(base))
     with _loading(base) as where:
         if Path(base).is_dir():
