@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asr import Refused
+from asr import Refused, scratch
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # For errors without a number: Rust's have the system's words, torch's and datasets' their own.
@@ -39,7 +39,7 @@ def complaint(error: BaseException, *places: Path) -> str:
         return f"{error.strerror}: they are full or may not be written, and TMPDIR can name another"
     if full := [one for one in chain(error) if _is_full(one)]:
         named = [Path(one.filename) for one in full if isinstance(one, OSError) and isinstance(one.filename, str)]
-        folders = (*places, Path(tempfile.gettempdir()))
+        folders = (*places, scratch.place())
         place = _holding(named[0], folders) if named else min(folders, key=_room)
         return f"the disk that holds {place} is full: make room there"
     return ""

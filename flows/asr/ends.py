@@ -34,6 +34,7 @@ from asr import (
     launch,
     memory,
     network,
+    scratch,
     services,
     settings,
     story,
@@ -89,7 +90,8 @@ def main(flow: Callable[..., Any]) -> None:
         datastore.mend()
         try:
             _check_profile(sys.argv)
-            cli.main(flow(use_cli=False), handle_exceptions=False)
+            with scratch.of_run():
+                cli.main(flow(use_cli=False), handle_exceptions=False)
         except Exception as error:
             end = told(error) or error
             if isinstance(end, MetaflowException):

@@ -24,7 +24,6 @@ import psutil
 from interrupted import FLOW, Flow
 
 LIMIT = 500.0  # seconds for a command
-CACHES = ("torchinductor_",)  # what a library keeps in TMPDIR for good, once for all runs
 LOOK = """
 import json, sys
 from metaflow import Flow, namespace
@@ -129,7 +128,7 @@ class Place:
 
     def is_clear(self) -> None:
         """Nothing is left in TMPDIR."""
-        if left := sorted(path.name for path in self.temporary.iterdir() if not path.name.startswith(CACHES)):
+        if left := sorted(path.name for path in self.temporary.iterdir()):
             self.fall("left over", ", ".join(left)[:150])
 
 

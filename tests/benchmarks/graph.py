@@ -60,9 +60,11 @@ learning_rate = {{ low = 1e-4, high = 1e-3, log = true }}
 [release]
 max_served_gap = 1000.0
 """
-# What takes the place of Python in the scheduler: it hands its arguments, environment and streams on, and waits.
+# What takes the place of Python in the scheduler: it hands a task's arguments, environment and streams on, and waits.
 CLIENT = """#!/usr/bin/env -S {python} -SEs
 import json, os, socket, sys
+if {flow!r} not in sys.argv:  # a decoder
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as there:
     there.connect({address!r})
     told = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
@@ -178,7 +180,7 @@ def measure(tasks: int, service: bool, search: bool) -> dict[str, float]:
         metadata = stack.enter_context(Metadata()) if service else None
         env |= metadata.settings if metadata else {}
         address, client = str(place / "socket"), place / "python"
-        client.write_text(CLIENT.format(python=sys.executable, address=address), encoding="utf-8")
+        client.write_text(CLIENT.format(python=sys.executable, address=address, flow=str(FLOW)), encoding="utf-8")
         client.chmod(0o755)
         server = subprocess.Popen(
             [sys.executable, "-c", SERVER, address, str(client), str(FLOW), "training" if search else ""],

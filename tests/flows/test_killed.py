@@ -108,8 +108,11 @@ def start(flow_file: Path, place: Path, tiny_run: object, tiny_profile: str, tmp
     often = tiny_profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
     (tmp_path / "often.toml").write_text(often, encoding="utf-8")
 
+    (tmp_path / "tmp").mkdir()
+
     def begin(*arguments: str, env: dict[str, str]) -> Started:
-        return Started(*arguments, flow_file=flow_file, cwd=tmp_path, env={**os.environ, **env})
+        env = {**os.environ, **env, "TMPDIR": str(tmp_path / "tmp")}
+        return Started(*arguments, flow_file=flow_file, cwd=tmp_path, env=env)
 
     return begin
 
@@ -149,12 +152,15 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
     time.sleep(0.1)  # into the middle of a step, or of a checkpoint
     assert run.hit(signal.SIGKILL) == -signal.SIGKILL
     assert "Traceback" not in "".join(run.said)
+    [left] = (tmp_path / "tmp").iterdir()  # for the next run to remove
 
     stopped = start("resume", env=backend)
     further = stopped.wait_for(r"trial 0  goes on from step (\d+) of 80")
     assert int(further[1]) > int(again[1]) > 0
+    assert not left.exists()
     assert stopped.hit(signal.SIGTERM) == 128 + signal.SIGTERM
     assert "Traceback" not in "".join(stopped.said)
+    assert not list((tmp_path / "tmp").iterdir())
     assert "To go on from the steps that are finished" in stopped.said[-1]
 
     _, flow_file, *pasted = shlex.split(stopped.said[-1].rpartition(":  ")[2])
@@ -176,7 +182,7 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
     }
 
 
-def test_ctrl_c_ends_what_still_loads_without_a_word_and_keeps_what_was_learnt(start):
+def test_ctrl_c_ends_what_still_loads_without_a_word_and_keeps_what_was_learnt(start, tmp_path):
     """In a terminal, which tells every process: in the imports of the trials' tasks, and after a trial's first step."""
     run = start("--config", "profile", "often.toml", "run", env={})
     run.wait_for(r"/train/.*Task is starting")
@@ -189,3 +195,4 @@ def test_ctrl_c_ends_what_still_loads_without_a_word_and_keeps_what_was_learnt(s
     assert int(last.wait_for(r"trial 0  goes on from step (\d+) of 80")[1]) > 0
     assert last.hit(signal.SIGTERM) == 128 + signal.SIGTERM
     assert "Traceback" not in "".join([*run.said, *again.said, *last.said])
+    assert not list((tmp_path / "tmp").iterdir())
