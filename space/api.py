@@ -22,7 +22,7 @@ def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
         recording cannot be heard."""
         try:
             samples, fault, _ = sounds.hear(sound)
-            heard = transcriber.transcript(samples, list(transcriber.segments(samples, wanted=wanted())))
+            heard = transcriber.transcript(samples, list(transcriber.segments(samples, is_wanted=wanted())))
             if not heard.text:
                 raise sounds.Unheard("wordless")
         except Stopped:

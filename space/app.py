@@ -33,13 +33,15 @@ from exports import MOST_BYTES, Exports
 from fastapi import FastAPI
 from front import Front, names, where
 from hardening import harden, rest
+from hardware import Hardware
 from look import CSS, theme
 from microphone import Microphones
 from pages import page
+from release import find_release
 from sessions import Sessions
 from sounds import MEGABYTES
 from teaching import Lessons, lessons
-from transcriber import Hardware, Transcriber, locate
+from transcriber import Transcriber
 from uploads import Uploads
 from v1 import application
 
@@ -69,8 +71,8 @@ def main() -> None:
     one_heap()
     on_zero_gpu()
     try:
-        folder = locate()
-        transcriber = Transcriber(folder, hardware=Hardware.of_environment())
+        folder = find_release()
+        transcriber = Transcriber(folder, hardware=Hardware.from_environment())
         kept = lessons()
     except ValueError as error:
         sys.exit(str(error))

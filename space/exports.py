@@ -12,7 +12,8 @@ import sounds
 from fastapi import Response
 from pydantic import BaseModel, Field, StringConstraints
 from teaching import plain
-from transcriber import Segment, Transcriber, Transcript, Word, render
+from transcriber import Transcriber
+from transcript import Segment, Transcript, Word, format_transcript
 
 MOST_BYTES = 20_000_000  # of a request: an hour of speech with all its words is one
 PAUSE = 1.5  # seconds without speech that begin a paragraph
@@ -79,7 +80,9 @@ class Exports:
                 name = f"{stem} {len(taken) + 1}"
             taken.add(name)
             transcript = self._transcript(text)
-            content = docx(title, transcript) if asked.form == "docx" else render(transcript, asked.form).encode()
+            content = (
+                docx(title, transcript) if asked.form == "docx" else format_transcript(transcript, asked.form).encode()
+            )
             yield f"{name}.{asked.form}", content
 
     def _transcript(self, told: Text) -> Transcript:

@@ -148,7 +148,7 @@ class Session:
         began += start / RATE
         return [
             Said(word.text.strip(), began + word.start, began + word.end)
-            for segment in self.transcriber.segments(window[start:end], wanted=lambda: not self._over)
+            for segment in self.transcriber.segments(window[start:end], is_wanted=lambda: not self._over)
             for word in segment.words
             if word.text.strip()
         ]

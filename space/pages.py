@@ -19,11 +19,13 @@ import sounds
 from api import api
 from batching import Stopped
 from classroom import classroom
+from decoding import DecodingOptions, parse_hotwords
 from examples import Example
 from parts import html, microphone, why
 from sessions import wanted
 from teaching import LONGEST, Lessons, plain
-from transcriber import PLAINLY, Decoding, Segment, Transcriber, Transcript, listed
+from transcriber import DEFAULT_OPTIONS, Transcriber
+from transcript import Segment, Transcript
 from wording import LANGUAGES, SPOKEN, both, language_of, number, tell, translations
 
 WAITING = 32  # requests in the queue; the next is told that it is full
@@ -86,7 +88,7 @@ def page(
                 html(about.program(), elem_id="program", js_on_load=about.SCRIPT)
 
         def show(given: str | list[str] | None, hints: str, known: Known, request: gr.Request) -> Iterator[Picture]:
-            hotwords = Decoding(hotwords=listed(hints[:HINTS]))
+            hotwords = DecodingOptions(hotwords=parse_hotwords(hints[:HINTS]))
             yield from _show(transcriber, given, language_of(request), hotwords, lessons is not None, known)
 
         known = gr.State({})
@@ -115,7 +117,7 @@ def page(
 
 
 def _show(
-    transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: Decoding = PLAINLY,
+    transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: DecodingOptions = DEFAULT_OPTIONS,
     lessons: bool = False, known: Known | None = None, title: str = "",
 ) -> Iterator[Picture]:  # fmt: skip
     """Every file's text as it grows, those that are `known` at once; at last the clip for Teach, where there was one
@@ -166,14 +168,14 @@ def _read(
     path: str | None,
     title: str,
     language: str,
-    decoding: Decoding = PLAINLY,
+    decoding: DecodingOptions = DEFAULT_OPTIONS,
     alone: bool = False,
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
     sound, fault, pictured = sounds.hear(path)
     total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, list[Segment]()
     shown = results.opening(path or "", title, fault or "", pictured)
-    for part in transcriber.segments(sound, decoding=decoding, wanted=wanted()):
+    for part in transcriber.segments(sound, options=decoding, is_wanted=wanted()):
         paragraph = bool(parts) and part.start - parts[-1].end >= exports.PAUSE
         parts.append(part)
         shown += results.segment(part, transcriber.joint, paragraph)

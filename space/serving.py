@@ -15,7 +15,9 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 from audio import RATE, Sound
 from batching import Stopped
-from transcriber import Decoding, Segment, Transcriber
+from decoding import DecodingOptions
+from transcriber import Transcriber
+from transcript import Segment
 
 WAITING = 32
 SMOOTHING = 0.2  # weight of the latest request in the mean of what one takes
@@ -88,23 +90,23 @@ class Engine:
         async with self.slots.slot():
             return await anyio.to_thread.run_sync(hear)
 
-    async def transcribe(self, sound: Sound, decoding: Decoding, words: bool, receive: Receive) -> list[Segment]:
+    async def transcribe(self, sound: Sound, options: DecodingOptions, words: bool, receive: Receive) -> list[Segment]:
         """The segments of a sound, or as many as there were when `receive` told that the caller had left."""
         gone = threading.Event()
         async with self.slots.slot(), _tasks() as group:
             group.start_soon(_leaves, receive, gone)
-            found = await anyio.to_thread.run_sync(lambda: list(self._segments(sound, decoding, words, gone)))
+            found = await anyio.to_thread.run_sync(lambda: list(self._segments(sound, options, words, gone)))
             group.cancel_scope.cancel()
         return found
 
-    async def stream(self, sound: Sound, decoding: Decoding) -> AsyncIterator[Segment]:
+    async def stream(self, sound: Sound, options: DecodingOptions) -> AsyncIterator[Segment]:
         """The segments of a sound as they are decoded; who stops to ask for them ends the work."""
         gone = threading.Event()
         send, receive = anyio.create_memory_object_stream[Segment](math.inf)
 
         def hear() -> None:
             try:
-                for segment in self._segments(sound, decoding, False, gone):
+                for segment in self._segments(sound, options, False, gone):
                     anyio.from_thread.run_sync(send.send_nowait, segment)
             finally:
                 anyio.from_thread.run_sync(send.close)
@@ -117,10 +119,12 @@ class Engine:
             finally:
                 gone.set()
 
-    def _segments(self, sound: Sound, decoding: Decoding, words: bool, gone: threading.Event) -> Iterator[Segment]:
+    def _segments(
+        self, sound: Sound, options: DecodingOptions, words: bool, gone: threading.Event
+    ) -> Iterator[Segment]:
         began = time.monotonic()
         with _full(), suppress(Stopped):
-            yield from self.transcriber.segments(sound.samples, words, decoding, lambda: not gone.is_set())
+            yield from self.transcriber.segments(sound.samples, words, options, lambda: not gone.is_set())
             self._transcribed(len(sound.samples) / RATE, time.monotonic() - began)
 
 

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from audio import RATE, Sound, Unreadable
+from audio import RATE, Fault, Sound, Unreadable
 from decoder import Recording
+from speech_detection import SILENCE
 
 WORK = 384_000  # values of a channel that a second may hold, at most: eight channels at 48 kHz, two at 192
-SILENCE = 1e-3  # peak, of 1.0: -60 dB
 MEGABYTES = int(os.environ.get("MAX_MEGABYTES", 200))
 MINUTES = float(os.environ.get("MAX_MINUTES", 60))
 FILES = 20  # at once
+FAULTS: dict[Fault, str] = {
+    "incomplete": "a part of this recording is damaged or missing",
+    "joined": "this file holds several recordings, of which only the first can be heard",
+}
 
 
 class Unheard(ValueError):
@@ -67,3 +71,15 @@ def decode(file: str | Path | IO[bytes], longest: float) -> Sound:
     except Unreadable:
         raise Unheard("unreadable") from None
     return Sound(np.concatenate(blocks), recording.fault, recording.pictured)
+
+
+def read_file(path: str | Path) -> Sound:
+    """A file's sound. Raises ValueError, in one line, where it is missing, is no audio, or is empty or silent."""
+    if not Path(path).is_file():
+        raise ValueError("there is no such file")
+    sound = Recording(path).sound()
+    if not len(sound.samples):
+        raise Unreadable("the recording is empty")
+    if np.abs(sound.samples).max() < SILENCE:
+        raise ValueError("the recording is silent")
+    return sound

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 
 import sounds
 from audio import Sound
+from decoding import DecodingOptions, compression_ratio, parse_hotwords
 from fastapi import Depends, FastAPI, File, Form, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -31,7 +32,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
-from transcriber import Decoding, Segment, Transcriber, Transcript, listed, ratio, render
+from transcriber import Transcriber
+from transcript import Segment, Transcript, format_transcript
 from wording import SPOKEN, tell
 
 ROUTE = "/v1/audio/transcriptions"
@@ -113,7 +115,7 @@ class Asked:
     ) -> None:
         self.file, self.model, self.language = file, model, language
         self.form, self.granularities, self.stream = response_format, frozenset(granularities or ()), stream
-        self.decoding = Decoding(prompt, listed(hotwords), temperature)
+        self.decoding = DecodingOptions(prompt, parse_hotwords(hotwords), temperature)
 
     @property
     def words(self) -> bool:
@@ -156,7 +158,7 @@ class Answer:
         if form == "text":
             return PlainTextResponse(f"{text}\n")
         media = "text/vtt" if form == "vtt" else "application/x-subrip"
-        return Response(render(self.transcript, form), media_type=f"{media}; charset=utf-8")
+        return Response(format_transcript(self.transcript, form), media_type=f"{media}; charset=utf-8")
 
     def _verbose(self) -> dict[str, Any]:
         heard, wanted = self.transcript, self.asked.granularities or {"segment"}
@@ -176,7 +178,7 @@ class Answer:
             "id": at, "seek": round(100 * segment.start), "start": segment.start, "end": segment.end,
             "text": segment.text, "tokens": self.tokens(segment.text),
             "temperature": self.asked.decoding.temperature, "avg_logprob": segment.log_probability,
-            "compression_ratio": round(ratio(segment.text), 3), "no_speech_prob": segment.no_speech,
+            "compression_ratio": round(compression_ratio(segment.text), 3), "no_speech_prob": segment.no_speech,
         }  # fmt: skip
 
 

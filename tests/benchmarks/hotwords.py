@@ -36,7 +36,7 @@ from asr.scoring import hotwords, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from pretrained import Clip, Corpus, Served, clips, tune  # noqa: E402
 from sample.make import CITIES  # noqa: E402
-from transcriber import Decoding  # noqa: E402
+from transcriber import DecodingOptions  # noqa: E402
 
 UNSEEN = frozenset("Umeå Kiruna Visby Gävle".split())
 PROFILE = """
@@ -115,7 +115,7 @@ def measure(asked: argparse.Namespace, scratch: Path) -> None:
             began = time.monotonic()
             heard = engine.transcribe_batch(sounds)
             took = time.monotonic() - began
-            hinted = engine.transcribe_batch(sounds, Decoding(hotwords=tuple(CITIES)))
+            hinted = engine.transcribe_batch(sounds, DecodingOptions(hotwords=tuple(CITIES)))
             longer = (time.monotonic() - began - took) / took
             said, speakers = [clip.text for clip in quiet], [clip.speaker for clip in quiet]
             for kind, words in (("known", set(CITIES) - UNSEEN), ("unseen", UNSEEN), ("all", CITIES)):

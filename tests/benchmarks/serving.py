@@ -104,7 +104,7 @@ def clip(shape: Any, rounds: int) -> dict[str, float]:
             )
             for kind in ggml.KINDS
         }  # fmt: skip
-    ours._unlooped = lambda spoken, row, one, tokens, decoding: one
+    ours._without_loops = lambda encoded, row, hypothesis, most, options: hypothesis
     engine.MAX_LENGTH = 2 * TOKENS
     wrote, generate = list[int](), plain.model.generate
 
@@ -160,7 +160,7 @@ def long(rounds: int) -> dict[str, float]:
             WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=cores)
         )
         ours = engine.Transcriber(ready, threads=cores)
-    ours._unlooped = lambda spoken, row, one, tokens, decoding: one
+    ours._without_loops = lambda encoded, row, hypothesis, most, options: hypothesis
     generate = ours._model.generate
 
     theirs = batched.model.model.generate

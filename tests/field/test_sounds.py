@@ -8,7 +8,6 @@ from pathlib import Path
 import av
 import pytest
 import sounds
-import transcriber
 from asr.corpus import clips
 from asr.corpus.clips import Clip
 from asr.corpus.rows import Row
@@ -55,7 +54,7 @@ def test_a_file_has_as_many_samples_at_every_door(file):
     path, odd = file
     doors = {}
     for name, door, errors in (
-        ("terminal", transcriber.listen, ValueError),
+        ("terminal", sounds.read_file, ValueError),
         ("page", sounds.hear, sounds.Unheard),
     ):
         try:

@@ -209,7 +209,7 @@ WhisperProcessor.from_pretrained(name, revision=revision)
 print(WhisperForConditionalGeneration.from_pretrained(name, revision=revision).config.d_model)
 sys.path.insert(0, sys.argv[1])
 import transcriber
-print(transcriber.Transcriber(transcriber.locate()).release["run_id"])
+print(transcriber.Transcriber(transcriber.find_release()).release["run_id"])
 """
 
 

@@ -85,7 +85,7 @@ def test_an_error_is_told_to_those_in_its_batch_and_to_nobody_else():
 
 def test_callers_that_come_at_once_hear_in_one_batch_what_each_would_alone(tiny_release, speech, monkeypatch):
     alone = engine.Transcriber(tiny_release)
-    monkeypatch.setattr(engine.Hardware, "joins", True)
+    monkeypatch.setattr(engine.Hardware, "batches_callers", True)
     together = engine.Transcriber(tiny_release)
     assert together.callers > alone.callers
     alone.context = together.context = "full"  # at their own lengths they would be padded to the longest of a batch

@@ -502,14 +502,14 @@ class Patient:
     def __init__(self):
         self.hearings, self.free = 0, threading.Event()
 
-    def segments(self, sound, words=True, decoding=None, wanted=lambda: True):
+    def segments(self, sound, words=True, options=None, is_wanted=lambda: True):
         self.hearings += 1
         try:
-            while wanted() and not self.free.wait(0.01):
+            while is_wanted() and not self.free.wait(0.01):
                 pass
         finally:
             self.hearings -= 1
-        if not wanted():
+        if not is_wanted():
             raise Stopped
         return iter([])
 

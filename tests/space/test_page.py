@@ -264,7 +264,7 @@ def say(session, speech, seconds):
 
 
 def test_words_that_may_be_said_reach_the_engine_for_every_file_once(clip, tmp_path):
-    from transcriber import Decoding
+    from transcriber import DecodingOptions
 
     asked = []
 
@@ -275,7 +275,7 @@ def test_words_that_may_be_said_reach_the_engine_for_every_file_once(clip, tmp_p
             asked.append(decoding)
             return iter([])
 
-    hints = Decoding(hotwords=("Kiruna",))
+    hints = DecodingOptions(hotwords=("Kiruna",))
     copied = shutil.copy(clip, tmp_path)
     pictures = list(pages._show(Listener(), [str(clip), copied], "en", hints))
     assert asked == [hints, hints]

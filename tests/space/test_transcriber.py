@@ -10,13 +10,23 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import features
+import hardware
 import numpy as np
 import pytest
 import soundfile
+import speech_detection
 import transcriber as engine
+import word_timing
 from asr.release.engine import capture, load
+from batching import Stopped
+from decoding import DecodingOptions
 from field.spoil import a_pipe, edited, of_gigabytes
-from transcriber import Transcriber, listen, locate
+from hardware import Hardware
+from release import find_release
+from sounds import read_file
+from transcriber import DEFAULT_OPTIONS, Transcriber
+from transcript import Segment, Transcript, Word, format_transcript, split_into_cues
 
 RATE = 16_000
 FILE = Path(engine.__file__)
@@ -89,7 +99,7 @@ def test_the_model_is_prompted_in_its_language_on_the_clips_own_frames(transcrib
     (asked,) = decoder.asked
     prompt = ["<|startoftranscript|>", "<|sv|>", "<|transcribe|>", "<|notimestamps|>"]
     assert [transcriber._tokenizer.id_to_token(token) for token in asked.prompts[0]] == prompt
-    frames = len(speech[0]) // 160 + engine.TAIL
+    frames = len(speech[0]) // 160 + features.TAIL
     assert asked.shape == [1, 80, frames + frames % 2]
     assert asked.beam_size == 1
     assert asked.max_length <= 448
@@ -98,8 +108,8 @@ def test_the_model_is_prompted_in_its_language_on_the_clips_own_frames(transcrib
 def test_hints_stand_before_the_prompt_as_previous_text_and_leave_room_to_write(transcriber, speech, says):
     decoder = says("ja")
     heard = transcriber.transcribe_batch([speech[0]])
-    transcriber.transcribe(speech[0], engine.Decoding("Vi reste norrut.", ("Kiruna", "Åre")))
-    transcriber.transcribe(speech[0], engine.Decoding("långt " * 500))
+    transcriber.transcribe(speech[0], DecodingOptions("Vi reste norrut.", ("Kiruna", "Åre")))
+    transcriber.transcribe(speech[0], DecodingOptions("långt " * 500))
     plain, hinted, long = (asked.prompts[0] for asked in decoder.asked)
     assert transcriber._tokenizer.decode(hinted[1 : -len(plain)]).strip() == "Kiruna, Åre Vi reste norrut."
     assert hinted[0] == long[0] == transcriber._tokenizer.token_to_id("<|startofprev|>")
@@ -112,20 +122,21 @@ def test_hints_stand_before_the_prompt_as_previous_text_and_leave_room_to_write(
 
 def test_a_temperature_draws_the_text(transcriber, speech, says):
     decoder = says("ja")
-    transcriber.transcribe(speech[0], engine.Decoding(temperature=0.7))
+    transcriber.transcribe(speech[0], DecodingOptions(temperature=0.7))
     assert (decoder.asked[0].sampling_temperature, decoder.asked[0].sampling_topk) == (0.7, 0)
 
 
 def test_thirty_seconds_are_one_window_of_at_most_as_many_tokens_as_a_decoder_has(transcriber, says):
     decoder = says("ja")
-    transcriber._hear([np.random.default_rng(0).normal(0, 0.1, 30 * RATE).astype(np.float32)])
+    noise = np.random.default_rng(0).normal(0, 0.1, 30 * RATE).astype(np.float32)
+    transcriber._decode([noise], False, DEFAULT_OPTIONS, lambda: True)
     assert decoder.asked[0].shape == [1, 80, 3000]
     assert decoder.asked[0].max_length == 448
 
 
 def test_no_batch_has_the_frames_that_ctranslate2_would_encode_twice(transcriber, speech):
     mels = [np.zeros((80, frames), np.float32) for frames in range(100, 200)]
-    assert 160 not in {engine._stack([one]).shape[2] for one in mels}
+    assert 160 not in {features.stack([one]).shape[2] for one in mels}
 
 
 def test_words_have_times_within_their_segment_in_order_and_are_the_text(transcriber, speech):
@@ -159,8 +170,8 @@ def test_words_cost_one_alignment_and_texts_alone_none(transcriber, speech, says
 
 def test_long_speech_is_cut_to_what_a_subtitle_holds(transcriber):
     texts = [f"Ord{at}{'.' if at % 8 == 7 else ''}" for at in range(60)]
-    words = tuple(engine.Word(at / 2, at / 2 + 0.4, text, 1.0) for at, text in enumerate(texts))
-    parts = engine._parts(words)
+    words = tuple(Word(at / 2, at / 2 + 0.4, text, 1.0) for at, text in enumerate(texts))
+    parts = split_into_cues(words)
     assert [word for part in parts for word in part] == list(words)
     assert all(part[-1].end - part[0].start <= 7 for part in parts)
     assert all(len(" ".join(word.text for word in part)) <= 84 for part in parts)
@@ -181,15 +192,15 @@ def test_a_window_is_no_longer_than_the_release_knows(release, speech):
     told = {"language": "sv", "longest_seconds": 6}
     (release / "release.json").write_text(json.dumps(told))
     sound = np.concatenate([np.pad(sentence, (0, RATE // 5)) for sentence in speech])
-    windows = list(engine._cuts(sound, Transcriber(release).longest))
+    windows = list(speech_detection.find_speech(sound, Transcriber(release).longest))
     assert max(end - start for start, end in windows) <= 6 * RATE
     assert all(one[1] <= other[0] for one, other in pairwise(windows))
 
 
 def test_speech_across_the_spans_in_which_it_is_looked_for_is_heard_once(speech):
     sound = np.concatenate([np.pad(sentence, (0, RATE)) for sentence in speech])
-    whole = list(engine._cuts(sound, 30.0, len(sound)))
-    spans = list(engine._cuts(sound, 30.0, 7 * RATE))
+    whole = list(speech_detection.find_speech(sound, 30.0, len(sound)))
+    spans = list(speech_detection.find_speech(sound, 30.0, 7 * RATE))
     assert len(whole) == len(speech) <= len(spans) <= len(speech) + 2
     assert all(one[1] <= other[0] for one, other in pairwise(spans))
     assert sum(end - start for start, end in spans) == pytest.approx(sum(end - start for start, end in whole), rel=0.1)
@@ -260,8 +271,8 @@ def recording(speech):
 
 def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(full, recording, monkeypatch):
     monkeypatch.setattr(full, "_model", Decoder(full._tokenizer.encode(" ja" * 60, add_special_tokens=False).ids))
-    monkeypatch.setattr(full, "_unlooped", lambda spoken, row, first, *_: first)
-    cuts = list(engine._cuts(recording, 30.0))
+    monkeypatch.setattr(full, "_without_loops", lambda encoded, row, first, *_: first)
+    cuts = list(speech_detection.find_speech(recording, 30.0))
     windows = list(full._windows(recording))
     assert [cut for window in windows for cut in window] == cuts
     assert len(windows) < len(cuts) / 3
@@ -280,8 +291,8 @@ def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(f
 
 def test_nothing_more_is_decoded_once_nobody_wants_it(transcriber, recording, says):
     decoder = says("ja")
-    segments = transcriber.segments(np.tile(recording, 3), wanted=lambda: len(decoder.asked) < 2)
-    with pytest.raises(engine.Stopped):
+    segments = transcriber.segments(np.tile(recording, 3), is_wanted=lambda: len(decoder.asked) < 2)
+    with pytest.raises(Stopped):
         list(segments)
     assert len(decoder.asked) == 2
 
@@ -294,9 +305,9 @@ def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording,
             return [SimpleNamespace(alignments=[(0, 0), (1, 5)], text_token_probs=[1.0] * len(said)) for said in tokens]
 
     monkeypatch.setattr(full, "_model", Short(full._tokenizer.encode(" ja", add_special_tokens=False).ids[-1:]))
-    monkeypatch.setattr(full, "_aligned", True)
+    monkeypatch.setattr(full._timer, "_is_aligned", True)
     segments = list(full.segments(recording))
-    assert len(segments) == len(list(engine._cuts(recording, 30.0)))
+    assert len(segments) == len(list(speech_detection.find_speech(recording, 30.0)))
     assert [segment.start for segment in segments] == sorted(segment.start for segment in segments)
     assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
 
@@ -304,7 +315,7 @@ def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording,
 def _placed(model, recording, text, places):
     """A decoder that says a text once, each letter and sign of it in the middle of its cut, and from then on "n"."""
     (cuts,) = model._windows(recording)
-    tokens = [model._tokenizer.token_to_id(sign) for sign in text.replace(" ", engine.SPACE)]
+    tokens = [model._tokenizer.token_to_id(sign) for sign in text.replace(" ", word_timing.SPACE)]
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
     times = [(begins[at] + begins[at + 1]) / 2 for at in places]
 
@@ -322,7 +333,7 @@ def test_a_cut_that_a_full_window_passes_over_is_heard_after_it(full, recording,
     recording = recording[: 20 * RATE]
     cuts, decoder = _placed(full, recording, " a b c", [0, 0, 2, 2, 3, 3])
     monkeypatch.setattr(full, "_model", decoder)
-    monkeypatch.setattr(full, "_aligned", True)
+    monkeypatch.setattr(full._timer, "_is_aligned", True)
     assert [segment.text for segment in full.segments(recording)] == ["a", "n", "b", "c", *["n"] * (len(cuts) - 4)]
 
 
@@ -332,7 +343,7 @@ def test_digits_written_as_one_word_are_not_heard_twice_for_they_were_said_in_se
     recording = recording[: 20 * RATE]
     cuts, decoder = _placed(full, recording, " 3-8-6", [0, 0, 1, 1, 1, 2])
     monkeypatch.setattr(full, "_model", decoder)
-    monkeypatch.setattr(full, "_aligned", True)
+    monkeypatch.setattr(full._timer, "_is_aligned", True)
     assert [segment.text for segment in full.segments(recording)] == ["3-8-6", *["n"] * (len(cuts) - 3)]
 
 
@@ -344,19 +355,21 @@ def test_a_model_that_knows_but_short_sounds_is_given_no_more_than_a_cut(full, r
 
 
 def test_the_detector_of_speech_never_has_minutes_behind_it(recording, monkeypatch):
-    looked, look = [], engine.get_speech_timestamps
+    looked, look = [], speech_detection.get_speech_timestamps
     monkeypatch.setattr(
-        engine, "get_speech_timestamps", lambda sound, pauses: looked.append(len(sound)) or look(sound, pauses)
+        speech_detection,
+        "get_speech_timestamps",
+        lambda sound, pauses: looked.append(len(sound)) or look(sound, pauses),
     )
     noise = np.random.default_rng(0).normal(0, 0.03, 60 * RATE).astype(np.float32)
-    assert list(engine._cuts(np.concatenate([noise, recording]), 30.0))
-    assert max(looked) <= 2 * engine.SPAN + engine.LEAD
+    assert list(speech_detection.find_speech(np.concatenate([noise, recording]), 30.0))
+    assert max(looked) <= 2 * speech_detection.SPAN + speech_detection.LEAD
 
 
 def test_speech_longer_than_a_span_is_cut_no_sooner_than_it_must(speech):
     loud = np.concatenate([sentence[np.abs(sentence) > 0.02] for sentence in speech])[: 18 * RATE]
     sound = np.concatenate([np.pad(loud, (0, 2 * RATE)), speech[0]])
-    first = next(engine._cuts(sound, 30.0))
+    first = next(speech_detection.find_speech(sound, 30.0))
     assert first[1] - first[0] >= min(len(loud), 15 * RATE)
 
 
@@ -370,11 +383,11 @@ def test_words_guessed_where_the_model_holds_that_nobody_speaks_are_none(
     assert transcriber.transcribe_batch([speech[0]]) == [text]
 
 
-TALK = engine.Transcript(
+TALK = Transcript(
     "Hej & <hå>. Ja.",
     (
-        engine.Segment(0.5, 2.25, "Hej & <hå>.", (engine.Word(0.5, 0.9, "Hej", 0.5), engine.Word(1, 2.0, "&", 1.0))),
-        engine.Segment(3661.007, 3662, "Ja."),
+        Segment(0.5, 2.25, "Hej & <hå>.", (Word(0.5, 0.9, "Hej", 0.5), Word(1, 2.0, "&", 1.0))),
+        Segment(3661.007, 3662, "Ja."),
     ),
     3700.0,
     "sv",
@@ -382,22 +395,24 @@ TALK = engine.Transcript(
 
 
 def test_a_transcript_is_written_as_text_subtitles_and_json():
-    assert engine.render(TALK, "txt") == "Hej & <hå>.\nJa.\n"
+    assert format_transcript(TALK, "txt") == "Hej & <hå>.\nJa.\n"
     srt = "1\n00:00:00,500 --> 00:00:02,250\nHej & <hå>.\n\n2\n01:01:01,007 --> 01:01:02,000\nJa.\n"
-    assert engine.render(TALK, "srt") == srt
-    assert engine.render(TALK, "vtt").startswith("WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nHej &amp; &lt;hå&gt;.\n\n")
-    told = json.loads(engine.render(TALK, "json"))
+    assert format_transcript(TALK, "srt") == srt
+    assert format_transcript(TALK, "vtt").startswith(
+        "WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nHej &amp; &lt;hå&gt;.\n\n"
+    )
+    told = json.loads(format_transcript(TALK, "json"))
     assert set(told) == {"text", "language", "seconds", "segments"}
     assert told["segments"][0]["words"][0] == {"start": 0.5, "end": 0.9, "text": "Hej", "confidence": 0.5}
-    nothing = engine.Transcript("", (), 1.0, "sv")
-    assert [engine.render(nothing, form) for form in ("txt", "srt", "vtt")] == ["", "", "WEBVTT\n"]
+    nothing = Transcript("", (), 1.0, "sv")
+    assert [format_transcript(nothing, form) for form in ("txt", "srt", "vtt")] == ["", "", "WEBVTT\n"]
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
         ({"DEVICE": "tpu"}, "DEVICE=tpu is neither auto nor cpu nor cuda"),
-        ({"DEVICE": "cpu", "COMPUTE_TYPE": "int4"}, "COMPUTE_TYPE=int4 is not to be had on cpu: float32, "),
+        ({"DEVICE": "cpu", "COMPUTE_TYPE": "int4"}, "COMPUTE_TYPE=int4 is not supported on cpu: float32, "),
         ({"WORKERS": "0"}, "WORKERS=0 is no number from 1 to 64"),
         ({"DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""}, "DEVICE=cuda: no GPU of NVIDIA"),
     ],
@@ -412,16 +427,16 @@ def test_hardware_that_is_not_there_is_told_in_a_line_before_anything_is_loaded(
 
 
 def test_a_gpu_without_cublas_is_named_and_by_itself_left_alone(monkeypatch):
-    monkeypatch.setattr(engine.ctranslate2, "get_cuda_device_count", lambda: 1)
-    monkeypatch.setattr(engine, "CUBLAS", "libcublas.so.0")
-    assert engine.Hardware.of_environment() == engine.Hardware("cpu", "int8", 1)
+    monkeypatch.setattr(hardware.ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(hardware, "CUBLAS", "libcublas.so.0")
+    assert Hardware.from_environment() == Hardware("cpu", "int8", 1)
     monkeypatch.setenv("DEVICE", "cuda")
     with pytest.raises(ValueError, match=r"^DEVICE=cuda: libcublas\.so\.0 is missing; pip install nvidia-cublas-cu12"):
-        engine.Hardware.of_environment()
+        Hardware.from_environment()
 
 
 def test_several_workers_share_the_cores(release, speech, transcriber):
-    several = Transcriber(release, hardware=engine.Hardware(workers=2))
+    several = Transcriber(release, hardware=Hardware(workers=2))
     assert several.transcribe(speech[0]).text == transcriber.transcribe(speech[0]).text
 
 
@@ -463,11 +478,11 @@ def test_a_long_sound_without_pauses_is_cut_all_the_same(transcriber, speech, sa
 
 
 def test_a_release_that_knows_one_loudness_hears_every_sound_at_it(transcriber, speech, monkeypatch):
-    monkeypatch.setattr(transcriber, "peak", 0.5)
+    monkeypatch.setattr(transcriber._log_mels, "_peak", 0.5)
     loud, quiet = (transcriber._log_mels(speech[0] * level) for level in (np.float32(1), np.float32(0.01)))
     np.testing.assert_allclose(loud, quiet, atol=1e-3)
     assert np.isfinite(transcriber._log_mels(np.zeros(RATE, np.float32))).all()
-    monkeypatch.setattr(transcriber, "peak", None)
+    monkeypatch.setattr(transcriber._log_mels, "_peak", None)
     assert np.abs(transcriber._log_mels(speech[0]) - transcriber._log_mels(speech[0] * np.float32(0.01))).max() > 0.5
 
 
@@ -482,10 +497,10 @@ def test_a_batch_gives_each_its_own_text_in_the_given_order(transcriber, speech)
 
 def test_a_batch_pads_no_clip_by_more_than_a_tenth():
     lengths = np.random.default_rng(0).integers(RATE, 30 * RATE, 200).tolist()
-    batches = list(engine._batches(lengths))
+    batches = list(features.batch_by_length(lengths))
     assert sorted(clip for batch in batches for clip in batch) == list(range(200))
     for batch in batches:
-        assert len(batch) <= engine.BATCH
+        assert len(batch) <= features.BATCH
         assert min(lengths[clip] for clip in batch) >= 0.9 * max(lengths[clip] for clip in batch)
 
 
@@ -509,7 +524,7 @@ def test_an_array_that_is_no_sound_is_refused(transcriber, sound):
 def test_a_file_of_any_rate_and_channels_is_heard_as_it_is(speech, tmp_path):
     stereo = np.stack([speech[0], speech[0]], axis=1)
     soundfile.write(tmp_path / "stereo åäö.flac", stereo, RATE)
-    assert np.abs(listen(tmp_path / "stereo åäö.flac").samples - speech[0]).max() < 1e-3
+    assert np.abs(read_file(tmp_path / "stereo åäö.flac").samples - speech[0]).max() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -580,7 +595,7 @@ def test_the_newest_release_here_is_found_before_the_one_beside_the_program(monk
     (tmp_path / "released" / "sample-7").mkdir(parents=True)
     (tmp_path / "released" / "latest").symlink_to("sample-7")
     monkeypatch.chdir(tmp_path)
-    assert locate() == tmp_path / "released" / "sample-7"
+    assert find_release() == tmp_path / "released" / "sample-7"
 
 
 def test_a_hub_model_is_had_at_its_revision(monkeypatch, tmp_path):
@@ -590,7 +605,7 @@ def test_a_hub_model_is_had_at_its_revision(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     monkeypatch.setenv("MODEL_ID", "someone/whisper-sv")
     monkeypatch.setenv("MODEL_REVISION", "abc123")
-    assert locate() == tmp_path
+    assert find_release() == tmp_path
     assert asked == [("someone/whisper-sv", "abc123")]
 
 
@@ -599,7 +614,7 @@ def test_the_weights_are_had_only_where_the_hub_model_is_not_converted(monkeypat
     fake = lambda model, **options: asked.append(options["allow_patterns"]) or str(tmp_path)  # noqa: E731
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
     monkeypatch.setenv("MODEL_ID", "someone/whisper-sv")
-    assert locate() == tmp_path
+    assert find_release() == tmp_path
     assert [any("safetensors" in pattern for pattern in patterns) for patterns in asked] == [False, True]
 
 
@@ -614,7 +629,7 @@ def test_a_model_that_cannot_be_had_is_told_in_one_line(monkeypatch):
     with pytest.raises(
         ValueError, match=r"^MODEL_ID=nobody/no-model is neither a folder nor a model on the Hub: [^\n]*$"
     ):
-        locate()
+        find_release()
 
 
 def test_the_command_prints_a_text_a_file_and_fails_on_a_bad_one(tiny_release, clip, tmp_path, monkeypatch, capsys):
@@ -662,6 +677,21 @@ def plain(spoil):
     return both
 
 
+def changed_tokenizer(folder):
+    """Its special tokens have other numbers."""
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"] = {"type": "BPE", "vocab": {}, "merges": []}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def shards(name):
+    def spoil(folder):
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+
+    return spoil
+
+
 RECORDS = ("release.json", "preprocessor_config.json", "generation_config.json", "tokenizer.json")
 SPOILT = {
     **{f"{name} deep": lambda folder, name=name: (folder / name).write_text("[" * 200_000) for name in RECORDS},
@@ -682,6 +712,24 @@ SPOILT = {
     "a BERT": plain(edited("config.json", model_type="bert")),
     "code of its own": plain(edited("config.json", auto_map={"AutoConfig": "code.C"})),
     "a billion labels": plain(edited("config.json", num_labels=10**9)),
+    "a long language": edited("release.json", language="s" * 100_000),
+    "more bands than the model": edited("preprocessor_config.json", feature_size=81),
+    "a vocabulary of two": lambda folder: (folder / "ct2-int8" / "vocabulary.json").write_text('["a", "b"]'),
+    "a vocabulary of numbers": lambda folder: (folder / "ct2-int8" / "vocabulary.json").write_text("[1]"),
+    "another tokenizer": changed_tokenizer,
+    "a list of settings": lambda folder: (folder / "ct2-int8" / "config.json").write_text("[]"),
+    "a token far away": edited("ct2-int8/config.json", suppress_ids=[10**9]),
+    "a token below 0": edited("ct2-int8/config.json", suppress_ids_begin=[-5]),
+    "a head far away": edited("ct2-int8/config.json", alignment_heads=[[99, 99]]),
+    "a head below 0": edited("ct2-int8/config.json", alignment_heads=[[-1, -1]]),
+    "heads in words": edited("ct2-int8/config.json", alignment_heads="many"),
+    "weights of noise": lambda folder: (folder / "ct2-int8" / "model.bin").write_bytes(b"A" * 100_000),
+    "a shard elsewhere": plain(shards("../../etc/passwd")),
+    "a shard without end": plain(shards("/dev/zero")),
+    "an adapter of a stranger": plain(
+        lambda folder: (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "a/b"}')
+    ),
+    "a language that it does not know": plain(edited("generation_config.json", lang_to_id={"<|fi|>": 1})),
     "no weights but a pickle": plain(
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     ),

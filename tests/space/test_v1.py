@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
-from transcriber import Decoding, Transcriber, Transcript
+from transcriber import DecodingOptions, Transcriber, Transcript
 from v1 import application
 from visit import serve
 
@@ -134,7 +134,7 @@ def test_a_prompt_hotwords_and_a_temperature_reach_the_engine(clip):
         for form in ({"response_format": "srt"}, {"stream": "true"}):
             hints = {"prompt": "Vi reste.", "hotwords": "Öland,\n Norra Kvarken", "temperature": "0.5", **form}
             assert client.post("/v1/audio/transcriptions", files={"file": clip.read_bytes()}, data=hints).is_success
-    asked = Decoding("Vi reste.", ("Öland", "Norra Kvarken"), 0.5)
+    asked = DecodingOptions("Vi reste.", ("Öland", "Norra Kvarken"), 0.5)
     assert engine.asked == [(True, asked), (False, asked)]
 
 

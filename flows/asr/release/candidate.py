@@ -319,7 +319,9 @@ def _hinted(
     if not settings.text.hotwords:
         return {}
     say("and once more with the hotwords as a hint")
-    texts = _served(transcriber, test, say, decoding=served_by.Decoding(hotwords=tuple(settings.text.hotwords))).texts
+    texts = _served(
+        transcriber, test, say, options=served_by.DecodingOptions(hotwords=tuple(settings.text.hotwords))
+    ).texts
     return hotwords.report(test.texts, served, texts, test.speakers, settings)
 
 
