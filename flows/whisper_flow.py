@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from asr import signals
 
 signals.deafen()
-from asr import Refused, cards, compute, disk, ends, settings, story
+from asr import InputError, cards, compute, disk, ends, settings, summary
 from asr.pods import placed
+from asr.values import from_plain, to_plain
 from metaflow import Config, FlowSpec, card, catch, current, project, retry, step
 
 
@@ -25,7 +26,7 @@ def profile(text):
     """A profile's text as plain, checked values with absolute paths; a bad one ends the command in one line."""
     try:
         return settings.load(text).model_dump(mode="json")
-    except Refused as mistake:
+    except InputError as mistake:
         raise SystemExit(str(mistake)) from None
 
 
@@ -88,13 +89,12 @@ class WhisperFlow(FlowSpec):
         """Judge each clip of a part, and pack those that are fit into shards."""
         from asr.corpus import joining, shards
         from asr.store import Store
-        from asr.values import plain
 
         store = Store.here()
         packed, examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
         print(packed)
         current.card.append(cards.preprocess(self.about(self), joining.table(packed.shards), packed.rejects, examples))
-        self.packed, self.examples = packed.plain(), plain(examples)
+        self.packed, self.examples = packed.to_plain(), to_plain(examples)
         self.next(self.collect)
 
     @card(type=cards.PAGE, customize=True)
@@ -102,15 +102,14 @@ class WhisperFlow(FlowSpec):
     def collect(self, inputs):
         """Join the parts' records; their audio stays where it is."""
         from asr.corpus import clips, joining, shards
-        from asr.values import plain, typed
 
         packed = [shards.Packed.of(branch.packed) for branch in inputs]
         joined = joining.join(packed, self.settings.corpus)
-        self.shards = [shard.plain() for shard in joined.shards]
-        self.rejected, self.rejected_rows, self.corpus = joined.rejected, plain(joined.rejected), joined.summary
+        self.shards = [shard.to_plain() for shard in joined.shards]
+        self.rejected, self.rejected_rows, self.corpus = joined.rejected, to_plain(joined.rejected), joined.summary
         self.merge_artifacts(inputs, include=["code_version", "created", "space"])
         joining.check(joined, self.settings.corpus)
-        heard = [typed(clips.Clip, clip) for at in joining.first(packed) for clip in inputs[at].examples]
+        heard = [from_plain(clips.Clip, clip) for at in joining.first(packed) for clip in inputs[at].examples]
         table = joining.table(joined.shards)
         current.card.append(
             cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.taken_over, heard)
@@ -123,13 +122,12 @@ class WhisperFlow(FlowSpec):
         from asr.corpus import shards
         from asr.corpus.joining import Joined
         from asr.training import gpu, limits, plan, search
-        from asr.values import plain
 
         left = limits.fit(Joined(shards.known(self.shards), self.rejected, self.corpus, 0), self.settings)
-        self.shards, self.corpus = [shard.plain() for shard in left.shards], left.summary
+        self.shards, self.corpus = [shard.to_plain() for shard in left.shards], left.summary
         self.rejected = left.rejected[["clip", "reason"]]
-        self.rejected_rows, trials = plain(self.rejected), search.trials(self.settings)
-        self.trials = plain(trials)
+        self.rejected_rows, trials = to_plain(self.rejected), search.trials(self.settings)
+        self.trials = to_plain(trials)
         self.at_once, self.threads = compute.at_once(len(trials)), compute.threads(len(trials))
         if compute.in_pod():
             told = plan.elsewhere(self.settings, trials, self.corpus)
@@ -157,10 +155,9 @@ class WhisperFlow(FlowSpec):
         from asr.store import Store
         from asr.training import halving, models, ranks, search, trial
         from asr.training.checkpoints import Checkpoints, place
-        from asr.values import plain, typed
 
         store, settings = Store.here(), self.settings
-        one, known = typed(search.Trial, self.input), shards.known(self.shards)
+        one, known = from_plain(search.Trial, self.input), shards.known(self.shards)
         live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
         keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
         siblings = halving.Siblings(store, self.searched, one.number, len(self.trials))
@@ -177,7 +174,7 @@ class WhisperFlow(FlowSpec):
                 ranks.count(settings),
             )
             signals.finish()
-            self.outcome = plain(outcome)
+            self.outcome = to_plain(outcome)
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
 
@@ -189,17 +186,16 @@ class WhisperFlow(FlowSpec):
         from asr.store import Store
         from asr.training import search
         from asr.training.checkpoints import Checkpoints, place
-        from asr.values import plain, typed
 
         outcomes = []
         for branch in inputs:
             if why := ends.failure(branch):
                 print(f"trial {branch.input['number']} failed: {why}")
-            outcomes.append(search.failed(branch.input) if why else typed(search.Outcome, branch.outcome))
+            outcomes.append(search.failed(branch.input) if why else from_plain(search.Outcome, branch.outcome))
         self.leaderboard = search.leaderboard(outcomes)
-        self.leaderboard_rows = plain(self.leaderboard)
+        self.leaderboard_rows = to_plain(self.leaderboard)
         self.winner = self.leaderboard_rows[0]
-        self.curves = {one.trial.number: plain(one.curve) for one in outcomes}
+        self.curves = {one.trial.number: to_plain(one.curve) for one in outcomes}
         won = next(branch for branch in inputs if branch.input["number"] == self.winner["trial"])
         self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
         self.merge_artifacts(inputs, include=HANDED_ON)
@@ -218,7 +214,6 @@ class WhisperFlow(FlowSpec):
         from asr.release import candidate
         from asr.store import Store
         from asr.training import search
-        from asr.values import plain, typed
 
         store = Store.here()
         with tempfile.TemporaryDirectory() as scratch:
@@ -226,12 +221,12 @@ class WhisperFlow(FlowSpec):
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
             facts = candidate.facts(
                 self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
-                typed(search.Outcome, self.outcome), self.hardware,
+                from_plain(search.Outcome, self.outcome), self.hardware,
             )  # fmt: skip
             ready = Path(scratch, "release")
             exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
-            self.scores, self.report, self.breakdown = exam.scores, plain(exam.report), exam.breakdown
-            self.scores_rows, self.breakdown_rows = plain(exam.scores), plain(exam.breakdown)
+            self.scores, self.report, self.breakdown = exam.scores, to_plain(exam.report), exam.breakdown
+            self.scores_rows, self.breakdown_rows = to_plain(exam.scores), to_plain(exam.breakdown)
             self.release_key = store.put_folder(ready)
         current.card.append(cards.evaluate(self.about(self), exam, self.settings))
         self.next(self.push)
@@ -243,7 +238,6 @@ class WhisperFlow(FlowSpec):
         from asr.corpus import shards
         from asr.release import gate, outlet
         from asr.store import Store
-        from asr.values import plain
 
         store, checks = Store.here(), gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
@@ -253,7 +247,7 @@ class WhisperFlow(FlowSpec):
                 ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
                 here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip
-        self.release, self.latest = plain(out.release), out.latest
+        self.release, self.latest = to_plain(out.release), out.latest
         current.card.append(cards.push(self.about(self), out, self.report))
         self.next(self.end)
 
@@ -262,7 +256,7 @@ class WhisperFlow(FlowSpec):
         """Say what came of it."""
         tag(f"profile:{self.settings.name}")  # again: a resumed run does not have the tags of the steps it took over
         tag(f"winner:{self.winner['trial']}")
-        print(story.ending(self.leaderboard, self.report, self.release, self.latest))
+        print(summary.format_summary(self.leaderboard, self.report, self.release, self.latest))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,12 @@ def one_line(text: str) -> str:
     return spelt if len(spelt) <= MOST_LETTERS else spelt[: MOST_LETTERS // 2] + " ... " + spelt[-MOST_LETTERS // 2 :]
 
 
-class Refused(Exception):
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class InputError(Exception):
     """A user's mistake: one line that names what is wrong and where, and no secret. Never shown as a traceback."""
 
     def __init__(self, line: str, table: str = "") -> None:

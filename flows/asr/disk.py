@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asr import Refused, scratch
+from asr import InputError, scratch
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # For errors without a number: Rust's have the system's words, torch's and datasets' their own.
@@ -19,12 +19,12 @@ NOWHERE = "No usable temporary directory"  # how `tempfile` begins before it lis
 
 @contextmanager
 def told(*places: Path) -> Iterator[None]:
-    """Raises `Refused` for what `complaint` knows."""
+    """Raises `InputError` for what `complaint` knows."""
     try:
         yield
     except Exception as error:
         if line := complaint(error, *places):
-            raise Refused(line) from None
+            raise InputError(line) from None
         raise
 
 
@@ -33,7 +33,7 @@ def complaint(error: BaseException, *places: Path) -> str:
 
     `places` are the folders that may have been written to, beside the one of temporary files: a write names no file.
     """
-    if isinstance(error, Refused):
+    if isinstance(error, InputError):
         return ""
     if isinstance(error, OSError) and NOWHERE in str(error):
         return f"{error.strerror}: they are full or may not be written, and TMPDIR can name another"
@@ -46,12 +46,12 @@ def complaint(error: BaseException, *places: Path) -> str:
 
 
 def check(folder: Path, key: str) -> None:
-    """Raises `Refused`, with the key that names the folder, where nothing can be made in it, or where it is to be."""
+    """Raises `InputError`, with the key that names the folder, where nothing can be created in it."""
     try:
         with told(folder), tempfile.TemporaryDirectory(dir=_there(folder), prefix="."):
             pass
     except OSError as error:
-        raise Refused(f"{key}: {folder} cannot be written: {error.strerror}") from None
+        raise InputError(f"{key}: {folder} cannot be written: {error.strerror}") from None
 
 
 def _is_full(error: BaseException) -> bool:

@@ -25,10 +25,11 @@ from metaflow.plugins.datastores.local_storage import LocalStorage
 from metaflow.util import get_latest_run_id
 
 from asr import (
-    Refused,
+    InputError,
     TakenOver,
     Terminated,
     compute,
+    console,
     datastore,
     disk,
     launch,
@@ -37,7 +38,6 @@ from asr import (
     scratch,
     services,
     settings,
-    story,
 )
 from asr.redaction import redact, redacted
 
@@ -64,7 +64,7 @@ def as_a_trial(step_name: str, flow: Any, inputs: Any) -> Iterator[None]:
         print(asked, file=sys.stderr)
         # An attempt that another one goes on from is not tried again.
         sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(asked, TakenOver) else 128 + signal.SIGTERM)
-    except Refused as mistake:
+    except InputError as mistake:
         if compute.in_pod():  # another one may be better off
             raise
         flow.refused = str(mistake)
@@ -82,7 +82,7 @@ def failure(branch: Any) -> str:
 
 def main(flow: Callable[..., Any]) -> None:
     """Metaflow's command line for a flow."""
-    story.quiet()
+    console.silence_libraries()
     launch.prepare()
     with flow_context(flow):
         from metaflow import cli  # which reads the flow's options as it is imported
@@ -112,7 +112,7 @@ def _check_profile(arguments: Sequence[str]) -> None:
 
 def told(error: Exception) -> Told | None:
     """The error as a line, where it is one that a user can mend."""
-    if isinstance(error, Refused):
+    if isinstance(error, InputError):
         return Told("Bad input", str(error))
     if isinstance(error, MetaflowInternalError) and "terminal step" in error.message:
         return Told("Step failure", "a task failed, as it says above; those beside it went on to their ends")
@@ -162,7 +162,7 @@ def resumable(flow: str) -> Iterator[None]:
     except BaseException as end:
         failed = not isinstance(end, SystemExit) or end.code
         if failed and {"run", "resume"} & set(sys.argv) and (most := _most_done(flow)):
-            line = story.command(sys.argv[0], *resuming(sys.argv[1:], *most))
+            line = console.format_command(sys.argv[0], *resuming(sys.argv[1:], *most))
             print(f"\nTo go on from the steps that are finished, with the same profile:  {line}", file=sys.stderr)
         raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from asr import Refused, disk
+from asr import InputError, disk
 
 # Errors that are no MemoryError: torch's, the loader's of a library that is loaded late, and those of C++ and threads.
 WORDS = re.compile(
@@ -19,7 +19,7 @@ def complaint(error: BaseException) -> str:
     >>> complaint(ImportError("libtorch_cpu.so: failed to map segment from shared object")) != ""
     True
     """
-    if isinstance(error, Refused):
+    if isinstance(error, InputError):
         return ""
     if any(isinstance(one, MemoryError) or WORDS.search(str(one)) for one in disk.chain(error)):
         return "this machine's memory ran out: end other programs, or ask for less at once (--max-workers, batch_size)"

@@ -14,7 +14,7 @@ from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from asr.corpus.files import first_line
+from asr import first_line
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from asr.corpus.files import first_line
+from asr import first_line
 from asr.disk import chain
 
 LOG_IN = "log in by `gcloud auth application-default login`, or name a key's file in GOOGLE_APPLICATION_CREDENTIALS"

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from asr import Refused
+from asr import InputError
 
 MOST_BYTES = 1 << 18  # of a profile
 LISTED_BYTES = 1 << 26  # of a file with a list of names
@@ -459,35 +459,35 @@ _DEEP = re.compile(rf"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{DEEPEST},}}
 
 
 def check_file(place: str) -> None:
-    """Raises `Refused` for what is no profile's file, before anybody opens it: a pipe waits, a device never ends."""
+    """Raises `InputError` for what is no profile's file, before anybody opens it: a pipe waits, a device never ends."""
     path = Path(place)
     if not path.exists():  # which Metaflow tells
         return
     if not path.is_file() or path.resolve().parts[1:2] in (("proc",), ("sys",), ("dev",)):
-        raise Refused(f"profile: {place} is no file of text")
+        raise InputError(f"profile: {place} is no file of text")
     if (size := path.stat().st_size) > 4 * MOST_BYTES:
-        raise Refused(f"profile: {place} has {size:,} bytes; a profile has {MOST_BYTES:,} letters at most")
+        raise InputError(f"profile: {place} has {size:,} bytes; a profile has {MOST_BYTES:,} letters at most")
 
 
 def load(text: str, folder: Path | None = None) -> Settings:
     """A profile's text as settings; its relative paths mean `folder` (default: the current one).
 
-    Raises `Refused`, in one line that names the key.
+    Raises `InputError`, in one line that names the key.
     """
     if len(text) > MOST_BYTES:
-        raise Refused(f"profile: it has {len(text):,} letters; a profile has {MOST_BYTES:,} at most")
+        raise InputError(f"profile: it has {len(text):,} letters; a profile has {MOST_BYTES:,} at most")
     if deep := _DEEP.search(_STRING.sub("s", text)):
-        raise Refused(f"profile: {deep[0][:80]!r} is a key of more than {DEEPEST} parts")
+        raise InputError(f"profile: {deep[0][:80]!r} is a key of more than {DEEPEST} parts")
     try:
         given = tomllib.loads(text)
     except RecursionError:
-        raise Refused("profile: not TOML that can be read: its lists or tables lie too deep in each other") from None
+        raise InputError("profile: not TOML that can be read: its lists or tables lie too deep in each other") from None
     except ValueError as error:  # TOML's, or Python's own for a number of thousands of digits
-        raise Refused(f"profile: not TOML: {error}") from None
+        raise InputError(f"profile: not TOML: {error}") from None
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
-        raise Refused("profile: " + _one_line(error.errors())) from None
+        raise InputError("profile: " + _one_line(error.errors())) from None
     return _absolute(settings, folder or Path.cwd())
 
 
@@ -505,7 +505,7 @@ def _absolute(settings: Settings, folder: Path) -> Settings:
             return str(place)
         except (OSError, RuntimeError, ValueError) as error:  # nobody's home, a circle of links, too long a name
             why = error.strerror if isinstance(error, OSError) else error
-            raise Refused(f"profile: {key}: {path[:200]} is no path: {why}") from None
+            raise InputError(f"profile: {key}: {path[:200]} is no path: {why}") from None
 
     def listed(given: tuple[str, ...] | str, key: str) -> tuple[str, ...]:
         return _lines(here(given, key), key) if isinstance(given, str) else given
@@ -544,7 +544,7 @@ def _lines(file: str, key: str) -> tuple[str, ...]:
             raise OSError(f"it has more than {LISTED_BYTES:,} bytes")
         lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"profile: {key}: {file} cannot be read: {error}") from None
+        raise InputError(f"profile: {key}: {file} cannot be read: {error}") from None
     names = (unicodedata.normalize("NFC", line.strip()) for line in lines)
     return tuple(name for name in names if name and not name.startswith("#"))
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused
+from asr import InputError
 
 if TYPE_CHECKING:
     from asr.datastore import Place
@@ -72,7 +72,7 @@ class Store:
     def fetch(self, keys: Iterable[str], folder: Path, made_by: str = "preprocess") -> Path:
         """The folder, with the blobs as files named by their keys.
 
-        Raises `Refused`, as all that reads a blob, for one that is gone or damaged; `made_by` is the step it is from.
+        Raises `InputError` for a blob that is gone or damaged; `made_by` is the step that wrote it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for key, file in self._whole(set(keys), made_by):
@@ -91,7 +91,7 @@ class Store:
             with place.files.load_bytes(list(wanted)) as loaded:
                 for path, file, _ in loaded:
                     if wrong := _wrong(file, wanted[path]):
-                        raise Refused(f"{place.files.full_uri(path)} is {wrong} `resume {made_by}` makes it again")
+                        raise InputError(f"{place.files.full_uri(path)} is {wrong} `resume {made_by}` makes it again")
                     yield wanted[path], Path(file)
 
     def put_object(self, value: Any) -> str:

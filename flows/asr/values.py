@@ -9,26 +9,26 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Dataclasses as dicts by field, tables as lists of rows, numpy's numbers as Python's; what is plain as it is.
 
     >>> from asr.training.search import Look
-    >>> plain({"looks": (Look(1, 0.5, 0.01, 20.0),)})
+    >>> to_plain({"looks": (Look(1, 0.5, 0.01, 20.0),)})
     {'looks': ({'step': 1, 'loss': 0.5, 'learning_rate': 0.01, 'clips_per_second': 20.0},)}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {plain(key): plain(one) for key, one in value.items()}
+        return {to_plain(key): to_plain(one) for key, one in value.items()}
     if isinstance(value, (tuple, list)):
-        return tuple(map(plain, value)) if isinstance(value, tuple) else [plain(one) for one in value]
+        return tuple(map(to_plain, value)) if isinstance(value, tuple) else [to_plain(one) for one in value]
     if hasattr(value, "columns"):
-        return [plain(row) for row in value.to_dict("records")]
+        return [to_plain(row) for row in value.to_dict("records")]
     return value.item() if hasattr(value, "dtype") else value
 
 
-def typed(kind: type[T], told: Any) -> T:
-    """A dataclass again, of what `plain` made of it."""
+def from_plain(kind: type[T], told: Any) -> T:
+    """A dataclass again, of what `to_plain` made of it."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind).validate_python(told)

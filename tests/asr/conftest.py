@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from asr import Refused
+from asr import InputError
 from asr.corpus import joining, shards, sources
 from asr.corpus.shards import Speech
 from asr.settings import Settings
@@ -60,7 +60,7 @@ def refusal():
     """A function to the one line with which a call is refused."""
 
     def of(function, *arguments):
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(InputError) as caught:
             function(*arguments)
         line = str(caught.value)
         assert line.strip()

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from asr import Refused, disk
+from asr import InputError, disk
 
 FULL, CLOSED = Path("/dev/full"), Path("/sys")  # on Linux; closed to root too
 
@@ -53,7 +53,7 @@ def test_the_disk_is_named_by_the_file_that_did_not_fit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), OSError(errno.ENOENT, "gone", "/x"), Refused("full: No space left")]
+    "error", [ValueError("x"), OSError(errno.ENOENT, "gone", "/x"), InputError("full: No space left")]
 )
 def test_what_is_no_disks_fault_is_not_blamed_on_one(tmp_path, error):
     assert disk.complaint(error, tmp_path) == ""

@@ -9,7 +9,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from asr import Refused, ends
+from asr import InputError, ends
 
 RUN = ["whisper_flow.py", "run"]
 
@@ -92,7 +92,7 @@ def test_a_datastore_that_cannot_be_asked_hides_nothing(done, capsys):
 def test_an_error_that_nobody_can_mend_stays_one():
     assert ends.told(KeyError("x")) is None
     assert ends.told(FileNotFoundError(2, "No such file", "/x")) is None
-    assert ends.told(Refused("[text] a")).message == "[text] a"
+    assert ends.told(InputError("[text] a")).message == "[text] a"
 
 
 @pytest.mark.parametrize("kind", ["its own", "a library that is loaded late", "what came of it"])

@@ -20,7 +20,7 @@ import json, os, sys, time
 sys.path.insert(0, {flows!r})
 import huggingface_hub, transformers
 from transformers import WhisperConfig
-from asr import Refused
+from asr import InputError
 from asr.corpus import hub
 from asr.release import hub as releases
 from asr.settings import Release, Source
@@ -36,7 +36,7 @@ for name in {names!r}:
     began = time.monotonic()
     try:
         told = str(asked[name]())
-    except Refused as mistake:
+    except InputError as mistake:
         told = str(mistake)
     print(json.dumps([name, told, time.monotonic() - began]))
 """

@@ -13,7 +13,7 @@ from asr.corpus.clips import Clip, Rejected
 from asr.corpus.shards import Packed, Shard
 from asr.corpus.transcripts import Segment
 from asr.training.search import Heard, Look, Outcome, Point, Trial
-from asr.values import plain, typed
+from asr.values import from_plain, to_plain
 
 CLIP = Clip("å/1.wav", "train", "mine", "Hej på dig", None, 1.25, b"fLaC\0\xff", "3f", (Segment(0.0, 1.0, "Hej"),))
 OUTCOME = Outcome(
@@ -24,23 +24,23 @@ OUTCOME = Outcome(
 
 @pytest.mark.parametrize("value", [CLIP, OUTCOME], ids=["clip", "outcome"])
 def test_a_value_comes_back_as_it_was(value):
-    assert typed(type(value), pickle.loads(pickle.dumps(plain(value)))) == value
+    assert from_plain(type(value), pickle.loads(pickle.dumps(to_plain(value)))) == value
 
 
 def test_a_whole_number_among_hyperparameters_stays_one():
-    (size, _) = typed(Outcome, plain(OUTCOME)).trial.others
+    (size, _) = from_plain(Outcome, to_plain(OUTCOME)).trial.others
     assert size == ("batch_size", 8)
     assert type(size[1]) is int
 
 
 def test_what_numpy_counted_is_python_s():
-    told = plain({"wer": np.float64(0.1), "clips": (np.int64(3), [np.bool_(True)]), np.str_("key"): None})
+    told = to_plain({"wer": np.float64(0.1), "clips": (np.int64(3), [np.bool_(True)]), np.str_("key"): None})
     assert json.loads(json.dumps(told)) == {"wer": 0.1, "clips": [3, [True]], "key": None}
     assert type(told["wer"]) is float
 
 
 def test_a_table_is_its_rows():
-    rows = plain(pd.DataFrame({"trial": [0, 1], "validation_wer": [12.5, math.nan]}))
+    rows = to_plain(pd.DataFrame({"trial": [0, 1], "validation_wer": [12.5, math.nan]}))
     assert rows[0] == {"trial": 0, "validation_wer": 12.5}
     assert math.isnan(rows[1]["validation_wer"])
 
@@ -64,7 +64,7 @@ def objects(clips):
 def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
     made = shard(speakers)
     less = Shard(made.key, made.split, made.size, made.clips[stays], made.retained)
-    again = Shard.of(pickle.loads(pickle.dumps(less.plain())))
+    again = Shard.of(pickle.loads(pickle.dumps(less.to_plain())))
     assert (again.key, again.split, again.size, again.retained) == ("ab", "train", 99, "en")
     pd.testing.assert_frame_equal(objects(again.clips), objects(less.clips))
     numbers = ["seconds", "words"]
@@ -73,7 +73,7 @@ def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
 
 def test_a_shard_that_lost_every_clip_keeps_its_numbers_numbers():
     made = shard(["Anna"])
-    none = Shard.of(Shard(made.key, made.split, made.size, made.clips[:0]).plain())
+    none = Shard.of(Shard(made.key, made.split, made.size, made.clips[:0]).to_plain())
     assert none.seconds == 0.0
     whole = pd.concat([none.clips, made.clips])
     assert whole.dtypes[["seconds", "words"]].equals(made.clips.dtypes[["seconds", "words"]])
@@ -81,6 +81,6 @@ def test_a_shard_that_lost_every_clip_keeps_its_numbers_numbers():
 
 def test_a_part_comes_back_with_what_it_set_aside():
     packed = Packed((shard(["Anna"]),), (Rejected("a.wav", "unreadable audio", "train"),), True)
-    again = Packed.of(packed.plain())
+    again = Packed.of(packed.to_plain())
     assert (again.rejected, again.taken_over) == (packed.rejected, True)
     assert again.shards[0].clips.equals(packed.shards[0].clips)

@@ -346,12 +346,12 @@ assert set(kept) <= set(rows) and all(Path("taught/train", name).stat().st_size 
 PUSH = """
 import sys
 from pathlib import Path
-from asr import Refused
+from asr import InputError
 from asr.release import hub
 from asr.settings import Release
 try:
     hub.push(Path(sys.argv[1]), Release(repo_id="me/svenska"), lambda there: "")
-except Refused:
+except InputError:
     pass
 """
 

@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
 
-from asr import Refused, network, story  # noqa: E402
+from asr import InputError, console, network  # noqa: E402
 
-story.quiet()
+console.silence_libraries()
 import huggingface_hub  # noqa: E402
 import machine  # noqa: E402
 from asr.release import folder, hub  # noqa: E402
@@ -89,7 +89,7 @@ def files(path: Path) -> dict[str, bytes]:
 def push(path: Path) -> str:
     try:
         return "pushed" if hub.push(path, Release(repo_id=REPO), lambda there: "", lambda line: None).revision else "no"
-    except Refused as refused:
+    except InputError as refused:
         return str(refused)
 
 

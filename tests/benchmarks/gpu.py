@@ -29,9 +29,9 @@ from unittest import mock
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(Path(__file__).parent)]
 
-from asr import compute, story  # noqa: E402
+from asr import compute, console  # noqa: E402
 
-story.quiet()
+console.silence_libraries()
 import geometry  # noqa: E402
 import machine  # noqa: E402
 import memory  # noqa: E402

@@ -5,7 +5,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from asr import Refused
+from asr import InputError
 from asr.corpus import joining, shards, sources
 from asr.corpus.rows import SPLITS
 from asr.settings import Settings
@@ -60,7 +60,7 @@ def test_found_is_kept_and_rejected_through_every_step(rows):
         try:
             joining.check(joined, corpus)
             balanced(limits.fit(joined, profile), len(listed))
-        except Refused as refused:  # a split without a clip that can be learnt from
+        except InputError as refused:  # a split without a clip that can be learnt from
             assert "\n" not in str(refused)
 
 

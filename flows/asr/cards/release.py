@@ -10,7 +10,7 @@ from asr.cards.page import panel, rows, safe, shown, stack, tiles
 from asr.cards.scoring import percent, verdict
 from asr.cards.training import between
 from asr.corpus.text import RATES
-from asr.story import fetching
+from asr.summary import fetch_command
 
 if TYPE_CHECKING:
     from asr.release.gate import Check
@@ -24,7 +24,7 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
     """The release, whether it may take the place of the last one, what it holds and how to hear it."""
     made, faults = out.release, sum(not check.passed for check in out.checks)
     name, revision = Path(made["path"]).name, (made["revision"] or "")[:8]
-    fetch = fetching(made)
+    fetch = fetch_command(made)
     now = "in the run's datastore" if fetch else "now <code>released/latest</code>"
     asked = f"{faults} of {len(out.checks)} failed" if faults else f"{len(out.checks)} of {len(out.checks)} passed"
     head = [

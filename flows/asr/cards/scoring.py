@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.drawing import amount, draw, reaches
 from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.cards.training import between
+from asr.console import format_p
 from asr.corpus.text import RATES, unit
 from asr.scoring import rates
 from asr.scoring.intervals import CHANCE
-from asr.story import chance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
     if report["against_baseline"]:
         found = report["against_baseline"]
         better = "better" if found["difference"] < 0 else "worse"
-        sure = f"The model is {better} than its base (p {chance(found['p'])})."
+        sure = f"The model is {better} than its base (p {format_p(found['p'])})."
         said.append(sure if found["p"] < CHANCE else "No difference between the model and its base can be shown.")
     who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new speakers"
     said.append(f"The 95\u00a0% intervals hold for new {who}.")
@@ -111,7 +111,7 @@ def retained(report: Mapping[str, Any]) -> list[str]:
         found, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
         before, name = report["retained_baseline_wer"][language], RATES[unit(language)]
         table.append((f"{name} in {language}", percent(wer), percent(before)))
-        sure = f"{between(found['low'], found['high'])}, p {chance(found['p'])}"
+        sure = f"{between(found['low'], found['high'])}, p {format_p(found['p'])}"
         told.append(f"<p>{clips:,} clips in {language}: {found['difference']:+.1f} points ({sure}).</p>")
     return [panel("Retained languages", rows(("", "this model", "base model"), table), *told)] if table else []
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import HEIGHT, LOW, chip, draw, lines, scattered
 from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
+from asr.console import format_duration, format_p
 from asr.corpus.text import RATES, unit
 from asr.scoring.intervals import CHANCE
-from asr.story import chance, clock
 from asr.training.batches import long_from
 from asr.training.search import Look, Outcome, Point, Trial, best
 
@@ -42,7 +42,7 @@ def train(of: Trial, standing: Standing, settings: Settings) -> str:
         (name, f"{point.validation_wer:.1f}\u00a0%", between(point.low, point.high))
         if point else (name, "\N{EN DASH}", "not measured yet"),
         ("Clips per second", f"{look.clips_per_second:,.0f}", ""),
-        ended if standing.stopped else ("Time left", clock(standing.left), "estimated from the steps so far"),
+        ended if standing.stopped else ("Time left", format_duration(standing.left), "estimated from the steps so far"),
     ]  # fmt: skip
     panels = progress(standing, name, long_from(settings.training))
     return tiles(f"Trial {of.number}", head, hyperparameters(of)) + stack(panels)
@@ -94,7 +94,7 @@ def select(board: pd.DataFrame, outcomes: Sequence[Outcome], settings: Settings)
         ("Winner", f"Trial {winner['trial']:.0f}", hyperparameters(by_number[int(winner["trial"])].trial)),
         (f"Validation {name}", f"{winner['validation_wer']:.1f}\u00a0%", between(winner["low"], winner["high"])),
         ("Trials", f"{len(board):,}", f"{early:,} ended early" if early else "all ran to their end"),
-        ("Training time", clock(board["seconds"].sum()), "all trials together"),
+        ("Training time", format_duration(board["seconds"].sum()), "all trials together"),
     ]
     curves = {number: one.curve for number, one in by_number.items()}
     histories = {number: one.history for number, one in by_number.items()}
@@ -124,7 +124,7 @@ def leaderboard(board: pd.DataFrame, name: str) -> str:
     names = [*first, *(name for name in board.columns if name not in (*first, "low", "high"))]
     said = {"validation_wer": name, "interval": "95\u00a0% interval", "seconds": "time", "stopped": "ended"}
     told = {
-        "validation_wer": "{:.2f}\u00a0%".format, "p": chance, "seconds": clock, "steps": "{:,.0f}".format,
+        "validation_wer": "{:.2f}\u00a0%".format, "p": format_p, "seconds": format_duration, "steps": "{:,.0f}".format,
         "trial": "{:.0f}".format,
     }  # fmt: skip
     heads = [said.get(name, name.replace("_", " ")) for name in names]

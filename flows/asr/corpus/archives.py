@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from asr import Refused
+from asr import InputError
 
 OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 FLOOR, RATIO = 100_000_000, 50  # bytes that any archive may swell to, or times its size; MP3 does not swell at all
@@ -38,20 +38,20 @@ DAMAGE = (*BROKEN, ValueError, LookupError, ArithmeticError, RecursionError)
 def unpacked(archive: Path, cache: Path | None = None) -> Path:
     """The folder of an archive's content; the archive is a tar, plain or shrunk by gzip, bzip2 or xz.
 
-    It is known by its name, size and time of change. Raises `Refused`, and leaves nothing of it, where it is
+    It is known by its name, size and time of change. Raises `InputError`, and leaves nothing of it, where it is
     missing, damaged, hostile or too large for the disk.
     """
     try:
         known = archive.stat()
         if not archive.is_file() or not known.st_size:
-            raise Refused(f"[corpus] {archive} is {'empty' if archive.is_file() else 'no file'}")
+            raise InputError(f"[corpus] {archive} is {'empty' if archive.is_file() else 'no file'}")
         folder = (cache or cache_folder()) / f"{archive.name[:50]}-{known.st_size}-{known.st_mtime_ns}"
         return once(folder, lambda partial: _unpack(archive, partial))
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno:
-            raise Refused(f"[corpus] {archive} cannot be unpacked: {line(error)}") from None
+            raise InputError(f"[corpus] {archive} cannot be unpacked: {line(error)}") from None
         kinds = ".tar, .tar.gz, .tar.bz2 or .tar.xz"
-        raise Refused(f"[corpus] {archive} is damaged, cut short or no {kinds}: {line(error)}") from None
+        raise InputError(f"[corpus] {archive} is damaged, cut short or no {kinds}: {line(error)}") from None
 
 
 def cache_folder() -> Path:
@@ -86,7 +86,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     folder.mkdir()
     try:
         if missing := lack(folder, size):
-            raise Refused(f"[corpus] {archive} {missing}")
+            raise InputError(f"[corpus] {archive} {missing}")
         with archive.open("rb") as raw, told(f"unpacking {archive.name}", lambda: raw.tell() / size):
             _extract(archive, _Metered(_opened(raw)), folder)
     except BaseException:
@@ -104,7 +104,7 @@ def _extract(archive: Path, content: _Metered, folder: Path) -> None:
             if not fault and (content.read_so_far + member.size > room or count > MEMBERS):
                 fault = f"is more than a speech corpus of {size} bytes can hold"
             if fault := fault or lack(folder, member.size):
-                raise Refused(f"[corpus] {archive} is refused: its member {member.name[:200]!r} {fault}")
+                raise InputError(f"[corpus] {archive} is refused: its member {member.name[:200]!r} {fault}")
             content.due = member.size + HEADERS
             tar.extract(member, folder, set_attrs=False, filter="data")
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them in memory
@@ -113,7 +113,7 @@ def _extract(archive: Path, content: _Metered, folder: Path) -> None:
     while content.read(HEADERS):
         pass  # the checksum comes last
     if not count:
-        raise Refused(f"[corpus] {archive} holds nothing")
+        raise InputError(f"[corpus] {archive} holds nothing")
 
 
 def _fault(member: tarfile.TarInfo, folder: Path) -> str | None:

@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from asr import Refused
+from asr import InputError
 from asr.corpus.archives import cache_folder, lack, line, once, told
 
 KEYS = "https://mozilladatacollective.com/api-reference"
@@ -19,18 +19,18 @@ def fetched(id: str, cache: Path | None = None) -> Path:
     """The archive of a data set of the Mozilla Data Collective, by its id or slug there.
 
     Its own client downloads it, and takes up a download that broke off. What was fetched once is not asked
-    for again, with or without a key. Raises `Refused` where there is no key, no such data set, no leave to
+    for again, with or without a key. Raises `InputError` where there is no key, no such data set, no leave to
     have it, no connection or no room.
     """
     if not re.fullmatch(r"\w[\w.-]{,99}", id, re.ASCII):
-        raise Refused(f"[corpus] id: {id!r} is no id or slug of the Mozilla Data Collective")
+        raise InputError(f"[corpus] id: {id!r} is no id or slug of the Mozilla Data Collective")
     try:
         folder = once((cache or cache_folder()) / "fetched" / id, lambda partial: _fetch(id, partial))
         if archive := next(folder.iterdir(), None):
             return archive
     except OSError as error:
-        raise Refused(f"[corpus] id: {id} cannot be fetched: {line(error)}") from None
-    raise Refused(f"[corpus] id: {folder} is empty; remove it to fetch {id} again")
+        raise InputError(f"[corpus] id: {id} cannot be fetched: {line(error)}") from None
+    raise InputError(f"[corpus] id: {folder} is empty; remove it to fetch {id} again")
 
 
 def _fetch(id: str, folder: Path) -> None:
@@ -39,24 +39,24 @@ def _fetch(id: str, folder: Path) -> None:
     from datacollective.errors import DownloadError
 
     if not re.fullmatch(r"[!-~]+", os.environ.get("MDC_API_KEY", "")):
-        raise Refused(f"[corpus] id: to fetch {id}, set MDC_API_KEY in the environment to a key from {KEYS}")
+        raise InputError(f"[corpus] id: to fetch {id}, set MDC_API_KEY in the environment to a key from {KEYS}")
     folder.mkdir(exist_ok=True)
     try:
         about = datacollective.get_dataset_details(id)
         name, size = about.filename or "", int(about.sizeBytes or 0)
         if not name.strip(".") or "/" in name or not name.isprintable():
-            raise Refused(f"[corpus] id: {id} cannot be fetched: its archive is called {name!r}")
+            raise InputError(f"[corpus] id: {id} cannot be fetched: its archive is called {name!r}")
         part = folder / f"{name}.part"
         had = _size(part)
         if missing := lack(folder, size - had):
-            raise Refused(f"[corpus] id: {id} {missing}")
+            raise InputError(f"[corpus] id: {id} {missing}")
         with told(f"fetching {name}", lambda: _size(part) / max(size, 1)):
             # A part that is whole already would be asked for bytes past its end, and that fails for ever.
             datacollective.download_dataset(about.id, str(folder), False, overwrite_existing=0 < size <= had)
     except (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError, DownloadError) as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
-        raise Refused(f"[corpus] id: {id} cannot be fetched: {_why(error)}") from None
+        raise InputError(f"[corpus] id: {id} cannot be fetched: {_why(error)}") from None
     finally:
         with suppress(OSError):
             folder.rmdir()  # where nothing came
@@ -65,7 +65,7 @@ def _fetch(id: str, folder: Path) -> None:
         other.unlink()  # parts of an older release
     if (size and _size(archive) != size) or not _matches(archive, about.checksum or ""):
         shutil.rmtree(folder)
-        raise Refused(f"[corpus] id: {id} did not arrive as it was announced, and was removed; run again to fetch it")
+        raise InputError(f"[corpus] id: {id} did not arrive as announced, and was removed; run again to fetch it")
 
 
 def _size(path: Path) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from asr import Refused
+from asr import InputError
 from asr.corpus import archives, collective, tables
 from asr.corpus.files import Away, Here, below
 from asr.corpus.folder import RECORDINGS, inside
@@ -25,7 +25,7 @@ def rows(source: Source, language: str) -> list[Row]:
 
     So `splits = {train = "validated"}` trains on everything that was validated but the clips of dev and test.
 
-    Raises `Refused` where there is no release, the language is not in it, or a list lacks a column.
+    Raises `InputError` where there is no release, the language is not in it, or a list lacks a column.
     """
     files = _release(source, language)
     chosen = {**LISTS, **{split: name for split, name in source.splits.model_dump().items() if name}}
@@ -52,22 +52,22 @@ def _release(source: Source, language: str) -> Here | Away:
             break
         files = below(f"{files.root}/{(locales or releases)[0]}")
     has = ", ".join(files.names()[:8]) or "nothing"
-    raise Refused(f'[corpus] path: no Common Voice lists for "{language}" in {files.root}; it holds {has}')
+    raise InputError(f'[corpus] path: no Common Voice lists for "{language}" in {files.root}; it holds {has}')
 
 
 def _listed(files: Here | Away, name: str, split: str) -> list[Row]:
     if not files.has(f"{name}.tsv"):
-        raise Refused(f"[corpus] splits: {files.root} has no list {name}.tsv")
+        raise InputError(f"[corpus] splits: {files.root} has no list {name}.tsv")
     if files.place(f"{name}.tsv") is None:
-        raise Refused(f"[corpus] path: {files.root}/{name}.tsv is a link that leads out of the folder")
+        raise InputError(f"[corpus] path: {files.root}/{name}.tsv is a link that leads out of the folder")
     # Sentences hold quotation marks that quote nothing, so this is no CSV.
     try:
         text = tables.unix(files.read(f"{name}.tsv").decode("utf-8-sig", "replace"))
     except ValueError as error:
-        raise Refused(f"[corpus] path: {files.root}/{name}.tsv cannot be read: {error}") from None
+        raise InputError(f"[corpus] path: {files.root}/{name}.tsv cannot be read: {error}") from None
     table = tables.table(tables.tabbed(text), "path", partial(_is_clip, files))
     if missing := {"path", "sentence", "client_id"} - set(table.columns):
-        raise Refused(f"[corpus] path: {files.root}/{name}.tsv has no column {', '.join(sorted(missing))}")
+        raise InputError(f"[corpus] path: {files.root}/{name}.tsv has no column {', '.join(sorted(missing))}")
     return [_row(files, cells, problem, split) for cells, problem in table.rows]
 
 

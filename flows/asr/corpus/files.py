@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from asr import Refused
+from asr import InputError, first_line
 from asr.corpus.rows import Row
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Here:
 
     def __init__(self, root: Path, key: str) -> None:
         if not os.path.isdir(root):
-            raise Refused(f"{key}: there is no folder {root}")
+            raise InputError(f"{key}: there is no folder {root}")
         self.root, self._real, self._key = root, os.path.realpath(root), key
 
     def read(self, name: str, most: int = MOST_BYTES) -> bytes:
@@ -43,13 +43,13 @@ class Here:
         try:
             return sorted(os.listdir(self.root / folder)) if os.path.isdir(self.root / folder) else []
         except OSError as error:
-            raise Refused(f"{self._key}: {self.root / folder} cannot be listed: {error.strerror}") from None
+            raise InputError(f"{self._key}: {self.root / folder} cannot be listed: {error.strerror}") from None
 
     def every(self) -> list[str]:
         """The paths of all files in it, at any depth."""
 
         def closed(error: OSError) -> None:
-            raise Refused(f"{self._key}: {error.filename} cannot be listed: {error.strerror}") from None
+            raise InputError(f"{self._key}: {error.filename} cannot be listed: {error.strerror}") from None
 
         found = [Path(folder, name) for folder, _, names in os.walk(self.root, onerror=closed) for name in names]
         return sorted(path.relative_to(self.root).as_posix() for path in found)
@@ -70,7 +70,7 @@ class Away:
         self.root = url.rstrip("/")
         self.versions = _bucket(self.root, key) if url.startswith("gs://") else _repository(self.root)
         if not self.versions:
-            raise Refused(f"{key}: there is no folder {url}")
+            raise InputError(f"{key}: there is no folder {url}")
 
     def read(self, name: str, most: int = MOST_BYTES) -> bytes:
         """As it is read here."""
@@ -94,7 +94,7 @@ class Away:
 
 
 def below(root: str | Path, key: str = "[corpus] path") -> Here | Away:
-    """The files of a folder that `key` of the profile names. Raises `Refused` where there is none."""
+    """The files of a folder that `key` of the profile names. Raises `InputError` where there is none."""
     return Away(str(root), key) if str(root).startswith(AWAY) else Here(Path(root), key)
 
 
@@ -108,7 +108,7 @@ def _bucket(url: str, key: str) -> dict[str, str]:
     try:
         found = list(_client().list_blobs(bucket, prefix=prefix))
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        raise Refused(f"{key}: {url} cannot be listed: {first_line(error)}") from None
+        raise InputError(f"{key}: {url} cannot be listed: {first_line(error)}") from None
     return {blob.name.removeprefix(prefix): blob.crc32c for blob in found}
 
 
@@ -118,11 +118,6 @@ def _repository(url: str) -> dict[str, str]:
 
     start = url.removeprefix("hf://") + "/"
     return {name.removeprefix(start): url for name in HfFileSystem().find(url)}
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says in one line; its kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @cache

@@ -27,9 +27,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asr import Refused
+from asr import InputError, first_line
 from asr.corpus import cuts, labels, tables, transcripts
-from asr.corpus.files import MOST_BYTES, Away, Here, below, first_line
+from asr.corpus.files import MOST_BYTES, Away, Here, below
 from asr.corpus.rows import Row, carve, split_of
 from asr.corpus.tables import Table
 from asr.settings import LANGUAGES, MISTAKEN
@@ -51,7 +51,7 @@ def rows(root: str | Path, longest: float, language: str = "sv") -> list[Row]:
 
     Of transcripts that nobody names, those are read whose name has the `language` (Whisper's code) or none.
 
-    Raises `Refused` where the folder, its metadata or a column is missing.
+    Raises `InputError` where the folder, its metadata or a column is missing.
     """
     files = below(root)
     parts = [name for name in files.names() if split_of(name) and files.names(name)]
@@ -136,19 +136,19 @@ def metadata(files: Here | Away, folder: str, language: str) -> Table:
     if name is None:
         table = _by_name(files.names(folder), language)
         if not table.rows:
-            raise Refused(f"[corpus] path: {where} holds none of {', '.join(METADATA)}, and no timed transcripts")
+            raise InputError(f"[corpus] path: {where} holds none of {', '.join(METADATA)}, and no timed transcripts")
         return table
     path = posixpath.join(where, name)
     if files.place(posixpath.join(folder, name)) is None:
-        raise Refused(f"[corpus] path: {path} is a link that leads out of the folder")
+        raise InputError(f"[corpus] path: {path} is a link that leads out of the folder")
     try:
         content = files.read(posixpath.join(folder, name))
         table = _read(content, Path(name).suffix, partial(_is_recording, files, folder))
     except (ValueError, OSError, RecursionError, OverflowError, pa.ArrowException) as error:  # as the parsers do
-        raise Refused(f"[corpus] path: {path} cannot be read: {first_line(error)}") from None
+        raise InputError(f"[corpus] path: {path} cannot be read: {first_line(error)}") from None
     if "file_name" not in table.columns or not {*TEXTS, "transcript_file"} & set(table.columns):
         has = ", ".join(table.columns)[:300] or "none"
-        raise Refused(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
+        raise InputError(f"[corpus] path: {path} needs the columns file_name and {' or '.join(TEXTS)}; it has {has}")
     return table
 
 

@@ -21,8 +21,8 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from asr import Refused
-from asr.corpus.files import first_line, opened
+from asr import InputError, first_line
+from asr.corpus.files import opened
 from asr.corpus.folder import CELL_BYTES, check_rows, letters, text_of
 from asr.corpus.rows import SPLITS, Row, carve, split_of
 from asr.network import patiently, unreachable
@@ -72,7 +72,7 @@ class Stretch:
 def place(source: Source) -> Place:
     """Where the data set is, at the commit that its revision is now, so that every task of a run reads the same.
 
-    Raises `Refused` where it cannot be reached.
+    Raises `InputError` where it cannot be reached.
     """
     name = str(source.id)
     if (folder := Path(name)).is_dir():
@@ -87,7 +87,7 @@ def place(source: Source) -> Place:
         return patiently(lambda: HfApi().dataset_info(name, revision=revision))
 
     if away := unreachable():
-        raise Refused(f"[corpus] id: {name} is no folder here, and the Hub cannot be reached: {away}")
+        raise InputError(f"[corpus] id: {name} is no folder here, and the Hub cannot be reached: {away}")
     script = f"{name.split('/')[-1]}.py"
     try:
         info, is_copy = asked(source.revision), source.revision == PARQUET_COPY
@@ -103,19 +103,19 @@ def place(source: Source) -> Place:
         why = f"cannot be reached: {first_line(error)}"
     else:
         return Place(f"hf://datasets/{name}@{info.sha}", name, str(info.sha), is_copy)
-    raise Refused(f"[corpus] id: the data set {name} {why}")
+    raise InputError(f"[corpus] id: the data set {name} {why}")
 
 
 def stretches(source: Source, at: Place, shard_clips: int) -> list[Stretch]:
     """The data set's files; [] where they are not Parquet.
 
-    Raises `Refused` where the configuration, a split or a column is not there.
+    Raises `InputError` where the configuration, a split or a column is not there.
     """
     _check_card(at)
     there = _files(source, at)
     for file in itertools.chain.from_iterable(there.values()):
         if not _belongs(file, at):
-            raise Refused(f"[corpus] id: {at.id}: {file} leads out of the folder")
+            raise InputError(f"[corpus] id: {at.id}: {file} leads out of the folder")
     if not any(file.endswith(".parquet") for files in there.values() for file in files):
         return []
     found = []
@@ -136,7 +136,7 @@ def stretches(source: Source, at: Place, shard_clips: int) -> list[Stretch]:
 
 
 def _check_card(at: Place) -> None:
-    """Raises `Refused` where a card names files elsewhere, which `datasets` would read, or is too much for it."""
+    """Raises `InputError` where a card names files elsewhere, which `datasets` would read, or is too much for it."""
     import yaml
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
@@ -145,7 +145,7 @@ def _check_card(at: Place) -> None:
         if at.root == at.id and not os.path.lexists(place):
             continue
         if not _belongs(place, at):
-            raise Refused(f"[corpus] id: {place} leads out of the folder")
+            raise InputError(f"[corpus] id: {place} leads out of the folder")
         try:
             with opened(place) as file:
                 content = file.read(CARD_BYTES + 1)
@@ -165,9 +165,9 @@ def _check_card(at: Place) -> None:
         except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
             if isinstance(error, OSError) and at.root != at.id:
                 raise  # the network's
-            raise Refused(f"[corpus] id: {place} cannot be read: {' '.join(str(error).split())[:300]}") from None
+            raise InputError(f"[corpus] id: {place} cannot be read: {' '.join(str(error).split())[:300]}") from None
         if away is not None:
-            raise Refused(f"[corpus] id: {place}: {away} leads out of the folder")
+            raise InputError(f"[corpus] id: {place}: {away} leads out of the folder")
 
 
 def _words(value: Any) -> Iterator[str]:
@@ -208,7 +208,7 @@ def _files(source: Source, at: Place) -> dict[str, list[str]]:
     try:
         builder = datasets.load_dataset_builder(at.id, revision=revision, **chosen)
     except Exception as error:  # datasets', its YAML's, and those of the file systems that it knows
-        raise Refused(f"[corpus] id: {at.id} cannot be read: {first_line(error)}") from None
+        raise InputError(f"[corpus] id: {at.id} cannot be read: {first_line(error)}") from None
     return {str(name): list(map(str, files)) for name, files in (builder.config.data_files or {}).items()}
 
 
@@ -216,11 +216,13 @@ def _names(source: Source, there: Sequence[str]) -> dict[str, str]:
     """What each split is called there: as the profile says, else by its usual name; "" for one that is to be carved."""
     chosen = {split: name for split, name in source.splits.model_dump().items() if name}
     if unknown := [name for name in chosen.values() if name not in there]:
-        raise Refused(f"[corpus] splits: {source.id} has no split {unknown[0]}; it has {', '.join(there)}")
+        raise InputError(f"[corpus] splits: {source.id} has no split {unknown[0]}; it has {', '.join(there)}")
     usual = {split: name for name in there if (split := split_of(name))}
     chosen = chosen or {split: usual[split] for split in SPLITS if split in usual}
     if not chosen:
-        raise Refused(f"[corpus] splits: say which of {', '.join(there)} is train, validation and test of {source.id}")
+        raise InputError(
+            f"[corpus] splits: say which of {', '.join(there)} is train, validation and test of {source.id}"
+        )
     return {"": chosen["train"]} if set(chosen) == {"train"} else chosen
 
 
@@ -229,11 +231,13 @@ def _columns(file: str, source: Source) -> Columns:
         with opened(file) as content:
             schema = pq.read_schema(content)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise Refused(f"[corpus] id: {file} cannot be read: {first_line(error)}") from None
+        raise InputError(f"[corpus] id: {file} cannot be read: {first_line(error)}") from None
     given = source.columns.model_dump()
     for key, name in given.items():
         if name and name not in schema.names:
-            raise Refused(f"[corpus] columns.{key}: {source.id} has no column {name}; it has {', '.join(schema.names)}")
+            raise InputError(
+                f"[corpus] columns.{key}: {source.id} has no column {name}; it has {', '.join(schema.names)}"
+            )
     sounds = [
         field.name for field in schema if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0
     ]
@@ -242,14 +246,14 @@ def _columns(file: str, source: Source) -> Columns:
         given[key] = given[key] or next((name for name in names if name in schema.names), None)
     for key in ("audio", "text"):
         if given[key] is None:
-            raise Refused(
+            raise InputError(
                 f"[corpus] columns.{key}: say which of {', '.join(schema.names)} of {source.id} holds the {key}"
             )
     return Columns(**given)
 
 
 def rows(stretch: Stretch) -> Iterator[Row]:
-    """The stretch's clips with their audio, one at a time. Raises `Refused` where the file is damaged or too large."""
+    """The stretch's clips with their audio, one at a time. Raises `InputError` for a file damaged or too large."""
     columns = {key: name for key, name in stretch.columns.model_dump().items() if name}
     try:
         with opened(stretch.file) as content:
@@ -265,7 +269,7 @@ def rows(stretch: Stretch) -> Iterator[Row]:
     except (ValueError, OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise  # the disk's or the network's; pyarrow's own is a plain one
-        raise Refused(f"[corpus] id: {stretch.file} cannot be read: {first_line(error)}") from None
+        raise InputError(f"[corpus] id: {stretch.file} cannot be read: {first_line(error)}") from None
 
 
 def _read(content: IO[bytes], columns: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused
+from asr import InputError
 from asr.corpus.rows import SPLITS, kind
 from asr.corpus.shards import Packed, Shard, rejects
 from asr.settings import Corpus
@@ -137,7 +137,7 @@ def fingerprint(shards: Sequence[Shard]) -> str:
 
 
 def check(joined: Joined, corpus: Corpus) -> None:
-    """Raises `Refused` where a split is left without a clip, or no training clip would ever be drawn.
+    """Raises `InputError` where a split is left without a clip, or no training clip would ever be drawn.
 
     A retained language must have validation. Of a split it tells why its own clips were set aside, and of a reason that
     has particulars those of one clip.
@@ -156,14 +156,14 @@ def check(joined: Joined, corpus: Corpus) -> None:
                 hint = "; speakers_may_cross = true lets a speaker stand in several splits"
             elif not reasons and any(clips.values()):  # such as what visitors of the Space gave
                 hint = f"; put it beside a corpus that has {split} clips, each as one of [[corpus.sources]]"
-            raise Refused(
+            raise InputError(
                 f"[corpus] no clip of {split}{'' if language == corpus.language else f' in {language}'} is fit to use; "
                 f"set aside: {told or 'none'}{hint}"
             )
     drawn = {source.called for source in corpus.mixed if source.weight and source.called not in corpus.retained}
     if not any(shard.split == "train" and shard.clips["source"].isin(drawn).any() for shard in joined.shards):
         among = f" in {corpus.language}" if corpus.retained else ""
-        raise Refused(f"[corpus] weight: every source with training clips{among} has the weight 0")
+        raise InputError(f"[corpus] weight: every source with training clips{among} has the weight 0")
 
 
 def _such_as(gone: pd.DataFrame, reason: str) -> str:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from asr import Refused
+from asr import InputError, first_line
 from asr.corpus.audio import RATE, Recording, Unreadable
-from asr.corpus.files import AWAY, below, download, first_line
+from asr.corpus.files import AWAY, below, download
 from asr.corpus.folder import RECORDINGS
 from asr.settings import Training
 
@@ -33,7 +33,7 @@ class Recordings:
     def stretch(self, samples: int, random: np.random.Generator) -> np.ndarray:
         """(samples,) float32 at 16 kHz from a random place of a random recording, over and over where it is shorter.
 
-        Raises `Refused` where it cannot be read, as `whole` does.
+        Raises `InputError` where it cannot be read, as `whole` does.
         """
         place, where = self._any(random), random.random()
         sound = _sought(place, samples, where) if _can_seek(place) else None
@@ -50,7 +50,7 @@ class Recordings:
         return np.nan_to_num(self._whole(self._any(random)).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
     def check(self) -> None:
-        """Look into those that lie here. Raises `Refused` at the first without sound."""
+        """Look into those that lie here. Raises `InputError` at the first without sound."""
         for place in self.places:
             if place.startswith(AWAY):
                 continue
@@ -76,18 +76,18 @@ class Recordings:
             self._kept.popitem(last=False)
         return self._kept[place]
 
-    def _refused(self, place: str, error: Exception) -> Refused:
-        return Refused(f"[training] {self.key}: {place} cannot be read: {first_line(error)}")
+    def _refused(self, place: str, error: Exception) -> InputError:
+        return InputError(f"[training] {self.key}: {place} cannot be read: {first_line(error)}")
 
 
 def listed(folder: str, key: str) -> tuple[Recordings, Recordings]:
     """The folder's recordings, at any depth: those to train with, and those that are held out.
 
-    Raises `Refused` where there is no folder, or nothing in it to divide.
+    Raises `InputError` where there is no folder, or nothing in it to divide.
     """
     names = [name for name in below(folder, f"[training] {key}").every() if _is_recording(name)]
     if len(names) < 2:
-        raise Refused(
+        raise InputError(
             f"[training] {key}: {folder} holds {'one recording' if names else 'no recordings'}; it takes two or more, "
             f"for one of {HELD_OUT} is kept for the test"
         )
@@ -97,7 +97,7 @@ def listed(folder: str, key: str) -> tuple[Recordings, Recordings]:
 
 
 def check(training: Training) -> None:
-    """Look into the folders that [training] names. Raises `Refused` where a trial could not hear them."""
+    """Look into the folders that [training] names. Raises `InputError` where a trial could not hear them."""
     for key, folder in (("noise", training.noise), ("rooms", training.rooms)):
         for part in listed(folder, key) if folder else ():
             part.check()

@@ -26,7 +26,7 @@ from asr.corpus import sources, text
 from asr.corpus.clips import Clip, Rejected, judged
 from asr.corpus.rows import Row
 from asr.settings import Settings
-from asr.values import plain
+from asr.values import to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ class Shard:
     def seconds(self) -> float:
         return float(self.clips["seconds"].sum())
 
-    def plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Any]:
         """As plain Python: of the clips the columns, and their places as `at`."""
         columns = {name: self.clips[name].tolist() for name in self.clips}
         clips = {name: [one if one == one else None for one in column] for name, column in columns.items()}
@@ -78,7 +78,7 @@ class Shard:
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> Shard:
-        """What `plain` was made of."""
+        """What `to_plain` was made of."""
         return known([told])[0]
 
 
@@ -115,9 +115,9 @@ class Packed:
     def rejects(self) -> pd.DataFrame:
         return rejects(self.rejected)
 
-    def plain(self) -> dict[str, Any]:
-        shards = [shard.plain() for shard in self.shards]
-        return {"shards": shards, "rejected": plain(self.rejected), "taken_over": self.taken_over}
+    def to_plain(self) -> dict[str, Any]:
+        shards = [shard.to_plain() for shard in self.shards]
+        return {"shards": shards, "rejected": to_plain(self.rejected), "taken_over": self.taken_over}
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> Packed:

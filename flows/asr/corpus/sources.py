@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr import Refused
+from asr import InputError
 from asr.corpus import common_voice, files, folder, hub
 from asr.corpus.rows import SPLITS, Row
 from asr.settings import Corpus, Source
@@ -37,7 +37,7 @@ class Part:
 def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
     """The whole corpus in parts, or what may hold clips of some splits.
 
-    Retained speech that is never drawn is not prepared for training. Raises `Refused` where a source is not there or
+    Retained speech that is never drawn is not prepared for training. Raises `InputError` where a source is not there or
     not what it should be, or a split is empty; of a retained language only that of validation may not be.
     """
     several = len(corpus.mixed) > 1
@@ -52,7 +52,7 @@ def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
         if not any(part.may_hold(split) for part in found if corpus.spoken(part.source) == language):
             of = [source for source in corpus.mixed if corpus.spoken(source.called) == language]
             told = ", ".join(source.path or source.called for source in of)
-            raise Refused(f"[corpus] path: {told} lists no clip for {split}")
+            raise InputError(f"[corpus] path: {told} lists no clip for {split}")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from asr import compute, story
+from asr import compute, console
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
 from asr.release import averaging, engine, examples, folder, gate, ggml
@@ -276,7 +276,7 @@ class _Served:
 def _served(transcriber: Any, test: Sounds, say: Callable[[str], None], **asked: Any) -> _Served:
     """What is heard in all clips as served, so many at once as memory holds; `asked` is the engine's decoding."""
     texts, decibels, hashes, took = [""] * len(test), [0.0] * len(test), [""] * len(test), 0.0
-    for batch in story.told(by_length(test, range(len(test)), AT_ONCE), len(test), say):
+    for batch in console.with_progress(by_length(test, range(len(test)), AT_ONCE), len(test), say):
         sounds = [test.sound(clip) for clip in batch]
         began = time.perf_counter()
         found = transcriber.transcribe_batch(sounds, **asked)

@@ -42,7 +42,7 @@ def deploy(files: Mapping[str, str], release: Release, revision: str, say: Calla
     Only what differs is changed, so that a Space that is up to date goes on without a restart. A Space that cannot be
     had or does not come up is told of and ends nothing: the release is on the Hub by then.
     """
-    from asr import Refused
+    from asr import InputError
 
     assert release.space_id and release.repo_id
     space, api = release.space_id, hub.api()
@@ -53,7 +53,7 @@ def deploy(files: Mapping[str, str], release: Release, revision: str, say: Calla
             changed = _update(api, space, _pinned(files, release.repo_id))
             changed |= _variables(api, space, {"MODEL_ID": release.repo_id, "MODEL_REVISION": revision})
             running, told = _watch(api, space, changed, say)
-    except Refused as refused:
+    except InputError as refused:
         unpaid = "the Hub wants payment" in str(refused)
         return Deployed(space, url, False, UNPAID.format(model=release.repo_id) if unpaid else str(refused))
     if running and release.private:

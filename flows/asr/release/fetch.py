@@ -12,13 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from asr import Refused
+from asr import InputError
 from asr.release import folder
 from asr.store import Store
 
 
 def fetch(run_id: str, releases: Path) -> Path:
-    """The release of a run, in a folder below `releases`. Raises `Refused` where there is none."""
+    """The release of a run, in a folder below `releases`. Raises `InputError` where there is none."""
     from metaflow import Run, namespace
     from metaflow.exception import MetaflowNotFound
 
@@ -28,7 +28,7 @@ def fetch(run_id: str, releases: Path) -> Path:
         made, pushed = next(iter(run["evaluate"])), next(iter(run["push"]))
         key, told, latest = made.data.release_key, pushed.data.release, pushed.data.latest
     except (MetaflowNotFound, KeyError, StopIteration, AttributeError):
-        raise Refused(f"run {run_id} is not known here, or has made no release: see METAFLOW_PROFILE") from None
+        raise InputError(f"run {run_id} is not known here, or has made no release: see METAFLOW_PROFILE") from None
     with tempfile.TemporaryDirectory() as scratch:
         ready = Store.behind(made).fetch_folder(key, Path(scratch, "release"), "evaluate")
         return folder.publish(ready, releases, Path(told["path"]).name, newest=latest)
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     try:
         print(fetch(asked.run_id, asked.folder))
-    except Refused as refusal:
+    except InputError as refusal:
         sys.exit(str(refusal))
 
 

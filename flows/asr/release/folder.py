@@ -13,9 +13,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused, disk
+from asr import InputError, disk, first_line
 from asr.corpus.audio import RATE
-from asr.corpus.files import first_line
 from asr.corpus.text import unit
 from asr.release import ggml
 from asr.training import models
@@ -31,7 +30,7 @@ LOST = 50.0  # percent of the float model's text that a format may hear differen
 def build(folder: Path, source: str | Path, language: str, half: bool = False) -> None:
     """Write the weights, the processor and the CTranslate2 model to `folder`, one model in memory at a time.
 
-    `source` is a Whisper's folder or its id on the Hub. Raises `Refused` where it cannot be read.
+    `source` is a Whisper's folder or its id on the Hub. Raises `InputError` where it cannot be read.
     """
     from ctranslate2.converters import TransformersConverter
 
@@ -129,12 +128,12 @@ def write(file: Path, content: dict[str, Any]) -> None:
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What the release tells of itself. Raises `Refused` where the folder is none, or of another age."""
+    """What the release tells of itself. Raises `InputError` where the folder is none, or of another age."""
     file = folder / RECORD
     try:
         told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise Refused(f"{folder} is no release: it has no readable {RECORD}") from None
+        raise InputError(f"{folder} is no release: it has no readable {RECORD}") from None
     models.check_format(told, str(folder))
     return told
 
@@ -142,12 +141,12 @@ def record(folder: Path) -> dict[str, Any]:
 def publish(ready: Path, folder: Path, name: str, newest: bool) -> Path:
     """Move the folder `ready` to `folder/name`, whole or not at all; where it is `newest`, `latest` then points to it.
 
-    What an earlier life of the same run put there is left as it is. Raises `Refused` where another release of that
+    What an earlier life of the same run put there is left as it is. Raises `InputError` where another release of that
     name is there already.
     """
     target = folder / name
     if target.exists() and not _same(ready, target):
-        raise Refused(f"[release] folder: {target} is there already, and releases are never overwritten")
+        raise InputError(f"[release] folder: {target} is there already, and releases are never overwritten")
     with disk.told(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from asr import Refused, compute
+from asr import InputError, compute
 from asr.settings import Release
 from asr.training.models import FULL_VOCABULARY
 
@@ -57,10 +57,10 @@ NAMES = tuple(
 
 
 def check(release: Release) -> None:
-    """Raise `Refused` where the profile asks for GGML and a package that it needs is not installed."""
+    """Raise `InputError` where the profile asks for GGML and a package that it needs is not installed."""
     missing = [package for package in ("gguf", "pywhispercpp") if find_spec(package) is None]
     if "ggml" in release.formats and missing:
-        raise Refused(f"[release] formats: ggml needs {' and '.join(missing)}; pip install {' '.join(missing)}")
+        raise InputError(f"[release] formats: ggml needs {' and '.join(missing)}; pip install {' '.join(missing)}")
 
 
 def unfit(vocabulary: int) -> str:

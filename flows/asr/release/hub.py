@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asr import Refused
+from asr import InputError
 from asr.corpus.text import RATES
 from asr.network import patiently, status, unreachable
 from asr.release import folder
@@ -60,7 +60,7 @@ def api() -> HfApi:
 
 
 def check(release: Release, wait: bool = True) -> Release:
-    """The settings with whole repo ids. Raises `Refused` where the Hub is asked for and will not have us.
+    """The settings with whole repo ids. Raises `InputError` where the Hub is asked for and will not have us.
 
     A run that begins does not `wait` for a network; one that has its release does.
     """
@@ -71,16 +71,16 @@ def check(release: Release, wait: bool = True) -> Release:
         return release
     first = f"[release] {next(iter(asked))}"
     if get_token() is None:
-        raise Refused(f"{first}: no token for the Hub: set HF_TOKEN, or log in by `hf auth login`")
+        raise InputError(f"{first}: no token for the Hub: set HF_TOKEN, or log in by `hf auth login`")
     if not wait and (away := unreachable()):
-        raise Refused(f"{first}: the Hub cannot be reached: {away}")
+        raise InputError(f"{first}: the Hub cannot be reached: {away}")
     with told(first):
         me = patiently(api().whoami)
     mine = [me["name"], *(org["name"] for org in me.get("orgs", []))]
     whole = {name: repo if "/" in repo else f"{me['name']}/{repo}" for name, repo in asked.items()}
     for name, repo in whole.items():
         if repo.split("/")[0] not in mine:
-            raise Refused(f"[release] {name}: {repo} is not among what the token may write to: {', '.join(mine)}")
+            raise InputError(f"[release] {name}: {repo} is not among what the token may write to: {', '.join(mine)}")
     return release.model_copy(update=whole)
 
 
@@ -88,7 +88,7 @@ def push(path: Path, release: Release, judge: Callable[[Published], str], say: C
     """Push the release at `path` as one commit, unless `judge` finds something against it beside what is published.
 
     The commit names the head it was judged against as its parent: where somebody else was faster, it is judged again.
-    A push that was cut off, or whose answer was lost, is found by its run and not repeated. Raises `Refused`, in one
+    A push that was cut off, or whose answer was lost, is found by its run and not repeated. Raises `InputError`, in one
     line, where the Hub will not have it.
     """
     assert release.repo_id
@@ -113,7 +113,7 @@ def push(path: Path, release: Release, judge: Callable[[Published], str], say: C
                 break
             say(f"somebody else committed to {repo} meanwhile; looking again")
         else:
-            raise Refused(f"[release] repo_id: {repo} is committed to faster than a release can be judged")
+            raise InputError(f"[release] repo_id: {repo} is committed to faster than a release can be judged")
         for name in (f"run-{about['run_id']}", about["created"][:16].replace(":", ""), *filter(None, [release.tag])):
             patiently(lambda name=name: hub.create_tag(  # type: ignore[misc]
                 repo, tag=name, revision=revision, tag_message=about["created"], exist_ok=True
@@ -195,13 +195,13 @@ def told(what: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         code = status(error)
         line = error.server_message or next(iter(str(error).strip().splitlines()), "")
-        raise Refused(f"{what}: {hints.get(code, f'the Hub answers {code}')} ({line})") from None
+        raise InputError(f"{what}: {hints.get(code, f'the Hub answers {code}')} ({line})") from None
     except LocalTokenNotFoundError:
-        raise Refused(f"{what}: {hints[401]}") from None
+        raise InputError(f"{what}: {hints[401]}") from None
     except (TransportError, ConnectionError) as error:
-        raise Refused(f"{what}: the Hub cannot be reached: {error}") from None
+        raise InputError(f"{what}: the Hub cannot be reached: {error}") from None
     except RuntimeError as error:  # how the client says that an upload broke off again and again
-        raise Refused(f"{what}: {error}") from None
+        raise InputError(f"{what}: {error}") from None
 
 
 def rollback(repo: str, tag: str, branch: str = "main") -> str:
@@ -209,12 +209,12 @@ def rollback(repo: str, tag: str, branch: str = "main") -> str:
     hub = api()
     with told(f"--repo {repo}"), tempfile.TemporaryDirectory() as scratch:
         if tag not in (known := tags(hub, repo)):
-            raise Refused(f"--rollback: {repo} has no tag {tag}; it has {', '.join(sorted(known)) or 'none'}")
+            raise InputError(f"--rollback: {repo} has no tag {tag}; it has {', '.join(sorted(known)) or 'none'}")
         head = str(patiently(lambda: hub.model_info(repo, revision=branch)).sha)
         then = Path(patiently(lambda: hub.snapshot_download(repo, revision=tag, cache_dir=scratch)))
         made = commit(hub, repo, "model", then, branch, head, f"Back to {tag}")
     if made is None:
-        raise Refused(f"--rollback: somebody else committed to {repo} meanwhile; try again")
+        raise InputError(f"--rollback: somebody else committed to {repo} meanwhile; try again")
     return made
 
 
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.path:
             parser.error("which release?")
         return by_hand(given.path, given.repo, given.force, not given.public)
-    except Refused as mistake:
+    except InputError as mistake:
         print(mistake, file=sys.stderr)
         return 1
 
@@ -245,7 +245,7 @@ def by_hand(path: Path, repo: str | None, force: bool, private: bool = True) -> 
     """Push the release at `path`, judged by what it keeps of its test; with `force` whatever that says."""
     about = folder.record(path)
     if not (repo := repo or about.get("repo_id")):
-        raise Refused("--repo: which repo on the Hub? The release's profile names none")
+        raise InputError("--repo: which repo on the Hub? The release's profile names none")
     release = check(Release(repo_id=repo, private=private))
     against: list[str] = []
 

@@ -35,7 +35,7 @@ def let_out(
     `run_id` is the run's that publishes it, perhaps a later one than it was made in; `table` holds its test clips.
     What does not pass the gate ends nothing: the release then says why. A pod is not `here`: its disk goes with it,
     so the folder stays in the run's datastore, for `asr.release.fetch` to bring to the path that is told. A `dry` one,
-    for a step that is spun, publishes nothing and asks nobody. Raises `Refused` where the Hub refuses it.
+    for a step that is spun, publishes nothing and asks nobody. Raises `InputError` where the Hub refuses it.
     """
     if dry:
         return _kept_back(ready, f"{settings.name}-{run_id}", settings, checks)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Refused, disk, settings, story
+from asr import InputError, console, disk, settings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where scores, report and page of each model go")
     given = parser.parse_args(arguments)
-    story.quiet()
+    console.silence_libraries()
     from asr.corpus import recordings
 
     try:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             speech = test_clips(profile, Path(scratch))
             exams = [(model, examine(model, profile, speech)) for model in given.models]
-    except Refused as mistake:
+    except InputError as mistake:
         print(mistake, file=sys.stderr)
         return 1
     print(table(exams))
@@ -65,21 +65,21 @@ def _profile(file: Path | None) -> Settings:
     try:
         return settings.load(file.read_text(encoding="utf-8") if file else "")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"--profile: {file} cannot be read: {error}") from None
+        raise InputError(f"--profile: {file} cannot be read: {error}") from None
 
 
 def known(model: str) -> None:
-    """Raises `Refused` where there is no such model."""
+    """Raises `InputError` where there is no such model."""
     from asr.training import models
 
     try:
         models.base_config(model)
-    except Refused as mistake:
-        raise Refused(str(mistake).replace("[model] base:", "MODEL")) from None
+    except InputError as mistake:
+        raise InputError(str(mistake).replace("[model] base:", "MODEL")) from None
 
 
 def test_clips(profile: Settings, scratch: Path) -> Dataset:
-    """The corpus's test clips, judged as the flow judges them. Raises `Refused` where there are none."""
+    """The corpus's test clips, judged as the flow judges them. Raises `InputError` where there are none."""
     from asr.corpus import joining, shards, sources
     from asr.store import Store
 
@@ -91,7 +91,7 @@ def test_clips(profile: Settings, scratch: Path) -> Dataset:
     gone = int((joined.rejected["split"] == "test").sum())  # a stretch of the Hub may hold other splits' clips as well
     print(f"{kept:,} test clips, {gone:,} set aside", flush=True)
     if not kept:
-        raise Refused("[corpus]: no test clip is fit to use")
+        raise InputError("[corpus]: no test clip is fit to use")
     return shards.Speech(joined.shards, scratch / "shards", store.fetch).split("test")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from asr import Refused
+from asr import InputError
 from asr.settings import Settings, Training
 
 DRIVER = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
@@ -33,15 +33,15 @@ def unused() -> str | None:
 def told_plainly(settings: Settings) -> Iterator[None]:
     """A GPU that is too small or taken is a user's matter, not a fault of the program.
 
-    Raises `Refused` instead of torch's errors; whatever else is wrong passes.
+    Raises `InputError` instead of torch's errors; whatever else is wrong passes.
     """
     try:
         yield
     except torch.OutOfMemoryError:
-        raise Refused(_out_of_memory(settings.training)) from None
+        raise InputError(_out_of_memory(settings.training)) from None
     except RuntimeError as error:  # torch.AcceleratorError is one
         if "busy or unavailable" in str(error):
-            raise Refused(
+            raise InputError(
                 "the GPU is taken: another process has it for itself. `nvidia-smi` names the process; wait for it, or "
                 "choose another GPU with CUDA_VISIBLE_DEVICES"
             ) from None

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from asr import story
+from asr import console
 from asr.corpus.text import units
 from asr.scoring import rates
 from asr.settings import Settings
@@ -47,7 +47,7 @@ def transcripts(
     was_training, before, heard = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     listen = _listener(model, processor, exact)
-    for batch in story.told(by_length(clips, chosen), len(chosen), say):
+    for batch in console.with_progress(by_length(clips, chosen), len(chosen), say):
         heard.update(zip(batch, listen(*_stacked(clips, batch, context)), strict=True))
     model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]

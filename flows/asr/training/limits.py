@@ -19,7 +19,7 @@ LEARNT_FROM = ("train", "validation")  # a test clip stays: what the model leave
 def fit(joined: Joined, settings: Settings) -> Joined:
     """The corpus without the clips of train and validation whose text is too long, each rejected with that reason.
 
-    Only now is there a tokenizer to count with. Raises `Refused` where a split is left without a clip.
+    Only now is there a tokenizer to count with. Raises `InputError` where a split is left without a clip.
     """
     left = joining.without(joined, _reasons(joining.table(joined.shards), settings), settings.corpus)
     joining.check(left, settings.corpus)

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused, disk, network
-from asr.corpus.files import first_line
+from asr import InputError, disk, first_line, network
 from asr.settings import Model, Settings
 from asr.training import bases
 
@@ -49,7 +48,7 @@ def usual(settings: Settings) -> Usual:
 
     A published Whisper keeps what it knows at 1e-5; a small base, such as the sample's release, has
     little to lose; from nothing a step must be large, and so it must for adapters, which begin at nothing.
-    Raises `Refused` where the base cannot be read.
+    Raises `InputError` where the base cannot be read.
     """
     model = settings.model
     if model.base is None:
@@ -69,7 +68,7 @@ def optimizer(settings: Settings) -> str:
 
 
 def base_config(base: str) -> dict[str, Any]:
-    """The base's configuration alone, read without torch. Raises `Refused` where it is no Whisper, or is not there."""
+    """The base's configuration, read without torch. Raises `InputError` where it is missing or not a Whisper."""
     from transformers.utils.hub import cached_file
 
     _check_release(base)
@@ -95,7 +94,7 @@ def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditi
 
 
 def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
-    """The processor that `prepare` gives, without the model. Raises `Refused` where the base has none."""
+    """The processor that `prepare` gives, without the model. Raises `InputError` where the base has none."""
     from transformers import WhisperProcessor
 
     base = settings.model.base
@@ -119,16 +118,16 @@ def _loading(base: str | Path, fault: str = "cannot be loaded") -> Iterator[dict
     try:
         with disk.told(Path(constants.HF_HUB_CACHE)):
             yield {"local_files_only": bool(away), "trust_remote_code": False}
-    except Refused:
+    except InputError:
         raise
     except Exception as error:  # whatever transformers, tokenizers and safetensors make of a broken file
         why = first_line(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
         why = f"the Hub cannot be reached: {away}" if away and isinstance(error, OSError) else " ".join(why.split())
-        raise Refused(f"[model] base: {base} {fault}: {why}") from None
+        raise InputError(f"[model] base: {base} {fault}: {why}") from None
 
 
 def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """A model in float32 and its processor, from a folder or the Hub. Raises `Refused` where a part is missing."""
+    """A model in float32 and its processor, from a folder or the Hub. Raises `InputError` where a part is missing."""
     import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
@@ -153,16 +152,16 @@ def _check_release(base: str | Path) -> None:
             raise ValueError(f"it has more than {bases.OTHER_BYTES:,} bytes")
         record = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise Refused(f"[model] base: {file} cannot be read: {first_line(error)}") from None
+        raise InputError(f"[model] base: {file} cannot be read: {first_line(error)}") from None
     check_format(record, str(base))
 
 
 def check_format(record: dict[str, Any], where: str) -> None:
-    """Raises `Refused` where a release is of a format that this program does not know."""
+    """Raises `InputError` where a release is of a format that this program does not know."""
     made = record.get("format", FORMATS[0])
     if not isinstance(made, int) or made not in FORMATS:
         older = isinstance(made, int) and made < FORMATS[0]
-        raise Refused(
+        raise InputError(
             f"{where} is a release of format {made}, made by {record.get('program', 'another program')}; "
             f"this one reads {FORMATS[0]} to {FORMATS[-1]}: {'train it again' if older else 'update whisper-flow'}"
         )
@@ -179,7 +178,7 @@ def speak(model: WhisperForConditionalGeneration, processor: WhisperProcessor, l
     """Set language and task for good: in the tokenizer's prompt and in what `generate` does unasked."""
     tokenizer = processor.tokenizer
     if tokenizer.convert_tokens_to_ids(f"<|{language}|>") == tokenizer.unk_token_id:
-        raise Refused(f"[corpus] language: Whisper has no language {language}")
+        raise InputError(f"[corpus] language: Whisper has no language {language}")
     tokenizer.set_prefix_tokens(language=language, task="transcribe", predict_timestamps=False)
     generation: Any = model.generation_config
     generation.language, generation.task, generation.forced_decoder_ids = language, "transcribe", None

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from asr import Refused
+from asr import InputError
+from asr.console import format_duration
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
-from asr.story import clock
 from asr.training import gpu, halving, models, optimizers
 from asr.training.batches import LONG_ODDS, WINDOW_SECONDS, long_parts
 from asr.training.learner import Learner
@@ -48,7 +48,7 @@ def plan(
 ) -> Plan:  # fmt: skip
     """The cost of the trials, `at_once` side by side with `threads` each, from a few measured steps on random input.
 
-    Raises `Refused` where they would take longer than [search] max_hours, or the disk will not hold what they write.
+    Raises `InputError` where they would take longer than [search] max_hours, or the disk will not hold what they write.
     """
     own = [shard for shard in shards if shard.split == "train" and not shard.retained]
     texts = [text for shard in own for text in shard.clips["text"]]
@@ -68,9 +68,9 @@ def plan(
     seconds = a_trial * -(-len(trials) // at_once)
     cost = search.hourly_cost * a_trial * len(trials) / 3600
     if search.max_hours and seconds > 3600 * search.max_hours:
-        raise Refused(
-            f"[search] max_hours: the trials would take about {clock(seconds)}, from {step * 1000:.0f} ms a step "
-            f"measured here, and max_hours is {search.max_hours:g}; fewer trials or fewer steps may fit"
+        raise InputError(
+            f"[search] max_hours: the trials would take about {format_duration(seconds)}, from {step * 1000:.0f} ms a "
+            f"step measured here, and max_hours is {search.max_hours:g}; fewer trials or fewer steps may fit"
         )
     # A running trial holds the shards twice, as Parquet and as Arrow to map, and two checkpoints of weights and
     # optimiser; every trial leaves its float32 weights.
@@ -83,7 +83,7 @@ def plan(
         *_corpus(corpus),
         f"trials     {told}{'; losers stop early' if search.stop_losers else ''}",
         f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
-        f"time       about {clock(seconds)}, from {step * 1000:.0f} ms a step measured here",
+        f"time       about {format_duration(seconds)}, from {step * 1000:.0f} ms a step measured here",
         *([f"cost       about {cost:.2f}, at {search.hourly_cost:g} an hour for each trial"] if cost else []),
         f"disk       {disk / 1e9:.1f} GB",
     ]))  # fmt: skip
@@ -171,8 +171,8 @@ def _probe(
 
 
 def check_disk(needed: int, folder: Path | None = None) -> None:
-    """Raises `Refused` where the disk of temporary files, or of `folder`, has less than `needed` bytes free."""
+    """Raises `InputError` where the disk of temporary files, or of `folder`, has less than `needed` bytes free."""
     for place in (Path(tempfile.gettempdir()), folder or Path.cwd()):
         free = shutil.disk_usage(place).free
         if free < needed:
-            raise Refused(f"training needs {needed / 1e6:.0f} MB of disk, and {place} has {free / 1e6:.0f} MB free")
+            raise InputError(f"training needs {needed / 1e6:.0f} MB of disk, and {place} has {free / 1e6:.0f} MB free")

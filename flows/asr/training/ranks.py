@@ -24,7 +24,7 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback
 
-from asr import Refused, compute
+from asr import InputError, compute
 from asr.corpus.shards import Shard
 from asr.settings import Settings
 from asr.training import gpu
@@ -70,12 +70,12 @@ class Together(TrainerCallback):
 
 
 def count(settings: Settings) -> int:
-    """GPUs for a trial. Raises `Refused` where [compute] asks for more than there are, or a pod's cannot be used."""
+    """GPUs for a trial. Raises `InputError` where [compute] asks for more than there are, or a pod's cannot be used."""
     if compute.in_pod() and (why := gpu.unused()):
-        raise Refused(why)
+        raise InputError(why)
     asked, there = settings.compute.gpus, torch.cuda.device_count()
     if asked > 1 and there < asked:
-        raise Refused(f"[compute] gpus: {asked} are asked for, and this machine has {there}")
+        raise InputError(f"[compute] gpus: {asked} are asked for, and this machine has {there}")
     return asked
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from asr import Refused
+from asr import InputError
 from asr.scoring import intervals
 from asr.settings import Range, Search, Settings
 from asr.training import models
-from asr.values import typed
+from asr.values import from_plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ class Outcome:
 
 def failed(trial: dict[str, Any]) -> Outcome:
     """Of a trial that did not come to its end, and was given up."""
-    return Outcome(typed(Trial, trial), math.nan, 0, 0.0, "failed", ())
+    return Outcome(from_plain(Trial, trial), math.nan, 0, 0.0, "failed", ())
 
 
 def best(curve: Sequence[Point]) -> Point | None:
@@ -101,13 +101,13 @@ def best(curve: Sequence[Point]) -> Point | None:
 def trials(settings: Settings) -> list[Trial]:
     """The trials of a search: `trials` points of its space, chosen as `sampler` says, the same ones every time.
 
-    Raises `Refused` for a base that cannot be had, or a learning rate beyond what it can take.
+    Raises `InputError` for a base that cannot be had, or a learning rate beyond what it can take.
     """
     search, usual = settings.search, models.usual(settings)
     rates = usual.learning_rates if search.learning_rate == "auto" else search.learning_rate
     highest = rates.high if isinstance(rates, Range) else max(rates)
     if highest > usual.limit:
-        raise Refused(
+        raise InputError(
             f"[search] learning_rate: {highest:g} is fit only for training from nothing; "
             f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
         )
@@ -174,7 +174,7 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """One row a trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number.
 
     `low` and `high` bound the WER's 95 % interval; `p` is how often a difference to the winner as large as the trial's
-    comes by chance on these clips; a trial that came to no WER has none of them. Raises `Refused`, with the table,
+    comes by chance on these clips; a trial that came to no WER has none of them. Raises `InputError`, with the table,
     where no trial came to a WER.
     """
     import pandas as pd
@@ -196,10 +196,12 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
         for one in outcomes
     ]
     if all(one.stopped == "failed" for one in outcomes):
-        raise Refused("every trial failed, as told above: `resume train` tries them again, from their last checkpoints")
+        raise InputError(
+            "every trial failed, as told above: `resume train` tries them again, from their last checkpoints"
+        )
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
-        raise Refused("no trial came to an error rate; lower learning rates may do:", board.to_string(index=False))
+        raise InputError("no trial came to an error rate; lower learning rates may do:", board.to_string(index=False))
     heard = {one.trial.number: one.heard for one in outcomes}
     best = heard[board["trial"].iloc[0]]
     for row, number in board["trial"].items():

@@ -17,7 +17,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Surroundings:
-    """What may happen to the sound of a draw. Raises `Refused` where a folder of recordings cannot be read.
+    """What may happen to the sound of a draw. Raises `InputError` where a folder of recordings cannot be read.
 
     It is made before the loader's processes part, so that they share its rooms.
     """

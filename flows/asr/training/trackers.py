@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import Refused
+from asr import InputError
 from asr.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def check(settings: Settings) -> None:
-    """Raise `Refused` where a tracker that the profile names is not installed."""
+    """Raise `InputError` where a tracker that the profile names is not installed."""
     for tracker in settings.training.trackers:
         if importlib.util.find_spec(tracker) is None:
-            raise Refused(f"[training] trackers: {tracker} is not installed; pip install {tracker}")
+            raise InputError(f"[training] trackers: {tracker} is not installed; pip install {tracker}")
 
 
 def callbacks(settings: Settings, name: str) -> list[TrainerCallback]:

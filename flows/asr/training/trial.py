@@ -54,7 +54,7 @@ def fine_tune(
     when it was killed in between and goes on from `keeper`'s last checkpoint. With `siblings` it ends early where they
     do better. `show` is given its standing some fifty times, and trackers know it by `name`. With several `gpus` each
     computes a share of every step's batches. Raises `Terminated` after a SIGTERM or an interrupt, its state kept by
-    `keeper`, and `Refused` where memory does not suffice.
+    `keeper`, and `InputError` where memory does not suffice.
     """
     settings, began = trial.applied(settings), time.monotonic()
     training = settings.training

@@ -15,10 +15,10 @@ import torch
 from transformers import TrainerCallback
 
 from asr import Terminated
+from asr.console import format_duration
 from asr.corpus.text import RATES, unit
 from asr.scoring import intervals, rates
 from asr.settings import Settings
-from asr.story import clock
 from asr.training import halving
 from asr.training.checkpoints import Checkpoints
 from asr.training.hearing import Validation
@@ -238,7 +238,7 @@ class Watch(TrainerCallback):
 
     def _line(self, step: int, what: str) -> None:
         steps = self.training.steps
-        self.say(f"step {step:{len(str(steps))}d}/{steps}  {what:24s}  {clock(self._left(step))} left")
+        self.say(f"step {step:{len(str(steps))}d}/{steps}  {what:24s}  {format_duration(self._left(step))} left")
 
 
 def exploded(losses: list[float], vocabulary: int) -> bool:

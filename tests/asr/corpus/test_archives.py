@@ -15,7 +15,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from asr import Refused
+from asr import InputError
 from asr.corpus import archives
 from asr.corpus.collective import fetched
 from hypothesis import given, settings
@@ -415,7 +415,7 @@ def attempt(content):
         path.write_bytes(content)
         try:
             found = tree(archives.unpacked(path, cache))
-        except Refused as refused:
+        except InputError as refused:
             assert "\n" not in str(refused)
             assert not cache.exists() or not tree(cache)
             return None
@@ -540,7 +540,7 @@ def test_a_run_killed_between_the_last_byte_and_the_name_fetches_again(collectiv
 @pytest.mark.parametrize("wrong", [{"checksum": "0" * 64}, {"sizeBytes": 10**5 + 1}])
 def test_what_arrives_otherwise_than_announced_is_not_kept(collective, cache, refusal, wrong):
     collective.details = wrong
-    assert "did not arrive as it was announced" in refusal(fetched, "cv-22-sv")
+    assert "did not arrive as announced" in refusal(fetched, "cv-22-sv")
     assert tree(cache) == {}
     collective.details = {}
     assert fetched("cv-22-sv").exists()

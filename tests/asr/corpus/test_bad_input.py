@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from asr import Refused
+from asr import InputError
 from asr.corpus import clips, sources
 from asr.settings import Settings
 from asr.store import Store
@@ -188,7 +188,7 @@ def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
         profile = Settings.model_validate({"corpus": {"source": "folder", "path": folder}})
         try:
             parts = sources.parts(profile.corpus)
-        except Refused as refused:
+        except InputError as refused:
             assert str(refused).startswith("[corpus] path: ")
             assert len(str(refused).split("\n")) == 1
         else:

@@ -14,7 +14,7 @@ PACK = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {flows!r})
-from asr import Refused
+from asr import InputError
 from asr.corpus import joining, shards, sources
 from asr.settings import Settings
 from asr.store import Store
@@ -27,7 +27,7 @@ try:
     speech = shards.Speech(joined.shards, Path({folder!r}), store.fetch).split("train")
     summary = {{**joined.summary, "again": [one.taken_over for one in made], "texts": speech["text"][:]}}
     print(json.dumps(summary))
-except Refused as mistake:
+except InputError as mistake:
     print(json.dumps(str(mistake)))
 """
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from asr import Refused
+from asr import InputError
 from asr.corpus import hub as hub_module
 from asr.corpus import sources
 from asr.settings import Corpus
@@ -25,8 +25,8 @@ FEATURES = {"audio": {"sampling_rate": 16_000, "_type": "Audio"}, "raw_transcrip
 READ = """
 import json, sys
 sys.path.insert(0, {flows!r})
-from asr import Refused
-from asr import Refused
+from asr import InputError
+from asr import InputError
 from asr.corpus import hub as hub_module
 from asr.corpus import sources
 from asr.settings import Corpus
@@ -36,7 +36,7 @@ for corpus in {corpora!r}:
         rows = [row for part in parts for row in sources.read(part)]
         told = [[r.clip, r.split, r.text, r.speaker, r.problem, len(r.audio or b"")] for r in rows]
         print(json.dumps([told, len(parts)]))
-    except Refused as mistake:
+    except InputError as mistake:
         print(json.dumps(str(mistake)))
 """
 
@@ -378,7 +378,7 @@ def test_what_a_file_says_of_its_columns_is_not_believed(poisoned, key):
         pq.write_table(pa.table({"audio": [GOOD], "text": ["a"]}).replace_schema_metadata({key: LIES[key]}), file)
     try:
         assert [row.text for row in poisoned.read()] == ["a"] * 3
-    except Refused as refused:
+    except InputError as refused:
         assert str(refused).startswith("[corpus] id: ")
 
 

@@ -7,7 +7,7 @@ import threading
 
 import huggingface_hub
 import pytest
-from asr import Refused
+from asr import InputError
 from asr.release import folder, gate, hub
 from asr.settings import Release
 from huggingface_hub import HfApi, constants
@@ -74,7 +74,7 @@ def test_an_answer_that_shows_the_request_is_told_without_its_token(server, rele
     shown = f"POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:password-1@127.0.0.1/x"
     headers = {"Content-Type": "application/json", "X-Error-Message": shown}
     server.answers(Reply(status, json.dumps({"error": shown}).encode(), headers), times=9, match="/repos/create")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InputError) as refused:
         push(release())
     (line,) = str(refused.value).splitlines()
     assert "Bearer HIDDEN" in line
@@ -322,5 +322,5 @@ def test_a_contest_is_what_the_gate_says_of_both(server, release):
     (fault,) = hub._contest(release("18", wrong=2), hub.published(hub.api(), REPO, "main"))
     assert "points worse than the published model's" in fault
     assert gate.CHANCE == 0.05
-    with pytest.raises(Refused):
+    with pytest.raises(InputError):
         hub.rollback("me/nothing", "run-1")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from asr import Refused
+from asr import InputError
 from asr.settings import Settings
 from asr.training import models, search
 
@@ -214,7 +214,7 @@ def test_a_base_of_pickled_weights_is_refused_and_runs_no_code(whisper, tmp_path
     base, marker = models.save(tmp_path / "base", model, processor), tmp_path / "ran"
     (base / "model.safetensors").unlink()
     (base / "pytorch_model.bin").write_bytes(pickle.dumps(Harm(marker)))
-    with pytest.raises(Refused, match=r"cannot be loaded: .*model\.safetensors"):
+    with pytest.raises(InputError, match=r"cannot be loaded: .*model\.safetensors"):
         models.load(base)
     assert not marker.exists()
 

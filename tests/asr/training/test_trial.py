@@ -10,10 +10,10 @@ import psutil
 import pytest
 import torch
 from asr import TakenOver, Terminated
+from asr.console import format_duration
 from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Corpus, Settings
-from asr.story import clock
 from asr.training import checkpoints, trackers, trial
 from asr.training.checkpoints import Checkpoints
 from asr.training.halving import Siblings
@@ -371,7 +371,7 @@ def test_a_trial_that_another_process_goes_on_with_ends_at_its_next_checkpoint(r
 
 @pytest.mark.parametrize("given", [(59.6, "1:00 min"), (0, "0:00 min"), (3_600, "1:00 h")])
 def test_time_left_is_told_in_whole_units(given):
-    assert clock(given[0]) == given[1]
+    assert format_duration(given[0]) == given[1]
 
 
 def test_ranks_share_a_steps_batches_and_learn_what_one_alone_would_though_it_is_interrupted(run, keeper):

@@ -5,7 +5,7 @@ import sys
 
 import pandas as pd
 import pytest
-from asr import story
+from asr import summary
 
 REPORT = {
     "unit": "word", "test_wer": 8.236, "test_wer_ci": (6.9, 9.8), "test_wer_ci_unit": "speaker",
@@ -19,7 +19,7 @@ BOARD = pd.DataFrame([ROW | {"low": 5.2, "high": 9.1, "p": 1.0}])
 
 
 def tell(latest=True, path="/elsewhere/released/sample-1", **more):
-    return story.ending(BOARD, {**REPORT, **more}, {"path": path, "why": "it is worse"}, latest)
+    return summary.format_summary(BOARD, {**REPORT, **more}, {"path": path, "why": "it is worse"}, latest)
 
 
 def test_the_end_tells_the_leaderboard_the_score_the_release_and_how_to_hear_it():
@@ -31,7 +31,7 @@ def test_the_end_tells_the_leaderboard_the_score_the_release_and_how_to_hear_it(
 
 def test_columns_stand_under_their_headings_though_each_line_is_stripped():
     rows = [ROW | {"trial": at, "low": 5.2, "high": 9.1, "p": 1.0 / (1 + at)} for at in (0, 11, 112)]
-    lines = [line.strip() for line in story.board(pd.DataFrame(rows), "WER").splitlines()]
+    lines = [line.strip() for line in summary.format_leaderboard(pd.DataFrame(rows), "WER").splitlines()]
     ends = [[found.end() for found in re.finditer(r"95 % from|\S+", line)][1:] for line in lines]
     assert ends[0] == ends[1] == ends[2] == ends[3]
     assert [line.split()[0] for line in lines] == ["trial", "0", "11", "112"]
@@ -87,16 +87,3 @@ def test_rates_of_characters_are_called_cer():
     told = tell(unit="character", baseline_wer=13.2)
     assert "test CER      8.24 %" in told and "validation_cer" in told
     assert "WER" not in told and "_wer" not in told
-
-
-def test_long_work_says_now_and_then_how_far_it_is():
-    said = []
-    assert list(story.told([[1, 2], [3, 4], [5]], 5, said.append, every=-1)) == [[1, 2], [3, 4], [5]]
-    assert [line.split(",")[0] for line in said] == ["2 of 5 clips", "4 of 5 clips"]
-    assert all(line.endswith("min left") for line in said)
-
-
-def test_short_work_says_nothing():
-    said = []
-    assert list(story.told([[1]], 1, said.append)) == [[1]]
-    assert said == []
