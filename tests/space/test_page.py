@@ -271,8 +271,8 @@ def test_words_that_may_be_said_reach_the_engine_for_every_file_once(clip, tmp_p
     class Listener:
         language, joint, release, longest = "sv", " ", {}, 30.0
 
-        def segments(self, sound, decoding, **_):
-            asked.append(decoding)
+        def segments(self, sound, options, **_):
+            asked.append(options)
             return iter([])
 
     hints = DecodingOptions(hotwords=("Kiruna",))
