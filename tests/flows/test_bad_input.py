@@ -146,7 +146,7 @@ def test_where_no_user_has_a_name_one_is_made_up_and_that_is_said_once(flow, tmp
     ended = flow("--config", "profile", "bad.toml", "run", cwd=tmp_path, **NOBODY)
     said = ended.stdout + ended.stderr
     assert "[start" not in said and "/start/" in said  # a task ran, which says it no second time
-    assert said.count("no user has a name here but root: runs are whisper's") == 1
+    assert said.count("the only user here is root: runs are whisper's") == 1
     assert "executing WhisperFlow for user:whisper" in said
 
 
@@ -155,7 +155,7 @@ def test_a_name_that_metaflow_is_configured_with_is_left_alone(flow, tmp_path, m
     monkeypatch.delenv("METAFLOW_USER")
     ended = flow("version", cwd=tmp_path, METAFLOW_HOME=str(tmp_path))
     assert "executing WhisperFlow for user:anna" in ended.stderr
-    assert "no user has a name" not in ended.stderr
+    assert "the only user here" not in ended.stderr
 
 
 def test_help_and_show_work_from_any_folder(flow, tmp_path):

@@ -229,6 +229,6 @@ def _arguments(folder: Path, settings: Settings, share: Share, name: str) -> Tra
         remove_unused_columns=False,
         seed=training.seed,
         data_seed=training.seed,
-        bf16=compute.bfloat16(),
-        fp16=on_gpu and not compute.bfloat16(),
+        bf16=compute.has_bfloat16(),
+        fp16=on_gpu and not compute.has_bfloat16(),
     )
