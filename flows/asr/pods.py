@@ -75,7 +75,7 @@ class on_kubernetes(FlowMutator):
         """The Space, which the first step stores; and the sample corpus, where pods read it."""
         for file in engine.files():
             yield str(file), str(Path("space", file.name)), ContentType.USER_CONTENT
-        reads = self.remote and any(source.source == "sample" for source in self.settings.corpus.mixed)
+        reads = self.remote and any(source.source == "sample" for source in self.settings.corpus.all_sources)
         for file in sorted(SAMPLE.glob("*/*")) if reads else ():
             yield str(file), str(Path("sample", file.relative_to(SAMPLE))), ContentType.USER_CONTENT
 

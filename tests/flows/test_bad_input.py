@@ -113,7 +113,7 @@ def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
 COMMANDS = {
     "--config profile bad.toml run": "profile: not a text in UTF-8",
     "--config profile gone.toml run": "'gone.toml' could not be read",
-    "--config profile /dev/zero run": "profile: /dev/zero is no file of text",
+    "--config profile /dev/zero run": "profile: /dev/zero is not a text file",
     "resume": "Specify --origin-run-id",
     "resume --origin-run-id 5": "there is no run 5 to resume",
     "run --max-workers many": "many is not a valid integer",
