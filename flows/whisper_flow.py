@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from asr import signals
 
-signals.deafen()
-from asr import InputError, cards, compute, disk, ends, settings, summary
-from asr.pods import placed
+signals.ignore_terminal()
+from asr import InputError, cards, cli, compute, disk, errors, settings, summary
+from asr.pods import on_kubernetes
 from asr.values import from_plain, to_plain
 from metaflow import Config, FlowSpec, card, catch, current, project, retry, step
 
@@ -44,7 +44,7 @@ def tag(name):
 HANDED_ON = ["code_version", "corpus", "created", "rejected", "rejected_rows", "searched", "shards", "space"]
 
 
-@placed()
+@on_kubernetes()
 @project(name="whisper_flow")  # so that the branches of a team do not collide on Argo
 class WhisperFlow(FlowSpec):
     """From recordings to a served Whisper model, honestly scored."""
@@ -78,7 +78,7 @@ class WhisperFlow(FlowSpec):
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
         recordings.check(self.settings.training)
         parts = sources.parts(self.settings.corpus)
-        store = Store.here()
+        store = Store.of_task()
         self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version, self.space = code_version(), engine.capture()
         self.next(self.preprocess, foreach="parts")
@@ -90,7 +90,7 @@ class WhisperFlow(FlowSpec):
         from asr.corpus import joining, shards
         from asr.store import Store
 
-        store = Store.here()
+        store = Store.of_task()
         packed, examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
         print(packed)
         current.card.append(cards.preprocess(self.about(self), joining.table(packed.shards), packed.rejects, examples))
@@ -128,7 +128,7 @@ class WhisperFlow(FlowSpec):
         self.rejected = left.rejected[["clip", "reason"]]
         self.rejected_rows, trials = to_plain(self.rejected), search.trials(self.settings)
         self.trials = to_plain(trials)
-        self.at_once, self.threads = compute.at_once(len(trials)), compute.threads(len(trials))
+        self.at_once, self.threads = compute.parallel_trials(len(trials)), compute.threads_per_trial(len(trials))
         if compute.in_pod():
             told = plan.elsewhere(self.settings, trials, self.corpus)
         else:
@@ -145,18 +145,18 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.LIVE, customize=True)
     @catch(var="crash", print_exception=False)
     @retry(times=2, minutes_between_retries=0)
-    @ends.as_a_trial
+    @errors.handle_trial_errors
     @step
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
-        compute.use(compute.cores() if compute.in_pod() else self.threads)
+        compute.set_threads(compute.cores() if compute.in_pod() else self.threads)
         self.hardware = compute.hardware()
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import halving, models, ranks, search, trial
         from asr.training.checkpoints import Checkpoints, place
 
-        store, settings = Store.here(), self.settings
+        store, settings = Store.of_task(), self.settings
         one, known = from_plain(search.Trial, self.input), shards.known(self.shards)
         live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
         keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
@@ -173,7 +173,7 @@ class WhisperFlow(FlowSpec):
                 f"{settings.name}-{self.searched}/trial-{one.number}",
                 ranks.count(settings),
             )
-            signals.finish()
+            signals.ignore_sigterm()
             self.outcome = to_plain(outcome)
             self.weights_key = store.put_folder(models.save(Path(scratch, "model"), model, processor))
         self.next(self.select)
@@ -189,7 +189,7 @@ class WhisperFlow(FlowSpec):
 
         outcomes = []
         for branch in inputs:
-            if why := ends.failure(branch):
+            if why := errors.trial_failure(branch):
                 print(f"trial {branch.input['number']} failed: {why}")
             outcomes.append(search.failed(branch.input) if why else from_plain(search.Outcome, branch.outcome))
         self.leaderboard = search.leaderboard(outcomes)
@@ -200,7 +200,7 @@ class WhisperFlow(FlowSpec):
         self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
         self.merge_artifacts(inputs, include=HANDED_ON)
         current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
-        store, searched, known = Store.here(), inputs[0].searched, shards.known(inputs[0].shards)
+        store, searched, known = Store.of_task(), inputs[0].searched, shards.known(inputs[0].shards)
         for one in outcomes:
             Checkpoints(store, place(searched, one.trial, self.settings, known), self.settings.training).clear()
         self.next(self.evaluate)
@@ -209,13 +209,13 @@ class WhisperFlow(FlowSpec):
     @step
     def evaluate(self):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
-        compute.use(compute.cores())
+        compute.set_threads(compute.cores())
         from asr.corpus import shards
         from asr.release import candidate
         from asr.store import Store
         from asr.training import search
 
-        store = Store.here()
+        store = Store.of_task()
         with tempfile.TemporaryDirectory() as scratch:
             speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
@@ -239,7 +239,7 @@ class WhisperFlow(FlowSpec):
         from asr.release import gate, outlet
         from asr.store import Store
 
-        store, checks = Store.here(), gate.checks(self.report, self.settings.release)
+        store, checks = Store.of_task(), gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
             ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
             speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
@@ -260,5 +260,5 @@ class WhisperFlow(FlowSpec):
 
 
 if __name__ == "__main__":
-    with ends.resumable(WhisperFlow.__name__), signals.handled():
-        ends.main(WhisperFlow)
+    with cli.resumable(WhisperFlow.__name__), signals.handled():
+        cli.main(WhisperFlow)

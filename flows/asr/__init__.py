@@ -1,22 +1,24 @@
-"""The library behind `whisper_flow.py`: one wing a verb of the graph.
+"""The library behind `whisper_flow.py`: one subpackage for each part of the graph.
 
-`corpus` preprocesses, `training` trains, `scoring` selects and evaluates, `release` pushes.
-Every wing takes the frozen `settings`. Only `datastore`, `store`, `pods`, `ends`, `launch` and `cards` know Metaflow.
+`corpus` preprocesses, `training` trains, `scoring` selects and evaluates, `release` pushes. Each takes the frozen
+`settings`. Only `cards`, `cli`, `datastore`, `errors`, `launch`, `pods` and `store` import Metaflow.
 """
 
-from asr.redaction import redacted
+from collections.abc import Iterator
 
-MOST_LETTERS = 2_000  # of a line that is told
+from asr.redaction import redact_text
+
+MAX_LINE = 2_000  # characters of a message
 
 
 def one_line(text: str) -> str:
-    r"""A text that may be shown in a terminal: what moves a cursor, colours or turns letters round is spelt out.
+    r"""The text as one line that is safe in a terminal: control characters are escaped, a long text is cut.
 
     >>> one_line("no folder a\nb\x1b[31m")
     'no folder a b\\x1b[31m'
     """
-    spelt = "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in " ".join(text.split(None)))
-    return spelt if len(spelt) <= MOST_LETTERS else spelt[: MOST_LETTERS // 2] + " ... " + spelt[-MOST_LETTERS // 2 :]
+    escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split(None)))
+    return escaped if len(escaped) <= MAX_LINE else escaped[: MAX_LINE // 2] + " ... " + escaped[-MAX_LINE // 2 :]
 
 
 def first_line(error: BaseException) -> str:
@@ -24,27 +26,34 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def error_chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, then its causes."""
+    while error:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 class InputError(Exception):
-    """A user's mistake: one line that names what is wrong and where, and no secret. Never shown as a traceback."""
+    """A user's mistake: one line that names what is wrong and where, without secrets. Never shown as a traceback."""
 
     def __init__(self, line: str, table: str = "") -> None:
-        line = one_line(redacted(line))  # it often holds what a stranger wrote: names, paths, a library's words
+        line = one_line(redact_text(line))  # it may quote names, paths and messages from outside
         super().__init__(f"{line}\n{table}" if table else line)
 
 
 class Terminated(Exception):
-    """The machine is wanted back, or somebody pressed Ctrl-C; what was learnt so far is kept."""
+    """The process was asked to end, by a signal or Ctrl-C. The trial's last checkpoint is saved."""
 
 
 class TakenOver(Terminated):
-    """Another process goes on with the same trial."""
+    """Another process continues the same trial."""
 
 
 __version__ = "0.1.0"
 
 
 def code_version() -> str:
-    """The version, and a hash of the flow's own sources: what ran, whether or not it was committed."""
+    """The version and a hash of the flow's sources, which tells uncommitted changes apart."""
     import hashlib
     from pathlib import Path
 

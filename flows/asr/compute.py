@@ -1,14 +1,14 @@
-"""Where steps run, and how branches share a machine."""
+"""The CPU and GPU that a step runs on, and how parallel branches share a machine."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-WATTS = {"T4": 70, "L4": 72, "A10": 150, "V100": 300, "A100": 400, "H100": 700, "H200": 700}  # data sheets
-WATTS_A_CORE = 10
-FEWEST_WORKERS = 4  # so that the three default trials run side by side on two cores, each on one thread
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU in a period, or "max"
+GPU_WATTS = {"T4": 70, "L4": 72, "A10": 150, "V100": 300, "A100": 400, "H100": 700, "H200": 700}  # data sheets
+WATTS_PER_CORE = 10
+MIN_WORKERS = 4  # the three default trials run in parallel on two cores, each with one thread
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's: microseconds of CPU per period, or "max"
 
 
 def in_pod() -> bool:
@@ -17,50 +17,50 @@ def in_pod() -> bool:
 
 
 def cores() -> int:
-    """Cores this process may use: a container sees all of its machine, whatever its share."""
-    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use. A container sees all cores of its machine, so its CPU quota counts too."""
+    visible = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = QUOTA.read_text(encoding="ascii").split()
-        return min(seen, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or none with a share of its own
-        return seen
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+        return min(visible, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no container, or one without a quota
+        return visible
 
 
-def workers() -> int:
-    """Branches at once, unless METAFLOW_RUN_MAX_WORKERS says otherwise."""
-    return int(os.environ.get("METAFLOW_RUN_MAX_WORKERS", max(FEWEST_WORKERS, cores())))
+def max_workers() -> int:
+    """Branches that run in parallel; METAFLOW_RUN_MAX_WORKERS overrides it."""
+    return int(os.environ.get("METAFLOW_RUN_MAX_WORKERS", max(MIN_WORKERS, cores())))
 
 
-def at_once(trials: int) -> int:
-    """Trials that run side by side on this machine; a pod has one of them."""
-    return 1 if in_pod() else min(trials, workers())
+def parallel_trials(trials: int) -> int:
+    """Trials that run in parallel on this machine; a pod runs one."""
+    return 1 if in_pod() else min(trials, max_workers())
 
 
-def threads(trials: int) -> int:
-    """Torch threads for each of so many trials. Branches that outnumber the cores' threads slow each other tenfold."""
-    return max(1, cores() // at_once(trials))
+def threads_per_trial(trials: int) -> int:
+    """Torch threads for each of `trials` trials. More threads than cores slow all trials tenfold."""
+    return max(1, cores() // parallel_trials(trials))
 
 
 def hardware() -> tuple[str, int]:
-    """What this process computes on, and how many watts that takes, by its maker's word; 10 W a core of a CPU."""
+    """The name of the GPU or CPU, and its power in watts by the data sheet; 10 W per CPU core."""
     import torch
 
     if not torch.cuda.is_available():
-        return f"{cores()} CPU cores", WATTS_A_CORE * cores()
+        return f"{cores()} CPU cores", WATTS_PER_CORE * cores()
     name = torch.cuda.get_device_name().removeprefix("NVIDIA ").removeprefix("Tesla ")
-    watts = next((watts for known, watts in WATTS.items() if name.startswith(known)), WATTS["A100"])
+    watts = next((watts for model, watts in GPU_WATTS.items() if name.startswith(model)), GPU_WATTS["A100"])
     return f"NVIDIA {name}", watts
 
 
-def bfloat16() -> bool:
-    """Whether there is a GPU with instructions for bfloat16; one without, such as a T4, trains in float16."""
+def has_bfloat16() -> bool:
+    """Whether a GPU supports bfloat16; one that does not, such as a T4, trains in float16."""
     import torch
 
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def use(count: int) -> None:
-    """Compute with `count` threads from here on. Call it before numpy or torch is first used."""
+def set_threads(count: int) -> None:
+    """Set the number of threads. Must be called before numpy or torch is first used."""
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = str(count)
     import torch
 

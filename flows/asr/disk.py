@@ -1,4 +1,4 @@
-"""A full disk, told in one line whatever library met it; and whether a folder may be written."""
+"""Full disks, explained in one line whatever library raised the error; and a check that a folder can be written."""
 
 from __future__ import annotations
 
@@ -9,38 +9,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asr import InputError, scratch
+from asr import InputError, error_chain, scratch
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-# For errors without a number: Rust's have the system's words, torch's and datasets' their own.
-WORDS = (*map(os.strerror, FULL), "PytorchStreamWriter failed writing", "unexpected pos", "Not enough disk space")
-NOWHERE = "No usable temporary directory"  # how `tempfile` begins before it lists the folders that it tried
+# Messages of errors without an errno: Rust's quote the system's, torch and datasets have their own.
+MESSAGES = (*map(os.strerror, FULL), "PytorchStreamWriter failed writing", "unexpected pos", "Not enough disk space")
+NO_TEMPORARY_FOLDER = "No usable temporary directory"  # the start of `tempfile`'s message
 
 
 @contextmanager
-def told(*places: Path) -> Iterator[None]:
-    """Raises `InputError` for what `complaint` knows."""
+def explained(*folders: Path) -> Iterator[None]:
+    """Raise an `InputError` for an error that `explain` knows."""
     try:
         yield
     except Exception as error:
-        if line := complaint(error, *places):
+        if line := explain(error, *folders):
             raise InputError(line) from None
         raise
 
 
-def complaint(error: BaseException, *places: Path) -> str:
+def explain(error: BaseException, *folders: Path) -> str:
     """What is wrong with a disk, in one line; empty where the error has another cause.
 
-    `places` are the folders that may have been written to, beside the one of temporary files: a write names no file.
+    `folders` are those that may have been written to, beside the temporary folder: an error of a write names no file.
     """
     if isinstance(error, InputError):
         return ""
-    if isinstance(error, OSError) and NOWHERE in str(error):
-        return f"{error.strerror}: they are full or may not be written, and TMPDIR can name another"
-    if full := [one for one in chain(error) if _is_full(one)]:
-        named = [Path(one.filename) for one in full if isinstance(one, OSError) and isinstance(one.filename, str)]
-        folders = (*places, scratch.place())
-        place = _holding(named[0], folders) if named else min(folders, key=_room)
+    if isinstance(error, OSError) and NO_TEMPORARY_FOLDER in str(error):
+        return f"{error.strerror}: they are full or cannot be written; TMPDIR can name another"
+    if full := [cause for cause in error_chain(error) if _is_full(cause)]:
+        files = [
+            Path(cause.filename) for cause in full if isinstance(cause, OSError) and isinstance(cause.filename, str)
+        ]
+        candidates = (*folders, scratch.base_folder())
+        place = _containing(files[0], candidates) if files else min(candidates, key=_free_bytes)
         return f"the disk that holds {place} is full: make room there"
     return ""
 
@@ -48,34 +50,27 @@ def complaint(error: BaseException, *places: Path) -> str:
 def check(folder: Path, key: str) -> None:
     """Raises `InputError`, with the key that names the folder, where nothing can be created in it."""
     try:
-        with told(folder), tempfile.TemporaryDirectory(dir=_there(folder), prefix="."):
+        with explained(folder), tempfile.TemporaryDirectory(dir=_nearest_existing(folder), prefix="."):
             pass
     except OSError as error:
         raise InputError(f"{key}: {folder} cannot be written: {error.strerror}") from None
 
 
 def _is_full(error: BaseException) -> bool:
-    return (isinstance(error, OSError) and error.errno in FULL) or any(words in str(error) for words in WORDS)
+    return (isinstance(error, OSError) and error.errno in FULL) or any(message in str(error) for message in MESSAGES)
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it came from."""
-    while error:
-        yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-
-
-def _holding(file: Path, folders: tuple[Path, ...]) -> Path:
-    """The folder that a file lies in, which is shorter to read than a temporary file's name; else the file."""
+def _containing(file: Path, folders: tuple[Path, ...]) -> Path:
+    """The one of the folders that contains the file, which is easier to read; else the file."""
     return next((folder for folder in folders if file.is_relative_to(folder)), file)
 
 
-def _room(folder: Path) -> int:
-    """Bytes free on the folder's disk; 0 where it has no place for one more file."""
-    disk = os.statvfs(_there(folder))
+def _free_bytes(folder: Path) -> int:
+    """Free bytes on the folder's disk; 0 where it has no free inode."""
+    disk = os.statvfs(_nearest_existing(folder))
     return disk.f_bavail * disk.f_frsize if disk.f_favail or not disk.f_files else 0
 
 
-def _there(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
+def _nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest parent that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())

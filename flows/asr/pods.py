@@ -1,6 +1,6 @@
-"""Steps as pods on Google Kubernetes Engine: decorators that [compute] of a profile asks for, and nothing in a step.
+"""Steps as pods on Google Kubernetes Engine: decorators from [compute] of a profile; steps themselves do not change.
 
-Metaflow's own engine does the rest: `run` submits a Kubernetes job a task, `argo-workflows create` a workflow template.
+Metaflow does the rest: `run` submits a Kubernetes job per task, `argo-workflows create` a workflow template.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from asr.corpus.sources import SAMPLE
 from asr.release import engine
 from asr.settings import Compute, Settings
 
-ON_GPU = ("train", "evaluate")
-CPU, MEMORY_GB = 2, 8  # of the other steps' pods
-# Where GKE mounts the GPU's driver; a plain Python image does not look there.
+GPU_STEPS = ("train", "evaluate")
+CPU, MEMORY_GB = 2, 8  # of the pods of other steps
+# GKE mounts the GPU driver here; the linker of a plain Python image does not look here by itself.
 DRIVER = {"LD_LIBRARY_PATH": "/usr/local/nvidia/lib64"}
-SHARED_MEMORY_GB = 4  # through which the processes that make batches hand them to the one that trains
+SHARED_MEMORY_GB = 4  # the dataloader's workers pass batches through it
 IMAGE = "METAFLOW_KUBERNETES_CONTAINER_IMAGE"
-# The most that Metaflow allows, for the steps that checkpoint: a spot node may be taken away more than once.
+# The maximum of Metaflow for the step that checkpoints: a spot node may be preempted more than once.
 RETRIES = {"train": {"times": 4, "minutes_between_retries": 0}}
-OTHERS = {"times": 3, "minutes_between_retries": 1}
+DEFAULT_RETRY = {"times": 3, "minutes_between_retries": 1}
 
 
 class NoImage(MetaflowException):
     headline = "Bad input"
 
 
-class placed(FlowMutator):
-    """Places a flow's steps where its Config `profile` says. It looks at that alone, for it runs in every pod again."""
+class on_kubernetes(FlowMutator):
+    """Decorates a flow's steps as its Config `profile` says. Runs in every pod again, and reads nothing but that."""
 
     settings: Settings
-    elsewhere = False  # whether some step runs in a pod, by the profile or by `--with kubernetes`
+    remote = False  # whether any step runs in a pod, by the profile or by `--with kubernetes`
 
     def pre_mutate(self, mutable_flow: Any) -> None:
         self.settings = Settings.model_validate(dict(mutable_flow.configs)["profile"].to_dict())
@@ -52,37 +52,37 @@ class placed(FlowMutator):
     def mutate(self, mutable_flow: Any) -> None:
         compute = self.settings.compute
         specs = [spec for _, step in mutable_flow.steps for spec in step.decorator_specs]
-        asked = [given.get("image") for name, _, _, given in specs if name == "kubernetes"]  # by `--with`
-        asked += [compute.image] if compute.where != "local" else []
-        self.elsewhere = bool(asked) or "argo-workflows" in sys.argv
-        if not (all(asked) or os.environ.get(IMAGE) or in_pod()):
+        images = [given.get("image") for name, _, _, given in specs if name == "kubernetes"]  # by `--with`
+        images += [compute.image] if compute.where != "local" else []
+        self.remote = bool(images) or "argo-workflows" in sys.argv
+        if not (all(images) or os.environ.get(IMAGE) or in_pod()):
             raise NoImage(f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}")
         if compute.where == "local":
             return
         sources = [{"type": "gcp-secret-manager", "id": secret} for secret in compute.secrets if "/" in secret]
         for name, step in mutable_flow.steps:
             wanted = {
-                "kubernetes": pod(name, compute),
-                "retry": RETRIES.get(name, OTHERS),
+                "kubernetes": pod_arguments(name, compute),
+                "retry": RETRIES.get(name, DEFAULT_RETRY),
                 "timeout": {"hours": compute.hours},
-                **({"environment": {"vars": DRIVER}} if name in ON_GPU else {}),
+                **({"environment": {"vars": DRIVER}} if name in GPU_STEPS else {}),
                 **({"secrets": {"sources": sources}} if sources else {}),
             }
             for decorator, arguments in wanted.items():
                 step.add_decorator(decorator, deco_kwargs=arguments, duplicates=step.OVERRIDE)
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
-        """The Space, which the run's first step keeps; and the sample, where it is what pods are to read."""
+        """The Space, which the first step stores; and the sample corpus, where pods read it."""
         for file in engine.files():
             yield str(file), str(Path("space", file.name)), ContentType.USER_CONTENT
-        reads = self.elsewhere and any(source.source == "sample" for source in self.settings.corpus.mixed)
+        reads = self.remote and any(source.source == "sample" for source in self.settings.corpus.all_sources)
         for file in sorted(SAMPLE.glob("*/*")) if reads else ():
             yield str(file), str(Path("sample", file.relative_to(SAMPLE))), ContentType.USER_CONTENT
 
 
-def pod(step: str, compute: Compute) -> dict[str, Any]:
-    """`@kubernetes`'s arguments for a step; memory and disk in MB. Requests are limits too, so that they are true."""
-    asked: dict[str, Any] = {
+def pod_arguments(step: str, compute: Compute) -> dict[str, Any]:
+    """The arguments of `@kubernetes` for a step; memory and disk in MB. Requests equal limits."""
+    arguments: dict[str, Any] = {
         "image": compute.image,
         "cpu": CPU,
         "memory": 1000 * MEMORY_GB,
@@ -90,13 +90,13 @@ def pod(step: str, compute: Compute) -> dict[str, Any]:
         "qos": "Guaranteed",
         "secrets": [secret for secret in compute.secrets if "/" not in secret],
     }
-    if step not in ON_GPU:
-        return asked
+    if step not in GPU_STEPS:
+        return arguments
     nodes, taints = {"cloud.google.com/gke-accelerator": compute.gpu}, [_taint("nvidia.com/gpu", "present")]
     if compute.spot:
         nodes["cloud.google.com/gke-spot"] = "true"
         taints.append(_taint("cloud.google.com/gke-spot", "true"))
-    return asked | {
+    return arguments | {
         "cpu": compute.cpu,
         "memory": 1000 * compute.memory_gb,
         "gpu": compute.gpus if step == "train" else 1,

@@ -1,14 +1,14 @@
-"""No secret in what is printed or kept: what a message quotes of an answer may hold the token that was sent."""
+"""Removes secrets from what is printed or stored: a quoted message may contain the token that was sent."""
 
 from __future__ import annotations
 
 import os
 import re
 
-HIDDEN = "HIDDEN"  # letters alone, for asterisks are bold type to Metaflow's terminal
-NAMED = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|WEBHOOK_URL)$")  # variables that hold a secret
-SHORTEST = 8  # characters of one; what is shorter is a placeholder, and its letters stand in other words
-SHAPES = re.compile(
+HIDDEN = "HIDDEN"  # letters only: Metaflow's terminal prints asterisks as bold type
+SECRET_NAMES = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|WEBHOOK_URL)$")  # environment variables that hold a secret
+MIN_LENGTH = 8  # characters of a secret; a shorter value is a placeholder, and may be part of other words
+SECRET_SHAPES = re.compile(
     r"(?<=[Bb]earer )[^\s\"',}\]]+"
     r"|\bhf_\w{8,}"
     r"|(?<=://)[^/\s@]+(?=@)"
@@ -17,20 +17,20 @@ SHAPES = re.compile(
 )
 
 
-def redacted(text: str) -> str:
-    """The text without what this process's variables keep secret, and without what looks like a token.
+def redact_text(text: str) -> str:
+    """The text without the values of secret environment variables, and without what looks like a token.
 
-    >>> redacted("401 for https://me:geheim@host/x, Authorization: Bearer abcdef123")
+    >>> redact_text("401 for https://me:geheim@host/x, Authorization: Bearer abcdef123")
     '401 for https://HIDDEN@host/x, Authorization: Bearer HIDDEN'
     """
-    secrets = (value for name, value in os.environ.items() if NAMED.search(name) and len(value) >= SHORTEST)
+    secrets = (value for name, value in os.environ.items() if SECRET_NAMES.search(name) and len(value) >= MIN_LENGTH)
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return SHAPES.sub(HIDDEN, text)
+    return SECRET_SHAPES.sub(HIDDEN, text)
 
 
-def redact(error: BaseException | None) -> None:
-    """Take the secrets out of an error's words, and of those that it came from, before a traceback tells them."""
+def redact_error(error: BaseException | None) -> None:
+    """Remove secrets from the messages of an error and of its causes, before a traceback prints them."""
     while error:
-        error.args = tuple(redacted(one) if isinstance(one, str) else one for one in error.args)
+        error.args = tuple(redact_text(arg) if isinstance(arg, str) else arg for arg in error.args)
         error = error.__cause__ or error.__context__

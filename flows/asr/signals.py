@@ -1,8 +1,8 @@
-"""What ends a run ends its tasks: a signal to the flow's own process reaches them, and none outlives it.
+"""Signals: one that ends a run also ends its tasks, after they have saved; and no task outlives the run.
 
-Metaflow forwards no signal. A terminal sends Ctrl-C to every process, but a scheduler or a container's stop reaches the
-flow's process alone, and Metaflow kills what is still there 5 s after an interrupt: too soon for a trial to save.
-So tasks are deaf to a terminal, and the flow's process tells them by SIGTERM and waits before Metaflow learns of it.
+Metaflow forwards no signals. A terminal sends Ctrl-C to every process; a scheduler or a container's stop reaches only
+the flow's process, and Metaflow kills the tasks 5 s after an interrupt, too soon for a trial to save. So tasks ignore
+the terminal's signals, and the flow's process sends them SIGTERM and waits before Metaflow sees the interrupt.
 """
 
 from __future__ import annotations
@@ -18,107 +18,107 @@ from types import FrameType
 
 import psutil
 
-ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE = 60.0  # seconds for the tasks to save and end
-LOOK_SECONDS = 0.1
-SCHEDULER = "WHISPER_FLOW_SCHEDULER"  # in the environment of tasks: the process that started them
-ORPHAN_SECONDS = 2.0  # between two looks whether it is still there
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE_SECONDS = 60.0  # for the tasks to save and end
+POLL_SECONDS = 0.1
+SCHEDULER = "WHISPER_FLOW_SCHEDULER"  # environment variable of tasks: the id of the flow's process
+ORPHAN_POLL_SECONDS = 2.0  # between checks that the flow's process still runs
 
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """For the time of a command: pass signals on where it runs tasks, and end with the run where it is one."""
+    """During a command: forward signals to its tasks; a task instead ends when its run does."""
     if {"run", "resume"} & set(sys.argv):
-        with _passed_on():
+        with _forwarding():
             yield
         return
     if is_task():
-        signal.signal(signal.SIGTERM, _leave)
-        threading.Thread(target=_follow, args=(int(os.environ[SCHEDULER]),), daemon=True).start()
+        signal.signal(signal.SIGTERM, _exit)
+        threading.Thread(target=_end_with, args=(int(os.environ[SCHEDULER]),), daemon=True).start()
     yield
 
 
 def is_task() -> bool:
-    """Whether this process is a task of a run here, and has its environment."""
+    """Whether this process is a task of a run on this machine."""
     return "step" in sys.argv and SCHEDULER in os.environ
 
 
-def deafen() -> None:
-    """Let a task, and what it starts, not hear a terminal: in the seconds of its imports that would be a traceback."""
+def ignore_terminal() -> None:
+    """Let a task and its children ignore a terminal's signals, which during its imports would give a traceback."""
     if is_task():
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
 
-def finish() -> None:
-    """Let a task come to its end, though it is asked to end before: what is left takes seconds, or is killed."""
+def ignore_sigterm() -> None:
+    """Let a task finish although it is asked to end: its last lines take seconds."""
     if SCHEDULER in os.environ:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _leave(number: int, _: FrameType | None) -> None:
-    """End the task so that its temporary files go with it."""
+def _exit(number: int, _: FrameType | None) -> None:
+    """End the task by an exception, so that its temporary files are removed."""
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 @contextmanager
-def _passed_on() -> Iterator[None]:
-    """Let a signal end the tasks first, and then the run, with the exit code that says which signal it was."""
-    asked: list[int] = []
+def _forwarding() -> Iterator[None]:
+    """Let a signal end the tasks first and then the run, with the exit code of the signal."""
+    received: list[int] = []
 
     def end(number: int, _: FrameType | None) -> None:
-        if not asked:  # again: at once
-            asked.append(number)
+        if not received:  # a second signal ends the run at once
+            received.append(number)
             _end_tasks(number)
         raise KeyboardInterrupt
 
-    # What is ignored, as by `nohup`, stays ignored.
-    heeded = [number for number in ASKED if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in heeded}
+    # A signal that is ignored, as by `nohup`, stays ignored.
+    handled_signals = [number for number in END_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, end) for number in handled_signals}
     os.environ[SCHEDULER] = str(os.getpid())
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):  # click makes the first the second
-        if asked:
-            sys.exit(128 + asked[0])
+    except (KeyboardInterrupt, SystemExit):  # click turns the first into the second
+        if received:
+            sys.exit(128 + received[0])
         raise
     finally:
         del os.environ[SCHEDULER]
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _end_tasks(number: int) -> None:
-    """Send the tasks SIGTERM and wait until they have ended, without reaping them: Metaflow asks for their ends."""
+    """Send the tasks SIGTERM and wait for their end, without reaping them: Metaflow reads their exit codes."""
     tasks = [child for child in psutil.Process().children() if child.is_running()]
     for task in tasks:
         with suppress(psutil.Error):
             task.terminate()
     if tasks:
-        with suppress(OSError):  # the terminal may be gone
+        with suppress(OSError):  # the terminal may be closed
             print(
                 f"{signal.Signals(number).name}: {len(tasks)} tasks save what they have and end; again: at once",
                 file=sys.stderr,
                 flush=True,
             )
-    until = time.monotonic() + GRACE
-    while any(map(_runs, tasks)) and time.monotonic() < until:
-        time.sleep(LOOK_SECONDS)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while any(map(_is_running, tasks)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
 
 
-def _runs(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def _follow(scheduler: int) -> None:
-    """End this task, as by SIGTERM, once the process that started it is gone: nobody is left to tell what it did."""
+def _end_with(scheduler: int) -> None:
+    """Send this task SIGTERM once the flow's process is gone."""
     try:
         parent = psutil.Process(scheduler)
     except psutil.NoSuchProcess:
         parent = None
-    while parent and _runs(parent):
-        time.sleep(ORPHAN_SECONDS)
+    while parent and _is_running(parent):
+        time.sleep(ORPHAN_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

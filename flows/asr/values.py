@@ -1,4 +1,4 @@
-"""What a step hands on to the next, as plain Python: anybody reads it without this program, pandas or numpy."""
+"""Artifacts as plain Python, which can be read without this program, pandas or numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses as dicts by field, tables as lists of rows, numpy's numbers as Python's; what is plain as it is.
+    """Dataclasses as dicts, tables as lists of rows, numpy numbers as Python numbers; other values as they are.
 
     >>> from asr.training.search import Look
     >>> to_plain({"looks": (Look(1, 0.5, 0.01, 20.0),)})
@@ -19,16 +19,16 @@ def to_plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {to_plain(key): to_plain(one) for key, one in value.items()}
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return tuple(map(to_plain, value)) if isinstance(value, tuple) else [to_plain(one) for one in value]
+        return tuple(map(to_plain, value)) if isinstance(value, tuple) else [to_plain(item) for item in value]
     if hasattr(value, "columns"):
         return [to_plain(row) for row in value.to_dict("records")]
     return value.item() if hasattr(value, "dtype") else value
 
 
-def from_plain(kind: type[T], told: Any) -> T:
-    """A dataclass again, of what `to_plain` made of it."""
+def from_plain(kind: type[T], value: Any) -> T:
+    """The dataclass that `to_plain` made `value` of."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(told)
+    return TypeAdapter(kind).validate_python(value)

@@ -106,7 +106,7 @@ def audiofolder(tmp_path, tone):
 @pytest.fixture
 def store(tmp_path):
     """A datastore of its own."""
-    return Store.at(tmp_path / "store")
+    return Store.in_folder(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory):
-    return Store.at(tmp_path_factory.mktemp("tiny"))
+    return Store.in_folder(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -189,9 +189,9 @@ def offline(monkeypatch):
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    network.unreachable.cache_clear()
+    network.unreachable_reason.cache_clear()
     yield
-    network.unreachable.cache_clear()
+    network.unreachable_reason.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -11,19 +11,19 @@ from asr import compute
 def test_trials_side_by_side_share_the_cores_and_none_is_left_without(monkeypatch, cores, workers, trials, threads):
     monkeypatch.setattr(compute, "cores", lambda: cores)
     monkeypatch.setenv("METAFLOW_RUN_MAX_WORKERS", workers)
-    assert compute.threads(trials) == threads
+    assert compute.threads_per_trial(trials) == threads
 
 
 def test_a_pod_has_one_trial_and_all_its_cores_and_those_are_what_its_container_may_use(monkeypatch, tmp_path):
     monkeypatch.setenv("METAFLOW_KUBERNETES_WORKLOAD", "1")
-    monkeypatch.setattr(compute, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(compute, "CPU_QUOTA", tmp_path / "cpu.max")
     seen = compute.cores()
     for share, cores in (("max 100000", seen), ("100000 100000", 1), ("50000 100000", 1), ("6400000 100000", seen)):
         (tmp_path / "cpu.max").write_text(share)
-        assert (compute.cores(), compute.at_once(3), compute.threads(3)) == (cores, 1, cores)
+        assert (compute.cores(), compute.parallel_trials(3), compute.threads_per_trial(3)) == (cores, 1, cores)
 
 
 def test_the_three_default_trials_run_side_by_side_even_on_one_core(monkeypatch):
     monkeypatch.delenv("METAFLOW_RUN_MAX_WORKERS", raising=False)
     monkeypatch.setattr(compute, "cores", lambda: 1)
-    assert compute.at_once(3) == 3
+    assert compute.parallel_trials(3) == 3

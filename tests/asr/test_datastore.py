@@ -69,7 +69,7 @@ def test_a_kind_of_datastore_keeps_files_by_their_paths(kind):
 
 
 def test_a_blob_is_where_metaflow_s_own_store_looks_for_it_and_the_other_way_round(tmp_path):
-    store = Store.at(tmp_path)
+    store = Store.in_folder(tmp_path)
     theirs = ContentAddressedStore("Store/data", LocalStorage(str(tmp_path)))
     assert list(theirs.load_blobs([key := store.put(b"one")])) == [(key, b"one")]
     (saved,) = theirs.save_blobs([b"two"], raw=True)
@@ -77,7 +77,7 @@ def test_a_blob_is_where_metaflow_s_own_store_looks_for_it_and_the_other_way_rou
 
 
 def test_a_spun_join_still_needs_to_be_mended():
-    """Once Metaflow finds its inputs by itself, `datastore.inputs` can go."""
+    """Once Metaflow finds its inputs by itself, `datastore.join_inputs` can go."""
     assert not hasattr(SpinTaskDatastore, "keys_for_artifacts")
 
 

@@ -27,7 +27,7 @@ def over(cause):
 
 @pytest.mark.skipif(not FULL.is_char_device(), reason="no /dev/full here")
 def test_a_write_to_a_full_disk_names_the_folder_that_was_written_to(tmp_path):
-    line = disk.complaint(raised(lambda: FULL.write_text("x" * 9)), tmp_path)
+    line = disk.explain(raised(lambda: FULL.write_text("x" * 9)), tmp_path)
     assert line == f"the disk that holds {tmp_path} is full: make room there"
 
 
@@ -43,21 +43,21 @@ def test_a_write_to_a_full_disk_names_the_folder_that_was_written_to(tmp_path):
     ],
 )
 def test_a_full_disk_is_known_by_whatever_a_library_makes_of_it(tmp_path, error):
-    assert disk.complaint(error, tmp_path) == f"the disk that holds {tmp_path} is full: make room there"
+    assert disk.explain(error, tmp_path) == f"the disk that holds {tmp_path} is full: make room there"
 
 
 def test_the_disk_is_named_by_the_file_that_did_not_fit(tmp_path):
     error = OSError(errno.ENOSPC, "No space", str(tmp_path / "b" / "tmp1234"))
-    assert str(tmp_path / "b") in disk.complaint(error, tmp_path / "a", tmp_path / "b")
-    assert "/elsewhere/file" in disk.complaint(OSError(errno.ENOSPC, "No space", "/elsewhere/file"), tmp_path)
+    assert str(tmp_path / "b") in disk.explain(error, tmp_path / "a", tmp_path / "b")
+    assert "/elsewhere/file" in disk.explain(OSError(errno.ENOSPC, "No space", "/elsewhere/file"), tmp_path)
 
 
 @pytest.mark.parametrize(
     "error", [ValueError("x"), OSError(errno.ENOENT, "gone", "/x"), InputError("full: No space left")]
 )
 def test_what_is_no_disks_fault_is_not_blamed_on_one(tmp_path, error):
-    assert disk.complaint(error, tmp_path) == ""
-    with pytest.raises(type(error)), disk.told(tmp_path):
+    assert disk.explain(error, tmp_path) == ""
+    with pytest.raises(type(error)), disk.explained(tmp_path):
         raise error
 
 

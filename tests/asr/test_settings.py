@@ -9,7 +9,7 @@ from asr import settings
 from asr.settings import Settings
 from pydantic import ValidationError
 
-SAMPLE = Path(settings.__file__).parents[1] / "profiles" / "sample.toml"
+SAMPLE = Path(settings.__file__).parents[2] / "profiles" / "sample.toml"
 
 WRONG = {
     # What the profile says: what the refusal names.
@@ -136,7 +136,7 @@ HOSTILE = {
     "a key of many parts": ("a" + ".a" * 100_000 + " = 1", "more than 16 parts"),
     "a quoted key of many parts": ('"a"' + ' . "a"' * 40_000 + " = 1", "more than 16 parts"),
     "a table of many parts": ("[a" + ".a" * 50_000 + "]", "more than 16 parts"),
-    "ten megabytes": ("# " + "a" * 10_000_000, "10,000,002 letters"),
+    "ten megabytes": ("# " + "a" * 10_000_000, "10,000,002 characters"),
     "sources": ("[[corpus.sources]]\n" * 10_000, "[corpus] sources"),
     "rates": ("[search]\nlearning_rate = [" + "0.001," * 20_000 + "]", "[search] learning_rate"),
     "keys": ("\n".join(f"k{at} = 1" for at in range(20_000)), "k0: unknown key"),
@@ -211,7 +211,7 @@ def test_what_is_no_file_is_never_opened(tmp_path, refusal):
     os.truncate(tmp_path / "large.toml", 1 << 34)
     (tmp_path / "link.toml").symlink_to("/proc/self/environ")
     for place in (tmp_path / "pipe", tmp_path, "/dev/zero", "/proc/self/environ", tmp_path / "link.toml"):
-        assert "is no file of text" in refusal(settings.check_file, str(place))
+        assert "is not a text file" in refusal(settings.check_file, str(place))
     assert "17,179,869,184 bytes" in refusal(settings.check_file, str(tmp_path / "large.toml"))
     for name in ("pipe", "large.toml"):
         assert "[corpus] exclude" in refusal(settings.load, f'[corpus]\nexclude = "{tmp_path / name}"')
@@ -267,9 +267,9 @@ def test_of_several_sources_each_has_its_path_and_its_name(tmp_path):
         name = "bucket"
         """,
         tmp_path,
-    ).corpus.mixed
+    ).corpus.all_sources
     names = ["sample", "folder", "cv", "google-fleurs", "hub", "bucket"]  # and nothing of the folders of this machine
-    assert [one.called for one in given] == names
+    assert [one.display_name for one in given] == names
     assert [one.weight for one in given] == [1, 1, 0.5, 1, 1, 1]
     assert given[1].path == str(tmp_path / "mina inspelningar")
     assert given[2].path == str(Path.home() / "cv.tar.gz")
@@ -295,7 +295,7 @@ def test_a_source_may_be_in_another_language_than_the_corpus():
     ).corpus
     assert given.language == "fi"
     assert given.retained == {"english": "en"}
-    assert [given.spoken(name) for name in ("sample", "other", "english")] == ["fi", "fi", "en"]
+    assert [given.language_of(name) for name in ("sample", "other", "english")] == ["fi", "fi", "en"]
     assert settings.load('[corpus]\nlanguage = "en"').corpus.retained == {}
 
 

@@ -103,7 +103,7 @@ class Bench:
 
     def recipe(self, batch: int) -> training.Reference:
         train, evaluation = self.clips()
-        half = {"bf16": True} if compute.bfloat16() else {"fp16": True} if self.device == "cuda" else {}
+        half = {"bf16": True} if compute.has_bfloat16() else {"fp16": True} if self.device == "cuda" else {}
         loaders = {"dataloader_num_workers": RECIPE_LOADERS} if self.device == "cuda" else {}
         sizes = {"per_device_train_batch_size": batch, "per_device_eval_batch_size": batch}
         folder = self.corpus.folder / f"recipe-{batch}"
@@ -120,7 +120,10 @@ class Bench:
         """Clips a second once it is under way, and the seconds of its ends."""
         train, evaluation = self.clips()
         settings, lines = self.settings(batch, self.size.steps), Lines()
-        speech, store = training.Pieces(train=train, validation=evaluation), Store.at(self.corpus.folder / "trials")
+        speech, store = (
+            training.Pieces(train=train, validation=evaluation),
+            Store.in_folder(self.corpus.folder / "trials"),
+        )
         place = f"{batch}-{time.monotonic()}"
         keeper = Checkpoints(store, place, settings.training.model_copy(update={"checkpoint_minutes": 60.0}))
         if self.device == "cuda":
@@ -213,7 +216,7 @@ def main() -> None:
     size = ON_GPU if device == "cuda" else ON_CPU
     if given.steps:
         size = Size(**{**vars(size), "steps": given.steps})
-    compute.use(compute.cores())
+    compute.set_threads(compute.cores())
     rows: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         corpus = training.Corpus.of(Path(scratch))

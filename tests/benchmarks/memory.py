@@ -68,7 +68,7 @@ class Step:
 
     def __init__(self, one: Learner, device: str) -> None:
         self.one, self.device = one.to(device), device
-        self.dtype = None if device == "cpu" else torch.bfloat16 if compute.bfloat16() else torch.float16
+        self.dtype = None if device == "cpu" else torch.bfloat16 if compute.has_bfloat16() else torch.float16
         self.optimizer = optimizers.build(one, "adamw", 1e-5, 0.01)
         self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
 

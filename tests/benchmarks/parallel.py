@@ -34,7 +34,7 @@ TRIAL = """
 import sys
 sys.path.insert(0, {flows!r})
 from asr import compute, settings
-compute.use({threads})
+compute.set_threads({threads})
 from asr.corpus import joining, shards, sources
 from asr.store import Store
 from asr.training import search, trial
@@ -42,7 +42,7 @@ from pathlib import Path
 import tempfile
 profile = settings.load("[training]\\nsteps = {steps}\\nevaluations = 1\\n")
 one = search.trials(profile)[{number}]
-store = Store.at(Path({folder!r}))
+store = Store.in_folder(Path({folder!r}))
 made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]  # as they are kept already
 with tempfile.TemporaryDirectory() as scratch:
     speech = shards.Speech(joining.join(made, profile.corpus).shards, Path(scratch), store.fetch)
@@ -65,16 +65,16 @@ def measure(steps: int, rounds: int, trials: int) -> float:
     times: dict[str, list[float]] = {"side by side": [], "one after another": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder, sample = Path(scratch), settings.Settings()
-        store = Store.at(folder)
+        store = Store.in_folder(folder)
         for part in sources.parts(sample.corpus):
             shards.make(part, sample, store)
         for _ in range(rounds):
             began = time.perf_counter()
-            finish(*(start(number, compute.threads(trials), steps, folder) for number in range(trials)))
+            finish(*(start(number, compute.threads_per_trial(trials), steps, folder) for number in range(trials)))
             times["side by side"].append(time.perf_counter() - began)
             began = time.perf_counter()
             for number in range(trials):
-                finish(start(number, compute.threads(1), steps, folder))
+                finish(start(number, compute.threads_per_trial(1), steps, folder))
             times["one after another"].append(time.perf_counter() - began)
     medians = {way: statistics.median(seconds) for way, seconds in times.items()}
     print(f"{trials} trials of {steps} steps, {compute.cores()} cores, median of {rounds} rounds")

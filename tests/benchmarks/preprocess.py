@@ -123,7 +123,7 @@ def tuned(corpus: Path, place: Path) -> tuple[float, int, int]:
 
 
 def _pack(part: sources.Part, settings: Settings, place: Path) -> shards.Packed:
-    return shards.pack(sources.read(part), settings, Store.at(place).put)[0]
+    return shards.pack(sources.read(part), settings, Store.in_folder(place).put)[0]
 
 
 def ours(corpus: Path, place: Path) -> tuple[float, int, int]:
@@ -147,7 +147,7 @@ def main(count: int, rounds: int) -> None:
     sizes: dict[str, float] = {}
     print("clips     way        clips/s   kB a clip", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        Store.at(Path(scratch))  # imports Metaflow's store, as the others were imported above
+        Store.in_folder(Path(scratch))  # imports Metaflow's store, as the others were imported above
         corpora = {form: lay_out(Path(scratch), count, form) for form in FORMS}
         for _ in range(rounds):
             for form, corpus in corpora.items():

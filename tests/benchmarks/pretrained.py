@@ -108,7 +108,7 @@ class Corpus:
 
     def __init__(self, profile: str, scratch: Path) -> None:
         self.settings = settings.load(profile)
-        store = Store.at(scratch / "store")
+        store = Store.in_folder(scratch / "store")
         packed = [shards.make(part, self.settings, store)[0] for part in sources.parts(self.settings.corpus)]
         joined = joining.join(packed, self.settings.corpus)
         self.speech = shards.Speech(joined.shards, scratch / "shards", store.fetch)

@@ -84,7 +84,7 @@ def part_of(everything: Path, place: Path, count: int) -> Path:
 
 
 def _pack(part: sources.Part, settings: Settings, place: Path) -> tuple[shards.Packed, float]:
-    return shards.make(part, settings, Store.at(place))[0], peak_mb()
+    return shards.make(part, settings, Store.in_folder(place))[0], peak_mb()
 
 
 def preprocess(corpus: Path, place: Path, pool: ProcessPoolExecutor) -> tuple[float, float]:

@@ -54,11 +54,11 @@ def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
 
 def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
     """One trial, and what is wrong in each test clip."""
-    compute.use(threads)
+    compute.set_threads(threads)
     from asr.training import hearing, trial
     from asr.training.examples import Clips
 
-    store, trials = Store.at(folder), search.trials(profile)
+    store, trials = Store.in_folder(folder), search.trials(profile)
     siblings = Siblings(store, "search", number, len(trials)) if profile.search.stop_losers else None
     with tempfile.TemporaryDirectory() as scratch:
         speech = shards.Speech(corpus(profile, store), Path(scratch), store.fetch)
@@ -89,11 +89,11 @@ def winner(made: list[Trained]) -> list[rates.Errors]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--at-once", type=int, default=compute.workers())
+    parser.add_argument("--at-once", type=int, default=compute.max_workers())
     given = parser.parse_args()
     whole, stopping = (settings.load(GRID.format(steps=given.steps, stop=stop)) for stop in ("false", "true"))
     with tempfile.TemporaryDirectory() as scratch:
-        corpus(whole, Store.at(Path(scratch)))  # once, so that no trial waits for it
+        corpus(whole, Store.in_folder(Path(scratch)))  # once, so that no trial waits for it
         grid, stopped = (searched(one, Path(scratch), given.at_once) for one in (whole, stopping))
     costs = [sum(outcome.seconds for outcome, _ in made) for made in (grid, stopped)]
     steps = [sum(outcome.steps for outcome, _ in made) for made in (grid, stopped)]

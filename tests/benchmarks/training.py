@@ -74,7 +74,7 @@ class Corpus:
 
     @classmethod
     def of(cls, folder: Path) -> Corpus:
-        store, sample = Store.at(folder / "store"), Settings()
+        store, sample = Store.in_folder(folder / "store"), Settings()
         made = [
             shards.make(
                 part,
@@ -314,7 +314,7 @@ def main() -> None:
     if unknown := set(given.parts) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     chosen = given.parts or parts
-    compute.use(compute.cores())
+    compute.set_threads(compute.cores())
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.of(Path(scratch))
         base = models.save(Path(scratch, "tiny"), *geometry.build(geometry.TINY, corpus.speech.split("train")["text"]))

@@ -51,7 +51,7 @@ def test_found_is_kept_and_rejected_through_every_step(rows):
                 if where == split
             ]
             (root / split / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
-        store = Store.at(Path(folder) / "store")
+        store = Store.in_folder(Path(folder) / "store")
         corpus = profile.corpus.model_copy(update={"source": "folder", "path": str(root)})
         profile = profile.model_copy(update={"corpus": corpus})
         packed = [shards.make(part, profile, store)[0] for part in sources.parts(corpus)]

@@ -113,7 +113,7 @@ def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
 COMMANDS = {
     "--config profile bad.toml run": "profile: not a text in UTF-8",
     "--config profile gone.toml run": "'gone.toml' could not be read",
-    "--config profile /dev/zero run": "profile: /dev/zero is no file of text",
+    "--config profile /dev/zero run": "profile: /dev/zero is not a text file",
     "resume": "Specify --origin-run-id",
     "resume --origin-run-id 5": "there is no run 5 to resume",
     "run --max-workers many": "many is not a valid integer",
@@ -146,7 +146,7 @@ def test_where_no_user_has_a_name_one_is_made_up_and_that_is_said_once(flow, tmp
     ended = flow("--config", "profile", "bad.toml", "run", cwd=tmp_path, **NOBODY)
     said = ended.stdout + ended.stderr
     assert "[start" not in said and "/start/" in said  # a task ran, which says it no second time
-    assert said.count("no user has a name here but root: runs are whisper's") == 1
+    assert said.count("the only user here is root: runs are whisper's") == 1
     assert "executing WhisperFlow for user:whisper" in said
 
 
@@ -155,7 +155,7 @@ def test_a_name_that_metaflow_is_configured_with_is_left_alone(flow, tmp_path, m
     monkeypatch.delenv("METAFLOW_USER")
     ended = flow("version", cwd=tmp_path, METAFLOW_HOME=str(tmp_path))
     assert "executing WhisperFlow for user:anna" in ended.stderr
-    assert "no user has a name" not in ended.stderr
+    assert "the only user here" not in ended.stderr
 
 
 def test_help_and_show_work_from_any_folder(flow, tmp_path):

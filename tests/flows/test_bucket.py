@@ -49,12 +49,12 @@ CARDS = ("collect", "train", "select", "evaluate", "push")
 CHECKPOINTS = """
 import hashlib, os, sys, tempfile
 from pathlib import Path
-from asr.datastore import Place
+from asr.datastore import Location
 from asr.settings import Training
 from asr.store import Store
 from asr.training.checkpoints import Checkpoints
 
-store = Store(Place.at("Kept", "gs", os.environ["METAFLOW_DATASTORE_SYSROOT_GS"]))
+store = Store(Location.at("Kept", "gs", os.environ["METAFLOW_DATASTORE_SYSROOT_GS"]))
 scratch = Path(tempfile.mkdtemp(dir="."))
 
 def state(step):

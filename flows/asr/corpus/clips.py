@@ -73,7 +73,7 @@ def judged(rows: Iterable[Row], settings: Settings) -> Iterator[Clip | Rejected]
 def _written(row: Row, settings: Settings) -> Row:
     """The row with its words as the model should write them."""
 
-    language = settings.corpus.spoken(row.source)
+    language = settings.corpus.language_of(row.source)
 
     def written(words: str) -> str:
         return text.written(words, settings.text.writing, language)
@@ -96,7 +96,7 @@ def unfit(row: Row, settings: Settings, left_out: set[str]) -> str | None:
         return row.problem
     if text.wordless(row.text):
         return "empty text"
-    corpus, language = settings.corpus, settings.corpus.spoken(row.source)
+    corpus, language = settings.corpus, settings.corpus.language_of(row.source)
     alphabet = settings.text.alphabet if language == corpus.language else None
     if text.foreign(row.text, language, alphabet) > corpus.max_foreign_letters:
         return "foreign letters"

@@ -32,7 +32,7 @@ from asr.corpus import cuts, labels, tables, transcripts
 from asr.corpus.files import MOST_BYTES, Away, Here, below
 from asr.corpus.rows import Row, carve, split_of
 from asr.corpus.tables import Table
-from asr.settings import LANGUAGES, MISTAKEN
+from asr.settings import LANGUAGE_MISTAKES, LANGUAGES
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "metadata.tsv")
 TEXTS = ("transcription", "sentence", "text")
@@ -291,7 +291,7 @@ def _tagged(stem: str, language: str) -> tuple[str, str]:
     """
     base, _, tag = stem.rpartition(".")
     code = tag.lower().split("-")[0]
-    code = language if code == "transcript" else MISTAKEN.get(code, code)
+    code = language if code == "transcript" else LANGUAGE_MISTAKES.get(code, code)
     return (base, code) if base and code in LANGUAGES else (stem, "")
 
 

@@ -25,7 +25,7 @@ from asr import InputError, first_line
 from asr.corpus.files import opened
 from asr.corpus.folder import CELL_BYTES, check_rows, letters, text_of
 from asr.corpus.rows import SPLITS, Row, carve, split_of
-from asr.network import patiently, unreachable
+from asr.network import retry, unreachable_reason
 from asr.settings import Columns, Source
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def place(source: Source) -> Place:
     from huggingface_hub.utils import httpx
 
     def asked(revision: str | None) -> DatasetInfo:
-        return patiently(lambda: HfApi().dataset_info(name, revision=revision))
+        return retry(lambda: HfApi().dataset_info(name, revision=revision))
 
-    if away := unreachable():
+    if away := unreachable_reason():
         raise InputError(f"[corpus] id: {name} is no folder here, and the Hub cannot be reached: {away}")
     script = f"{name.split('/')[-1]}.py"
     try:

@@ -121,7 +121,9 @@ def _summary(clips: pd.DataFrame, rejected: pd.DataFrame, shards: Sequence[Shard
         "clips": counts(own),
         "split_hours": {split: hours(own[own["split"] == split]) for split in SPLITS},
         "retained": {language: counts(clips[clips["retained"] == language]) for language in languages},  # clips
-        "sources": {one.called: hours(clips[clips["source"] == one.called]) for one in corpus.mixed},  # in hours
+        "sources": {
+            one.display_name: hours(clips[clips["source"] == one.display_name]) for one in corpus.all_sources
+        },  # in hours
         "speakers": int(known["speaker"].nunique()),
         "speakers_crossing": int((known.groupby("speaker")["split"].nunique() > 1).sum()),
         "reasons": dict(Counter(map(kind, rejected["reason"])).most_common()),
@@ -148,7 +150,7 @@ def check(joined: Joined, corpus: Corpus) -> None:
         if not clips[split]:
             gone = joined.rejected[joined.rejected["split"] == split]
             # Where there are several sources, a clip's name begins with its source's.
-            gone = gone[gone["clip"].map(lambda clip: corpus.spoken(clip.partition("/")[0])) == language]
+            gone = gone[gone["clip"].map(lambda clip: corpus.language_of(clip.partition("/")[0])) == language]
             reasons = Counter(map(kind, gone["reason"]))
             told = ", ".join(f"{count} {reason}{_such_as(gone, reason)}" for reason, count in reasons.most_common(3))
             hint = ""
@@ -160,7 +162,11 @@ def check(joined: Joined, corpus: Corpus) -> None:
                 f"[corpus] no clip of {split}{'' if language == corpus.language else f' in {language}'} is fit to use; "
                 f"set aside: {told or 'none'}{hint}"
             )
-    drawn = {source.called for source in corpus.mixed if source.weight and source.called not in corpus.retained}
+    drawn = {
+        source.display_name
+        for source in corpus.all_sources
+        if source.weight and source.display_name not in corpus.retained
+    }
     if not any(shard.split == "train" and shard.clips["source"].isin(drawn).any() for shard in joined.shards):
         among = f" in {corpus.language}" if corpus.retained else ""
         raise InputError(f"[corpus] weight: every source with training clips{among} has the weight 0")

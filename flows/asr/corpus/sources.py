@@ -40,28 +40,28 @@ def parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
     Retained speech that is never drawn is not prepared for training. Raises `InputError` where a source is not there or
     not what it should be, or a split is empty; of a retained language only that of validation may not be.
     """
-    several = len(corpus.mixed) > 1
+    several = len(corpus.all_sources) > 1
     found, retained = list[Part](), corpus.retained
-    for source in corpus.mixed:
-        wanted = [split for split in splits if split != "train" or source.weight or source.called not in retained]
-        parts = _parts(source, corpus, f"{source.called}/" if several else "")
+    for source in corpus.all_sources:
+        wanted = [split for split in splits if split != "train" or source.weight or source.display_name not in retained]
+        parts = _parts(source, corpus, f"{source.display_name}/" if several else "")
         found += [part for part in parts if any(part.may_hold(split) for split in wanted)]
     needed = [(corpus.language, split) for split in splits]
     needed += [(language, "validation") for language in sorted(set(retained.values())) if "validation" in splits]
     for language, split in needed:
-        if not any(part.may_hold(split) for part in found if corpus.spoken(part.source) == language):
-            of = [source for source in corpus.mixed if corpus.spoken(source.called) == language]
-            told = ", ".join(source.path or source.called for source in of)
+        if not any(part.may_hold(split) for part in found if corpus.language_of(part.source) == language):
+            of = [source for source in corpus.all_sources if corpus.language_of(source.display_name) == language]
+            told = ", ".join(source.path or source.display_name for source in of)
             raise InputError(f"[corpus] path: {told} lists no clip for {split}")
     return found
 
 
 def _parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]:
-    where, language = source.path, corpus.spoken(source.called)
+    where, language = source.path, corpus.language_of(source.display_name)
     if source.source == "hub":
         place = hub.place(source)
         stretches = hub.stretches(source, place, corpus.shard_clips)
-        yield from (Part(source.called, (), stretch, prefix, stretch.most_seconds) for stretch in stretches)
+        yield from (Part(source.display_name, (), stretch, prefix, stretch.most_seconds) for stretch in stretches)
         if stretches:
             return
         where = place.root  # no Parquet: an audiofolder
@@ -69,13 +69,13 @@ def _parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]:
         listed = common_voice.rows(source, language)
     else:
         listed = folder.rows(where or SAMPLE, corpus.max_seconds, language)
-    named = list(_named(_once(listed), source.called, prefix))
+    named = list(_named(_once(listed), source.display_name, prefix))
     for split in SPLITS:
         rows = [row for row in named if row.split == split][: source.limit_clips]
         for at in range(0, len(rows), corpus.shard_clips):
             part = tuple(rows[at : at + corpus.shard_clips])
             most = source.limit_hours and source.limit_hours * 3600 * len(part) / len(rows)
-            yield Part(source.called, part, most_seconds=most)
+            yield Part(source.display_name, part, most_seconds=most)
 
 
 def _once(rows: Iterable[Row]) -> Iterator[Row]:

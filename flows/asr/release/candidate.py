@@ -61,8 +61,8 @@ def facts(
         "speakers_crossing": corpus["speakers_crossing"],
         "sources": {shown(name, settings): hours for name, hours in corpus["sources"].items()},
         "retained_sources": {shown(name, settings): language for name, language in settings.corpus.retained.items()},
-        "licences": {shown(source.called, settings): source.licence or LICENCES.get(source.source, "not stated")
-                     for source in settings.corpus.mixed},
+        "licences": {shown(source.display_name, settings): source.licence or LICENCES.get(source.source, "not stated")
+                     for source in settings.corpus.all_sources},
         "fingerprint": corpus["fingerprint"],
         "trials": len(board),
         "steps": winner.steps,
@@ -158,7 +158,7 @@ def make(
 
 def shown(name: str, settings: Settings) -> str:
     """A source's name as strangers know it: its id, where it is a data set of the Hub without a name of its own."""
-    of = next(source for source in settings.corpus.mixed if source.called == name)
+    of = next(source for source in settings.corpus.all_sources if source.display_name == name)
     return of.id if of.source == "hub" and of.id and not of.name and not Path(of.id).is_absolute() else name
 
 

@@ -28,11 +28,11 @@ def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callab
     assert release.push_dataset
     api, repo = hub.api(), release.push_dataset
     with hub.told(f"[release] push_dataset: {repo}"):
-        hub.patiently(lambda: api.create_repo(repo, repo_type="dataset", private=release.private, exist_ok=True))
-        head = str(hub.patiently(lambda: api.dataset_info(repo)).sha)
-        there = hub.patiently(lambda: api.list_repo_files(repo, repo_type="dataset", revision=head))
+        hub.retry(lambda: api.create_repo(repo, repo_type="dataset", private=release.private, exist_ok=True))
+        head = str(hub.retry(lambda: api.dataset_info(repo)).sha)
+        there = hub.retry(lambda: api.list_repo_files(repo, repo_type="dataset", revision=head))
         try:
-            file = hub.patiently(lambda: api.hf_hub_download(repo, RECORD, repo_type="dataset", revision=head))
+            file = hub.retry(lambda: api.hf_hub_download(repo, RECORD, repo_type="dataset", revision=head))
             if json.loads(Path(file).read_text(encoding="utf-8"))["fingerprint"] == about["fingerprint"]:
                 return head
         except EntryNotFoundError:
@@ -52,11 +52,11 @@ def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callab
                     one.split(split).to_parquet(clips)
                     name = f"data/{split}-{number:05d}-of-{len(shards):05d}.parquet"
                     part = CommitOperationAdd(name, clips)
-                    hub.patiently(lambda part=part: api.preupload_lfs_files(repo, [part], repo_type="dataset"))  # type: ignore[misc]
+                    hub.retry(lambda part=part: api.preupload_lfs_files(repo, [part], repo_type="dataset"))  # type: ignore[misc]
                 made.append(part)
         named = {one.path_in_repo for one in made}
         made += [CommitOperationDelete(name) for name in there if name not in named and name != hub.KEPT]
-        commit = hub.patiently(
+        commit = hub.retry(
             lambda: api.create_commit(
                 repo, made, commit_message=f"Corpus {about['fingerprint']}", repo_type="dataset", parent_commit=head
             )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr.redaction import redacted
+from asr.redaction import redact_text
 from asr.release import hub
 from asr.settings import Release
 
@@ -62,7 +62,7 @@ def deploy(files: Mapping[str, str], release: Release, revision: str, say: Calla
 
 
 def _create(api: HfApi, space: str, release: Release) -> None:
-    hub.patiently(
+    hub.retry(
         lambda: api.create_repo(
             space, repo_type="space", space_sdk="gradio", space_hardware=release.space_hardware,  # type: ignore[arg-type]
             private=release.private, exist_ok=True,
@@ -81,11 +81,11 @@ def _pinned(files: Mapping[str, str], model: str) -> dict[str, str]:
 
 def _update(api: HfApi, space: str, files: Mapping[str, str]) -> bool:
     """Bring the Space's files up to date in one commit; whether there was anything to change."""
-    head = str(hub.patiently(lambda: api.space_info(space)).sha)
-    there = set(hub.patiently(lambda: api.list_repo_files(space, repo_type="space", revision=head))) - {hub.KEPT}
+    head = str(hub.retry(lambda: api.space_info(space)).sha)
+    there = set(hub.retry(lambda: api.list_repo_files(space, repo_type="space", revision=head))) - {hub.KEPT}
 
     def content(name: str) -> str:
-        file = hub.patiently(lambda: api.hf_hub_download(space, name, repo_type="space", revision=head))
+        file = hub.retry(lambda: api.hf_hub_download(space, name, repo_type="space", revision=head))
         return Path(file).read_text(encoding="utf-8")
 
     if there == set(files) and all(content(name) == text for name, text in files.items()):
@@ -99,10 +99,10 @@ def _update(api: HfApi, space: str, files: Mapping[str, str]) -> bool:
 
 def _variables(api: HfApi, space: str, wanted: Mapping[str, str]) -> bool:
     """Set the Space's variables; whether any was another. The Hub restarts a Space whose variables change."""
-    known = hub.patiently(lambda: api.get_space_variables(space))
+    known = hub.retry(lambda: api.get_space_variables(space))
     differ = [name for name, value in wanted.items() if name not in known or known[name].value != value]
     for name in differ:
-        hub.patiently(lambda name=name: api.add_space_variable(space, name, wanted[name]))  # type: ignore[misc]
+        hub.retry(lambda name=name: api.add_space_variable(space, name, wanted[name]))  # type: ignore[misc]
     return bool(differ)
 
 
@@ -110,11 +110,11 @@ def _watch(api: HfApi, space: str, changed: bool, say: Callable[[str], None]) ->
     """Wait until the Space runs, and wake it where it sleeps; whether it does, and what there is to say."""
     until, before = time.monotonic() + PATIENCE, ""
     while True:
-        stage = str(hub.patiently(lambda: api.get_space_runtime(space)).stage)
+        stage = str(hub.retry(lambda: api.get_space_runtime(space)).stage)
         if stage == "RUNNING":
             return True, "it runs" if changed else "it runs, and nothing had to be changed"
         if stage in ASLEEP or (stage in FAILED and not changed):
-            hub.patiently(lambda: api.restart_space(space))
+            hub.retry(lambda: api.restart_space(space))
             changed = True
         elif stage in FAILED:
             return False, f"it does not come up ({stage}): {_log(api, space, 'BUILD' in stage)}"
@@ -128,6 +128,6 @@ def _watch(api: HfApi, space: str, changed: bool, say: Callable[[str], None]) ->
 
 def _log(api: HfApi, space: str, build: bool) -> str:
     """The last lines of its log."""
-    lines = list(hub.patiently(lambda: api.fetch_space_logs(space, build=build)))
+    lines = list(hub.retry(lambda: api.fetch_space_logs(space, build=build)))
     last = " | ".join(str(line).strip() for line in lines[-LOG_LINES:] if str(line).strip())
-    return redacted(last) or "its log is empty"
+    return redact_text(last) or "its log is empty"

@@ -30,7 +30,7 @@ def fetch(run_id: str, releases: Path) -> Path:
     except (MetaflowNotFound, KeyError, StopIteration, AttributeError):
         raise InputError(f"run {run_id} is not known here, or has made no release: see METAFLOW_PROFILE") from None
     with tempfile.TemporaryDirectory() as scratch:
-        ready = Store.behind(made).fetch_folder(key, Path(scratch, "release"), "evaluate")
+        ready = Store.of_client(made).fetch_folder(key, Path(scratch, "release"), "evaluate")
         return folder.publish(ready, releases, Path(told["path"]).name, newest=latest)
 
 

@@ -147,7 +147,7 @@ def publish(ready: Path, folder: Path, name: str, newest: bool) -> Path:
     target = folder / name
     if target.exists() and not _same(ready, target):
         raise InputError(f"[release] folder: {target} is there already, and releases are never overwritten")
-    with disk.told(folder):
+    with disk.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
             if not target.exists():

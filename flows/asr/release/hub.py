@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from asr import InputError
 from asr.corpus.text import RATES
-from asr.network import patiently, status, unreachable
+from asr.network import http_status, retry, unreachable_reason
 from asr.release import folder
 from asr.settings import Release
 
@@ -72,10 +72,10 @@ def check(release: Release, wait: bool = True) -> Release:
     first = f"[release] {next(iter(asked))}"
     if get_token() is None:
         raise InputError(f"{first}: no token for the Hub: set HF_TOKEN, or log in by `hf auth login`")
-    if not wait and (away := unreachable()):
+    if not wait and (away := unreachable_reason()):
         raise InputError(f"{first}: the Hub cannot be reached: {away}")
     with told(first):
-        me = patiently(api().whoami)
+        me = retry(api().whoami)
     mine = [me["name"], *(org["name"] for org in me.get("orgs", []))]
     whole = {name: repo if "/" in repo else f"{me['name']}/{repo}" for name, repo in asked.items()}
     for name, repo in whole.items():
@@ -95,9 +95,9 @@ def push(path: Path, release: Release, judge: Callable[[Published], str], say: C
     hub, repo, branch = api(), release.repo_id, release.branch
     about = folder.record(path)
     with told(f"[release] repo_id: {repo}"):
-        patiently(lambda: hub.create_repo(repo, private=release.private, exist_ok=True))
+        retry(lambda: hub.create_repo(repo, private=release.private, exist_ok=True))
         if branch != "main":
-            patiently(lambda: hub.create_branch(repo, branch=branch, exist_ok=True))
+            retry(lambda: hub.create_branch(repo, branch=branch, exist_ok=True))
         if revision := tags(hub, repo).get(f"run-{about['run_id']}"):
             say(f"{repo} has this release already, at {revision[:8]}")
             return Pushed(repo, revision)
@@ -115,7 +115,7 @@ def push(path: Path, release: Release, judge: Callable[[Published], str], say: C
         else:
             raise InputError(f"[release] repo_id: {repo} is committed to faster than a release can be judged")
         for name in (f"run-{about['run_id']}", about["created"][:16].replace(":", ""), *filter(None, [release.tag])):
-            patiently(lambda name=name: hub.create_tag(  # type: ignore[misc]
+            retry(lambda name=name: hub.create_tag(  # type: ignore[misc]
                 repo, tag=name, revision=revision, tag_message=about["created"], exist_ok=True
             ))  # fmt: skip
     return Pushed(repo, revision)
@@ -131,12 +131,12 @@ def published(hub: HfApi, repo: str, branch: str) -> Published:
     """What stands at the head of a branch."""
     from huggingface_hub.errors import EntryNotFoundError
 
-    head = str(patiently(lambda: hub.model_info(repo, revision=branch)).sha)
-    files = patiently(lambda: hub.list_repo_files(repo, revision=head))
+    head = str(retry(lambda: hub.model_info(repo, revision=branch)).sha)
+    files = retry(lambda: hub.list_repo_files(repo, revision=head))
     found: list[dict[str, Any] | None] = []
     for name in (folder.RECORD, folder.COUNTS):
         try:
-            file = patiently(lambda name=name: hub.hf_hub_download(repo, name, revision=head))  # type: ignore[misc]
+            file = retry(lambda name=name: hub.hf_hub_download(repo, name, revision=head))  # type: ignore[misc]
             found.append(json.loads(Path(file).read_text(encoding="utf-8")))
         except (EntryNotFoundError, ValueError):
             found.append(None)
@@ -145,7 +145,7 @@ def published(hub: HfApi, repo: str, branch: str) -> Published:
 
 def tags(hub: HfApi, repo: str) -> dict[str, str]:
     """The repo's tags and the commits they name."""
-    return {tag.name: tag.target_commit for tag in patiently(lambda: hub.list_repo_refs(repo)).tags}
+    return {tag.name: tag.target_commit for tag in retry(lambda: hub.list_repo_refs(repo)).tags}
 
 
 def commit(hub: HfApi, repo: str, kind: str, path: Path, branch: str, parent: str, message: str) -> str | None:
@@ -157,7 +157,7 @@ def commit(hub: HfApi, repo: str, kind: str, path: Path, branch: str, parent: st
     from huggingface_hub.errors import HfHubHTTPError
 
     files = folder.files(path)
-    there = patiently(lambda: hub.list_repo_files(repo, revision=parent, repo_type=kind))
+    there = retry(lambda: hub.list_repo_files(repo, revision=parent, repo_type=kind))
     gone = [name for name in there if name not in files and name != KEPT]
 
     def attempt() -> str:
@@ -171,9 +171,9 @@ def commit(hub: HfApi, repo: str, kind: str, path: Path, branch: str, parent: st
         return str(made.oid)
 
     try:
-        return patiently(attempt)
+        return retry(attempt)
     except HfHubHTTPError as error:
-        if status(error) in (409, 412):  # the head has moved, perhaps by an answer of ours that was lost
+        if http_status(error) in (409, 412):  # the head has moved, perhaps by an answer of ours that was lost
             return None
         raise
 
@@ -193,7 +193,7 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except HfHubHTTPError as error:
-        code = status(error)
+        code = http_status(error)
         line = error.server_message or next(iter(str(error).strip().splitlines()), "")
         raise InputError(f"{what}: {hints.get(code, f'the Hub answers {code}')} ({line})") from None
     except LocalTokenNotFoundError:
@@ -210,8 +210,8 @@ def rollback(repo: str, tag: str, branch: str = "main") -> str:
     with told(f"--repo {repo}"), tempfile.TemporaryDirectory() as scratch:
         if tag not in (known := tags(hub, repo)):
             raise InputError(f"--rollback: {repo} has no tag {tag}; it has {', '.join(sorted(known)) or 'none'}")
-        head = str(patiently(lambda: hub.model_info(repo, revision=branch)).sha)
-        then = Path(patiently(lambda: hub.snapshot_download(repo, revision=tag, cache_dir=scratch)))
+        head = str(retry(lambda: hub.model_info(repo, revision=branch)).sha)
+        then = Path(retry(lambda: hub.snapshot_download(repo, revision=tag, cache_dir=scratch)))
         made = commit(hub, repo, "model", then, branch, head, f"Back to {tag}")
     if made is None:
         raise InputError(f"--rollback: somebody else committed to {repo} meanwhile; try again")

@@ -90,7 +90,7 @@ def _theirs(
 
     say(f"what is published ({there.revision[:8]}) kept no counts for these test clips, so it hears them now")
     with hub.told(f"[release] repo_id: {repo}"):
-        fetched = hub.patiently(
+        fetched = hub.retry(
             lambda: hub.api().snapshot_download(repo, revision=there.revision, ignore_patterns=f"{folder.SERVED}/*")
         )
     return candidate.rival(fetched, settings, corpus.split("test"), dict(space), say)

@@ -83,7 +83,7 @@ def test_clips(profile: Settings, scratch: Path) -> Dataset:
     from asr.corpus import joining, shards, sources
     from asr.store import Store
 
-    store, parts = Store.at(scratch / "store"), sources.parts(profile.corpus, splits=("test",))
+    store, parts = Store.in_folder(scratch / "store"), sources.parts(profile.corpus, splits=("test",))
     own = [part for part in parts if part.source not in profile.corpus.retained]
     packed = [shards.make(part, profile, store)[0] for part in own]
     joined = joining.join(packed, profile.corpus)

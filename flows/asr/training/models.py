@@ -114,9 +114,9 @@ def _loading(base: str | Path, fault: str = "cannot be loaded") -> Iterator[dict
     """
     from huggingface_hub import constants
 
-    away = "" if Path(base).is_dir() else network.unreachable()
+    away = "" if Path(base).is_dir() else network.unreachable_reason()
     try:
-        with disk.told(Path(constants.HF_HUB_CACHE)):
+        with disk.explained(Path(constants.HF_HUB_CACHE)):
             yield {"local_files_only": bool(away), "trust_remote_code": False}
     except InputError:
         raise

@@ -95,7 +95,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     `rows` is at most `columns`. In bfloat16 on a GPU that has it, else in float32; then the iterations of wide matrices
     run on the small Gram matrix alone, which takes bfloat16 too little precision for.
     """
-    dtype = torch.bfloat16 if matrices.is_cuda and compute.bfloat16() else torch.float32
+    dtype = torch.bfloat16 if matrices.is_cuda and compute.has_bfloat16() else torch.float32
     near = matrices.to(dtype)
     near = near / torch.linalg.matrix_norm(near, keepdim=True).clamp(min=SMALLEST)
     rows, columns = matrices.shape[1:]

@@ -148,7 +148,7 @@ def loader(
         processes = min(LOADERS, torch.get_num_threads()) if torch.cuda.is_available() else 0
     clips = Clips(heard, processor, CACHE_BYTES // max(1, processes), settings.corpus.retained)
     tokens = [len(spelt) for spelt in processor.tokenizer([" " + text for text in clips.texts]).input_ids]
-    weights = {source.called: source.weight for source in settings.corpus.mixed}
+    weights = {source.display_name: source.weight for source in settings.corpus.all_sources}
     drawn = [weights[source] for source in heard["source"]]
     speakers = [f"{who or ''}/{source}" for who, source in zip(heard["speaker"], heard["source"], strict=True)]
     return DataLoader(
@@ -229,6 +229,6 @@ def _arguments(folder: Path, settings: Settings, share: Share, name: str) -> Tra
         remove_unused_columns=False,
         seed=training.seed,
         data_seed=training.seed,
-        bf16=compute.bfloat16(),
-        fp16=on_gpu and not compute.bfloat16(),
+        bf16=compute.has_bfloat16(),
+        fp16=on_gpu and not compute.has_bfloat16(),
     )

@@ -158,7 +158,7 @@ def test_every_row_of_a_hostile_corpus_is_kept_or_set_aside(found, preprocess, h
         profile = Settings.model_validate(
             {"corpus": {"source": "folder", "path": f"{folder}/corpus", "shard_clips": 3}}
         )
-        store = Store.at(root / "store")
+        store = Store.in_folder(root / "store")
         listed = sum(len(part.rows) for part in sources.parts(profile.corpus))
         _, joined = preprocess(profile, store)
         summary, table = joined.summary, heard(joined, store, root / "shards")

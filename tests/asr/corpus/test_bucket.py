@@ -18,9 +18,9 @@ from asr import InputError
 from asr.corpus import joining, shards, sources
 from asr.settings import Settings
 from asr.store import Store
-from asr.datastore import Place
+from asr.datastore import Location
 settings = Settings.model_validate({{"corpus": {corpus!r}}})
-store = Store(Place.at("WhisperFlow", "gs", "gs://speech/metaflow"))
+store = Store(Location.at("WhisperFlow", "gs", "gs://speech/metaflow"))
 try:
     made = [shards.make(part, settings, store)[0] for part in sources.parts(settings.corpus)]
     joined = joining.join(made, settings.corpus)

@@ -187,4 +187,4 @@ def test_every_report_of_a_mixture_names_its_sources(mixed, preprocess, store, h
 
 def test_the_mixed_property_of_a_single_source_is_itself():
     corpus = Corpus()
-    assert corpus.mixed == (corpus,)
+    assert corpus.all_sources == (corpus,)

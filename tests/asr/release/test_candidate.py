@@ -192,7 +192,11 @@ def test_a_data_set_of_the_hub_goes_by_its_id_on_the_card(tiny):
     hub, own = {"source": "hub", "id": "KBLab/rixvox-v2"}, {"source": "hub", "id": "a/b", "name": "tal"}
     local = {"source": "folder", "path": "/somewhere"}
     mixed = tiny.model_copy(update={"corpus": Corpus.model_validate({"sources": [hub, own, local]})})
-    assert [candidate.shown(one.called, mixed) for one in mixed.corpus.mixed] == ["KBLab/rixvox-v2", "tal", "folder"]
+    assert [candidate.shown(one.display_name, mixed) for one in mixed.corpus.all_sources] == [
+        "KBLab/rixvox-v2",
+        "tal",
+        "folder",
+    ]
 
 
 def test_the_same_artifacts_give_the_same_bytes(made, tiny, base, tmp_path_factory):

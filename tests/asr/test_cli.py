@@ -9,7 +9,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from asr import InputError, ends
+from asr import InputError, cli, errors
 
 RUN = ["whisper_flow.py", "run"]
 
@@ -20,15 +20,15 @@ def done(monkeypatch):
 
     def set_up(arguments, finished, run_id="18", latest="17"):
         monkeypatch.setattr(sys, "argv", arguments)
-        monkeypatch.setattr(ends, "current", SimpleNamespace(get=lambda name: run_id))
-        monkeypatch.setattr(ends, "get_latest_run_id", lambda echo, flow: latest)
-        monkeypatch.setattr(ends.datastore, "finished", lambda flow, run: Counter(start=finished[run]))
+        monkeypatch.setattr(cli, "current", SimpleNamespace(get=lambda name: run_id))
+        monkeypatch.setattr(cli, "get_latest_run_id", lambda echo, flow: latest)
+        monkeypatch.setattr(cli.datastore, "count_finished", lambda flow, run: Counter(start=finished[run]))
 
     return set_up
 
 
 def said(end, capsys):
-    with pytest.raises(type(end)), ends.resumable("Flow"):
+    with pytest.raises(type(end)), cli.resumable("Flow"):
         raise end
     return capsys.readouterr().err
 
@@ -63,7 +63,7 @@ def test_a_resumed_run_is_gone_on_from_where_it_got_further_and_not_where_it_was
 def test_where_every_trial_failed_they_are_what_is_gone_on_from(done, capsys, monkeypatch):
     done(RUN, {})
     monkeypatch.setattr(
-        ends.datastore, "finished", lambda flow, run: Counter(start=1, preprocess=6, collect=1, search=1)
+        cli.datastore, "count_finished", lambda flow, run: Counter(start=1, preprocess=6, collect=1, search=1)
     )
     assert said(SystemExit(1), capsys).endswith("whisper_flow.py resume train --origin-run-id 17\n")
 
@@ -81,7 +81,7 @@ def test_where_every_trial_failed_they_are_what_is_gone_on_from(done, capsys, mo
     ],
 )
 def test_the_options_that_were_given_are_kept_but_for_those_that_resume_refuses(given, kept):
-    assert shlex.join(ends.resuming(shlex.split(given), "17")) == f"{kept} --origin-run-id 17"
+    assert shlex.join(cli.resume_arguments(shlex.split(given), "17")) == f"{kept} --origin-run-id 17"
 
 
 def test_a_datastore_that_cannot_be_asked_hides_nothing(done, capsys):
@@ -90,9 +90,9 @@ def test_a_datastore_that_cannot_be_asked_hides_nothing(done, capsys):
 
 
 def test_an_error_that_nobody_can_mend_stays_one():
-    assert ends.told(KeyError("x")) is None
-    assert ends.told(FileNotFoundError(2, "No such file", "/x")) is None
-    assert ends.told(InputError("[text] a")).message == "[text] a"
+    assert errors.as_user_error(KeyError("x")) is None
+    assert errors.as_user_error(FileNotFoundError(2, "No such file", "/x")) is None
+    assert errors.as_user_error(InputError("[text] a")).message == "[text] a"
 
 
 @pytest.mark.parametrize("kind", ["its own", "a library that is loaded late", "what came of it"])
@@ -101,7 +101,7 @@ def test_memory_that_ran_out_is_told_in_one_line(kind):
     of_it = ValueError("saving charts requires another package")
     of_it.__cause__ = late
     error = {"its own": MemoryError(), "a library that is loaded late": late, "what came of it": of_it}[kind]
-    assert "memory ran out" in ends.told(error).message
+    assert "memory ran out" in errors.as_user_error(error).message
 
 
 def test_a_record_that_metaflow_cannot_read_is_told_and_another_s_json_is_not():
@@ -110,7 +110,7 @@ def test_a_record_that_metaflow_cannot_read_is_told_and_another_s_json_is_not():
         try:
             exec("json.loads('{\"a')", frame)
         except ValueError as error:
-            return ends.told(error)
+            return errors.as_user_error(error)
 
     assert "cannot be read" in asked_by("metaflow.datastore").message
     assert asked_by("asr.corpus") is None

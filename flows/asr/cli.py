@@ -1,0 +1,101 @@
+"""The flow's command line: Metaflow's own, with errors in one line, and the command that resumes a failed run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from metaflow import current
+from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException
+from metaflow.parameters import flow_context
+from metaflow.util import get_latest_run_id
+
+from asr import compute, console, datastore, launch, scratch, settings
+from asr.errors import UserError, as_user_error
+from asr.redaction import redact_error
+
+# Options that `resume` does not take or that belong to one run only, and how many words follow each.
+RUN_OPTIONS = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-run-id": 1, "--runner-attribute-file": 1}
+
+
+def main(flow: Callable[..., Any]) -> None:
+    """Run Metaflow's command line for a flow."""
+    console.silence_libraries()
+    launch.prepare()
+    with flow_context(flow):
+        from metaflow import cli  # the import reads the flow's options
+
+        datastore.patch_spin()
+        try:
+            _check_profile(sys.argv)
+            with scratch.run_folder():
+                cli.main(flow(use_cli=False), handle_exceptions=False)
+        except Exception as error:
+            shown = as_user_error(error) or error
+            if isinstance(shown, MetaflowException):
+                cli.print_metaflow_exception(shown)
+            else:
+                redact_error(shown)
+                cli.print_unknown_exception(shown)
+            # Metaflow retries a trial. The same mistake would fail again here; another pod may do better.
+            final = isinstance(shown, UserError) and current.get("step_name") == "train" and not compute.in_pod()
+            sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if final else 1)
+
+
+def _check_profile(arguments: Sequence[str]) -> None:
+    for index, word in enumerate(arguments):
+        if word == "--config" and list(arguments[index + 1 : index + 2]) == ["profile"] and arguments[index + 2 :]:
+            settings.check_file(arguments[index + 2])
+
+
+@contextmanager
+def resumable(flow: str) -> Iterator[None]:
+    """Print the command that resumes the run where it was interrupted or failed and some steps are done."""
+    try:
+        yield
+    except BaseException as error:
+        failed = not isinstance(error, SystemExit) or error.code
+        if failed and {"run", "resume"} & set(sys.argv) and (origin := _resume_origin(flow)):
+            line = console.format_command(sys.argv[0], *resume_arguments(sys.argv[1:], *origin))
+            print(f"\nTo go on from the steps that are finished, with the same profile:  {line}", file=sys.stderr)
+        raise
+
+
+def _resume_origin(flow: str) -> tuple[str, str] | None:
+    """The run to resume and the step to start at (empty: the first unfinished one); None where nothing is done.
+
+    It is this run or the one that this run resumed, whichever has more finished tasks. Metaflow's default is the last
+    run that was not resumed itself; and it counts failed trials as done, though all of them failed.
+    """
+    if not (this := current.get("run_id")):
+        return None
+    try:
+        resumed = launch.option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
+        tasks = {run: datastore.count_finished(flow, run) for run in (resumed, this) if run}
+    except Exception:  # whatever a cloud client raises
+        return str(this), ""
+    run_id = max(tasks, key=lambda run: tasks[run].total())
+    all_failed = tasks[run_id]["search"] and not tasks[run_id]["train"]
+    return (run_id, "train" if all_failed else "") if tasks[run_id].total() else None
+
+
+def resume_arguments(arguments: Sequence[str], run_id: str, step: str = "") -> list[str]:
+    """The arguments that resume a run: those that it was started with, except what `resume` does not take.
+
+    >>> resume_arguments(["--branch", "b", "--config", "profile", "my.toml", "run", "--max-workers", "2"], "17")
+    ['--branch', 'b', 'resume', '--max-workers', '2', '--origin-run-id', '17']
+    """
+    kept, rest = list[str](), list(arguments)
+    while rest:
+        name, equals, _ = (word := rest.pop(0)).partition("=")
+        if name in RUN_OPTIONS:
+            del rest[: RUN_OPTIONS[name] - len(equals)]
+        else:
+            kept.append(word)
+    if "run" in kept:
+        kept[kept.index("run")] = "resume"
+    if step and step not in kept:
+        kept.insert(kept.index("resume") + 1, step)
+    return [*kept, "--origin-run-id", run_id]
