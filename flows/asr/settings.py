@@ -393,7 +393,7 @@ class Release(Table):
 
 
 class Compute(Table):
-    """Where steps run. What they do is the same everywhere; see CLOUD.md for what each key asks of a cluster."""
+    """Where steps run. What they do is the same everywhere; see flows/docs/cloud.md for what each key asks of a cluster."""
 
     where: Literal["local", "gke"] = "local"
     image: str | None = Field(None, pattern=r"^\S+$")  # flows/Dockerfile's, in a registry that the cluster reads

@@ -15,7 +15,7 @@ from asr.pods import CPU, MEMORY_GB
 from asr.settings import load
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/CLOUD.md")}
+PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/docs/cloud.md")}
 FLOW = "flows/whisper_flow.py"
 # Machines of section 2 and 9: cores, gigabytes of memory, of disk, GPUs. What GKE leaves of them, by its documentation.
 MACHINES = {"n1-standard-8": (8, 30, 200, 1), "n1-standard-16": (16, 60, 200, 2), "e2-standard-8": (8, 32, 200, 0)}
@@ -112,7 +112,9 @@ def test_what_a_profile_asks_of_a_node_fits_into_it(profile):
 
 
 def test_every_machine_that_is_checked_is_one_that_is_made():
-    assert {machine for machine in MACHINES if f"--machine-type={machine}" in PAGES["flows/CLOUD.md"]} == set(MACHINES)
+    assert {machine for machine in MACHINES if f"--machine-type={machine}" in PAGES["flows/docs/cloud.md"]} == set(
+        MACHINES
+    )
 
 
 EVERYWHERE = {"gcloud": "--project --format --filter --flatten --quiet", "kubectl": "-n -A", "terraform": ""}
@@ -167,7 +169,7 @@ KNOWN = {
 
 def of_others() -> list[str]:
     """Each command of CLOUD.md for a tool that is not here, with what `$POOL` and `$HERE` hold, in one line."""
-    page, found = PAGES["flows/CLOUD.md"], []
+    page, found = PAGES["flows/docs/cloud.md"], []
     for name in ("POOL", "HERE"):
         value = re.search(rf'^{name}="?(--[^"\n]*(?:\n[^"\n]*"|))', page, re.M)
         assert value, name
@@ -194,4 +196,4 @@ def test_a_tool_that_is_not_here_has_the_verb_and_the_options_that_it_is_given(c
 
 
 def test_no_secret_stands_on_a_command_line():
-    assert not re.search(r"--from-literal|TOKEN=hf_|--password", PAGES["flows/CLOUD.md"])
+    assert not re.search(r"--from-literal|TOKEN=hf_|--password", PAGES["flows/docs/cloud.md"])
