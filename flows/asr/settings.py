@@ -114,7 +114,7 @@ class Source(Table):
     # Of its speech, for the model card; None: the kind's, where it has one. Where it is open (CC0, CC BY, CC BY-SA),
     # a release carries a few of its test clips
     licence: Word | None = None
-    language: Language | None = None  # of its speech; None: the corpus'. Another one is to be retained: see flows/docs/training.md
+    language: Language | None = None  # of its speech; None: the corpus'; else see flows/docs/training.md
     weight: Real = 1.0  # times an epoch that each of its training clips is drawn
     limit_clips: Positive | None = None  # the first so many of each split, to try a profile out
     limit_hours: Annotated[float, Field(gt=0, strict=True)] | None = None  # at most so many of each split
