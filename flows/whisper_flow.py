@@ -62,18 +62,17 @@ class WhisperFlow(FlowSpec):
     @step
     def start(self):
         """Find the speech, and what the profile asks of it."""
-        from asr import code_version
+        from asr import code_version, extras
         from asr.corpus import recordings, sources
-        from asr.release import engine, ggml, hub
+        from asr.release import engine, hub
         from asr.store import Store
-        from asr.training import search, trackers
+        from asr.training import search
 
         self.created = datetime.now(UTC).isoformat(timespec="seconds")  # a resumed run's is the first one's
         tag(f"profile:{self.settings.name}")
         if not compute.in_pod():
             disk.check(self.settings.release.folder, "[release] folder")
-        trackers.check(self.settings)
-        ggml.check(self.settings.release)
+        extras.check(self.settings)
         hub.check(self.settings.release, wait=False)
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
         recordings.check(self.settings.training)

@@ -63,7 +63,7 @@ PERMISSIVE = {
     "PSF-2.0",
 }
 LICENCES = COPYLEFT | PERMISSIVE
-EXTRAS = ("cloud", "ggml")
+EXTRAS = ("cloud", "common-voice", "ggml", "lora", "numbers", "trackers")
 LATER = "| audioop-lts | 0.2.2 | PSF-2.0 |"  # which Python has no need of before 3.13
 
 

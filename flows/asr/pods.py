@@ -15,6 +15,7 @@ from metaflow import FlowMutator
 from metaflow.exception import MetaflowException
 from metaflow.packaging_sys import ContentType
 
+from asr import extras
 from asr.compute import in_pod
 from asr.corpus.sources import SAMPLE
 from asr.release import engine
@@ -31,7 +32,7 @@ RETRIES = {"train": {"times": 4, "minutes_between_retries": 0}}
 DEFAULT_RETRY = {"times": 3, "minutes_between_retries": 1}
 
 
-class NoImage(MetaflowException):
+class BadInput(MetaflowException):
     headline = "Bad input"
 
 
@@ -56,7 +57,10 @@ class on_kubernetes(FlowMutator):
         images += [compute.image] if compute.where != "local" else []
         self.remote = bool(images) or "argo-workflows" in sys.argv
         if not (all(images) or os.environ.get(IMAGE) or in_pod()):
-            raise NoImage(f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}")
+            raise BadInput(f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}")
+        line = extras.missing("[compute] where", "kubernetes", "'whisper-flow[cloud]'")
+        if self.remote and line and not in_pod():
+            raise BadInput(line)
         if compute.where == "local":
             return
         sources = [{"type": "gcp-secret-manager", "id": secret} for secret in compute.secrets if "/" in secret]

@@ -168,9 +168,9 @@ def test_the_space_is_no_parameter(tiny_run, held):
     assert {"app.py", "transcriber.py", "requirements.txt", "README.md"} <= held.space.keys()
 
 
-def test_the_readme_s_snippet_compares_runs(tiny_run, held, place):
+def test_the_documented_snippet_compares_runs(tiny_run, held, place):
     """In a process of its own, in the folder of the run, as a reader would."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(__file__).parents[2] / "flows/docs/runs.md").read_text(encoding="utf-8")
     (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "islice" in block]
     code = snippet + "\nprint(runs.iloc[0].to_json())"
     ran = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=120)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,7 +265,7 @@ def _hash(path: Path) -> str:
 def _code() -> str:
     """A hash of this wing's sources and the versions of the libraries that it makes shards with."""
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return hashlib.sha256(code).hexdigest() + repr([version(name) for name in MAKERS])
+    return hashlib.sha256(code).hexdigest() + repr([version(name) if find_spec(name) else None for name in MAKERS])
 
 
 @dataclass(frozen=True)

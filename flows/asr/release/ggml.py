@@ -14,14 +14,12 @@ import struct
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from asr import InputError, compute
-from asr.settings import Release
+from asr import compute
 from asr.training.models import FULL_VOCABULARY
 
 if TYPE_CHECKING:
@@ -54,13 +52,6 @@ NAMES = tuple(
         (r"embed_tokens", "token_embedding"),
     )
 )
-
-
-def check(release: Release) -> None:
-    """Raise `InputError` where the profile asks for GGML and a package that it needs is not installed."""
-    missing = [package for package in ("gguf", "pywhispercpp") if find_spec(package) is None]
-    if "ggml" in release.formats and missing:
-        raise InputError(f"[release] formats: ggml needs {' and '.join(missing)}; pip install {' '.join(missing)}")
 
 
 def unfit(vocabulary: int) -> str:

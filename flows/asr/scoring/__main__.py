@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import InputError, console, disk, settings
+from asr import InputError, console, disk, extras, settings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.out:
             disk.check(given.out, "--out")
         profile = _profile(given.profile)
+        extras.check(profile)
         recordings.check(profile.training)
         for model in given.models:
             known(model)

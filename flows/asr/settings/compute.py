@@ -10,7 +10,7 @@ from asr.settings.fields import Flag, PositiveInt, ShortText, Table
 
 
 class Compute(Table):
-    """Where steps run; CLOUD.md says what each key needs of a cluster."""
+    """Where steps run; flows/docs/cloud.md says what each key needs of a cluster."""
 
     where: Literal["local", "gke"] = "local"
     image: str | None = Field(

@@ -58,7 +58,7 @@ class Source(Table):
     # CC BY, CC BY-SA) a release contains a few test clips
     licence: ShortText | None = None
     language: Language | None = (
-        None  # of its speech; None: the corpus'. The model must retain other languages: see README
+        None  # of its speech; None: the corpus'. The model must retain others: flows/docs/training.md
     )
     weight: NonNegativeFloat = 1.0  # how often each training clip is drawn in an epoch
     limit_clips: PositiveInt | None = None  # the first clips of each split, to try a profile out

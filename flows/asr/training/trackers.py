@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import InputError
 from asr.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
-
-
-def check(settings: Settings) -> None:
-    """Raise `InputError` where a tracker that the profile names is not installed."""
-    for tracker in settings.training.trackers:
-        if importlib.util.find_spec(tracker) is None:
-            raise InputError(f"[training] trackers: {tracker} is not installed; pip install {tracker}")
 
 
 def callbacks(settings: Settings, name: str) -> list[TrainerCallback]:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from asr.release import folder, ggml
-from asr.settings import Model, Release
+from asr.settings import Model
 from asr.training import hearing, models
 
 
@@ -75,10 +75,3 @@ def test_a_file_that_is_cut_short_is_a_fault_of_the_release(whole, sounds, monke
 def test_a_small_vocabulary_is_told_and_is_no_fault():
     assert ggml.unfit(2_000) == ("ggml is left out: whisper.cpp wants a published Whisper's 51,865 tokens, not 2,000")
     assert ggml.unfit(51_866) == ""
-
-
-def test_a_package_that_is_missing_is_told_before_any_work(monkeypatch, refusal):
-    monkeypatch.setattr(ggml, "find_spec", lambda name: None if name == "gguf" else name)
-    ggml.check(Release())
-    line = refusal(ggml.check, Release(formats=("ct2-int8", "ggml")))
-    assert line == "[release] formats: ggml needs gguf; pip install gguf"

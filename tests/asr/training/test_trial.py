@@ -14,7 +14,7 @@ from asr.console import format_duration
 from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Corpus, Settings
-from asr.training import checkpoints, trackers, trial
+from asr.training import checkpoints, trial
 from asr.training.checkpoints import Checkpoints
 from asr.training.halving import Siblings
 from asr.training.hearing import Validation
@@ -98,13 +98,6 @@ def test_trackers_see_the_figures_under_the_trials_name(run, tmp_path, monkeypat
     assert found == {point.step: pytest.approx(point.validation_wer, rel=1e-5) for point in outcome.curve}
     assert [at.step for at in seen.Scalars("train/loss")] == [look.step for look in outcome.history]
     assert {"train/learning_rate", "train/clips_per_second"} <= set(seen.Tags()["scalars"])
-
-
-def test_a_tracker_that_is_not_installed_is_refused_before_any_work(refusal, tiny, monkeypatch):
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
-    settings = tiny.model_copy(update={"training": tiny.training.model_copy(update={"trackers": ("wandb",)})})
-    assert refusal(trackers.check, settings) == "[training] trackers: wandb is not installed; pip install wandb"
-    trackers.check(tiny)
 
 
 def test_another_seed_is_another_trial(run):

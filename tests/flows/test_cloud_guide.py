@@ -1,13 +1,8 @@
-"""What CLOUD.md and README.md tell one to type exists, and what profiles ask of a node fits into it."""
+"""What cloud.md tells a reader to type for other tools exists, and what profiles ask of a node fits into it."""
 
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
-from configparser import ConfigParser
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,8 +10,7 @@ from asr.pods import CPU, MEMORY_GB
 from asr.settings import load
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "flows/CLOUD.md")}
-FLOW = "flows/whisper_flow.py"
+GUIDE = (ROOT / "flows/docs/cloud.md").read_text(encoding="utf-8")
 # Machines of section 2 and 9: cores, gigabytes of memory, of disk, GPUs. What GKE leaves of them, by its documentation.
 MACHINES = {"n1-standard-8": (8, 30, 200, 1), "n1-standard-16": (16, 60, 200, 2), "e2-standard-8": (8, 32, 200, 0)}
 CPU_PODS = {30: 3, 40: 2}  # on a node of the pool `cpu`, by `disk_gb`
@@ -27,61 +21,6 @@ IN_CLOUD = [
     for file in sorted((ROOT / "flows" / "profiles").glob("*.toml"))
     if load(file.read_text()).compute.where == "gke"
 ]
-
-
-def commands() -> list[str]:
-    """Each command of the pages that runs something of ours, without its comment."""
-    found = []
-    for page in PAGES.values():
-        for block in re.findall(r"```sh\n(.*?)```", page, re.S):
-            whole = block.replace("\\\n", " ")
-            for line in re.split(r"\n|&&|;", whole):
-                words = line.split(" #")[0].strip().removeprefix("uv run ").replace("$REPO/", "")
-                if re.match(r"(\S*python[\d.]*|flow|\S*pip) ", words):
-                    found.append(words)
-    return found
-
-
-@cache
-def options(*verb: str) -> set[str]:
-    """What `--help` of a verb of the flow, or of a module, names."""
-    if verb == ("resume",):  # which finds a run before it helps
-        return options("run") | {"--origin-run-id"}
-    of = [*verb, "--help"] if verb and verb[0] == "-m" else [FLOW, *verb, "--help"]
-    ended = subprocess.run([sys.executable, *of], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 0, ended.stderr
-    return set(re.findall(r"--[a-z][a-z-]+", ended.stdout))
-
-
-@pytest.mark.parametrize("command", commands())
-def test_a_command_has_the_options_that_it_is_given(command):
-    words = shlex.split(command)
-    if words[0].endswith("pip"):
-        (extras,) = [*re.findall(r"\.\[(.*?)\]", command), ""][:1]
-        config = ConfigParser()
-        config.read(ROOT / "setup.cfg")
-        assert not extras or config.has_option("options.extras_require", extras)
-        assert "-c constraints.txt" in command or "--require-hashes -r .ci/hashes.txt" in command
-        return
-    if words[0] == "flow":
-        words = ["python", FLOW, *words[1:]]
-    if words[1] == "-m" and words[2].startswith("asr"):
-        assert {word for word in words if word.startswith("--")} <= options("-m", words[2])
-    elif words[1] == FLOW:
-        given = words[2:]
-        first = next(at for at, word in enumerate(given) if not word.startswith("-") and not _is_value(given, at))
-        verb = given[first : first + 2] if given[first] in ("card", "argo-workflows") else given[first : first + 1]
-        before, after = given[:first], given[first + len(verb) :]
-        assert {word for word in before if word.startswith("--")} <= options()
-        assert {word for word in after if word.startswith("--")} <= options(*verb)
-    elif words[1].endswith(".py"):
-        assert (ROOT / words[1]).is_file()
-
-
-def _is_value(words: list[str], at: int) -> bool:
-    """Whether a word is what an option before it is given."""
-    takes = {"--config": 2, "--branch": 1, "--environment": 1, "--datastore": 1, "--metadata": 1}
-    return any(words[at - back] in takes and takes[words[at - back]] >= back for back in (1, 2) if at >= back)
 
 
 def left(machine: str) -> tuple[float, float, float]:
@@ -112,7 +51,7 @@ def test_what_a_profile_asks_of_a_node_fits_into_it(profile):
 
 
 def test_every_machine_that_is_checked_is_one_that_is_made():
-    assert {machine for machine in MACHINES if f"--machine-type={machine}" in PAGES["flows/CLOUD.md"]} == set(MACHINES)
+    assert {machine for machine in MACHINES if f"--machine-type={machine}" in GUIDE} == set(MACHINES)
 
 
 EVERYWHERE = {"gcloud": "--project --format --filter --flatten --quiet", "kubectl": "-n -A", "terraform": ""}
@@ -166,8 +105,8 @@ KNOWN = {
 
 
 def of_others() -> list[str]:
-    """Each command of CLOUD.md for a tool that is not here, with what `$POOL` and `$HERE` hold, in one line."""
-    page, found = PAGES["flows/CLOUD.md"], []
+    """Each command of cloud.md for a tool that is not here, with what `$POOL` and `$HERE` hold, in one line."""
+    page, found = GUIDE, []
     for name in ("POOL", "HERE"):
         value = re.search(rf'^{name}="?(--[^"\n]*(?:\n[^"\n]*"|))', page, re.M)
         assert value, name
@@ -194,4 +133,4 @@ def test_a_tool_that_is_not_here_has_the_verb_and_the_options_that_it_is_given(c
 
 
 def test_no_secret_stands_on_a_command_line():
-    assert not re.search(r"--from-literal|TOKEN=hf_|--password", PAGES["flows/CLOUD.md"])
+    assert not re.search(r"--from-literal|TOKEN=hf_|--password", GUIDE)
