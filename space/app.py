@@ -27,23 +27,23 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's helpers spin on af
 
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")  # no table of all calls, made anew after each
 
-from document import Document
+from audio_files import MEGABYTES
+from contributions import Lessons, lessons
 from examples import Example, examples
 from exports import MOST_BYTES, Exports
 from fastapi import FastAPI
-from front import Front, names, where
-from hardening import harden, rest
+from gateway import Front, names, where
+from gradio_patches import harden, rest
 from hardware import Hardware
-from look import CSS, theme
-from microphone import Microphones
-from pages import page
+from html_head import Document
+from live_endpoint import Microphones
+from openai_api import application
+from page import page
 from release import find_release
 from sessions import Sessions
-from sounds import MEGABYTES
-from teaching import Lessons, lessons
+from theme import CSS, theme
 from transcriber import Transcriber
 from uploads import Uploads
-from v1 import application
 
 ARENAS = -8  # glibc's M_ARENA_MAX
 SWEEP = 5.0  # seconds between two looks for what is left over

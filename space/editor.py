@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parts import TAKE
+from components import TAKE
 
 # Runs in the element of `results.kept`, and serves the transcripts above it as well.
 SCRIPT = (

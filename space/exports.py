@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Annotated, Literal
 
-import sounds
+import audio_files
+from contributions import plain
 from fastapi import Response
 from pydantic import BaseModel, Field, StringConstraints
-from teaching import plain
 from transcriber import Transcriber
 from transcript import Segment, Transcript, Word, format_transcript
 
@@ -51,7 +51,7 @@ class Asked(BaseModel):
     """The files that are asked for."""
 
     form: Literal["txt", "srt", "vtt", "json", "docx"]
-    texts: Annotated[list[Text], Field(min_length=1, max_length=sounds.FILES)]
+    texts: Annotated[list[Text], Field(min_length=1, max_length=audio_files.FILES)]
 
 
 class Exports:

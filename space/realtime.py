@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import live
+import streaming
 from fastapi import WebSocket, WebSocketDisconnect
 from protocol import fault, hung_up, json_object, received, usage
 from transcriber import Transcriber
@@ -44,8 +44,8 @@ class Conversation:
 
     def _begin(self) -> None:
         self.item = f"item_{uuid.uuid4().hex}"
-        self.session = live.Session(self.transcriber)
-        self._stream = live.Stream(self.session, self.rate)
+        self.session = streaming.Session(self.transcriber)
+        self._stream = streaming.Stream(self.session, self.rate)
         self._told = 0  # words
         self._ending = False
 
@@ -56,9 +56,9 @@ class Conversation:
         async with anyio.create_task_group() as group:
             group.start_soon(self._tell)
             try:
-                while self.session.seconds < live.LONGEST:
+                while self.session.seconds < streaming.LONGEST:
                     await self._next()
-                await self.fail(f"a session ends after {live.LONGEST / 60:g} minutes of sound")
+                await self.fail(f"a session ends after {streaming.LONGEST / 60:g} minutes of sound")
                 await self.socket.close()
             except WebSocketDisconnect:
                 pass
@@ -125,7 +125,7 @@ class Conversation:
             raise Wrong(f"a piece of at most {LONGEST_PIECE:g} s is taken")
         self._stream.add(pcm)
         while self.session.overdue:  # the network then makes the client wait
-            await anyio.sleep(live.TICK)
+            await anyio.sleep(streaming.TICK)
 
     async def _commit(self) -> None:
         if not self.session.seconds:
@@ -143,10 +143,10 @@ class Conversation:
     async def _tell(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(live.TICK)
+                await anyio.sleep(streaming.TICK)
                 if not self._ending:
                     # What came while the engine was busy is heard, though no more may come.
-                    self.session.add(live.NOTHING)
+                    self.session.add(streaming.NOTHING)
                 await self._tell_new()
 
     async def _tell_new(self) -> None:
@@ -177,7 +177,7 @@ class Realtime:
 
     async def answer(self, socket: WebSocket) -> None:
         """Serve one client."""
-        if self.speakers >= live.SPEAKERS:
+        if self.speakers >= streaming.SPEAKERS:
             await socket.close(AGAIN, "too many speak at once; try again later")
             return
         self.speakers += 1

@@ -20,6 +20,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 from audio import RATE
+from audio_files import FAULTS, read_file
 from batching import Batcher, Stopped
 from decoding import (
     MAX_RATIO,
@@ -33,7 +34,6 @@ from decoding import (
 from features import BATCH, HOP, SHORTEST, WINDOW, LogMels, batch_by_length, stack
 from hardware import Hardware
 from release import Release, find_release, first_line
-from sounds import FAULTS, read_file
 from speech_detection import CREDULOUS_SPAN, SPAN, Cut, find_speech
 from tokenizers import Tokenizer
 from transcript import FORMATS, Segment, Transcript, format_transcript, split_into_cues

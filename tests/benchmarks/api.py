@@ -94,7 +94,7 @@ def cpu(process: psutil.Process) -> float:
 
 def cost(url: str, server: psutil.Process, release: Path, rounds: int) -> dict[str, float]:
     """The API's CPU seconds by the engine's, for either file."""
-    import sounds
+    import audio_files
     from transcriber import Transcriber
 
     engine, here = Transcriber(release), psutil.Process()
@@ -105,7 +105,7 @@ def cost(url: str, server: psutil.Process, release: Path, rounds: int) -> dict[s
         for round_ in range(-1, rounds):  # the first of either is not counted
             began = cpu(here)
             for _ in range(times):
-                text = engine.transcribe(sounds.read(io.BytesIO(file)).samples).text
+                text = engine.transcribe(audio_files.read(io.BytesIO(file)).samples).text
             taken, began = cpu(here) - began, cpu(server)
             for _ in range(times):
                 answer = httpx.post(url + ROUTE, files={"file": file}, data={"response_format": "vtt"}, timeout=600)

@@ -44,7 +44,7 @@ def tests(file: str, *names: str) -> list[str]:
     return [f"tests/{file}.py::test_{name}" for name in names]
 
 
-SPACE, CORPUS = "space/test_hostile", "asr/corpus/test_"
+SPACE, CORPUS = "space/test_security", "asr/corpus/test_"
 # A kind of hostile inputs: the promise that a case breaks which fails, and the tests whose tables hold the cases.
 KINDS: dict[str, tuple[str, list[str]]] = {
     "routes": ("read outside", tests(SPACE, "what_the_page_does_not_need_is_not_there")),
@@ -69,7 +69,8 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         *tests(f"{CORPUS}decoder", "a_clip_that_crashes_its_decoder_is_set_aside_and_the_others_are_kept",
                "a_decoder_that_takes_all_memory_does_not_get_it")]),
     "forms of the API": ("other", tests(
-        "space/test_v1", "what_cannot_be_had_is_refused_by_name", "what_is_no_recording_is_refused_and_leaves_nothing",
+        "space/test_openai_api", "what_cannot_be_had_is_refused_by_name",
+        "what_is_no_recording_is_refused_and_leaves_nothing",
         "a_request_that_is_too_large_is_refused_while_it_streams_in")),
     "odd sounds": ("other", tests("field/test_sounds", "a_file_has_as_many_samples_at_every_door")),
     "archives": ("read outside", tests(
@@ -106,7 +107,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "releases": ("tracebacks", tests(
         "space/test_transcriber", "a_release_of_a_stranger_is_refused_in_a_line_that_can_be_shown",
         "an_unfinished_release_is_refused_by_the_name_of_the_file")),
-    "records": ("tracebacks", tests("space/test_about", "an_odd_record_is_shown_without_what_cannot_be")),
+    "records": ("tracebacks", tests("space/test_about_tab", "an_odd_record_is_shown_without_what_cannot_be")),
     "stores": ("lost", tests(
         "asr/test_store", "a_record_cut_short_anywhere_is_none", "a_record_that_nobody_can_read_is_none",
         "a_damaged_blob_is_named_in_one_line_and_never_used", "a_record_with_one_flipped_bit_is_none")),

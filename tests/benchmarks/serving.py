@@ -227,7 +227,7 @@ def delays(words: Sequence[Spoken], screens: Sequence[tuple[float, list[str]]]) 
 
 def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
     """Seconds from a word's end until it is on the screen, and how many of the words came to be there."""
-    from live import Session
+    from streaming import Session
 
     heard = engine.Transcriber(folder, threads=1)
     sound, words = speech(heard, seconds)

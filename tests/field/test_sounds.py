@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import audio_files
 import av
 import pytest
-import sounds
 from asr.corpus import clips
 from asr.corpus.clips import Clip
 from asr.corpus.rows import Row
@@ -54,8 +54,8 @@ def test_a_file_has_as_many_samples_at_every_door(file):
     path, odd = file
     doors = {}
     for name, door, errors in (
-        ("terminal", sounds.read_file, ValueError),
-        ("page", sounds.hear, sounds.Unheard),
+        ("terminal", audio_files.read_file, ValueError),
+        ("page", audio_files.hear, audio_files.Unheard),
     ):
         try:
             doors[name] = door(path)

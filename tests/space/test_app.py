@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from teaching import plain
+from contributions import plain
 from transcriber import Transcriber
 from visit import APP, CHROMIUM, MEGABYTES, visit
 
@@ -346,11 +346,11 @@ def test_the_api_reads_a_file_of_any_name_and_says_what_is_missing_of_it(client,
 
 
 def test_the_commands_on_the_page_work(url, clip, heard, tmp_path):
-    import about
+    import about_tab
 
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    programs = {name: sample.replace("ORIGIN", url) for name, sample in about.PROGRAMS.items()}
+    programs = {name: sample.replace("ORIGIN", url) for name, sample in about_tab.PROGRAMS.items()}
     shutil.copy(clip, tmp_path / "speech.wav")
 
     def run(*command):

@@ -19,12 +19,12 @@ import speech_detection
 import transcriber as engine
 import word_timing
 from asr.release.engine import capture, load
+from audio_files import read_file
 from batching import Stopped
 from decoding import DecodingOptions
 from field.spoil import a_pipe, edited, of_gigabytes
 from hardware import Hardware
 from release import find_release
-from sounds import read_file
 from transcriber import DEFAULT_OPTIONS, Transcriber
 from transcript import Segment, Transcript, Word, format_transcript, split_into_cues
 

@@ -6,14 +6,14 @@ import logging
 import os
 from typing import Any
 
+import audio_files
+import contributions
 import gradio as gr
-import results
-import sounds
-import teaching
-from parts import html, why
-from teaching import LETTERS, LONGEST, Lessons
+import transcript_html
+from components import html, why
+from contributions import LETTERS, LONGEST, Lessons
 from transcriber import Transcriber
-from wording import both, language_of, tell
+from translations import both, language_of, tell
 
 logger = logging.getLogger(__name__)
 
@@ -47,36 +47,36 @@ def classroom(
     def hear(path: str | None, request: gr.Request) -> tuple[str, str]:
         language = language_of(request)
         try:
-            sound = sounds.hear(path).samples
-            if (seconds := len(sound) / sounds.RATE) > LONGEST:  # before anybody corrects it in vain
-                return "", results.wrong(tell("long_clip", language, seconds=seconds))
+            sound = audio_files.hear(path).samples
+            if (seconds := len(sound) / audio_files.RATE) > LONGEST:  # before anybody corrects it in vain
+                return "", transcript_html.wrong(tell("long_clip", language, seconds=seconds))
             return transcriber.transcribe(sound).text, ""
         except ValueError as error:
-            return "", results.wrong(why(error, language))
+            return "", transcript_html.wrong(why(error, language))
 
     def keep(path: str | None, text: str, agreed: bool, request: gr.Request) -> tuple[Any, Any, Any, str]:
         language = language_of(request)
         unchanged = (gr.skip(), gr.skip(), gr.skip())
         if agreed is not True:
-            return *unchanged, results.wrong(tell("no_consent", language))
+            return *unchanged, transcript_html.wrong(tell("no_consent", language))
         if not path:
-            return *unchanged, results.wrong(tell("no_clip", language))
-        if not teaching.said(text):
-            return *unchanged, results.wrong(tell("no_text", language))
+            return *unchanged, transcript_html.wrong(tell("no_clip", language))
+        if not contributions.said(text):
+            return *unchanged, transcript_html.wrong(tell("no_text", language))
         if len(text) > LETTERS:
-            return *unchanged, results.wrong(tell("long_text", language))
+            return *unchanged, transcript_html.wrong(tell("long_text", language))
         try:
-            sound, fault, _ = sounds.hear(path)
+            sound, fault, _ = audio_files.hear(path)
             if fault:
-                return *unchanged, results.wrong(tell(fault, language))
-            if (seconds := len(sound) / sounds.RATE) > LONGEST:
-                return *unchanged, results.wrong(tell("long_clip", language, seconds=seconds))
+                return *unchanged, transcript_html.wrong(tell(fault, language))
+            if (seconds := len(sound) / audio_files.RATE) > LONGEST:
+                return *unchanged, transcript_html.wrong(tell("long_clip", language, seconds=seconds))
             name = lessons.keep(sound, text, tell("consent", language), _visitor(request))
         except ValueError as error:
-            return *unchanged, results.wrong(why(error, language))
+            return *unchanged, transcript_html.wrong(why(error, language))
         except OSError:
-            return *unchanged, results.wrong(tell("full", language))
-        return None, "", False, results.good(tell("thanks", language, name=name))
+            return *unchanged, transcript_html.wrong(tell("full", language))
+        return None, "", False, transcript_html.good(tell("thanks", language, name=name))
 
     def take_back(code: str, request: gr.Request) -> tuple[Any, str]:
         language = language_of(request)
@@ -84,11 +84,11 @@ def classroom(
             found = lessons.take_back(code)
         except Exception:  # of the disk or the Hub; the log tells which
             logger.exception("a clip could not be taken back")
-            return gr.skip(), results.wrong(tell("broken", language))
+            return gr.skip(), transcript_html.wrong(tell("broken", language))
         return (
-            ("", results.good(tell("taken_back", language)))
+            ("", transcript_html.good(tell("taken_back", language)))
             if found
-            else (gr.skip(), results.wrong(tell("no_code", language)))
+            else (gr.skip(), transcript_html.wrong(tell("no_code", language)))
         )
 
     gr.on([clip.stop_recording, clip.upload], hear, clip, [said, answer], **quiet, **engine)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import audio_files
 import gradio as gr
-import sounds
-from wording import tell
+from translations import tell
 
 # What a visitor takes along, for the scripts of the tabs.
 TAKE = """
@@ -50,7 +50,7 @@ def microphone(label: Any, **more: Any) -> gr.Audio:
 
 def why(error: ValueError, language: str) -> str:
     """What the page says about a file that could not be heard."""
-    if isinstance(error, sounds.Unheard):
+    if isinstance(error, audio_files.Unheard):
         return tell(error.key, language, **error.values)
     logger.warning("a file could not be heard: %s", type(error).__name__)
     return tell("broken", language)

@@ -1,6 +1,6 @@
 """The README's pictures, taken of the page with a trained release:
 
-PICTURES=.github MODEL=released/latest python -m pytest tests/space/test_pictures.py
+PICTURES=.github MODEL=released/latest python -m pytest tests/space/test_screenshots.py
 """
 
 import os

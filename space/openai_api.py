@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import sounds
+import audio_files
 from audio import Sound
 from decoding import DecodingOptions, compression_ratio, parse_hotwords
 from fastapi import Depends, FastAPI, File, Form, Request, Response, UploadFile
@@ -34,18 +34,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from transcriber import Transcriber
 from transcript import Segment, Transcript, format_transcript
-from wording import SPOKEN, tell
+from translations import SPOKEN, tell
 
 ROUTE = "/v1/audio/transcriptions"
 ALIAS = "whisper-1"  # which clients ask for where nobody told them a name
-MOST_BYTES = sounds.MEGABYTES * 1_000_000 + 100_000  # of a request: its file, and the other fields
+MOST_BYTES = audio_files.MEGABYTES * 1_000_000 + 100_000  # of a request: its file, and the other fields
 MOST_LETTERS = 10_000  # of a prompt or of hotwords
 STATUS = {"too_big": 413, "too_long": 413, "unreadable": 415}  # 400 for all other faults of a file
 LATER = {Busy: 429, Full: 503}
 BEARER = HTTPBearer(auto_error=False, description="API_KEY of the server, where it has one")  # for the docs
 AS_PROTOCOL = "openai-insecure-api-key."
 NO_KEY = "this server wants its key: Authorization: Bearer KEY"
-TOO_LARGE = f"a file of at most {sounds.MEGABYTES} MB is taken"
+TOO_LARGE = f"a file of at most {audio_files.MEGABYTES} MB is taken"
 FLOW = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # events are not gathered on their way
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -261,8 +261,8 @@ def _model(release: dict[str, Any]) -> dict[str, Any]:
 
 def _opened(file: UploadFile) -> Sound:
     try:
-        return sounds.read(file.file)
-    except sounds.Unheard as error:
+        return audio_files.read(file.file)
+    except audio_files.Unheard as error:
         status = STATUS.get(error.key, 400)
         raise Refused(status, tell(error.key, "en", **error.values), "file", error.key) from None
 
@@ -277,7 +277,7 @@ async def _events(engine: Engine, sound: Sound, asked: Asked) -> AsyncIterator[s
     except (Busy, Full) as error:
         yield _event("error", error=fault(LATER[type(error)], str(error)))
         return
-    seconds = len(sound.samples) / sounds.RATE
+    seconds = len(sound.samples) / audio_files.RATE
     yield _event("transcript.text.done", text=joint.join(texts), usage=usage(seconds))
     yield "data: [DONE]\n\n"
 

@@ -8,25 +8,25 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import about
+import about_tab
+import audio_files
 import editor
 import exports
 import gradio as gr
-import masthead
-import recorder
-import results
-import sounds
-from api import api
+import header
+import live_tab
+import transcript_html
 from batching import Stopped
-from classroom import classroom
+from components import html, microphone, why
+from contribution_tab import classroom
+from contributions import LONGEST, Lessons, plain
 from decoding import DecodingOptions, parse_hotwords
 from examples import Example
-from parts import html, microphone, why
+from gradio_api import api
 from sessions import wanted
-from teaching import LONGEST, Lessons, plain
 from transcriber import DEFAULT_OPTIONS, Transcriber
 from transcript import Segment, Transcript
-from wording import LANGUAGES, SPOKEN, both, language_of, number, tell, translations
+from translations import LANGUAGES, SPOKEN, both, language_of, number, tell, translations
 
 WAITING = 32  # requests in the queue; the next is told that it is full
 KEPT = 3600  # seconds before a sound is deleted, and between looks for them
@@ -54,7 +54,7 @@ def page(
         title=f"{SPOKEN.get(transcriber.language, ['Any'])[0]} speech to text", delete_cache=(KEPT, KEPT)
     ) as blocks:
         spoken_here = SPOKEN.get(transcriber.language, (transcriber.language,) * 2)
-        html(masthead.masthead(spoken_here), elem_id="masthead", js_on_load=masthead.SCRIPT)
+        html(header.masthead(spoken_here), elem_id="masthead", js_on_load=header.SCRIPT)
         with gr.Tabs():
             with gr.Tab(t("transcribe"), id="transcribe"):
                 with gr.Row(equal_height=True):
@@ -65,7 +65,7 @@ def page(
                     )  # fmt: skip
                 # Gradio's own, a button in a button, is nothing for a keyboard or a screen reader.
                 more = gr.UploadButton(t("more"), file_count="multiple", size="sm", elem_id="more")
-                html(f'<p class="small">{both("limits", **sounds.limits())}</p>')
+                html(f'<p class="small">{both("limits", **audio_files.limits())}</p>')
                 hints = gr.Textbox(
                     label=t("hints"), placeholder=t("hints_example"), max_length=HINTS, elem_id="hints",
                     elem_classes="field",
@@ -73,19 +73,19 @@ def page(
                 tries = _buttons(examples)
                 status = html(elem_id="status")
                 halt = gr.Button(t("stop"), size="md", elem_id="halt")
-                nothing = results.empty(both("empty"), both("empty_more"))
+                nothing = transcript_html.empty(both("empty"), both("empty_more"))
                 result = html(nothing, elem_id="result")
-                html(results.kept(), elem_id="kept", js_on_load=editor.SCRIPT)
+                html(transcript_html.kept(), elem_id="kept", js_on_load=editor.SCRIPT)
             with gr.Tab(t("live"), id="live"):
                 html(f'<p class="lead">{both("live_lead")}</p>')
-                html(recorder.recorder(transcriber.joint), elem_id="words", js_on_load=recorder.SCRIPT)
+                html(live_tab.recorder(transcriber.joint), elem_id="words", js_on_load=live_tab.SCRIPT)
             with gr.Tab(t("teach"), id="teach"):
                 if lessons is None:
                     html(f'<p class="lead">{both("teach_off")}</p>')
                 clip, said = classroom(transcriber, lessons, t, engine) if lessons else (gr.State(), gr.State())
             with gr.Tab(t("about"), id="about"):
-                html(about.model(transcriber.release, where, revision), elem_id="model")
-                html(about.program(), elem_id="program", js_on_load=about.SCRIPT)
+                html(about_tab.model(transcriber.release, where, revision), elem_id="model")
+                html(about_tab.program(), elem_id="program", js_on_load=about_tab.SCRIPT)
 
         def show(given: str | list[str] | None, hints: str, known: Known, request: gr.Request) -> Iterator[Picture]:
             hotwords = DecodingOptions(hotwords=parse_hotwords(hints[:HINTS]))
@@ -125,10 +125,14 @@ def _show(
     paths = [given] if isinstance(given, str) else given or []
     later = (gr.skip(), gr.skip(), gr.skip())
     if not paths:
-        yield "", results.wrong(tell("missing", language)), *later
+        yield "", transcript_html.wrong(tell("missing", language)), *later
         return
-    if len(paths) > sounds.FILES:
-        yield tell("failed", language), results.wrong(tell("too_many", language, files=sounds.FILES)), *later
+    if len(paths) > audio_files.FILES:
+        yield (
+            tell("failed", language),
+            transcript_html.wrong(tell("too_many", language, files=audio_files.FILES)),
+            *later,
+        )
         return
     began, shown, found, text = time.monotonic(), "", Known(), ""
     for path in paths:
@@ -137,7 +141,7 @@ def _show(
             found[path] = known[path]
             shown += known[path][0]
             continue
-        yield results.status(tell("opening", language, name=called)), shown, *later
+        yield transcript_html.status(tell("opening", language, name=called)), shown, *later
         try:
             for line, added, transcript in _read(
                 transcriber, path, called, language, decoding, lessons and len(paths) == 1
@@ -148,19 +152,19 @@ def _show(
         except Stopped:
             return
         except ValueError as error:
-            found[path] = results.wrong(why(error, language), called), None
+            found[path] = transcript_html.wrong(why(error, language), called), None
         shown += found[path][0]
     seconds = [lasting for _, lasting in found.values() if lasting is not None]
     failed, total = len(found) - len(seconds), sum(seconds)
     took = number(time.monotonic() - began)[LANGUAGES.index(language)]
-    line = tell("done", language, total=results.clock(total), took=took)
+    line = tell("done", language, total=transcript_html.clock(total), took=took)
     if failed:
         some = tell("done_some", language, failed=failed, files=len(found))
         line = some if seconds else tell("failed", language)
     if len(seconds) > 1:
-        shown += results.together()
+        shown += transcript_html.together()
     lesson = (paths[0], text) if lessons and len(paths) == 1 and text and total <= LONGEST else (gr.skip(), gr.skip())
-    yield results.status(line), shown, *lesson, found
+    yield transcript_html.status(line), shown, *lesson, found
 
 
 def _read(
@@ -172,29 +176,31 @@ def _read(
     alone: bool = False,
 ) -> Iterator[tuple[str, str, Transcript | None]]:
     """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
-    sound, fault, pictured = sounds.hear(path)
-    total, began, due, parts = len(sound) / sounds.RATE, time.monotonic(), 0.0, list[Segment]()
-    shown = results.opening(path or "", title, fault or "", pictured)
+    sound, fault, pictured = audio_files.hear(path)
+    total, began, due, parts = len(sound) / audio_files.RATE, time.monotonic(), 0.0, list[Segment]()
+    shown = transcript_html.opening(path or "", title, fault or "", pictured)
     for part in transcriber.segments(sound, options=decoding, is_wanted=wanted()):
         paragraph = bool(parts) and part.start - parts[-1].end >= exports.PAUSE
         parts.append(part)
-        shown += results.segment(part, transcriber.joint, paragraph)
+        shown += transcript_html.segment(part, transcriber.joint, paragraph)
         if time.monotonic() < due:
             continue
         due = time.monotonic() + PACE
         left = (time.monotonic() - began) * (total / part.end - 1) if part.end else 0.0
-        heard = tell("hearing", language, name=title, heard=results.clock(part.end), total=results.clock(total))
-        more = tell("left", language, left=results.clock(left + 0.999)) if part.end < total - 1 else ""
-        yield results.status(heard, more, part.end / total), shown, None
+        heard = tell(
+            "hearing", language, name=title, heard=transcript_html.clock(part.end), total=transcript_html.clock(total)
+        )
+        more = tell("left", language, left=transcript_html.clock(left + 0.999)) if part.end < total - 1 else ""
+        yield transcript_html.status(heard, more, part.end / total), shown, None
     if not parts:
-        raise sounds.Unheard("wordless")
+        raise audio_files.Unheard("wordless")
     transcript = transcriber.transcript(sound, parts)
-    ending = results.closing(transcript, alone and total <= LONGEST)
-    yield results.status(title, "", 1.0), shown + ending, transcript
+    ending = transcript_html.closing(transcript, alone and total <= LONGEST)
+    yield transcript_html.status(title, "", 1.0), shown + ending, transcript
 
 
 def _halted(request: gr.Request) -> str:
-    return results.status(tell("halted", language_of(request)))
+    return transcript_html.status(tell("halted", language_of(request)))
 
 
 def _title(path: str | None, language: str) -> str:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
-import live
+import streaming
 from fastapi import WebSocket, WebSocketDisconnect
 from protocol import hung_up, json_object, received
 from transcriber import Transcriber
@@ -47,8 +47,8 @@ class Speaker:
 
     def __init__(self, transcriber: Transcriber, rate: int) -> None:
         self.id, self.rate = uuid.uuid4().hex, rate
-        self.session = live.Session(transcriber)
-        self._stream = live.Stream(self.session, rate)
+        self.session = streaming.Session(transcriber)
+        self._stream = streaming.Stream(self.session, rate)
         self.taken = self.samples = 0  # pieces, and the sound in them
         self.socket: WebSocket | None = None  # the newest
         self.left = 0.0  # when the connection was lost
@@ -104,11 +104,11 @@ class Microphones:
                 del self._speakers[one.id]
         speaking = sum(one.socket is not None or one.session.busy for one in self._speakers.values())
         if known := self._speakers.get(str(hello.get("speaker"))):
-            return known if speaking <= 2 * live.SPEAKERS else None
+            return known if speaking <= 2 * streaming.SPEAKERS else None
         rate = hello.get("rate")
         if not isinstance(rate, int) or rate not in RATES:
             raise Wrong
-        if speaking >= live.SPEAKERS:
+        if speaking >= streaming.SPEAKERS:
             return None
         new = Speaker(self.transcriber, rate)
         self._speakers[new.id] = new
@@ -138,7 +138,7 @@ class _Connection:
         speaker = self.speaker
         try:
             while speaker.socket is self.socket:
-                if speaker.session.seconds >= live.LONGEST:
+                if speaker.session.seconds >= streaming.LONGEST:
                     return "full"
                 await self._next()
             return "busy"
@@ -152,7 +152,7 @@ class _Connection:
         if (piece := message.get("bytes")) is not None:
             self.speaker.take(piece)
             while self.speaker.session.overdue:  # the page then keeps its sound
-                await anyio.sleep(live.TICK)
+                await anyio.sleep(streaming.TICK)
         elif _object(message.get("text")).get("stop"):
             self._stopping = True
             await anyio.to_thread.run_sync(self.speaker.stop)
@@ -165,9 +165,9 @@ class _Connection:
     async def _tell(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(live.TICK)
+                await anyio.sleep(streaming.TICK)
                 if not self._stopping:
-                    self.speaker.session.add(live.NOTHING)  # what came while the engine was busy is heard
+                    self.speaker.session.add(streaming.NOTHING)  # what came while the engine was busy is heard
                 await self._tell_new()
 
     async def _tell_new(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import audio_files
 import gradio as gr
-import sounds
 from batching import Stopped
-from parts import why
+from components import why
 from sessions import wanted
 from transcriber import Transcriber
 
@@ -21,10 +21,10 @@ def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
         in seconds and confidence from 0 to 1; fault: null, or "incomplete" or "joined", where a part of the
         recording cannot be heard."""
         try:
-            samples, fault, _ = sounds.hear(sound)
+            samples, fault, _ = audio_files.hear(sound)
             heard = transcriber.transcript(samples, list(transcriber.segments(samples, is_wanted=wanted())))
             if not heard.text:
-                raise sounds.Unheard("wordless")
+                raise audio_files.Unheard("wordless")
         except Stopped:
             raise gr.Error("nobody waits for this", print_exception=False) from None
         except ValueError as error:

@@ -18,9 +18,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
+from audio_files import FILES, MEGABYTES
 from fastapi import FastAPI
 from sessions import Sessions
-from sounds import FILES, MEGABYTES
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect

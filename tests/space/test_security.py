@@ -19,12 +19,12 @@ from pathlib import Path
 
 import av
 import httpx
-import live
-import microphone
+import live_endpoint
 import numpy as np
 import pytest
 import realtime
 import soundfile
+import streaming
 from batching import Stopped
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
@@ -243,14 +243,14 @@ def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
 
 
 def test_a_server_answers_to_its_public_name_where_it_has_one():
-    import front
+    import gateway
 
-    assert front.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
-    assert front.is_called("who.hf.space", None) and front.is_own("https://else.example", "who.hf.space", None)
+    assert gateway.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
+    assert gateway.is_called("who.hf.space", None) and gateway.is_own("https://else.example", "who.hf.space", None)
     for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"):
-        known = front.names(host, "https://speech.example/swedish")
-        assert front.is_called("speech.example", known) and not front.is_called("evil.example", known)
-        assert not front.is_called("speech.example", front.names(host, "/swedish"))
+        known = gateway.names(host, "https://speech.example/swedish")
+        assert gateway.is_called("speech.example", known) and not gateway.is_called("evil.example", known)
+        assert not gateway.is_called("speech.example", gateway.names(host, "/swedish"))
 
 
 def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
@@ -262,10 +262,10 @@ def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
 
 
 def test_on_a_space_the_page_of_hugging_face_may_show_it(monkeypatch):
-    import front
+    import gateway
 
     monkeypatch.setenv("SPACE_ID", "me/hear")
-    policy = front.Front(None, None, None, None, {}, None).headers["Content-Security-Policy"]
+    policy = gateway.Front(None, None, None, None, {}, None).headers["Content-Security-Policy"]
     assert "frame-ancestors 'self' https://huggingface.co" in policy and "script-src" not in policy
 
 
@@ -343,7 +343,7 @@ def test_consent_is_a_tick_and_nothing_that_looks_like_one(url, taught, uploaded
 
 def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, uploaded):
     from asr.corpus import folder
-    from wording import tell
+    from translations import tell
 
     events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
     assert events[-2]["success"]
@@ -360,9 +360,9 @@ FILLING = """
 import csv, sys, wave
 import numpy as np, teaching
 from pathlib import Path
-teaching.SPARE = 0
+contributions.SPARE = 0
 for room in range(4, 60, 2):  # kilobytes
-    lessons, kept = teaching.Lessons(Path("taught") / str(room)), []
+    lessons, kept = contributions.Lessons(Path("taught") / str(room)), []
     try:
         with open("filler", "wb") as filler:
             while filler.write(bytes(1024)): filler.flush()
@@ -399,24 +399,24 @@ def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
 
 
 def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_all(tmp_path, monkeypatch):
-    import teaching
+    import contributions
 
     def keep(visitor):
-        return teaching.Lessons.keep(lessons, np.zeros(RATE, np.float32), "ett", "ja", visitor)
+        return contributions.Lessons.keep(lessons, np.zeros(RATE, np.float32), "ett", "ja", visitor)
 
-    lessons = teaching.Lessons(tmp_path)
-    monkeypatch.setattr(teaching, "EACH", 1)
+    lessons = contributions.Lessons(tmp_path)
+    monkeypatch.setattr(contributions, "EACH", 1)
     keep("one"), keep("another")
     for name, limit in (("EACH", 1), ("CLIPS", 2), ("BYTES", 60_000), ("SPARE", 10**18)):
         with monkeypatch.context() as patch, pytest.raises(OSError, match=r"enough|full"):
-            patch.setattr(teaching, name, limit)
+            patch.setattr(contributions, name, limit)
             keep("one" if name == "EACH" else "a third")
-    monkeypatch.setattr(teaching, "DAY", 1e-3)  # tomorrow
+    monkeypatch.setattr(contributions, "DAY", 1e-3)  # tomorrow
     assert keep("one")
 
 
 def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
-    code = "import numpy, pathlib, teaching; lessons = teaching.Lessons(pathlib.Path('taught'))\n"
+    code = "import numpy, pathlib, teaching; lessons = contributions.Lessons(pathlib.Path('taught'))\n"
     code += "for _ in range(30): lessons.keep(numpy.zeros(100, numpy.float32), 'ett')"
     environment = os.environ | {"PYTHONPATH": str(APP.parent)}
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
@@ -526,7 +526,7 @@ def engine():
 
 @pytest.fixture
 def microphones(engine):
-    return microphone.Microphones(engine)
+    return live_endpoint.Microphones(engine)
 
 
 @pytest.fixture
@@ -567,7 +567,7 @@ def hello(socket, **more):
 
 
 def test_live_takes_no_sound_past_its_limit(speaks, microphones, speech, monkeypatch):
-    monkeypatch.setattr(live, "LONGEST", 1.0)
+    monkeypatch.setattr(streaming, "LONGEST", 1.0)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
@@ -585,13 +585,13 @@ def test_who_sends_faster_than_the_engine_hears_waits(speaks, microphones, speec
         (one,) = microphones._speakers.values()
         until(lambda: one.session.overdue)
         time.sleep(0.5)
-        assert one.session.behind < live.FAR_BEHIND + live.CAP + microphone.LONGEST_PIECE
+        assert one.session.behind < streaming.FAR_BEHIND + streaming.CAP + live_endpoint.LONGEST_PIECE
 
 
 def test_who_leaves_while_the_engine_hears_leaves_no_place_to_another_until_it_is_free(
     speaks, engine, speech, monkeypatch
 ):
-    monkeypatch.setattr(live, "SPEAKERS", 1)
+    monkeypatch.setattr(streaming, "SPEAKERS", 1)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
@@ -621,7 +621,7 @@ def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech)
 
 @pytest.mark.parametrize("greets", [True, False])
 def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
-    monkeypatch.setattr(microphone, "IDLE", 0.2)
+    monkeypatch.setattr(live_endpoint, "IDLE", 0.2)
     with speaks("/live") as socket, pytest.raises(WebSocketDisconnect):
         if greets:
             hello(socket)
@@ -630,7 +630,7 @@ def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
 
 
 def test_who_comes_and_goes_is_forgotten(speaks, microphones, monkeypatch):
-    monkeypatch.setattr(microphone, "MOST_KEPT", 3)
+    monkeypatch.setattr(live_endpoint, "MOST_KEPT", 3)
     for _ in range(20):
         with speaks("/live") as socket:
             hello(socket)

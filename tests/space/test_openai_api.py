@@ -17,10 +17,10 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+from openai_api import application
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from transcriber import DecodingOptions, Transcriber, Transcript
-from v1 import application
 from visit import serve
 
 KEY = "a key of one's own"

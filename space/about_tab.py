@@ -6,8 +6,8 @@ import html
 import math
 from typing import Any
 
-from parts import TAKE
-from wording import WORDS, both, number
+from components import TAKE
+from translations import WORDS, both, number
 
 MOST = 1e9  # that a figure may be
 PROGRAMS = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import json
 
-import live
-from parts import TAKE
-from wording import both
+import streaming
+from components import TAKE
+from translations import both
 
 STATES = ("idle", "asking", "listening", "reconnecting", "finishing", "stopped")
 TROUBLES = ("denied", "missing", "insecure", "unplugged", "busy", "full", "wrong")
@@ -19,7 +19,7 @@ def recorder(joint: str) -> str:
         f'<button type="button" data-do="{do}" class="{kind}">{both(f"live_{do}")}</button>'
         for do, kind in (("start", "record"), ("stop", "halt"), ("resume", "record"), ("anew", ""))
     )
-    minutes = f"{live.LONGEST / 60:g}"
+    minutes = f"{streaming.LONGEST / 60:g}"
     states = "".join(
         f'<span data-when="{state}"{" hidden" * (state != STATES[0])}>{both(f"live_{state}", minutes=minutes)}</span>'
         for state in (*STATES, *TROUBLES)

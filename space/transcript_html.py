@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
-from wording import both
+from translations import both
 
 UNSURE = ((0.9, ""), (0.75, "u1"), (0.5, "u2"), (0.0, "u3"))  # at least so sure, and the class that underlines it
 FORMS = ("txt", "srt", "vtt", "json", "docx")

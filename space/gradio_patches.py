@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from front import where
+from audio_files import FILES
+from gateway import where
 from gradio import processing_utils, queueing, route_utils, routes
 from python_multipart.exceptions import MultipartParseError
-from sounds import FILES
 from starlette.formparsers import MultiPartException
 
 IDLE_SECONDS = 0.02  # between two looks whether somebody waits

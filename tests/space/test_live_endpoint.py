@@ -2,11 +2,11 @@
 
 import json
 
-import live
 import numpy as np
 import pytest
+import streaming
 from fastapi import FastAPI
-from microphone import Microphones
+from live_endpoint import Microphones
 from starlette.testclient import TestClient
 from transcriber import Transcriber
 
@@ -91,7 +91,7 @@ def test_who_comes_back_goes_on_where_the_connection_was_lost(page, microphones,
 def test_who_stays_away_is_forgotten_and_begins_anew(page, microphones, monkeypatch):
     with page() as socket:
         speaker = hello(socket)["speaker"]
-    monkeypatch.setattr("microphone.KEPT", -1.0)
+    monkeypatch.setattr("live_endpoint.KEPT", -1.0)
     with page() as socket:
         told = hello(socket, speaker)
     assert told["speaker"] != speaker and told["taken"] == 0
@@ -99,8 +99,8 @@ def test_who_stays_away_is_forgotten_and_begins_anew(page, microphones, monkeypa
 
 
 def test_too_many_at_once_are_told_and_half_an_hour_is_enough(page, monkeypatch, speech):
-    monkeypatch.setattr(live, "SPEAKERS", 1)
-    monkeypatch.setattr(live, "LONGEST", 1.0)
+    monkeypatch.setattr(streaming, "SPEAKERS", 1)
+    monkeypatch.setattr(streaming, "LONGEST", 1.0)
     with page() as first, page() as second:
         hello(first)
         assert hello(second) == {"error": "busy"}

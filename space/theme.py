@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
-from wording import LANGUAGES, tell
+from translations import LANGUAGES, tell
 
 CSS = """
 :root { --chip: #e8ecf2; --quiet: #556275; --line: #dde2ea; --warn: #b42318; --good: #1c6b43; --blue: #2259c9;

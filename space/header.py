@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from wording import LABELS, LANGUAGES, NAMES, both
+from translations import LABELS, LANGUAGES, NAMES, both
 
 WAVE = """<svg viewBox="0 0 52 32" fill="none" stroke-width="4" stroke-linecap="round"
  aria-hidden="true"><path d="M3 13v6M12 7v18M21 3v26M30 11v10M40 12h9M40 20h6"/></svg>"""
