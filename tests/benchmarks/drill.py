@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -257,6 +258,7 @@ def main() -> None:
 
         siege.main(given.release, given.minutes, given.clients)
         return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     began, days, inputs = time.monotonic(), list[Row](), list[Row]()
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
         if given.days != "none":

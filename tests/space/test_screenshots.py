@@ -1,6 +1,6 @@
-"""The README's pictures, taken of the page with a trained release:
+"""The documentation's pictures, taken of the page with a trained release:
 
-PICTURES=.github MODEL=released/latest python -m pytest tests/space/test_screenshots.py
+PICTURES=flows/docs/images MODEL=released/latest python -m pytest tests/space/test_screenshots.py
 """
 
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 from visit import CHROMIUM, serve, visit
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample" / "test"
@@ -74,5 +75,6 @@ def test_a_picture_is_taken(name, show, width, dark, locale, talk, tmp_path):
         visit(url, speak=talk, width=width, dark=dark, locale=locale) as seen,
     ):
         show(seen, talk)
-        seen.shoot(Path(str(PICTURES), f"{name}.png"))
+        seen.shoot(tmp_path / "page.png")
+        Image.open(tmp_path / "page.png").convert("RGB").save(Path(str(PICTURES), f"{name}.webp"), quality=90)
         assert not seen.errors
