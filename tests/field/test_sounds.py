@@ -55,7 +55,7 @@ def test_a_file_has_as_many_samples_at_every_door(file):
     doors = {}
     for name, door, errors in (
         ("terminal", audio_files.read_file, ValueError),
-        ("page", audio_files.hear, audio_files.Unheard),
+        ("page", audio_files.read_upload, audio_files.AudioFileError),
     ):
         try:
             doors[name] = door(path)

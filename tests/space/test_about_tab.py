@@ -11,6 +11,6 @@ ODD = ["x", [1], [None, 2], {}, {"train": "x"}, float("nan"), float("inf"), -1, 
 
 @pytest.mark.parametrize(("key", "value"), itertools.product(KEYS, ODD))
 def test_an_odd_record_is_shown_without_what_cannot_be(key, value):
-    told = about_tab.model({"test_wer": 5.0, "served_wer": 5.0, "served_wer_ci": [4, 6], key: value})
+    told = about_tab.render_model({"test_wer": 5.0, "served_wer": 5.0, "served_wer_ci": [4, 6], key: value})
     assert told.startswith(("<div", "<p>"))
     assert "<script" not in told

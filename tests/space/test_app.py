@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from contributions import plain
+from text import clean_text
 from transcriber import Transcriber
 from visit import APP, CHROMIUM, MEGABYTES, visit
 
@@ -56,9 +56,9 @@ def test_an_uploaded_sound_becomes_text_with_times_that_play_and_downloads(url, 
                 seen.page.get_by_role("button", name=form, exact=True).click()
             taken[download.value.suggested_filename] = download.value.path().read_text(encoding="utf-8")
         assert set(taken) == {f"sentence.{form}" for form in ("txt", "srt", "vtt", "json")}
-        assert json.loads(taken["sentence.json"])["text"] == plain(heard.text)
+        assert json.loads(taken["sentence.json"])["text"] == clean_text(heard.text)
         assert taken["sentence.vtt"].startswith("WEBVTT") and " --> " in taken["sentence.srt"]
-        assert taken["sentence.txt"].split() == plain(heard.text).split()
+        assert taken["sentence.txt"].split() == clean_text(heard.text).split()
         seen.tab("about")
         told = seen.read("#model")
         for part in ("tiny", "8.3\u00a0%", "about 8 wrong", "6.9 to 9.8", "1763", "2026-11-22"):
@@ -194,7 +194,7 @@ def test_several_files_at_once_each_get_their_text_or_their_trouble(url, clip, h
     hostile = tmp_path / "<img src=x onerror=alert(1)>.wav"
     hostile.write_bytes(b"This is no sound. " * 99)
     with visit(url, locale="sv-SE", width=390, dark=True) as seen:
-        assert "Tal till text på svenska" in seen.read("#masthead")
+        assert "Tal till text på svenska" in seen.read("#page-header")
         seen.upload(clip, silent_clip, hostile)
         assert " ".join(seen.lines()) == heard.text
         assert seen.page.locator("#result .wrong p").all_inner_texts() == [
@@ -350,7 +350,7 @@ def test_the_commands_on_the_page_work(url, clip, heard, tmp_path):
 
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    programs = {name: sample.replace("ORIGIN", url) for name, sample in about_tab.PROGRAMS.items()}
+    programs = {name: sample.replace("ORIGIN", url) for name, sample in about_tab.API_EXAMPLES.items()}
     shutil.copy(clip, tmp_path / "speech.wav")
 
     def run(*command):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import transcriber as engine
-from batching import Batcher, Stopped
+from batching import Batcher, Cancelled
 
 
 class Runs:
@@ -35,7 +35,7 @@ def ask(batcher, pool, runs, *calls):
     others = []
     for call in calls[1:]:
         others.append(pool.submit(batcher, *call))
-        while len(batcher._calls) < len(others):
+        while len(batcher._requests) < len(others):
             time.sleep(0.001)
     runs.go.set()
     return [one.result(10) if not one.exception(10) else one.exception() for one in (first, *others)]
@@ -66,7 +66,7 @@ def test_what_is_asked_differently_is_run_apart(runs):
 def test_who_has_left_is_not_run(runs):
     with ThreadPoolExecutor() as pool:
         found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2], lambda: False), ("a", [3]))
-    assert found[::2] == [[2], [6]] and isinstance(found[1], Stopped)
+    assert found[::2] == [[2], [6]] and isinstance(found[1], Cancelled)
     assert [item for _, items in runs.batches for item in items] == [1, 3]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import streaming
 from fastapi import FastAPI
-from live_endpoint import Microphones
+from live_endpoint import LiveEndpoint
 from starlette.testclient import TestClient
 from transcriber import Transcriber
 
@@ -19,15 +19,15 @@ def transcriber(tiny_release):
 
 
 @pytest.fixture
-def microphones(transcriber):
-    return Microphones(transcriber)
+def live(transcriber):
+    return LiveEndpoint(transcriber)
 
 
 @pytest.fixture
-def page(microphones):
+def page(live):
     """A function that opens a connection to the same end point."""
     app = FastAPI()
-    app.add_api_websocket_route("/live", microphones.answer)
+    app.add_api_websocket_route("/live", live.handle)
     client = TestClient(app)
     return lambda **headers: client.websocket_connect("/live", headers=headers)
 
@@ -69,7 +69,7 @@ def test_what_is_said_comes_back_as_words_whatever_is_sent_twice(page, speech):
     assert words
 
 
-def test_who_comes_back_goes_on_where_the_connection_was_lost(page, microphones, speech):
+def test_who_comes_back_goes_on_where_the_connection_was_lost(page, live, speech):
     sound = np.concatenate(speech[:2])
     with page() as socket:
         speaker = hello(socket)["speaker"]
@@ -85,22 +85,22 @@ def test_who_comes_back_goes_on_where_the_connection_was_lost(page, microphones,
         assert (samples, len(words) > 0) == (len(sound), True)
         socket.send_bytes(piece(20, speech[2]))  # and after a stop, too
         assert stop(socket)[1] == len(sound) + len(speech[2])
-    assert list(microphones._speakers) == [speaker]
+    assert list(live._speakers) == [speaker]
 
 
-def test_who_stays_away_is_forgotten_and_begins_anew(page, microphones, monkeypatch):
+def test_who_stays_away_is_forgotten_and_begins_anew(page, live, monkeypatch):
     with page() as socket:
         speaker = hello(socket)["speaker"]
-    monkeypatch.setattr("live_endpoint.KEPT", -1.0)
+    monkeypatch.setattr("live_endpoint.RESUME_SECONDS", -1.0)
     with page() as socket:
         told = hello(socket, speaker)
     assert told["speaker"] != speaker and told["taken"] == 0
-    assert speaker not in microphones._speakers
+    assert speaker not in live._speakers
 
 
 def test_too_many_at_once_are_told_and_half_an_hour_is_enough(page, monkeypatch, speech):
-    monkeypatch.setattr(streaming, "SPEAKERS", 1)
-    monkeypatch.setattr(streaming, "LONGEST", 1.0)
+    monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
+    monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
     with page() as first, page() as second:
         hello(first)
         assert hello(second) == {"error": "busy"}

@@ -17,7 +17,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
-from openai_api import application
+from openai_api import build_api
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from transcriber import DecodingOptions, Transcriber, Transcript
@@ -130,7 +130,7 @@ def test_a_prompt_hotwords_and_a_temperature_reach_the_engine(clip):
         def tokens(self, text):
             return []
 
-    with TestClient(application(engine := Listener(), lambda: None)) as client:
+    with TestClient(build_api(engine := Listener(), lambda: None)) as client:
         for form in ({"response_format": "srt"}, {"stream": "true"}):
             hints = {"prompt": "Vi reste.", "hotwords": "Öland,\n Norra Kvarken", "temperature": "0.5", **form}
             assert client.post("/v1/audio/transcriptions", files={"file": clip.read_bytes()}, data=hints).is_success
@@ -192,7 +192,7 @@ def test_a_request_that_is_too_large_is_refused_while_it_streams_in(url):
         answer = caller.getresponse()
         return answer.status, json.load(answer)["error"]["message"]
 
-    wanted = (413, "a file of at most 3 MB is taken")
+    wanted = (413, "a file may have at most 3 MB")
     assert refused(opened("Content-Length", "200000000")) == wanted  # before the first byte
     caller = opened("Transfer-Encoding", "chunked")
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
@@ -207,7 +207,7 @@ def test_a_key_is_wanted_where_there_is_one_before_anything_is_read(guarded, cli
 
     assert client(KEY).audio.transcriptions.create(file=clip, model="tiny").text
     for key in ("another", KEY + "x"):
-        with pytest.raises(openai.AuthenticationError, match="this server wants its key"):
+        with pytest.raises(openai.AuthenticationError, match="this server requires its key"):
             client(key).models.list()
     refused = httpx.get(f"{guarded}/v1/models")
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -287,7 +287,7 @@ def test_memory_that_runs_out_is_told_with_when_to_come_again(clip, error, statu
             raise error
             yield
 
-    caller = TestClient(application(Exhausted(), lambda: None))
+    caller = TestClient(build_api(Exhausted(), lambda: None))
     answer = caller.post("/v1/audio/transcriptions", files={"file": clip.open("rb")})
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
     assert int(answer.headers["retry-after"]) > 0

@@ -46,7 +46,7 @@ RATE = 16_000
     ],
 )
 def test_the_page_tells_what_a_release_knows_and_no_more(release, said):
-    told = about_tab.model(release)
+    told = about_tab.render_model(release)
     assert said in told
     assert "None" not in told
 
@@ -54,7 +54,7 @@ def test_the_page_tells_what_a_release_knows_and_no_more(release, said):
 def test_every_wording_has_both_languages_with_the_same_values():
     import string
 
-    for key, (english, swedish) in translations.WORDS.items():
+    for key, (english, swedish) in translations.TEXTS.items():
         fields = [{field for _, field, *_ in string.Formatter().parse(text)} - {None} for text in (english, swedish)]
         assert fields[0] == fields[1], key
         assert english.strip() and swedish.strip(), key
@@ -76,16 +76,16 @@ def test_a_growing_result_is_only_ever_added_to():
         words: tuple
 
     part = Part(0.0, 1.0, "a <b>", (Word("a", 0.99), Word("<b>", 0.3)))
-    told = transcript_html.segment(part)
+    told = transcript_html.render_segment(part)
     assert '<span class="u3" data-at="0.25" data-to="0.50" data-sure="0.300">&lt;b&gt;</span>' in told
     assert "<b>" not in told
-    assert 'src="gradio_api/file=/tmp/%C3%A5%20b.wav"' in transcript_html.opening("/tmp/å b.wav", "x")
+    assert 'src="gradio_api/file=/tmp/%C3%A5%20b.wav"' in transcript_html.open_transcript("/tmp/å b.wav", "x")
 
 
 def test_what_is_given_is_read_by_the_flow_whatever_was_typed(tmp_path):
-    lessons = contributions.Lessons(tmp_path)
+    store = contributions.ContributionStore(tmp_path)
     typed = ['Hej, "du"!', "=1+1", "två\nrader\x00", "å ä ö, 日本"]
-    names = [lessons.keep(np.full(RATE, 0.5, np.float32), text) for text in typed]
+    names = [store.add(np.full(RATE, 0.5, np.float32), text) for text in typed]
     rows = folder.rows(tmp_path, longest=30.0)
     assert [row.text for row in rows] == ['Hej, "du"!', "1+1", "två rader", "å ä ö, 日本"]  # no formula
     assert [row.clip for row in rows] == [f"train/{name}" for name in names]
@@ -95,21 +95,21 @@ def test_what_is_given_is_read_by_the_flow_whatever_was_typed(tmp_path):
 
 
 def test_a_full_folder_takes_no_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(contributions, "CLIPS", 1)
-    lessons = contributions.Lessons(tmp_path)
-    lessons.keep(np.zeros(RATE, np.float32), "ett")
+    monkeypatch.setattr(contributions, "MAX_CLIPS", 1)
+    store = contributions.ContributionStore(tmp_path)
+    store.add(np.zeros(RATE, np.float32), "ett")
     with pytest.raises(OSError, match="enough"):
-        lessons.keep(np.zeros(RATE, np.float32), "två")
+        store.add(np.zeros(RATE, np.float32), "två")
 
 
 def test_who_has_the_code_takes_a_clip_back_and_nothing_else(tmp_path):
-    lessons = contributions.Lessons(tmp_path)
-    assert not lessons.take_back("3f2a9c81d04e.wav")  # nothing was ever given
-    names = [lessons.keep(np.zeros(RATE, np.float32), text) for text in ("ett", 'två, "2"', "tre")]
+    store = contributions.ContributionStore(tmp_path)
+    assert not store.delete("3f2a9c81d04e.wav")  # nothing was ever given
+    names = [store.add(np.zeros(RATE, np.float32), text) for text in ("ett", 'två, "2"', "tre")]
     for wrong in ("", "file_name", "../train/" + names[0], "*", names[0][:6]):
-        assert not lessons.take_back(wrong)
-    assert lessons.take_back(f" {names[1].removesuffix('.wav')} ")
-    assert not lessons.take_back(names[1])
+        assert not store.delete(wrong)
+    assert store.delete(f" {names[1].removesuffix('.wav')} ")
+    assert not store.delete(names[1])
     assert [(row.clip, row.text) for row in folder.rows(tmp_path, longest=30.0)] == [
         (f"train/{names[0]}", "ett"), (f"train/{names[2]}", "tre"),
     ]  # fmt: skip
@@ -117,7 +117,7 @@ def test_who_has_the_code_takes_a_clip_back_and_nothing_else(tmp_path):
 
 
 def test_the_code_of_a_clip_is_what_the_flow_leaves_it_out_by(tmp_path):
-    name = contributions.Lessons(tmp_path).keep(np.zeros(RATE, np.float32), "ett")
+    name = contributions.ContributionStore(tmp_path).add(np.zeros(RATE, np.float32), "ett")
     (row,) = folder.rows(tmp_path, longest=30.0)
     assert name in row.names
 
@@ -126,10 +126,10 @@ def test_a_space_without_a_data_set_keeps_nothing(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("TEACH_REPO", "TEACH_FOLDER", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
-    kept = contributions.lessons()
+    kept = contributions.open_store()
     assert kept and kept.folder == tmp_path / "taught" and not kept.folder.exists()
     monkeypatch.setenv("SPACE_ID", "me/space")
-    assert contributions.lessons() is None
+    assert contributions.open_store() is None
 
 
 @pytest.fixture
@@ -167,26 +167,26 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_a_data_set_of_the_hub_keeps_its_earlier_rows_when_a_space_starts_anew(hub, tmp_path):
-    kept = contributions.lessons()
+    kept = contributions.open_store()
     assert (hub.asked["repo_type"], hub.asked["private"], kept.repo) == ("dataset", True, "me/taught")
-    name = kept.keep(np.zeros(RATE, np.float32), "ny")
+    name = kept.add(np.zeros(RATE, np.float32), "ny")
     table = (tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()
     assert table == ["file_name,transcription", "old.wav,gammal", f"{name},ny"]
-    assert kept.take_back("old")
+    assert kept.delete("old")
     assert hub.deleted == ("train/old.wav", "me/taught", "dataset")
 
 
 def test_a_public_data_set_is_given_no_voices(hub):
     hub.scheduler.private = False
     with pytest.raises(ValueError, match="TEACH_REPO=me/taught cannot be used: it is public"):
-        contributions.lessons()
+        contributions.open_store()
     assert hub.stopped
 
 
 def test_a_length_is_counted_since_a_header_may_be_missing_or_lie(tmp_path, monkeypatch):
     import soundfile
 
-    monkeypatch.setattr(audio_files, "MINUTES", 0.1)
+    monkeypatch.setattr(audio_files, "MAX_MINUTES", 0.1)
     file = tmp_path / "long.wav"
     soundfile.write(file, np.full(10 * RATE, 0.1), RATE)
     wav = bytearray(file.read_bytes())
@@ -196,8 +196,8 @@ def test_a_length_is_counted_since_a_header_may_be_missing_or_lie(tmp_path, monk
         ("stream.wav", bytes(wav[:40]) + b"\xff" * 4 + bytes(wav[44:])),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(audio_files.Unheard, match="too_long"):
-            audio_files.hear(tmp_path / name)
+        with pytest.raises(audio_files.AudioFileError, match="too_long"):
+            audio_files.read_upload(tmp_path / name)
 
 
 def test_what_is_readable_of_a_damaged_recording_is_heard(tmp_path, speech):
@@ -209,7 +209,7 @@ def test_what_is_readable_of_a_damaged_recording_is_heard(tmp_path, speech):
     middle = len(content) // 2
     content[middle : middle + 200] = bytes(200)
     file.write_bytes(content[: len(content) - 500])
-    heard = audio_files.hear(file)
+    heard = audio_files.read_upload(file)
     assert RATE < len(heard.samples) <= len(speech[0]) + 8000
     assert heard.fault
 
@@ -259,8 +259,8 @@ class Engine:
 def say(session, speech, seconds):
     for start in range(0, int(seconds * RATE), RATE // 2):
         session.add(speech[start % len(speech) :][: RATE // 2])
-        if session._hearing:
-            session._hearing.join()
+        if session._decoding:
+            session._decoding.join()
 
 
 def test_words_that_may_be_said_reach_the_engine_for_every_file_once(clip, tmp_path):
@@ -277,21 +277,21 @@ def test_words_that_may_be_said_reach_the_engine_for_every_file_once(clip, tmp_p
 
     hints = DecodingOptions(hotwords=("Kiruna",))
     copied = shutil.copy(clip, tmp_path)
-    pictures = list(page._show(Listener(), [str(clip), copied], "en", hints))
+    pictures = list(page.transcribe_files(Listener(), [str(clip), copied], "en", hints))
     assert asked == [hints, hints]
     assert "wrong" in pictures[-1][1]  # nothing was said
-    again = list(page._show(Listener(), [copied], "en", hints, known=pictures[-1][-1]))
+    again = list(page.transcribe_files(Listener(), [copied], "en", hints, known=pictures[-1][-1]))
     assert asked == [hints, hints] and again[-1][1].count("wrong") == 1  # what is known is not heard again
 
 
 def test_live_costs_nothing_in_silence():
     engine = Engine()
-    session = streaming.Session(engine)
+    session = streaming.StreamingSession(engine)
     say(session, np.zeros(RATE, np.float32), 60)
     noise = np.random.default_rng(0).normal(0, 0.01, RATE).astype(np.float32)
     say(session, noise, 20)
     session.finish()
-    assert (engine.lengths, session.firm) == ([], [])
+    assert (engine.lengths, session.final_words) == ([], [])
     assert len(session._window) < 2 * RATE
 
 
@@ -299,21 +299,21 @@ def test_live_never_hears_more_than_its_cap_and_every_word_comes_once_though_nob
     sound = np.concatenate(speech * 20)[: 60 * RATE]
     sound += np.random.default_rng(0).normal(0, 1e-4, len(sound)).astype(np.float32)  # no two pieces alike
     engine, firm = Engine(sound), []
-    session = streaming.Session(engine)
+    session = streaming.StreamingSession(engine)
     for start in range(0, len(sound), RATE // 2):
         say(session, sound[start : start + RATE // 2], 0.5)
-        assert session.firm[: len(firm)] == firm
-        firm = list(session.firm)
+        assert session.final_words[: len(firm)] == firm
+        firm = list(session.final_words)
     session.finish()
-    assert session.tail == []
-    assert session.firm == [f"ord{number}" for number in range(120)]
-    assert max(engine.lengths) <= streaming.CAP + 2
-    assert sum(engine.lengths) < 60 * streaming.CAP
+    assert session.tentative_words == []
+    assert session.final_words == [f"ord{number}" for number in range(120)]
+    assert max(engine.lengths) <= streaming.MAX_WINDOW + 2
+    assert sum(engine.lengths) < 60 * streaming.MAX_WINDOW
 
 
 def test_live_of_a_slow_engine_hears_less_often_and_takes_every_sound(speech):
     engine = Engine(cost=0.5)
-    session = streaming.Session(engine)
+    session = streaming.StreamingSession(engine)
     began = time.monotonic()
     for start in range(0, 8 * RATE, RATE // 2):
         session.add(np.concatenate(speech)[start : start + RATE // 2])

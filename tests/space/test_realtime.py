@@ -94,7 +94,7 @@ def test_silence_and_what_was_cleared_are_no_text(url, speech):
         send(socket, "input_audio_buffer.clear")
         said(socket, "input_audio_buffer.cleared")
         send(socket, "input_audio_buffer.commit")
-        assert "no sound" in said(socket, "error")[0]["error"]["message"]
+        assert "no audio" in said(socket, "error")[0]["error"]["message"]
 
 
 @pytest.mark.parametrize(

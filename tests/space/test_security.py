@@ -25,7 +25,7 @@ import pytest
 import realtime
 import soundfile
 import streaming
-from batching import Stopped
+from batching import Cancelled
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -245,12 +245,14 @@ def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
 def test_a_server_answers_to_its_public_name_where_it_has_one():
     import gateway
 
-    assert gateway.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
-    assert gateway.is_called("who.hf.space", None) and gateway.is_own("https://else.example", "who.hf.space", None)
+    assert gateway.allowed_hosts("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
+    assert gateway.is_allowed_host("who.hf.space", None) and gateway.is_same_site(
+        "https://else.example", "who.hf.space", None
+    )
     for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"):
-        known = gateway.names(host, "https://speech.example/swedish")
-        assert gateway.is_called("speech.example", known) and not gateway.is_called("evil.example", known)
-        assert not gateway.is_called("speech.example", gateway.names(host, "/swedish"))
+        known = gateway.allowed_hosts(host, "https://speech.example/swedish")
+        assert gateway.is_allowed_host("speech.example", known) and not gateway.is_allowed_host("evil.example", known)
+        assert not gateway.is_allowed_host("speech.example", gateway.allowed_hosts(host, "/swedish"))
 
 
 def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
@@ -265,7 +267,7 @@ def test_on_a_space_the_page_of_hugging_face_may_show_it(monkeypatch):
     import gateway
 
     monkeypatch.setenv("SPACE_ID", "me/hear")
-    policy = gateway.Front(None, None, None, None, {}, None).headers["Content-Security-Policy"]
+    policy = gateway.Gateway(None, None, None, None, {}, None).headers["Content-Security-Policy"]
     assert "frame-ancestors 'self' https://huggingface.co" in policy and "script-src" not in policy
 
 
@@ -343,7 +345,7 @@ def test_consent_is_a_tick_and_nothing_that_looks_like_one(url, taught, uploaded
 
 def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, uploaded):
     from asr.corpus import folder
-    from translations import tell
+    from translations import translate
 
     events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
     assert events[-2]["success"]
@@ -351,18 +353,18 @@ def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, up
     assert (row.text, row.problem) == ("cmd|' /C calc'!A0 [31m<b>röd</b>", None)
     (record,) = taught.rglob("*.consent")
     told = json.loads(record.read_text())
-    assert told["agreed"] == tell("consent", "en") and told["when"].endswith("+00:00")
+    assert told["agreed"] == translate("consent", "en") and told["when"].endswith("+00:00")
     join(url, function(url, 1, 2), record.stem)
     assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.rows(taught, longest=30.0) == []
 
 
 FILLING = """
 import csv, sys, wave
-import numpy as np, teaching
+import numpy as np, contributions
 from pathlib import Path
-contributions.SPARE = 0
+contributions.MIN_FREE_BYTES = 0
 for room in range(4, 60, 2):  # kilobytes
-    lessons, kept = contributions.Lessons(Path("taught") / str(room)), []
+    store, kept = contributions.ContributionStore(Path("taught") / str(room)), []
     try:
         with open("filler", "wb") as filler:
             while filler.write(bytes(1024)): filler.flush()
@@ -371,10 +373,10 @@ for room in range(4, 60, 2):  # kilobytes
     with open("filler", "r+b") as filler:
         filler.truncate(max(0, filler.seek(0, 2) - 1024 * room))
     try:
-        while True: kept.append(lessons.keep(np.zeros(4000, np.float32), "ett, två " * 40, "ja"))
+        while True: kept.append(store.add(np.zeros(4000, np.float32), "ett, två " * 40, "ja"))
     except OSError:
         pass
-    train = lessons.folder / "train"
+    train = store.folder / "train"
     with open(train / "metadata.csv", newline="") if kept else open("/dev/null") as table:
         assert [row[0] for row in csv.reader(table)][1:] == kept
     assert sorted(one.name for one in train.glob("*.wav")) == sorted(kept)
@@ -402,22 +404,27 @@ def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_
     import contributions
 
     def keep(visitor):
-        return contributions.Lessons.keep(lessons, np.zeros(RATE, np.float32), "ett", "ja", visitor)
+        return store.add(np.zeros(RATE, np.float32), "ett", "ja", visitor)
 
-    lessons = contributions.Lessons(tmp_path)
-    monkeypatch.setattr(contributions, "EACH", 1)
+    store = contributions.ContributionStore(tmp_path)
+    monkeypatch.setattr(contributions, "MAX_CLIPS_PER_VISITOR", 1)
     keep("one"), keep("another")
-    for name, limit in (("EACH", 1), ("CLIPS", 2), ("BYTES", 60_000), ("SPARE", 10**18)):
+    for name, limit in (
+        ("MAX_CLIPS_PER_VISITOR", 1),
+        ("MAX_CLIPS", 2),
+        ("MAX_BYTES", 60_000),
+        ("MIN_FREE_BYTES", 10**18),
+    ):
         with monkeypatch.context() as patch, pytest.raises(OSError, match=r"enough|full"):
             patch.setattr(contributions, name, limit)
-            keep("one" if name == "EACH" else "a third")
+            keep("one" if name == "MAX_CLIPS_PER_VISITOR" else "a third")
     monkeypatch.setattr(contributions, "DAY", 1e-3)  # tomorrow
     assert keep("one")
 
 
 def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
-    code = "import numpy, pathlib, teaching; lessons = contributions.Lessons(pathlib.Path('taught'))\n"
-    code += "for _ in range(30): lessons.keep(numpy.zeros(100, numpy.float32), 'ett')"
+    code = "import numpy, pathlib, contributions; store = contributions.ContributionStore(pathlib.Path('taught'))\n"
+    code += "for _ in range(30): store.add(numpy.zeros(100, numpy.float32), 'ett')"
     environment = os.environ | {"PYTHONPATH": str(APP.parent)}
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
     assert [one.wait() for one in both] == [0, 0]
@@ -510,7 +517,7 @@ class Patient:
         finally:
             self.hearings -= 1
         if not is_wanted():
-            raise Stopped
+            raise Cancelled
         return iter([])
 
     def transcript(self, sound, segments):
@@ -525,16 +532,16 @@ def engine():
 
 
 @pytest.fixture
-def microphones(engine):
-    return live_endpoint.Microphones(engine)
+def live(engine):
+    return live_endpoint.LiveEndpoint(engine)
 
 
 @pytest.fixture
-def speaks(microphones, engine):
+def speaks(live, engine):
     """A function that opens a WebSocket for live speech."""
     app = FastAPI()
-    app.add_api_websocket_route("/live", microphones.answer)
-    app.add_api_websocket_route("/v1/realtime", realtime.Realtime(engine).answer)
+    app.add_api_websocket_route("/live", live.handle)
+    app.add_api_websocket_route("/v1/realtime", realtime.RealtimeEndpoint(engine).handle)
     return TestClient(app).websocket_connect
 
 
@@ -549,9 +556,9 @@ def here(engine, tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr(http_server, "INITIAL_PORT_VALUE", free.getsockname()[1])
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(app, "SWEEP", 0.05)
-    monkeypatch.setattr(sessions, "ALONE", 0.5)
-    monkeypatch.setattr(sessions, "AWAY", 0.1)
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "LISTEN_SECONDS", 0.5)
+    monkeypatch.setattr(sessions, "CLOSED_SECONDS", 0.1)
     blocks = app.launch(engine)
     yield blocks.local_url.rstrip("/"), blocks
     blocks.close(verbose=False)
@@ -566,32 +573,32 @@ def hello(socket, **more):
     return socket.receive_json()
 
 
-def test_live_takes_no_sound_past_its_limit(speaks, microphones, speech, monkeypatch):
-    monkeypatch.setattr(streaming, "LONGEST", 1.0)
+def test_live_takes_no_sound_past_its_limit(speaks, live, speech, monkeypatch):
+    monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
         while "error" not in (told := socket.receive_json()):
             pass
     assert told == {"error": "full"}
-    assert [one.session.seconds for one in microphones._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
+    assert [one.session.seconds for one in live._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
 
 
-def test_who_sends_faster_than_the_engine_hears_waits(speaks, microphones, speech):
+def test_who_sends_faster_than_the_engine_hears_waits(speaks, live, speech):
     with speaks("/live") as socket:
         hello(socket)
         for at in range(40):
             socket.send_bytes(at.to_bytes(4, "little") + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
-        (one,) = microphones._speakers.values()
-        until(lambda: one.session.overdue)
+        (one,) = live._speakers.values()
+        until(lambda: one.session.is_overloaded)
         time.sleep(0.5)
-        assert one.session.behind < streaming.FAR_BEHIND + streaming.CAP + live_endpoint.LONGEST_PIECE
+        assert one.session.backlog < streaming.MAX_BACKLOG + streaming.MAX_WINDOW + live_endpoint.MAX_CHUNK_SECONDS
 
 
 def test_who_leaves_while_the_engine_hears_leaves_no_place_to_another_until_it_is_free(
     speaks, engine, speech, monkeypatch
 ):
-    monkeypatch.setattr(streaming, "SPEAKERS", 1)
+    monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
@@ -621,7 +628,7 @@ def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech)
 
 @pytest.mark.parametrize("greets", [True, False])
 def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
-    monkeypatch.setattr(live_endpoint, "IDLE", 0.2)
+    monkeypatch.setattr(live_endpoint, "IDLE_SECONDS", 0.2)
     with speaks("/live") as socket, pytest.raises(WebSocketDisconnect):
         if greets:
             hello(socket)
@@ -629,12 +636,12 @@ def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
             socket.receive_json()
 
 
-def test_who_comes_and_goes_is_forgotten(speaks, microphones, monkeypatch):
-    monkeypatch.setattr(live_endpoint, "MOST_KEPT", 3)
+def test_who_comes_and_goes_is_forgotten(speaks, live, monkeypatch):
+    monkeypatch.setattr(live_endpoint, "MAX_DISCONNECTED", 3)
     for _ in range(20):
         with speaks("/live") as socket:
             hello(socket)
-    assert len(microphones._speakers) <= 4
+    assert len(live._speakers) <= 4
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"rate": 16000, "speaker": "' + "a" * 100_000 + '"}', "{}", "\0"])
@@ -711,11 +718,11 @@ def test_no_upload_fills_the_disk_and_all_of_them_go_in_time(here, clip, monkeyp
     url, _ = here
     folder = Path(upload(url, clip.read_bytes())).parents[1]
     with monkeypatch.context() as patch:
-        patch.setattr(uploads, "SPARE", 10**18)
+        patch.setattr(uploads, "MIN_FREE_BYTES", 10**18)
         answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.wav", clip.read_bytes())})
         assert (answer.status_code, answer.json()["detail"]) == (507, "the server has no room for a file now")
-    monkeypatch.setattr(uploads, "KEPT", 0.1)
-    monkeypatch.setattr(uploads, "FRESH", 0.2)
+    monkeypatch.setattr(uploads, "MAX_AGE", 0.1)
+    monkeypatch.setattr(uploads, "MIN_EMPTY_AGE", 0.2)
     until(lambda: not list(folder.iterdir()))
 
 

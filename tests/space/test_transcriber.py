@@ -20,7 +20,7 @@ import transcriber as engine
 import word_timing
 from asr.release.engine import capture, load
 from audio_files import read_file
-from batching import Stopped
+from batching import Cancelled
 from decoding import DecodingOptions
 from field.spoil import a_pipe, edited, of_gigabytes
 from hardware import Hardware
@@ -292,7 +292,7 @@ def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(f
 def test_nothing_more_is_decoded_once_nobody_wants_it(transcriber, recording, says):
     decoder = says("ja")
     segments = transcriber.segments(np.tile(recording, 3), is_wanted=lambda: len(decoder.asked) < 2)
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         list(segments)
     assert len(decoder.asked) == 2
 
