@@ -98,7 +98,8 @@ def build_page(
                 html(about_tab.render_model(transcriber.release, repo_id, revision), elem_id="model")
                 html(about_tab.render_api_examples(), elem_id="program", js_on_load=about_tab.SCRIPT)
 
-        def transcribe(
+        # Not named transcribe: Gradio names an endpoint after its function, and that name is the API's.
+        def show_transcripts(
             paths: str | list[str] | None, hotwords: str, known: KnownFiles, request: gr.Request
         ) -> Iterator[Update]:
             options = DecodingOptions(hotwords=parse_hotwords(hotwords[:MAX_HOTWORDS_CHARACTERS]))
@@ -109,14 +110,16 @@ def build_page(
         known = gr.State({})
         outputs = [status, result, clip, text, known]
         progress: dict[str, Any] = {"show_progress": "full", "show_progress_on": status, **engine, **private}
-        recorded = microphone.stop_recording(transcribe, [microphone, hotwords, gr.State({})], outputs, **progress)
+        recorded = microphone.stop_recording(
+            show_transcripts, [microphone, hotwords, gr.State({})], outputs, **progress
+        )
         recorded.then(lambda: None, None, microphone, show_progress="hidden", **private)  # ready for the next recording
-        uploaded = files.upload(transcribe, [files, hotwords, known], outputs, **progress)
+        uploaded = files.upload(show_transcripts, [files, hotwords, known], outputs, **progress)
         added = add_files.upload(
             lambda old, new: [*(old or []), *new], [files, add_files], files, show_progress="hidden", **private
         )
-        added = added.then(transcribe, [files, hotwords, known], outputs, **progress)
-        removed = files.delete(transcribe, [files, hotwords, known], outputs, **progress)
+        added = added.then(show_transcripts, [files, hotwords, known], outputs, **progress)
+        removed = files.delete(show_transcripts, [files, hotwords, known], outputs, **progress)
         running = [recorded, uploaded, added, removed]
         for button, example in zip(example_buttons, examples, strict=True):
             running.append(button.click(_transcribe_example(transcriber, example), None, outputs, **progress))
@@ -226,10 +229,10 @@ def _file_title(path: str | None, language: str) -> str:
 
 
 def _transcribe_example(transcriber: Transcriber, example: Example) -> Callable[[gr.Request], Iterator[Update]]:
-    def transcribe(request: gr.Request) -> Iterator[Update]:
+    def show_example(request: gr.Request) -> Iterator[Update]:
         yield from transcribe_files(transcriber, str(example.path), request_language(request), title=example.text)
 
-    return transcribe
+    return show_example
 
 
 def _build_example_buttons(examples: Sequence[Example]) -> list[gr.Button]:

@@ -132,7 +132,7 @@ class Caller:
         ("POST", "/gradio_api/stream/0"),
         ("POST", "/gradio_api/vibe-edit"),
         ("POST", "/login"),
-        ("POST", "/gradio_api/call/keep"),
+        ("POST", "/gradio_api/call/submit_clip"),
         ("GET", "/gradio_api/file=http://127.0.0.1/a.wav"),
         ("GET", "/gradio_api/proxy=http://127.0.0.1/a.wav"),
         ("GET", "/gradio_api/deep_link?session_hash=a"),
@@ -149,7 +149,7 @@ class Caller:
         ("DELETE", "/"),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(url, method, path):
+def test_unneeded_routes_are_not_found(url, method, path):
     answer = httpx.request(
         method, f"{url}{path}", files={"video": ("a.m3u8", b"#EXTM3U\n")} if method == "POST" else None
     )
@@ -197,7 +197,7 @@ def test_no_address_is_fetched_for_a_visitor(url, uploaded):
     assert not asked
 
 
-def test_a_body_that_is_too_large_ends_while_it_comes(url):
+def test_a_too_large_body_is_refused_while_it_streams_in(url):
     before = metric(url, "process_resident_memory_bytes")
     for path in ("/gradio_api/queue/join", "/gradio_api/call/transcribe", "/gradio_api/cancel"):
         caller = Caller(url, path, {"content-type": "application/json"})
@@ -214,7 +214,7 @@ def test_a_body_that_is_too_large_ends_while_it_comes(url):
     assert metric(url, "process_resident_memory_bytes") < before + 30_000_000
 
 
-def test_an_upload_that_is_cut_or_torn_leaves_nothing(url, temporary):
+def test_an_incomplete_upload_leaves_no_file(url, temporary):
     before = files(temporary)
     for _ in range(3):
         caller = Caller(url, "/gradio_api/upload", length=2_000_000)
@@ -227,7 +227,7 @@ def test_an_upload_that_is_cut_or_torn_leaves_nothing(url, temporary):
     assert len(files(temporary)) <= len(before) + 1
 
 
-def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
+def test_a_page_of_another_site_does_not_reach_a_local_server(url):
     port = urllib.parse.urlsplit(url).port
     for path in ("/", "/config", "/health", "/v1/models", "/gradio_api/info"):
         assert httpx.get(f"{url}{path}", headers={"host": f"evil.example:{port}"}).status_code == 421
@@ -242,7 +242,7 @@ def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
             connect(f"ws://evil.example:{port}/{path}", sock=wire).close()
 
 
-def test_a_server_answers_to_its_public_name_where_it_has_one():
+def test_a_server_answers_to_its_public_host_name():
     import gateway
 
     assert gateway.allowed_hosts("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
@@ -255,7 +255,7 @@ def test_a_server_answers_to_its_public_name_where_it_has_one():
         assert not gateway.is_allowed_host("speech.example", gateway.allowed_hosts(host, "/swedish"))
 
 
-def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
+def test_every_response_has_security_headers(url, uploaded):
     for path in ("/", "/docs", "/health", "/nowhere", f"/gradio_api/file={uploaded}", "/v1/models"):
         headers = httpx.get(f"{url}{path}").headers
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
@@ -263,7 +263,7 @@ def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
         assert policy["default-src"] == policy["frame-ancestors"] == "'self'"
 
 
-def test_on_a_space_the_page_of_hugging_face_may_show_it(monkeypatch):
+def test_a_space_may_be_framed_by_hugging_face(monkeypatch):
     import gateway
 
     monkeypatch.setenv("SPACE_ID", "me/hear")
@@ -280,7 +280,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log(url, log, uploaded):
+def test_no_hostile_call_causes_a_traceback_or_leaks_into_the_log(url, log, uploaded):
     before = len(log.read_text())
     for body in HOSTILE:
         for path in ("call/transcribe", "call/v2/transcribe", "queue/join", "cancel", "reset"):
@@ -307,7 +307,7 @@ def test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log(url, log, 
     assert "Traceback" not in told and "Hemligt" not in told and "passwd" not in told and uploaded not in told
 
 
-def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all(tiny_release, clip, tmp_path):
+def test_uploads_of_a_killed_or_stopped_server_are_deleted(tiny_release, clip, tmp_path):
     other = tmp_path / "of somebody else"
     other.mkdir()
     with socket.socket() as free:
@@ -338,12 +338,12 @@ def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_
 
 
 @pytest.mark.parametrize("tick", ["false", "true", "", {}, [1], 1, 0, None, {"value": True}])
-def test_consent_is_a_tick_and_nothing_that_looks_like_one(url, taught, uploaded, tick):
+def test_only_true_is_consent(url, taught, uploaded, tick):
     join(url, function(url, 3, 4), file(uploaded), "Hej.", tick)
     assert not files(taught)
 
 
-def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, uploaded):
+def test_the_consent_record_is_stored_and_deleted_with_its_clip(url, taught, uploaded):
     from asr.corpus import folder
     from translations import translate
 
@@ -388,7 +388,7 @@ for room in range(4, 60, 2):  # kilobytes
 SMALL = 'mount -t tmpfs -o size=200k tmpfs "$PWD" && cd "$PWD" && exec "$@"'
 
 
-def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
+def test_a_full_disk_leaves_no_partial_clip(tmp_path):
     small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]
     if not shutil.which("unshare") or subprocess.run([*small, "true"], cwd=tmp_path).returncode:
         pytest.skip("no small disk can be mounted here")
@@ -400,7 +400,7 @@ def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
     assert len(set(run.stdout.split())) > 2  # it was full at one file and at another
 
 
-def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_all(tmp_path, monkeypatch):
+def test_the_store_has_limits_in_all_and_for_each_visitor(tmp_path, monkeypatch):
     import contributions
 
     def keep(visitor):
@@ -422,7 +422,7 @@ def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_
     assert keep("one")
 
 
-def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
+def test_two_servers_on_one_folder_lose_no_rows(tmp_path):
     code = "import numpy, pathlib, contributions; store = contributions.ContributionStore(pathlib.Path('taught'))\n"
     code += "for _ in range(30): store.add(numpy.zeros(100, numpy.float32), 'ett')"
     environment = os.environ | {"PYTHONPATH": str(APP.parent)}
@@ -493,7 +493,7 @@ def edited(seconds):
         (lambda: edited(36_000), 200),
     ],
 )
-def test_a_small_file_that_unpacks_to_much_costs_little(url, sound, status):
+def test_a_decompression_bomb_costs_little_memory(url, sound, status):
     before, content = metric(url, "process_resident_memory_bytes"), sound()
     answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": content}, timeout=60)
     assert (answer.status_code, len(content) < 1_000_000) == (status, True)
@@ -573,7 +573,7 @@ def hello(socket, **more):
     return socket.receive_json()
 
 
-def test_live_takes_no_sound_past_its_limit(speaks, live, speech, monkeypatch):
+def test_live_accepts_no_audio_past_its_limit(speaks, live, speech, monkeypatch):
     monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
     with speaks("/live") as socket:
         hello(socket)
@@ -584,7 +584,7 @@ def test_live_takes_no_sound_past_its_limit(speaks, live, speech, monkeypatch):
     assert [one.session.seconds for one in live._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
 
 
-def test_who_sends_faster_than_the_engine_hears_waits(speaks, live, speech):
+def test_a_sender_faster_than_the_engine_is_made_to_wait(speaks, live, speech):
     with speaks("/live") as socket:
         hello(socket)
         for at in range(40):
@@ -595,9 +595,7 @@ def test_who_sends_faster_than_the_engine_hears_waits(speaks, live, speech):
         assert one.session.backlog < streaming.MAX_BACKLOG + streaming.MAX_WINDOW + live_endpoint.MAX_CHUNK_SECONDS
 
 
-def test_who_leaves_while_the_engine_hears_leaves_no_place_to_another_until_it_is_free(
-    speaks, engine, speech, monkeypatch
-):
+def test_a_disconnected_speaker_holds_its_place_until_the_engine_is_free(speaks, engine, speech, monkeypatch):
     monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
     with speaks("/live") as socket:
         hello(socket)
@@ -627,7 +625,7 @@ def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech)
 
 
 @pytest.mark.parametrize("greets", [True, False])
-def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
+def test_an_idle_connection_is_closed(speaks, greets, monkeypatch):
     monkeypatch.setattr(live_endpoint, "IDLE_SECONDS", 0.2)
     with speaks("/live") as socket, pytest.raises(WebSocketDisconnect):
         if greets:
@@ -636,7 +634,7 @@ def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
             socket.receive_json()
 
 
-def test_who_comes_and_goes_is_forgotten(speaks, live, monkeypatch):
+def test_disconnected_speakers_are_dropped(speaks, live, monkeypatch):
     monkeypatch.setattr(live_endpoint, "MAX_DISCONNECTED", 3)
     for _ in range(20):
         with speaks("/live") as socket:
@@ -645,7 +643,7 @@ def test_who_comes_and_goes_is_forgotten(speaks, live, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"rate": 16000, "speaker": "' + "a" * 100_000 + '"}', "{}", "\0"])
-def test_a_message_of_any_shape_is_answered(speaks, text):
+def test_an_invalid_message_is_answered(speaks, text):
     with speaks("/live") as socket:
         socket.send_text(text)
         assert socket.receive_json() == {"error": "wrong"}
@@ -656,7 +654,7 @@ def test_a_message_of_any_shape_is_answered(speaks, text):
 
 
 @pytest.mark.parametrize("path", ["live", "v1/realtime"])
-def test_a_message_over_a_websocket_is_not_gathered_without_end(url, path):
+def test_an_endless_websocket_message_is_cut_off(url, path):
     with connect(f"{url.replace('http', 'ws')}/{path}") as socket:
 
         def endless():
@@ -669,7 +667,7 @@ def test_a_message_over_a_websocket_is_not_gathered_without_end(url, path):
             socket.recv()
 
 
-def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engine, speech):
+def test_an_api_client_that_leaves_or_never_listens_is_cancelled(here, engine, speech):
     url, blocks = here
     sound = io.BytesIO()
     soundfile.write(sound, speech[0], RATE, format="FLAC")
@@ -687,7 +685,7 @@ def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engin
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.event_ids_to_events)
 
 
-def test_a_visitor_who_closes_the_page_frees_the_engine(here, engine, speech):
+def test_closing_the_page_cancels_its_calls(here, engine, speech):
     url, _ = here
     sound = io.BytesIO()
     soundfile.write(sound, speech[0], RATE, format="FLAC")
@@ -699,7 +697,7 @@ def test_a_visitor_who_closes_the_page_frees_the_engine(here, engine, speech):
     until(lambda: engine.hearings == 0)
 
 
-def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
+def test_closed_sessions_leave_nothing_in_memory(here):
     url, blocks = here
     clear = next(at for at, one in blocks.fns.items() if not one.inputs)
     for at in range(20):
@@ -712,7 +710,7 @@ def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.pending_event_ids_session)
 
 
-def test_no_upload_fills_the_disk_and_all_of_them_go_in_time(here, clip, monkeypatch):
+def test_uploads_leave_free_space_and_are_deleted_in_time(here, clip, monkeypatch):
     import uploads
 
     url, _ = here
@@ -727,14 +725,14 @@ def test_no_upload_fills_the_disk_and_all_of_them_go_in_time(here, clip, monkeyp
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
-def test_the_documentation_opens_under_the_policy(url):
+def test_the_docs_open_under_the_content_security_policy(url):
     with visit(url) as seen:
         seen.page.goto(f"{url}/docs")
         seen.page.locator(".opblock").first.wait_for()
         assert (seen.errors, seen.foreign) == ([], [])
 
 
-def test_a_file_that_crashes_the_decoder_costs_its_own_answer_alone(tiny_release, clip):
+def test_a_file_that_crashes_the_decoder_fails_alone(tiny_release, clip):
     """The server itself has the same decoder, and would end if it opened the file."""
     harmed = str(Path(__file__).parents[1] / "field" / "harmed")
     with serve(tiny_release, PYTHONPATH=harmed) as url:
