@@ -1,7 +1,7 @@
-"""The door: which files are taken, judged before they cost memory or time.
+"""Audio and video files that are accepted: their size and length are checked before they cost memory or time.
 
-A recording is a stranger's file. Its length is counted while it is decoded, since a header may lie, and decoding ends
-at the limit, since a few kilobytes can unpack to days of silence.
+Files come from strangers. The length is counted while decoding, since a header may be wrong, and decoding stops at the
+limit, since a few kilobytes can decompress to days of silence.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from audio import RATE, Fault, Sound, Unreadable
 from decoder import Recording
 from speech_detection import SILENCE
 
-WORK = 384_000  # values of a channel that a second may hold, at most: eight channels at 48 kHz, two at 192
-MEGABYTES = int(os.environ.get("MAX_MEGABYTES", 200))
-MINUTES = float(os.environ.get("MAX_MINUTES", 60))
-FILES = 20  # at once
-FAULTS: dict[Fault, str] = {
+MAX_MEGABYTES = int(os.environ.get("MAX_MEGABYTES", 200))
+MAX_MINUTES = float(os.environ.get("MAX_MINUTES", 60))
+MAX_FILES = 20  # in one upload
+MAX_SAMPLES_PER_SECOND = 384_000  # of all channels: eight at 48 kHz, two at 192
+FAULT_MESSAGES: dict[Fault, str] = {
     "incomplete": "a part of this recording is damaged or missing",
     "joined": "this file holds several recordings, of which only the first can be heard",
 }
 
 
-class Unheard(ValueError):
-    """Why a file is not taken: a key of the page's wording, and its values."""
+class AudioFileError(ValueError):
+    """A file that is not accepted: the key of a text in `translations`, and the values of its fields."""
 
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(key)
@@ -34,47 +34,49 @@ class Unheard(ValueError):
 
 
 def limits() -> dict[str, object]:
-    return {"minutes": f"{MINUTES:g}", "megabytes": MEGABYTES}
+    """The limits, as the texts of the page name them."""
+    return {"minutes": f"{MAX_MINUTES:g}", "megabytes": MAX_MEGABYTES}
 
 
-def hear(path: str | Path | None) -> Sound:
-    """A file's sound, all of it that can be read. Raises `Unheard`, also where it is silent."""
+def read_upload(path: str | Path | None) -> Sound:
+    """Decode an uploaded file within the limits. Raises `AudioFileError`, also if the recording is silent."""
     if path is None or not Path(path).is_file():
-        raise Unheard("missing")
+        raise AudioFileError("missing")
     with Path(path).open("rb") as file:
-        sound = read(file)
+        sound = read_open_file(file)
     if np.abs(sound.samples).max() < SILENCE:
-        raise Unheard("silent")
+        raise AudioFileError("silent")
     return sound
 
 
-def read(file: IO[bytes]) -> Sound:
-    """The sound of an open file. Raises `Unheard`."""
+def read_open_file(file: IO[bytes]) -> Sound:
+    """Decode an open file within the limits. Raises `AudioFileError`."""
     size = file.seek(0, os.SEEK_END)
-    if size > MEGABYTES * 1_000_000:
-        raise Unheard("too_big", **limits())
-    sound = decode(file, MINUTES * 60) if size else None
+    if size > MAX_MEGABYTES * 1_000_000:
+        raise AudioFileError("too_big", **limits())
+    sound = decode_up_to(file, MAX_MINUTES * 60) if size else None
     if not sound or not len(sound.samples):
-        raise Unheard("nothing")
+        raise AudioFileError("nothing")
     return sound
 
 
-def decode(file: str | Path | IO[bytes], longest: float) -> Sound:
-    """A file's sound, of at most `longest` seconds. Raises `Unheard`."""
+def decode_up_to(file: str | Path | IO[bytes], max_seconds: float) -> Sound:
+    """Decode a file of at most `max_seconds`. Raises `AudioFileError`."""
     recording, blocks, samples = Recording(file), [np.zeros(0, np.float32)], 0
     try:
         for block in recording:
             blocks.append(block)
             samples += len(block)
-            if max(samples / RATE, (recording.seconds or 0.0) - 1, recording.work / WORK) > longest:
-                raise Unheard("too_long", **limits())
+            seconds = max(samples / RATE, (recording.seconds or 0.0) - 1, recording.work / MAX_SAMPLES_PER_SECOND)
+            if seconds > max_seconds:
+                raise AudioFileError("too_long", **limits())
     except Unreadable:
-        raise Unheard("unreadable") from None
-    return Sound(np.concatenate(blocks), recording.fault, recording.pictured)
+        raise AudioFileError("unreadable") from None
+    return Sound(np.concatenate(blocks), recording.fault, recording.has_video)
 
 
 def read_file(path: str | Path) -> Sound:
-    """A file's sound. Raises ValueError, in one line, where it is missing, is no audio, or is empty or silent."""
+    """Decode a file of any length. Raises ValueError, in one line, if it is missing, not audio, empty or silent."""
     if not Path(path).is_file():
         raise ValueError("there is no such file")
     sound = Recording(path).sound()

@@ -1,4 +1,4 @@
-"""Sounds of several callers heard in one batch: what one caller brings leaves a GPU mostly idle."""
+"""Requests of several callers in one batch: the audio of one caller leaves a GPU mostly idle."""
 
 from __future__ import annotations
 
@@ -12,87 +12,94 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Stopped(Exception):
-    """Nobody waits for the text any more."""
+class Cancelled(Exception):
+    """The caller no longer waits for the result."""
 
 
-class _Call(Generic[Key, Item, Result]):
-    """What one caller waits for."""
+class _Request(Generic[Key, Item, Result]):
+    """One caller's items and their results so far."""
 
-    def __init__(self, key: Key, items: Sequence[Item], wanted: Callable[[], bool]) -> None:
-        self.key, self.wanted = key, wanted
-        self.left = deque(enumerate(items))  # not begun yet
+    def __init__(self, key: Key, items: Sequence[Item], is_wanted: Callable[[], bool]) -> None:
+        self.key, self.is_wanted = key, is_wanted
+        self.pending = deque(enumerate(items))  # not started yet
         self.results = dict[int, Result]()
         self.missing = len(items)
         self.error: BaseException | None = None
-        self.ended = threading.Event()
+        self.done = threading.Event()
 
-    def take(self, at: int, result: Result) -> None:
-        self.results[at] = result
+    def add_result(self, index: int, result: Result) -> None:
+        self.results[index] = result
         self.missing -= 1
         if not self.missing:
-            self.ended.set()
+            self.done.set()
 
     def fail(self, error: BaseException) -> None:
         self.error = error
-        self.left.clear()
-        self.ended.set()
+        self.pending.clear()
+        self.done.set()
 
 
 class Batcher(Generic[Key, Item, Result]):
-    """Calls `run` with the items of all callers that wait, `most` at once, in `threads` of its own.
+    """Calls `run` with the items of all waiting callers, at most `max_batch` at once, in `threads` of its own.
 
-    A batch begins as soon as a thread is free, with what waits then, so one caller alone waits for nobody. It holds
-    items of one key, and of each caller in turn, so that a long sound does not keep a short one waiting.
+    A batch starts as soon as a thread is free, with whatever waits then, so a single caller never waits for others. It
+    holds items of one key, taken from each caller in turn, so that a long recording does not delay a short one.
     """
 
-    def __init__(self, run: Callable[[Key, Sequence[Item]], Sequence[Result]], most: int, threads: int = 1) -> None:
-        self._run, self._most = run, most
-        self._calls = deque[_Call[Key, Item, Result]]()  # those of which something has not begun
+    def __init__(
+        self, run: Callable[[Key, Sequence[Item]], Sequence[Result]], max_batch: int, threads: int = 1
+    ) -> None:
+        self._run, self._max_batch = run, max_batch
+        self._requests = deque[_Request[Key, Item, Result]]()  # those with items that have not started
         self._arrived = threading.Condition()
         for _ in range(threads):
             threading.Thread(target=self._work, daemon=True).start()
 
-    def __call__(self, key: Key, items: Sequence[Item], wanted: Callable[[], bool] = lambda: True) -> list[Result]:
-        """The items' results, in their order. Raises what `run` does, and `Stopped` where they are not wanted."""
+    def __call__(self, key: Key, items: Sequence[Item], is_wanted: Callable[[], bool] = lambda: True) -> list[Result]:
+        """The items' results, in order.
+
+        Raises:
+            Cancelled: if the results are no longer wanted.
+            Exception: whatever `run` raises.
+        """
         if not items:
             return []
-        call = _Call[Key, Item, Result](key, items, wanted)
+        request = _Request[Key, Item, Result](key, items, is_wanted)
         with self._arrived:
-            self._calls.append(call)
+            self._requests.append(request)
             self._arrived.notify_all()
-        call.ended.wait()
-        if call.error:
-            raise call.error
-        return [call.results[at] for at in range(len(items))]
+        request.done.wait()
+        if request.error:
+            raise request.error
+        return [request.results[index] for index in range(len(items))]
 
     def _work(self) -> None:
         while True:
             with self._arrived:
-                while not (batch := self._batch()):
+                while not (batch := self._next_batch()):
                     self._arrived.wait()
             try:
                 results = self._run(batch[0][0].key, [item for _, _, item in batch])
-            except BaseException as error:  # it is the callers' to handle
-                for call, _, _ in batch:
-                    call.fail(error)
+            except BaseException as error:  # raised again in each caller's thread
+                for request, _, _ in batch:
+                    request.fail(error)
                 continue
             with self._arrived:
-                for (call, at, _), result in zip(batch, results, strict=True):
-                    call.take(at, result)
+                for (request, index, _), result in zip(batch, results, strict=True):
+                    request.add_result(index, result)
 
-    def _batch(self) -> list[tuple[_Call[Key, Item, Result], int, Item]]:
-        """The next items, one of each caller with the first one's key in turn; none where nobody waits."""
-        for call in self._calls:
-            if not call.wanted():
-                call.fail(Stopped())
-        self._calls = deque(call for call in self._calls if call.left)
-        turns = deque(call for call in self._calls if call.key == self._calls[0].key)
-        batch = list[tuple[_Call[Key, Item, Result], int, Item]]()
-        while turns and len(batch) < self._most:
-            call = turns.popleft()
-            batch.append((call, *call.left.popleft()))
-            if call.left:
-                turns.append(call)
-        self._calls.rotate(-1)  # the next batch begins with another caller
+    def _next_batch(self) -> list[tuple[_Request[Key, Item, Result], int, Item]]:
+        """The next items: one of each caller in turn, of those with the first caller's key; empty if none wait."""
+        for request in self._requests:
+            if not request.is_wanted():
+                request.fail(Cancelled())
+        self._requests = deque(request for request in self._requests if request.pending)
+        turns = deque(request for request in self._requests if request.key == self._requests[0].key)
+        batch = list[tuple[_Request[Key, Item, Result], int, Item]]()
+        while turns and len(batch) < self._max_batch:
+            request = turns.popleft()
+            batch.append((request, *request.pending.popleft()))
+            if request.pending:
+                turns.append(request)
+        self._requests.rotate(-1)  # the next batch starts with another caller
         return batch

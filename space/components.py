@@ -1,4 +1,4 @@
-"""Pieces that the tabs share."""
+"""Components that several tabs of the page share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 import audio_files
 import gradio as gr
-from translations import tell
+from translations import translate
 
-# What a visitor takes along, for the scripts of the tabs.
-TAKE = """
+# For the scripts of the tabs: copy a text, save a file.
+SAVE_SCRIPT = """
 function toClipboard(text, button) {
   navigator.clipboard?.writeText(text).then(() => {
     button.classList.add('done');
     setTimeout(() => button.classList.remove('done'), 1500);
-  }, () => {});  // the browser does not allow it
+  }, () => {});  // the browser may forbid it
 }
 
 function toFile(blob, name) {
@@ -30,27 +30,29 @@ function toFile(blob, name) {
 logger = logging.getLogger(__name__)
 
 
-def html(value: str = "", **more: Any) -> gr.HTML:
-    return gr.HTML(value, apply_default_css=False, **more)
+def html(value: str = "", **options: Any) -> gr.HTML:
+    """An HTML block without Gradio's own styles."""
+    return gr.HTML(value, apply_default_css=False, **options)
 
 
-def microphone(label: Any, **more: Any) -> gr.Audio:
+def microphone_input(label: Any, **options: Any) -> gr.Audio:
+    """A recorder for the microphone, whose value is the path of the recording."""
     return gr.Audio(
         sources=["microphone"],
         type="filepath",
         label=label,
-        buttons=["download"],  # the other one, share, sends the sound away
+        buttons=["download"],  # the other button, share, uploads to a third party
         editable=False,
         elem_classes="sound",
         min_width=280,
         waveform_options=gr.WaveformOptions(waveform_color="#9db4d6", waveform_progress_color="#2563eb"),
-        **more,
+        **options,
     )
 
 
-def why(error: ValueError, language: str) -> str:
-    """What the page says about a file that could not be heard."""
-    if isinstance(error, audio_files.Unheard):
-        return tell(error.key, language, **error.values)
-    logger.warning("a file could not be heard: %s", type(error).__name__)
-    return tell("broken", language)
+def describe_file_error(error: ValueError, language: str) -> str:
+    """The message to show for a file that could not be read or transcribed."""
+    if isinstance(error, audio_files.AudioFileError):
+        return translate(error.key, language, **error.values)
+    logger.warning("a file could not be transcribed: %s", type(error).__name__)
+    return translate("broken", language)

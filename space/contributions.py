@@ -1,12 +1,12 @@
-"""What visitors give: clips with their corrected text, as the audiofolder that the flow reads as a source.
+"""Clips with corrected text that visitors contribute, as an audiofolder that the training flow reads as a source.
 
     taught/train/metadata.csv       file_name,transcription
     taught/train/3f2a....wav        16 kHz, mono, 16 bits
-    taught/train/3f2a....consent    when its giver agreed, and to what; no reader of audiofolders looks at it
+    taught/train/3f2a....consent    when the contributor agreed, and to what; readers of audiofolders ignore it
 
-Each file is written beside its place and then moved there: on a full disk there is a clip with all of these or none.
-In TEACH_FOLDER (default: taught/ here), and, where TEACH_REPO names a data set of the Hub, committed to it every few
-minutes. `[corpus] path = "taught"`, or the data set's id, makes a run train on it.
+Every file is written under a temporary name and then renamed, so a full disk leaves a whole clip or none.
+The folder is TEACH_FOLDER (default: taught/ here). If TEACH_REPO names a dataset on the Hub, the folder is committed to
+it every few minutes. `[corpus] path = "taught"`, or the dataset's id, makes a run train on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import re
 import shutil
 import threading
 import time
-import unicodedata
 import uuid
 import wave
 from collections import Counter
@@ -31,99 +30,114 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from text import clean_text
 
-RATE = 16_000
-LONGEST = 30.0  # seconds: what Whisper hears at once
-LETTERS = 1_000  # beyond any half minute of speech
-CLIPS = 10_000
-EACH = 1_000  # of a visitor in a day
-BYTES = 5_000_000_000  # of all clips
-SPARE = 500_000_000  # bytes that stay free on the disk
+RATE = 16_000  # Hz
+MAX_SECONDS = 30.0  # of a clip: the window of Whisper's encoder
+MAX_CHARACTERS = 1_000  # more than anybody says in 30 seconds
+MAX_CLIPS = 10_000
+MAX_CLIPS_PER_VISITOR = 1_000  # in a day
+MAX_BYTES = 5_000_000_000  # of all clips
+MIN_FREE_BYTES = 500_000_000  # of the disk
 DAY = 86_400  # seconds
-FORMULA = "=+-@ "  # a table's programs take what begins so for one, but for a number with its sign
-MINUTES = 5  # between two commits
-HEADER = ["file_name", "transcription"]
+FORMULA_PREFIXES = "=+-@ "  # spreadsheets run a cell that starts so as a formula, unless it is a number
+COMMIT_MINUTES = 5  # between two commits to the Hub
+COLUMNS = ["file_name", "transcription"]
 
 
-class Lessons:
-    """Where what is given is kept."""
+class ContributionStore:
+    """A folder of contributed clips, perhaps committed to a dataset on the Hub."""
 
     def __init__(self, folder: Path, repo: str | None = None, scheduler: Any = None) -> None:
         self.folder, self.repo, self._scheduler = folder, repo, scheduler
-        # The scheduler holds its lock while it uploads: half a row is never committed.
+        # The scheduler holds its lock while it uploads, so half a row is never committed.
         self._lock: AbstractContextManager[Any] = scheduler.lock if scheduler else threading.Lock()
-        self._today, self._given = 0.0, Counter[str]()  # the day, and the clips that each visitor gave in it
+        self._day, self._clips_today = 0.0, Counter[str]()  # the latest day, and each visitor's clips in it
 
-    def keep(self, sound: np.ndarray, text: str, agreed: str = "", visitor: str = "") -> str:
-        """Write a clip, (samples,) float32 at 16 kHz, its text, and what was `agreed` to; returns the clip's name.
+    def add(self, sound: np.ndarray, text: str, consent: str = "", visitor: str = "") -> str:
+        """Store a clip with its text and the wording that its contributor agreed to.
 
-        Raises OSError where there is no room for it, in all or from one `visitor`. Nothing of it is there then.
+        Args:
+            sound: (samples,) float32 at 16 kHz.
+            text: what is said.
+            consent: the sentence that was agreed to.
+            visitor: the visitor's address, for the limit of clips in a day.
+
+        Returns:
+            The clip's file name, which is the code to delete it with.
+
+        Raises:
+            OSError: if a limit is reached or the disk is full; then nothing of the clip is stored.
         """
-        train, table = self._places
+        train, table = self._train, self._table
         name = f"{uuid.uuid4().hex[:12]}.wav"
-        consent = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "agreed": agreed}
+        record = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "agreed": consent}
         train.mkdir(parents=True, exist_ok=True)
-        with self._lock, _alone(train):
-            self._check(train, visitor)
-            made = [train / name, (train / name).with_suffix(".consent")]
+        with self._lock, _folder_lock(train):
+            self._check_limits(train, visitor)
+            paths = [train / name, (train / name).with_suffix(".consent")]
             try:
-                _write(made[0], _wav(sound))
-                _write(made[1], json.dumps(consent, ensure_ascii=False).encode())
-                _write(table, _csv([*(_rows(table) or [HEADER]), [name, said(text)]]))
+                _write_atomically(paths[0], _encode_wav(sound))
+                _write_atomically(paths[1], json.dumps(record, ensure_ascii=False).encode())
+                rows = _read_rows(table) or [COLUMNS]
+                _write_atomically(table, _encode_csv([*rows, [name, clean_transcript(text)]]))
             except OSError:
-                for path in made:
+                for path in paths:
                     path.unlink(missing_ok=True)
                 raise
-            self._given[visitor] += 1
+            self._clips_today[visitor] += 1
         return name
 
-    def _check(self, train: Path, visitor: str) -> None:
-        """Raise OSError where no more is to be kept."""
+    def _check_limits(self, train: Path, visitor: str) -> None:
+        """Raise OSError if no more clips may be stored."""
         sizes = [path.stat().st_size for path in train.glob("*.wav")]
-        if (today := time.time() // DAY) != self._today:
-            self._today = today
-            self._given.clear()
-        if len(sizes) >= CLIPS or sum(sizes) >= BYTES or (visitor and self._given[visitor] >= EACH):
-            raise OSError("enough clips are kept here")
-        if shutil.disk_usage(train).free < SPARE:
+        if (day := time.time() // DAY) != self._day:
+            self._day = day
+            self._clips_today.clear()
+        is_visitor_done = bool(visitor) and self._clips_today[visitor] >= MAX_CLIPS_PER_VISITOR
+        if len(sizes) >= MAX_CLIPS or sum(sizes) >= MAX_BYTES or is_visitor_done:
+            raise OSError("enough clips are stored here")
+        if shutil.disk_usage(train).free < MIN_FREE_BYTES:
             raise OSError("the disk is nearly full")
 
-    def take_back(self, code: str) -> bool:
-        """Delete the clip of that name, with or without its suffix, and its text; whether there was one.
+    def delete(self, code: str) -> bool:
+        """Delete a clip, its text and its consent; `code` is its name with or without suffix. False if none has it.
 
-        On the Hub it is deleted from the newest version; earlier ones are the owner's to clear.
+        On the Hub it is deleted from the latest version; earlier versions are the owner's to remove.
         """
-        train, table = self._places
+        train, table = self._train, self._table
         name = f"{code.strip().removesuffix('.wav')}.wav"
         if not table.exists():
             return False
-        with self._lock, _alone(train):
-            rows = _rows(table)
-            left = [row for row in rows if row[:1] != [name]]
-            if len(left) == len(rows):
+        with self._lock, _folder_lock(train):
+            rows = _read_rows(table)
+            remaining = [row for row in rows if row[:1] != [name]]
+            if len(remaining) == len(rows):
                 return False
-            _write(table, _csv(left))
-            gone = [(train / name).with_suffix(".consent"), train / name]
-            for path in gone:
+            _write_atomically(table, _encode_csv(remaining))
+            paths = [(train / name).with_suffix(".consent"), train / name]
+            for path in paths:
                 path.unlink(missing_ok=True)
         if self._scheduler:
             from huggingface_hub.errors import EntryNotFoundError
 
-            for path in gone:
-                with suppress(EntryNotFoundError):  # it was not committed yet
+            for path in paths:
+                with suppress(EntryNotFoundError):  # not committed yet
                     self._scheduler.api.delete_file(f"train/{path.name}", self._scheduler.repo_id, repo_type="dataset")
         return True
 
     @property
-    def _places(self) -> tuple[Path, Path]:
-        """The folder of the clips, and their table."""
-        train = self.folder / "train"
-        return train, train / "metadata.csv"
+    def _train(self) -> Path:
+        return self.folder / "train"
+
+    @property
+    def _table(self) -> Path:
+        return self._train / "metadata.csv"
 
 
 @contextmanager
-def _alone(train: Path) -> Iterator[None]:
-    """Nobody else writes in the folder, no other server either; what one began to write that was killed is gone."""
+def _folder_lock(train: Path) -> Iterator[None]:
+    """Lock the folder against other servers, and delete temporary files of a server that was killed."""
     lock = os.open(train, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -134,96 +148,90 @@ def _alone(train: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _rows(table: Path) -> list[list[str]]:
+def _read_rows(table: Path) -> list[list[str]]:
     return list(csv.reader(table.read_text(encoding="utf-8").splitlines())) if table.exists() else []
 
 
-def _csv(rows: list[list[str]]) -> bytes:
+def _encode_csv(rows: list[list[str]]) -> bytes:
     file = io.StringIO(newline="")
     csv.writer(file).writerows(rows)
     return file.getvalue().encode()
 
 
-def _wav(sound: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    with wave.open(content, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((np.clip(sound, -1, 1) * 32767).round().astype("<i2").tobytes())
-    return content.getvalue()
+def _encode_wav(sound: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(RATE)
+        writer.writeframes((np.clip(sound, -1, 1) * 32767).round().astype("<i2").tobytes())
+    return file.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or, by an OSError, none and the one that was there before."""
-    new = path.with_name(f".{path.name}.new")
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a whole file, or leave the previous one in place and raise OSError."""
+    temporary = path.with_name(f".{path.name}.new")
     try:
-        with new.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+        temporary.replace(path)
     except OSError:
-        new.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def plain(text: str) -> str:
-    """One line without what no one can say.
+def clean_transcript(text: str) -> str:
+    """The text of a clip on one line, without a prefix that spreadsheets take for a formula.
 
-    >>> plain(" Hej\\x00 du,\\nglada  värld ")
-    'Hej du, glada värld'
+    >>> clean_transcript("=cmd|' /C calc'!A0"), clean_transcript("- Hej!")
+    ("cmd|' /C calc'!A0", 'Hej!')
+    >>> clean_transcript("-5 grader"), clean_transcript("-5+cmd|x")
+    ('-5 grader', '5+cmd|x')
     """
-    letters = (letter for letter in unicodedata.normalize("NFC", text) if letter.isspace() or letter.isprintable())
-    return " ".join("".join(letters).split())
+    text = clean_text(text)
+    is_number = re.fullmatch(r"[+-]\d[\w .,?!:%°-]*", text)
+    return text if is_number else text.lstrip(FORMULA_PREFIXES)
 
 
-def said(text: str) -> str:
-    """The text of a clip.
+def open_store() -> ContributionStore | None:
+    """The store that the environment configures. Raises ValueError if TEACH_REPO cannot be used.
 
-    >>> said("=cmd|' /C calc'!A0"), said("- Hej!"), said("-5 grader"), said("-5+cmd|x")
-    ("cmd|' /C calc'!A0", 'Hej!', '-5 grader', '5+cmd|x')
+    None where nothing can be written, and on a Space without a dataset: its disk is emptied whenever it sleeps.
     """
-    text = plain(text)
-    return text if re.fullmatch(r"[+-]\d[\w .,?!:%°-]*", text) else text.lstrip(FORMULA)
-
-
-def lessons() -> Lessons | None:
-    """As the environment says.
-
-    None on a Space without a data set, whose disk is emptied whenever it sleeps, and where nothing can be written.
-    """
-    repo, named = os.environ.get("TEACH_REPO"), os.environ.get("TEACH_FOLDER")
-    if not repo and not named and (os.environ.get("SPACE_ID") or not os.access(Path.cwd(), os.W_OK)):
+    repo, folder_name = os.environ.get("TEACH_REPO"), os.environ.get("TEACH_FOLDER")
+    if not repo and not folder_name and (os.environ.get("SPACE_ID") or not os.access(Path.cwd(), os.W_OK)):
         return None
-    folder = Path(named or "taught").absolute()
+    folder = Path(folder_name or "taught").absolute()
     if not repo:
-        return Lessons(folder)
+        return ContributionStore(folder)
     from huggingface_hub import CommitScheduler
 
     try:
         scheduler = CommitScheduler(
-            repo_id=repo, repo_type="dataset", private=True, folder_path=folder, every=MINUTES, squash_history=False
-        )
+            repo_id=repo, repo_type="dataset", private=True, folder_path=folder, every=COMMIT_MINUTES,
+            squash_history=False,
+        )  # fmt: skip
         if not scheduler.api.repo_info(scheduler.repo_id, repo_type="dataset").private:
             scheduler.stop()
-            raise ValueError("it is public, and voices are not to be published")
-        _fetch(scheduler.repo_id, folder / "train" / "metadata.csv")
-    except Exception as error:  # of the Hub, the network, a token that may not write
+            raise ValueError("it is public, and voices must not be published")
+        _download_table(scheduler.repo_id, folder / "train" / "metadata.csv")
+    except Exception as error:  # of the Hub, the network, or a token without write access
         raise ValueError(f"TEACH_REPO={repo} cannot be used: {str(error).strip().splitlines()[0]}") from None
-    return Lessons(folder, repo, scheduler)
+    return ContributionStore(folder, repo, scheduler)
 
 
-def _fetch(repo: str, table: Path) -> None:
-    """The table as the Hub has it, for a Space that starts anew: else its first row would replace all earlier ones."""
+def _download_table(repo: str, table: Path) -> None:
+    """Fetch the table from the Hub for a Space that starts with an empty disk; else new rows would replace the old."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
     if table.exists():
         return
     try:
-        there = hf_hub_download(repo, "train/metadata.csv", repo_type="dataset")
+        downloaded = hf_hub_download(repo, "train/metadata.csv", repo_type="dataset")
     except EntryNotFoundError:
         return
     table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_bytes(Path(there).read_bytes())
+    table.write_bytes(Path(downloaded).read_bytes())

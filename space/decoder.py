@@ -1,8 +1,8 @@
-"""Decoding in a process of its own, so that a file that crashes the decoder, or never ends, costs that file alone.
+"""Decoding in a worker process, so that a file that crashes the decoder, or never ends, costs that file alone.
 
-The training flow reads through a link to this module, too. A process decodes one file after the other; it is not made
-anew for each, since loading FFmpeg takes longer than decoding a clip. It is asked in JSON and bytes, and answers in
-them: what comes from a process that a stranger's file may have harmed is not unpickled.
+The training flow imports this module through a link. A worker decodes one file after the other, since starting one and
+loading FFmpeg takes longer than decoding a clip. Requests and responses are JSON and bytes, never pickles: a stranger's
+file may have taken over the worker.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if __package__:
 else:
     import audio  # type: ignore[no-redef]
 
-AHEAD = 8  # blocks in an answer, half a minute of sound: most clips take one question and one answer
-WORK = 32_000_000  # values of a channel after which an answer is short: who asks has limits of their own
-BUSY = 30.0  # seconds of CPU time that an answer may take
-MEMORY = 4 << 30  # bytes that a process may take, beside the content of a file
-SENT = 1 << 20  # bytes; of an open file that is larger not the content is sent, but the file
-IDLE = 2  # processes that wait for the next file
+RESPONSE_BLOCKS = 8  # in a response, half a minute of audio: most clips take a single request
+RESPONSE_WORK = 32_000_000  # samples after which a response is cut short, so that callers can apply their limits
+CPU_SECONDS = 30.0  # that a response may take
+MAX_MEMORY = 4 << 30  # bytes of a worker, besides the content of a file
+MAX_CONTENT = 1 << 20  # bytes; a larger open file is sent as a descriptor, not as content
+MAX_IDLE = 2  # workers that wait for the next file
 
-Answer = tuple[dict[str, Any], np.ndarray]
+Response = tuple[dict[str, Any], np.ndarray]
 
 
 class Crashed(audio.Unreadable):
@@ -47,161 +47,169 @@ class Hung(audio.Unreadable):
 
 
 class Recording(audio.Recording):
-    """A file that is decoded elsewhere; else as `audio.Recording`. Iterating raises `Crashed` or `Hung`, too."""
+    """Like `audio.Recording`, but decoded in a worker. Iterating raises `Crashed` and `Hung`, too."""
 
     def __iter__(self) -> Iterator[np.ndarray]:
         self.faults.clear()
-        with _begun(self._file) as (process, (told, sound)):
+        with _start_decoding(self._file) as (worker, (info, sound)):
             while True:
-                self.seconds, self.pictured, self.work = told["seconds"], told["pictured"], told["work"]
-                self.faults[:] = [(at, fault) for at, fault in told["faults"]]
+                self.seconds, self.has_video, self.work = info["seconds"], info["has_video"], info["work"]
+                self.faults[:] = [(position, fault) for position, fault in info["faults"]]
                 yield sound
-                if told["ended"]:
+                if info["ended"]:
                     return
-                told, sound = process.ask({"more": True})
+                info, sound = worker.request({"more": True})
 
 
-class _Process:
+class _Worker:
     """A process that decodes."""
 
     def __init__(self) -> None:
-        self._files, there = socket.socketpair()
-        with there:
-            # In a group of its own: Ctrl-C is not for it. It ends where nobody is left to ask.
-            self._child = subprocess.Popen(
-                [sys.executable, __file__, str(there.fileno()), str(BUSY)],
+        self._socket, child_socket = socket.socketpair()
+        with child_socket:
+            # In its own process group, so that Ctrl-C does not reach it. It ends when the socket is closed.
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(child_socket.fileno()), str(CPU_SECONDS)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[there.fileno()],
+                pass_fds=[child_socket.fileno()],
                 process_group=0,
             )
-        self._channel = Connection(os.dup(self._files.fileno()))
-        self.is_new, self.is_there, self.is_in_a_file = True, True, False
+        self._connection = Connection(os.dup(self._socket.fileno()))
+        self.is_new, self.is_alive, self.is_decoding = True, True, False
 
-    def begin(self, file: str | Path | bytes | IO[bytes]) -> Answer:
-        """The first answer about a file. Raises as `ask`."""
+    def open(self, file: str | Path | bytes | IO[bytes]) -> Response:
+        """The first response about a file. Raises as `request`."""
         if isinstance(file, str | Path):
-            return self.ask({"path": os.fspath(file)})
+            return self.request({"path": os.fspath(file)})
         if isinstance(file, bytes):
-            return self.ask({"bytes": len(file)}, file)
+            return self.request({"bytes": len(file)}, file)
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
-        if size > SENT:
-            with suppress(io.UnsupportedOperation):  # of what lies in memory
-                return self.ask({"open": True}, number=file.fileno())
-        return self.ask({"bytes": size}, file.read())
+        if size > MAX_CONTENT:
+            with suppress(io.UnsupportedOperation):  # a file in memory has no descriptor
+                return self.request({"open": True}, descriptor=file.fileno())
+        return self.request({"bytes": size}, file.read())
 
-    def ask(self, question: dict[str, Any], content: bytes | None = None, number: int | None = None) -> Answer:
-        """Raises `Unreadable`, and OSError where there is no file; `Crashed` and `Hung` are its end."""
+    def request(self, request: dict[str, Any], content: bytes | None = None, descriptor: int | None = None) -> Response:
+        """Send a request and receive its response.
+
+        Raises:
+            Unreadable: if the file has no readable audio.
+            OSError: if there is no such file.
+            Crashed, Hung: if the worker died or was killed; it is closed then.
+        """
         try:
-            self._channel.send_bytes(json.dumps(question).encode())
+            self._connection.send_bytes(json.dumps(request).encode())
             if content is not None:
-                self._channel.send_bytes(content)
-            if number is not None:
-                socket.send_fds(self._files, [b"."], [number])
-            told, sound = json.loads(self._channel.recv_bytes()), self._channel.recv_bytes()
+                self._connection.send_bytes(content)
+            if descriptor is not None:
+                socket.send_fds(self._socket, [b"."], [descriptor])
+            info, sound = json.loads(self._connection.recv_bytes()), self._connection.recv_bytes()
         except (EOFError, ConnectionError):
-            hung = self._child.wait() == -signal.SIGPROF
-            self.end()
-            raise Hung("decoding takes too long") if hung else Crashed("the decoder crashed") from None
-        self.is_new, self.is_in_a_file = False, not told["ended"]
-        if "system" in told:
-            raise OSError(*told["system"])
-        if "unreadable" in told:
-            raise audio.Unreadable(told["unreadable"])
-        return told, np.frombuffer(sound, np.float32)
+            has_hung = self._process.wait() == -signal.SIGPROF
+            self.close()
+            raise Hung("decoding takes too long") if has_hung else Crashed("the decoder crashed") from None
+        self.is_new, self.is_decoding = False, not info["ended"]
+        if "system" in info:
+            raise OSError(*info["system"])
+        if "unreadable" in info:
+            raise audio.Unreadable(info["unreadable"])
+        return info, np.frombuffer(sound, np.float32)
 
-    def rest(self) -> None:
-        """Wait for the next file, or end where enough others do."""
-        if self.is_in_a_file:
-            self._channel.send_bytes(json.dumps({"more": False}).encode())
-        if len(_idle) < IDLE:
+    def release(self) -> None:
+        """Keep the worker for the next file, or close it if enough others are idle."""
+        if self.is_decoding:
+            self._connection.send_bytes(json.dumps({"more": False}).encode())
+        if len(_idle) < MAX_IDLE:
             _idle.append(self)
         else:
-            self.end()
+            self.close()
 
-    def end(self) -> None:
-        self.is_there = False
-        self._channel.close()
-        self._files.close()
-        self._child.kill()
-        self._child.wait()
+    def close(self) -> None:
+        self.is_alive = False
+        self._connection.close()
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
 
 
-_idle: list[_Process] = []
-os.register_at_fork(after_in_child=_idle.clear)  # two processes cannot talk to one
+_idle: list[_Worker] = []
+os.register_at_fork(after_in_child=_idle.clear)  # two processes cannot share a worker
 
 
 @contextmanager
-def _begun(file: str | Path | bytes | IO[bytes]) -> Iterator[tuple[_Process, Answer]]:
-    """A process, and its first answer about the file."""
+def _start_decoding(file: str | Path | bytes | IO[bytes]) -> Iterator[tuple[_Worker, Response]]:
+    """A worker, and its first response about the file."""
     try:
-        process = _idle.pop()
+        worker = _idle.pop()
     except IndexError:
-        process = _Process()
+        worker = _Worker()
     try:
         try:
-            answer = process.begin(file)
+            response = worker.open(file)
         except Crashed:
-            if process.is_new:
+            if worker.is_new:
                 raise
-            process = _Process()  # a file before this one may have harmed the other
-            answer = process.begin(file)
-        yield process, answer
+            worker = _Worker()  # an earlier file may have damaged the other one
+            response = worker.open(file)
+        yield worker, response
     finally:
-        if process.is_there:
-            process.rest()
+        if worker.is_alive:
+            worker.release()
 
 
-def _answers(file: str | bytes | IO[bytes], busy: float) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """What the process tells of a file, and its sound."""
-    recording, is_over = audio.Recording(file), False
+def _decode(file: str | bytes | IO[bytes], cpu_seconds: float) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """In the worker: the responses about a file, each with its audio."""
+    recording, has_ended = audio.Recording(file), False
     blocks = iter(recording)
     try:
-        while not is_over:
-            signal.setitimer(signal.ITIMER_PROF, busy)  # which ends this process
-            several, most = list[np.ndarray](), recording.work + WORK
+        while not has_ended:
+            signal.setitimer(signal.ITIMER_PROF, cpu_seconds)  # its signal ends this process
+            batch, max_work = list[np.ndarray](), recording.work + RESPONSE_WORK
             for block in blocks:
-                several.append(block)
-                if len(several) == AHEAD or recording.work > most:
+                batch.append(block)
+                if len(batch) == RESPONSE_BLOCKS or recording.work > max_work:
                     break
             else:
-                is_over = True
-            told = {key: getattr(recording, key) for key in ("seconds", "pictured", "work", "faults")}
-            yield told | {"ended": is_over}, np.concatenate([np.zeros(0, np.float32), *several]).tobytes()
+                has_ended = True
+            info = {key: getattr(recording, key) for key in ("seconds", "has_video", "work", "faults")}
+            yield info | {"ended": has_ended}, np.concatenate([np.zeros(0, np.float32), *batch]).tobytes()
     except audio.Unreadable as error:
         yield {"ended": True, "unreadable": str(error)}, b""
     except OSError as error:
         yield {"ended": True, "system": (error.errno, error.strerror, error.filename)}, b""
-    except Exception:  # what hostile bytes bring out
+    except Exception:  # hostile bytes can raise anything
         yield {"ended": True, "unreadable": "no readable audio in this file"}, b""
 
 
-def _serve(files: socket.socket, busy: float) -> None:
-    channel = Connection(os.dup(files.fileno()))
+def _serve(files: socket.socket, cpu_seconds: float) -> None:
+    """In the worker: handle requests until the socket is closed."""
+    connection = Connection(os.dup(files.fileno()))
     with suppress(EOFError):
         while True:
-            asked = json.loads(channel.recv_bytes())
-            _limit(MEMORY + 2 * asked.get("bytes", 0))
-            with _given(asked, channel, files) as file:
-                for told, sound in _answers(file, busy):
-                    channel.send_bytes(json.dumps(told).encode())
-                    channel.send_bytes(sound)
-                    if not told["ended"] and not json.loads(channel.recv_bytes())["more"]:
+            request = json.loads(connection.recv_bytes())
+            _limit_memory(MAX_MEMORY + 2 * request.get("bytes", 0))
+            with _receive_file(request, connection, files) as file:
+                for info, sound in _decode(file, cpu_seconds):
+                    connection.send_bytes(json.dumps(info).encode())
+                    connection.send_bytes(sound)
+                    if not info["ended"] and not json.loads(connection.recv_bytes())["more"]:
                         break
 
 
-def _given(asked: dict[str, Any], channel: Any, files: socket.socket) -> AbstractContextManager[Any]:
-    """The file that is asked about."""
-    if "open" in asked:
-        _, (number,), *_ = socket.recv_fds(files, 1, 1)
-        return os.fdopen(number, "rb")
-    return nullcontext(asked["path"] if "path" in asked else channel.recv_bytes())
+def _receive_file(request: dict[str, Any], connection: Any, files: socket.socket) -> AbstractContextManager[Any]:
+    """The file of a request: a path, its content or an open file."""
+    if "open" in request:
+        _, (descriptor,), *_ = socket.recv_fds(files, 1, 1)
+        return os.fdopen(descriptor, "rb")
+    return nullcontext(request["path"] if "path" in request else connection.recv_bytes())
 
 
-def _limit(most: int) -> None:
+def _limit_memory(max_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    with suppress(ValueError, OSError):  # a system that cannot
-        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    with suppress(ValueError, OSError):  # not supported by every system
+        soft = max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 if __name__ == "__main__":

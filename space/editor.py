@@ -1,53 +1,54 @@
-"""Transcripts in the browser: play from a word, search, correct, download, and keep them for the next visit."""
+"""The script of the transcripts: play from a word, search, correct, download, and save for the next visit."""
 
 from __future__ import annotations
 
-from components import TAKE
+from components import SAVE_SCRIPT
 
-# Runs in the element of `results.kept`, and serves the transcripts above it as well.
+# Runs in the element of `render_saved_transcripts`, and serves the transcripts above it as well.
 SCRIPT = (
-    TAKE
+    SAVE_SCRIPT
     + """
-const desk = element.closest('[role=tabpanel]'), section = element.querySelector('.kept');
-const STORE = 'transcripts', MOST = 20;
-const edits = new Map();  // by source and time: a new picture of the result keeps what was corrected
-let playing;  // the sound that was played last; the keys are for it
+const panel = element.closest('[role=tabpanel]'), section = element.querySelector('.kept');
+const STORAGE_KEY = 'transcripts', MAX_SAVED = 20;
+const edits = new Map();  // corrected texts by source and time, to restore them when the result is updated
+let playing;  // the player that was used last, which the keys control
 
-const soundOf = (paper) => paper.querySelector('.sound');
+const playerOf = (paper) => paper.querySelector('.sound');
 const linesOf = (paper) => [...paper.querySelectorAll('li')];
 const titleOf = (paper) => paper.querySelector('h2').textContent;
 const textOf = (line) => line.querySelector('p').textContent.trim();
-const place = (line) => `${line.closest('.paper').dataset.source}#${line.dataset.from}`;
-const button = (target, what) => target.closest(`[data-${what}]`);
+const lineKey = (line) => `${line.closest('.paper').dataset.source}#${line.dataset.from}`;
+const closestButton = (target, name) => target.closest(`[data-${name}]`);
 
 // Play
 
-function play(sound, at) {
-  sound.currentTime = Number(at);
-  sound.play().catch(() => {});  // it may be gone
+function play(player, seconds) {
+  player.currentTime = Number(seconds);
+  player.play().catch(() => {});  // the file may be deleted
 }
 
 let frame;
-function watch() {
+function scheduleHighlight() {
   cancelAnimationFrame(frame);
-  frame = requestAnimationFrame(mark);
+  frame = requestAnimationFrame(highlightCurrent);
 }
 
-function mark() {
+function highlightCurrent() {
   if (!playing?.isConnected) return;
-  const now = playing.currentTime, over = playing.ended;
+  const now = playing.currentTime, hasEnded = playing.ended;
   for (const line of linesOf(playing.closest('.paper'))) {
-    const here = !over && now >= line.dataset.from && now < line.dataset.to;
-    if (!here && !line.classList.contains('now')) continue;
-    line.classList.toggle('now', here);
-    const begun = [...line.querySelectorAll('p [data-at]')].filter((word) => here && now >= word.dataset.at - 0.01);
+    const isCurrent = !hasEnded && now >= line.dataset.from && now < line.dataset.to;
+    if (!isCurrent && !line.classList.contains('now')) continue;
+    line.classList.toggle('now', isCurrent);
+    const words = [...line.querySelectorAll('p [data-at]')];
+    const spoken = words.filter((word) => isCurrent && now >= word.dataset.at - 0.01);
     line.querySelector('.said')?.classList.remove('said');
-    begun.at(-1)?.classList.add('said');
+    spoken.at(-1)?.classList.add('said');
   }
-  if (!playing.paused) watch();
+  if (!playing.paused) scheduleHighlight();
 }
 
-function subtitle(paper) {
+function updateSubtitles(paper) {
   const video = paper.querySelector('video');
   if (!video) return;
   const track = video.textTracks[0] || video.addTextTrack('subtitles', titleOf(paper));
@@ -58,65 +59,65 @@ function subtitle(paper) {
 
 // Read
 
-function shade(paper, word) {
-  const told = paper.querySelector('.sure');
-  told.hidden = !word?.className.match(/u[123]/);
-  if (told.hidden) return;
-  for (const one of told.querySelectorAll('q')) one.textContent = word.textContent;
-  for (const one of told.querySelectorAll('b')) one.textContent = Math.round(100 * word.dataset.sure);
+function showConfidence(paper, word) {
+  const line = paper.querySelector('.sure');
+  line.hidden = !word?.className.match(/u[123]/);
+  if (line.hidden) return;
+  for (const quote of line.querySelectorAll('q')) quote.textContent = word.textContent;
+  for (const percent of line.querySelectorAll('b')) percent.textContent = Math.round(100 * word.dataset.sure);
 }
 
-function nextUnsure(paper) {
+function goToNextUnsure(paper) {
   const words = [...paper.querySelectorAll('.u1, .u2, .u3')];
-  const word = words[(words.findIndex((one) => one.matches('.unsure')) + 1) % words.length];
-  for (const one of words) one.classList.toggle('unsure', one === word);
+  const word = words[(words.findIndex((other) => other.matches('.unsure')) + 1) % words.length];
+  for (const other of words) other.classList.toggle('unsure', other === word);
   word.scrollIntoView({ block: 'nearest' });
-  soundOf(paper).currentTime = Number(word.dataset.at);
-  shade(paper, word);
+  playerOf(paper).currentTime = Number(word.dataset.at);
+  showConfidence(paper, word);
 }
 
-function ranges(line, wanted) {
+function findRanges(line, query) {
   const nodes = [], walker = document.createTreeWalker(line.querySelector('p'), NodeFilter.SHOW_TEXT);
   let text = '';
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     nodes.push([text.length, node]);
     text += node.data;
   }
-  const found = [], low = text.toLowerCase();
-  const edge = (range, side, at) => {
-    const [from, node] = nodes.findLast(([begin]) => begin <= at - (side === 'End'));
-    range[`set${side}`](node, at - from);
+  const ranges = [], lower = text.toLowerCase();
+  const setEdge = (range, side, offset) => {
+    const [start, node] = nodes.findLast(([start]) => start <= offset - (side === 'End'));
+    range[`set${side}`](node, offset - start);
   };
-  for (let at = low.indexOf(wanted); at >= 0; at = low.indexOf(wanted, at + wanted.length)) {
+  for (let at = lower.indexOf(query); at >= 0; at = lower.indexOf(query, at + query.length)) {
     const range = document.createRange();
-    edge(range, 'Start', at);
-    edge(range, 'End', at + wanted.length);
-    found.push(range);
+    setEdge(range, 'Start', at);
+    setEdge(range, 'End', at + query.length);
+    ranges.push(range);
   }
-  return found;
+  return ranges;
 }
 
 function search(paper, step) {
-  const field = paper.querySelector('[data-search]'), wanted = field.value.trim().toLowerCase();
-  const found = wanted ? linesOf(paper).flatMap((line) => ranges(line, wanted)) : [];
-  const at = found.length ? ((step ? Number(field.dataset.at) + step : 0) + found.length) % found.length : 0;
-  field.dataset.at = at;
-  paper.querySelector('output').textContent = wanted ? `${found.length && at + 1}/${found.length}` : '';
+  const field = paper.querySelector('[data-search]'), query = field.value.trim().toLowerCase();
+  const found = query ? linesOf(paper).flatMap((line) => findRanges(line, query)) : [];
+  const index = found.length ? ((step ? Number(field.dataset.at) + step : 0) + found.length) % found.length : 0;
+  field.dataset.at = index;
+  paper.querySelector('output').textContent = query ? `${found.length && index + 1}/${found.length}` : '';
   if (window.Highlight) {
     CSS.highlights.set('found', new Highlight(...found));
-    CSS.highlights.set('found-now', new Highlight(...found.slice(at, at + 1)));
+    CSS.highlights.set('found-now', new Highlight(...found.slice(index, index + 1)));
   }
-  found[at]?.startContainer.parentElement.scrollIntoView({ block: 'nearest' });
+  found[index]?.startContainer.parentElement.scrollIntoView({ block: 'nearest' });
 }
 
-function flow(paper, on) {
+function setFlowing(paper, on) {
   paper.classList.toggle('flowing', on);
   paper.querySelector('[data-flow]').setAttribute('aria-pressed', on);
 }
 
-// Correct, and take away
+// Correct, copy and download
 
-function edit(paper, on) {
+function setEditing(paper, on) {
   paper.classList.toggle('editing', on);
   paper.querySelector('[data-edit]').setAttribute('aria-pressed', on);
   for (const line of paper.querySelectorAll('li p')) {
@@ -126,40 +127,40 @@ function edit(paper, on) {
   if (on) paper.querySelector('li p').focus();
 }
 
-function words(line) {
+function wordsOf(line) {
   if ('edited' in line.dataset) return [];
-  return [...line.querySelectorAll('p [data-at]')].map((one) => ({ start: +one.dataset.at, end: +one.dataset.to,
-    text: one.textContent, confidence: +one.dataset.sure }));
+  return [...line.querySelectorAll('p [data-at]')].map((word) => ({ start: +word.dataset.at, end: +word.dataset.to,
+    text: word.textContent, confidence: +word.dataset.sure }));
 }
 
-function asked(paper) {
+function exportText(paper) {
   const segments = linesOf(paper).map((line) => ({ start: +line.dataset.from, end: +line.dataset.to,
-    text: textOf(line), words: words(line) }));
+    text: textOf(line), words: wordsOf(line) }));
   return { title: titleOf(paper), seconds: +paper.querySelector('.foot').dataset.seconds, segments };
 }
 
 async function download(papers, form) {
   const request = { method: 'POST', headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ form, texts: papers.map(asked) }) };
-  const answer = await fetch(new URL('export', location.href), request);
-  if (!answer.ok) throw new Error(`${answer.status}`);
+    body: JSON.stringify({ form, texts: papers.map(exportText) }) };
+  const response = await fetch(new URL('export', location.href), request);
+  if (!response.ok) throw new Error(`${response.status}`);
   const stem = titleOf(papers[0]).replace(/\\.[^.]*$/, '') || 'text';
-  toFile(await answer.blob(), papers.length > 1 ? 'transcripts.zip' : `${stem}.${form}`);
+  toFile(await response.blob(), papers.length > 1 ? 'transcripts.zip' : `${stem}.${form}`);
 }
 
-function copy(paper, pressed) {
+function copy(paper, button) {
   let text = '';
   for (const line of linesOf(paper)) {
     const paragraph = 'new' in line.dataset ? '\\n\\n' : ' ';
     text += (text && (paper.classList.contains('flowing') ? paragraph : '\\n')) + textOf(line);
   }
-  toClipboard(text, pressed);
+  toClipboard(text, button);
 }
 
-function teach(paper) {
+function contribute(paper) {
   const text = linesOf(paper).map(textOf).join(' ');
   [...document.querySelectorAll('[data-tab-id=teach]')].at(-1).click();
-  const fill = (tries) => {  // the tab is made when it is first opened
+  const fill = (tries) => {  // Gradio builds the tab when it is first opened
     const field = document.querySelector('#said textarea');
     if (!field) return tries && setTimeout(fill, 50, tries - 1);
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(field, text);
@@ -168,41 +169,41 @@ function teach(paper) {
   fill(60);
 }
 
-// Keep: the newest transcripts in this browser, as many as it has room for
+// Save the newest transcripts in this browser, as many as it has room for
 
-function records() {
-  try { return JSON.parse(localStorage.getItem(STORE)) || []; } catch { return []; }
+function loadRecords() {
+  try { return JSON.parse(localStorage.getItem(STORAGE_KEY)) || []; } catch { return []; }
 }
 
-function store(all) {
-  for (let left = all.slice(0, MOST); ; left = left.slice(0, -1)) {
-    try { return localStorage.setItem(STORE, JSON.stringify(left)); } catch { if (!left.length) return; }
+function saveRecords(records) {
+  for (let left = records.slice(0, MAX_SAVED); ; left = left.slice(0, -1)) {
+    try { return localStorage.setItem(STORAGE_KEY, JSON.stringify(left)); } catch { if (!left.length) return; }
   }
 }
 
-function keep(paper) {
+function save(paper) {
   const copied = paper.cloneNode(true), id = paper.dataset.source;
   copied.classList.remove('editing');
   copied.querySelector('[data-edit]').ariaPressed = 'false';
-  copied.querySelector('[data-teach]')?.remove();  // whose clip is gone by then
-  for (const one of copied.querySelectorAll('.now, .said, .unsure')) one.classList.remove('now', 'said', 'unsure');
-  for (const one of copied.querySelectorAll('[contenteditable]')) one.removeAttribute('contenteditable');
-  const all = records(), known = all.find((one) => one.id === id);
+  copied.querySelector('[data-teach]')?.remove();  // its recording is deleted by then
+  for (const node of copied.querySelectorAll('.now, .said, .unsure')) node.classList.remove('now', 'said', 'unsure');
+  for (const node of copied.querySelectorAll('[contenteditable]')) node.removeAttribute('contenteditable');
+  const records = loadRecords(), known = records.find((other) => other.id === id);
   const record = { id, at: known?.at || Date.now(), title: titleOf(paper), html: copied.outerHTML };
-  store(known ? all.map((one) => (one === known ? record : one)) : [record, ...all]);
+  saveRecords(known ? records.map((other) => (other === known ? record : other)) : [record, ...records]);
 }
 
 function forget(id) {
-  store(id ? records().filter((one) => one.id !== id) : []);
-  show();
+  saveRecords(id ? loadRecords().filter((record) => record.id !== id) : []);
+  showSaved();
 }
 
-function fold(record, open) {
+function buildEntry(record, open) {
   const details = document.createElement('details'), summary = document.createElement('summary');
-  const when = document.createElement('time');
-  when.textContent = new Date(record.at).toLocaleString(document.documentElement.lang,
+  const time = document.createElement('time');
+  time.textContent = new Date(record.at).toLocaleString(document.documentElement.lang,
     { dateStyle: 'medium', timeStyle: 'short' });
-  summary.append(record.title, ' ', when);
+  summary.append(record.title, ' ', time);
   details.append(summary);
   details.dataset.id = record.id;
   details.addEventListener('toggle', () => {
@@ -210,81 +211,81 @@ function fold(record, open) {
     details.insertAdjacentHTML('beforeend', record.html);
     details.querySelector('.foot').append(section.querySelector('template').content.cloneNode(true));
     details.querySelector('.foot [data-forget]').dataset.forget = record.id;
-    subtitle(details.querySelector('.paper'));
+    updateSubtitles(details.querySelector('.paper'));
   });
   details.open = open;
   return details;
 }
 
-function show(open = false) {
-  const above = new Set([...desk.querySelectorAll('#result .paper')].map((paper) => paper.dataset.source));
-  const rows = records().filter((record) => !above.has(record.id)), list = section.querySelector(':scope > div');
-  const shown = [...list.children];
-  if (rows.map((row) => row.id).join() === shown.map((one) => one.dataset.id).join()) return;
-  const old = new Map(shown.map((one) => [one.dataset.id, one]));
-  list.replaceChildren(...rows.map((row, place) => old.get(row.id) || fold(row, open && !place)));
-  section.hidden = !rows.length;
+function showSaved(open = false) {
+  const shown = new Set([...panel.querySelectorAll('#result .paper')].map((paper) => paper.dataset.source));
+  const records = loadRecords().filter((record) => !shown.has(record.id)), list = section.querySelector(':scope > div');
+  const entries = [...list.children];
+  if (records.map((record) => record.id).join() === entries.map((entry) => entry.dataset.id).join()) return;
+  const old = new Map(entries.map((entry) => [entry.dataset.id, entry]));
+  list.replaceChildren(...records.map((record, index) => old.get(record.id) || buildEntry(record, open && !index)));
+  section.hidden = !records.length;
 }
 
 // Events
 
-let later;
-desk.addEventListener('input', ({ target }) => {
+let saveTimer;
+panel.addEventListener('input', ({ target }) => {
   const line = target.closest('li'), paper = target.closest('.paper');
   if (target.matches('[data-search]')) return search(paper, 0);
   if (!line) return;
   line.dataset.edited = '';
-  edits.set(place(line), textOf(line));
-  subtitle(paper);
-  clearTimeout(later);
-  later = setTimeout(keep, 500, paper);
+  edits.set(lineKey(line), textOf(line));
+  updateSubtitles(paper);
+  clearTimeout(saveTimer);
+  saveTimer = setTimeout(save, 500, paper);
 });
 
 new MutationObserver(() => {
-  for (const line of edits.size ? desk.querySelectorAll('#result li:not([data-edited])') : []) {
-    const text = edits.get(place(line));
+  for (const line of edits.size ? panel.querySelectorAll('#result li:not([data-edited])') : []) {
+    const text = edits.get(lineKey(line));
     if (text === undefined) continue;
     line.dataset.edited = '';
     line.querySelector('p').textContent = text;
   }
-  for (const paper of desk.querySelectorAll('#result .paper:not([data-kept])')) {
-    if (paper.querySelector('video')) subtitle(paper);
+  for (const paper of panel.querySelectorAll('#result .paper:not([data-kept])')) {
+    if (paper.querySelector('video')) updateSubtitles(paper);
     if (!paper.querySelector('.foot')) continue;
     paper.dataset.kept = '';
-    keep(paper);
+    save(paper);
   }
-  show();
-}).observe(desk.querySelector('#result'), { childList: true, subtree: true });
+  showSaved();
+}).observe(panel.querySelector('#result'), { childList: true, subtree: true });
 
-desk.addEventListener('click', (event) => {
-  const { target } = event, paper = target.closest('.paper'), word = button(target, 'at');
-  if (button(target, 'forget')) return forget(button(target, 'forget').dataset.forget);
-  if (button(target, 'form')) {
-    const papers = paper ? [paper] : [...desk.querySelectorAll('#result .paper:has(.foot)')];
-    download(papers, button(target, 'form').dataset.form);
+panel.addEventListener('click', (event) => {
+  const { target } = event, paper = target.closest('.paper'), word = closestButton(target, 'at');
+  if (closestButton(target, 'forget')) return forget(closestButton(target, 'forget').dataset.forget);
+  if (closestButton(target, 'form')) {
+    const papers = paper ? [paper] : [...panel.querySelectorAll('#result .paper:has(.foot)')];
+    download(papers, closestButton(target, 'form').dataset.form);
   }
   if (!paper) return;
-  if (button(target, 'edit')) edit(paper, !paper.classList.contains('editing'));
-  if (button(target, 'flow')) flow(paper, !paper.classList.contains('flowing'));
-  if (button(target, 'unsure')) nextUnsure(paper);
-  if (button(target, 'teach')) teach(paper);
-  if (button(target, 'copy')) copy(paper, button(target, 'copy'));
+  if (closestButton(target, 'edit')) setEditing(paper, !paper.classList.contains('editing'));
+  if (closestButton(target, 'flow')) setFlowing(paper, !paper.classList.contains('flowing'));
+  if (closestButton(target, 'unsure')) goToNextUnsure(paper);
+  if (closestButton(target, 'teach')) contribute(paper);
+  if (closestButton(target, 'copy')) copy(paper, closestButton(target, 'copy'));
   if (word && getSelection().isCollapsed && !(paper.classList.contains('editing') && target.closest('p'))) {
-    shade(paper, word);
-    play(soundOf(paper), word.dataset.at);
+    showConfidence(paper, word);
+    play(playerOf(paper), word.dataset.at);
   }
 });
 
-for (const moment of ['play', 'seeked', 'ended']) {
-  desk.addEventListener(moment, ({ target }) => {
-    if (moment === 'play') {
-      for (const sound of document.querySelectorAll('audio, video')) if (sound !== target) sound.pause();
+for (const type of ['play', 'seeked', 'ended']) {
+  panel.addEventListener(type, ({ target }) => {
+    if (type === 'play') {
+      for (const player of document.querySelectorAll('audio, video')) if (player !== target) player.pause();
       playing = target;
     }
-    watch();
+    scheduleHighlight();
   }, true);
 }
-desk.addEventListener('error', ({ target }) => {  // deleted from the server, or nothing that the browser can play
+panel.addEventListener('error', ({ target }) => {  // deleted from the server, or a format that the browser cannot play
   if (!target.matches('.sound')) return;
   target.hidden = true;
   target.closest('.paper').querySelector('.gone').hidden = !target.closest('.kept');
@@ -294,19 +295,19 @@ document.addEventListener('keydown', (event) => {
   if (event.target.matches('[data-search]') && event.key === 'Enter') {
     return search(event.target.closest('.paper'), event.shiftKey ? -1 : 1);
   }
-  const sound = playing?.isConnected ? playing : desk.querySelector('.sound');
-  if (!event.altKey || event.ctrlKey || event.metaKey || !sound) return;
-  const act = {
-    KeyK: () => (sound.paused ? sound.play() : sound.pause()),
-    KeyJ: () => { sound.currentTime = Math.max(0, sound.currentTime - 3); },
-    Comma: () => { sound.playbackRate = Math.max(0.5, sound.playbackRate - 0.1); },
-    Period: () => { sound.playbackRate = Math.min(2, sound.playbackRate + 0.1); },
+  const player = playing?.isConnected ? playing : panel.querySelector('.sound');
+  if (!event.altKey || event.ctrlKey || event.metaKey || !player) return;
+  const action = {
+    KeyK: () => (player.paused ? player.play() : player.pause()),
+    KeyJ: () => { player.currentTime = Math.max(0, player.currentTime - 3); },
+    Comma: () => { player.playbackRate = Math.max(0.5, player.playbackRate - 0.1); },
+    Period: () => { player.playbackRate = Math.min(2, player.playbackRate + 0.1); },
   }[event.code];
-  if (!act) return;
+  if (!action) return;
   event.preventDefault();
-  act();
+  action();
 });
 
-show(true);
+showSaved(true);
 """
 )

@@ -1,4 +1,4 @@
-"""Texts as files: as they were heard or as a visitor has corrected them, one by one or several in an archive."""
+"""Transcripts as files to download, as they were decoded or as a visitor corrected them; several in an archive."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import PurePath
 from typing import Annotated, Literal
 
 import audio_files
-from contributions import plain
 from fastapi import Response
 from pydantic import BaseModel, Field, StringConstraints
+from text import clean_text
 from transcriber import Transcriber
 from transcript import Segment, Transcript, Word, format_transcript
 
-MOST_BYTES = 20_000_000  # of a request: an hour of speech with all its words is one
-PAUSE = 1.5  # seconds without speech that begin a paragraph
-LETTERS = 200  # of a title
-KINDS = {
+MAX_BYTES = 20_000_000  # of a request: an hour of speech with all its words takes about one million
+PARAGRAPH_PAUSE = 1.5  # seconds without speech that start a new paragraph
+MAX_TITLE_CHARACTERS = 200
+MEDIA_TYPES = {
     "txt": "text/plain; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
@@ -31,95 +31,104 @@ Seconds = Annotated[float, Field(ge=0, le=1e6)]
 Line = Annotated[str, StringConstraints(max_length=10_000)]
 
 
-class Spoken(BaseModel):
-    """A word, or a stretch of speech with its words; none where it was corrected, since their times are not known."""
+class ExportSegment(BaseModel):
+    """A word, or a segment with its words; a corrected segment has none, since their times are unknown."""
 
     start: Seconds
     end: Seconds
     text: Line
     confidence: Annotated[float, Field(ge=0, le=1)] = 1.0
-    words: list[Spoken] = []
+    words: list[ExportSegment] = []
 
 
-class Text(BaseModel):
+class ExportText(BaseModel):
+    """One transcript."""
+
     title: Line
-    seconds: Seconds | None = None  # of the recording; those of the last segment's end without
-    segments: Annotated[list[Spoken], Field(max_length=50_000)]
+    seconds: Seconds | None = None  # of the recording; by default the end of the last segment
+    segments: Annotated[list[ExportSegment], Field(max_length=50_000)]
 
 
-class Asked(BaseModel):
-    """The files that are asked for."""
+class ExportRequest(BaseModel):
+    """Transcripts, and the file format to write them in."""
 
     form: Literal["txt", "srt", "vtt", "json", "docx"]
-    texts: Annotated[list[Text], Field(min_length=1, max_length=audio_files.FILES)]
+    texts: Annotated[list[ExportText], Field(min_length=1, max_length=audio_files.MAX_FILES)]
 
 
-class Exports:
-    """The end point."""
+class ExportEndpoint:
+    """The endpoint `/export`."""
 
     def __init__(self, transcriber: Transcriber) -> None:
         self.language, self.joint = transcriber.language, transcriber.joint
 
-    async def answer(self, asked: Asked) -> Response:
-        """One file, or where several texts are given, an archive of them."""
-        made = list(self._named(asked))
-        if len(made) == 1:
-            return Response(made[0][1], media_type=KINDS[asked.form])
+    async def handle(self, request: ExportRequest) -> Response:
+        """One file, or an archive if the request holds several transcripts."""
+        files = list(self._files(request))
+        if len(files) == 1:
+            return Response(files[0][1], media_type=MEDIA_TYPES[request.form])
         archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-            for name, content in made:
-                file.writestr(name, content)
-        return Response(archive.getvalue(), media_type=KINDS["zip"])
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
+            for name, content in files:
+                writer.writestr(name, content)
+        return Response(archive.getvalue(), media_type=MEDIA_TYPES["zip"])
 
-    def _named(self, asked: Asked) -> Iterator[tuple[str, bytes]]:
-        taken = set[str]()
-        for text in asked.texts:
-            title = plain(text.title)[:LETTERS] or "text"
+    def _files(self, request: ExportRequest) -> Iterator[tuple[str, bytes]]:
+        """Each file's unique name and content."""
+        names = set[str]()
+        for text in request.texts:
+            title = clean_text(text.title)[:MAX_TITLE_CHARACTERS] or "text"
             stem = name = PurePath(title.replace("\\", "/")).stem or "text"
-            while name in taken:
-                name = f"{stem} {len(taken) + 1}"
-            taken.add(name)
-            transcript = self._transcript(text)
-            content = (
-                docx(title, transcript) if asked.form == "docx" else format_transcript(transcript, asked.form).encode()
-            )
-            yield f"{name}.{asked.form}", content
+            while name in names:
+                name = f"{stem} {len(names) + 1}"
+            names.add(name)
+            transcript = self._to_transcript(text)
+            if request.form == "docx":
+                content = write_docx(title, transcript)
+            else:
+                content = format_transcript(transcript, request.form).encode()
+            yield f"{name}.{request.form}", content
 
-    def _transcript(self, told: Text) -> Transcript:
+    def _to_transcript(self, text: ExportText) -> Transcript:
         segments = tuple(
-            Segment(one.start, one.end, said, tuple(Word(w.start, w.end, w.text, w.confidence) for w in one.words))
-            for one in told.segments
-            if (said := plain(one.text))
+            Segment(
+                segment.start,
+                segment.end,
+                cleaned,
+                tuple(Word(word.start, word.end, word.text, word.confidence) for word in segment.words),
+            )
+            for segment in text.segments
+            if (cleaned := clean_text(segment.text))
         )
-        text = self.joint.join(one.text for one in segments)
-        ends = segments[-1].end if segments else 0.0
-        return Transcript(text, segments, ends if told.seconds is None else told.seconds, self.language)
+        end = segments[-1].end if segments else 0.0
+        full_text = self.joint.join(segment.text for segment in segments)
+        return Transcript(full_text, segments, end if text.seconds is None else text.seconds, self.language)
 
 
-def docx(title: str, transcript: Transcript) -> bytes:
-    """A document of Word: a heading, and a paragraph from pause to pause."""
+def write_docx(title: str, transcript: Transcript) -> bytes:
+    """A Word document: a heading, and the transcript in paragraphs."""
     from docx import Document
 
     document = Document()
     document.add_heading(title, level=1)
-    for paragraph in paragraphs(transcript.segments):
+    for paragraph in split_paragraphs(transcript.segments):
         document.add_paragraph(paragraph)
     file = io.BytesIO()
     document.save(file)
     return file.getvalue()
 
 
-def paragraphs(segments: Sequence[Segment]) -> list[str]:
-    """The text from one longer pause to the next.
+def split_paragraphs(segments: Sequence[Segment]) -> list[str]:
+    """The text from one long pause to the next.
 
-    >>> paragraphs([Segment(0, 1, "Hej."), Segment(1.2, 2, "Du?"), Segment(4, 5, "Ja.")])
+    >>> split_paragraphs([Segment(0, 1, "Hej."), Segment(1.2, 2, "Du?"), Segment(4, 5, "Ja.")])
     ['Hej. Du?', 'Ja.']
     """
-    told, ended = list[str](), float("-inf")
-    for one in segments:
-        if told and one.start - ended < PAUSE:
-            told[-1] += f" {one.text}"
+    paragraphs, last_end = list[str](), float("-inf")
+    for segment in segments:
+        if paragraphs and segment.start - last_end < PARAGRAPH_PAUSE:
+            paragraphs[-1] += f" {segment.text}"
         else:
-            told.append(one.text)
-        ended = one.end
-    return told
+            paragraphs.append(segment.text)
+        last_end = segment.end
+    return paragraphs

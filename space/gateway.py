@@ -1,7 +1,8 @@
-"""What stands before the page: only what it and the documented API need reaches Gradio, and only in a known shape.
+"""The gateway before the page: only the routes that it and the documented API need reach Gradio, with checked bodies.
 
-Gradio itself answers many more routes, reads bodies of any size, fetches a file that a visitor names by its address,
-and answers to any name, so that a page of another site reaches the server on somebody's own machine (DNS rebinding).
+Gradio itself answers many more routes, reads bodies of any size, downloads files from addresses that a visitor names,
+and answers to any host name, so that pages of other sites could reach a server on a visitor's own machine (DNS
+rebinding).
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import json
 import logging
 import os
 import re
-import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
-from audio_files import FILES, MEGABYTES
+from audio_files import MAX_FILES, MAX_MEGABYTES
+from errors import locate_error
 from fastapi import FastAPI
 from sessions import Sessions
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,70 +31,72 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from uploads import Uploads
 
-MOST_JSON = 1_000_000  # bytes of a call: names of files, and a text
-MOST_MCP = 10_000_000  # where a short sound may come in base64
-MOST_UPLOAD = FILES * MEGABYTES * 1_000_000 + 100_000
-DEEPEST = 20  # lists and objects in each other
-PATIENCE = 60.0  # seconds without a byte of a body
-CALLS = re.compile(r"/gradio_api/(queue/join|cancel|reset|call/(v2/)?transcribe)/?")
-MCP = re.compile(r"/gradio_api/mcp(/[^\n]*)?")
-SOUND = "sound"  # the argument's name
+MAX_CALL_BYTES = 1_000_000  # of a call of a function: file names and a text
+MAX_MCP_BYTES = 10_000_000  # of an MCP call, which may hold a short recording in base64
+MAX_UPLOAD_BYTES = MAX_FILES * MAX_MEGABYTES * 1_000_000 + 100_000
+MAX_DEPTH = 20  # of nested lists and objects
+BODY_TIMEOUT = 60.0  # seconds without a byte of a request's body
+TRANSCRIBE_ARGUMENT = "sound"  # of the API's /transcribe
 UPLOAD = "/gradio_api/upload"
 FILE = "/gradio_api/file="
-EVENTS = re.compile(r"/gradio_api/(queue/data|call/(v2/)?transcribe/([\w-]{1,64}))")
-READS = re.compile(
+CALL_ROUTES = re.compile(r"/gradio_api/(queue/join|cancel|reset|call/(v2/)?transcribe)/?")
+MCP_ROUTES = re.compile(r"/gradio_api/mcp(/[^\n]*)?")
+EVENT_ROUTES = re.compile(r"/gradio_api/(queue/data|call/(v2/)?transcribe/([\w-]{1,64}))")
+GET_ROUTES = re.compile(
     r"/|/(config|gradio_api/info)/?|(/gradio_api)?/theme\.css|/favicon\.ico|/robots\.txt|/manifest\.json"
     r"|/(assets|static)/[^\n]+|/gradio_api/(startup-events|upload_progress|heartbeat/[\w-]{1,64})"
 )
+# Fields by which Gradio would run a call in another way than the checks assume.
+INTERNAL_FIELDS = ("simple_format", "batched", "oauth_token")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
-# Gradio's page needs scripts within it, and ones made of texts (its HTML component); nothing comes from elsewhere.
+# Gradio's page needs inline scripts, and eval for its HTML component; nothing is loaded from other hosts.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 )
-# On a Space the page stands in one of Hugging Face, which puts scripts of its own into it.
+# Hugging Face shows a Space in a frame, and adds scripts of its own to the page.
 SPACE_POLICY = "object-src 'none'; base-uri 'self'; frame-ancestors 'self' https://huggingface.co"
 
 logger = logging.getLogger(__name__)
 
 
-def names(bound: str, public: str = "") -> frozenset[str] | None:
-    """The names that a server bound to a host answers to; None where any will do.
+def allowed_hosts(bind_host: str, public_url: str = "") -> frozenset[str] | None:
+    """The host names that a server answers to; None for any.
 
-    One on loopback is called by few names, and by that of its `public` address where a proxy stands before it. Under
-    which names others are reached only their owners know.
+    A server on loopback has few names, and that of its `public_url` if a proxy stands before it. The names of other
+    servers are known only to their owners.
     """
-    own = bound.strip("[]").lower()
-    if own != "localhost" and not (_is_address(own) and ipaddress.ip_address(own).is_loopback):
+    host = bind_host.strip("[]").lower()
+    if host != "localhost" and not (_is_address(host) and ipaddress.ip_address(host).is_loopback):
         return None
-    return frozenset({own, "localhost", urlsplit(public).hostname or "localhost"})
+    return frozenset({host, "localhost", urlsplit(public_url).hostname or "localhost"})
 
 
-def is_called(host: str, known: frozenset[str] | None) -> bool:
-    """Whether a request's host is one of the `known` names, or a number: nobody can rebind that.
+def is_allowed_host(host: str, hosts: frozenset[str] | None) -> bool:
+    """Whether a request's host is an allowed name, or an IP address, which cannot be rebound.
 
-    >>> is_called("localhost:7860", frozenset({"localhost"})), is_called("[::1]", frozenset())
+    >>> is_allowed_host("localhost:7860", frozenset({"localhost"})), is_allowed_host("[::1]", frozenset())
     (True, True)
-    >>> is_called("evil.example", frozenset({"localhost"}))
+    >>> is_allowed_host("evil.example", frozenset({"localhost"}))
     False
     """
-    return known is None or (name := _name(host)) in known or _is_address(name)
+    return hosts is None or (name := _host_name(host)) in hosts or _is_address(name)
 
 
-def is_own(origin: str, host: str, known: frozenset[str] | None) -> bool:
-    """Whether a page of this server asks, and none of another site.
+def is_same_site(origin: str, host: str, hosts: frozenset[str] | None) -> bool:
+    """Whether a request comes from a page of this server.
 
-    >>> is_own("http://127.0.0.1:7860", "127.0.0.1:7860", frozenset())
+    >>> is_same_site("http://127.0.0.1:7860", "127.0.0.1:7860", frozenset())
     True
-    >>> is_own("http://203.0.113.5", "127.0.0.1", frozenset()), is_own("null", "localhost", frozenset())
+    >>> is_same_site("http://203.0.113.5", "127.0.0.1", frozenset()), is_same_site("null", "localhost", frozenset())
     (False, False)
     """
-    return known is None or _name(origin) in known | {_name(host)}
+    return hosts is None or _host_name(origin) in hosts | {_host_name(host)}
 
 
-def _name(address: str) -> str:
-    """The name or number in NAME, NAME:PORT or a URL."""
+def _host_name(address: str) -> str:
+    """The name or IP address in NAME, NAME:PORT or a URL."""
     try:
         return urlsplit(address if "//" in address else f"//{address}").hostname or ""
     except ValueError:
@@ -106,48 +109,56 @@ def _is_address(name: str) -> bool:
     return False
 
 
-def call(body: bytes, inputs: Mapping[int, int], uploaded: Callable[[str], bool]) -> dict[str, Any]:
-    """A call of the page's functions as Gradio gets it: what it has of its files are the paths of `uploaded` ones.
+def parse_call(body: bytes, input_counts: Mapping[int, int], is_upload: Callable[[str], bool]) -> dict[str, Any]:
+    """A call of one of the page's functions, with files only by the path of an upload.
 
-    `inputs` tells how many values each function takes. Raises HTTPException.
+    Args:
+        body: the request's body.
+        input_counts: how many values each function takes, by its index.
+        is_upload: whether a path is that of an upload.
+
+    Raises:
+        HTTPException: if it is not a call of an existing function, or names a file in another way.
     """
     try:
-        value = json.loads(body, parse_constant=int)  # which refuses NaN, as JSON does
+        call = json.loads(body, parse_constant=int)  # int refuses NaN, which is not JSON
     except (ValueError, RecursionError):
-        raise HTTPException(400, "the body is to be JSON") from None
-    if not isinstance(value, dict):
-        raise HTTPException(400, "the body is to be an object")
-    if "fn_index" in value and "data" in value:
-        at, data = value["fn_index"], value["data"]
-        if type(at) is not int or at not in inputs or not isinstance(data, list) or len(data) != inputs[at]:
-            raise HTTPException(400, "there is no such function here")
-    session = value.get("session_hash")
+        raise HTTPException(400, "the body must be JSON") from None
+    if not isinstance(call, dict):
+        raise HTTPException(400, "the body must be an object")
+    if "fn_index" in call and "data" in call:
+        index, data = call["fn_index"], call["data"]
+        is_known = type(index) is int and index in input_counts
+        if not is_known or not isinstance(data, list) or len(data) != input_counts[index]:
+            raise HTTPException(400, "there is no such function")
+    session = call.get("session_hash")
     if session is not None and not (isinstance(session, str) and re.fullmatch(r"[\w-]{1,64}", session)):
-        raise HTTPException(400, "this is no session")
-    told = ("simple_format", "batched", "oauth_token")  # Gradio's own, by which a call is told to be another one
-    clean: dict[str, Any] = _by_path({key: one for key, one in value.items() if key not in told}, uploaded)
-    return clean
+        raise HTTPException(400, "session_hash is not a session")
+    fields = {key: value for key, value in call.items() if key not in INTERNAL_FIELDS}
+    checked: dict[str, Any] = _check_files(fields, is_upload)
+    return checked
 
 
-def _by_path(value: Any, uploaded: Callable[[str], bool], depth: int = 0) -> Any:
-    if depth > DEEPEST:
-        raise HTTPException(400, "this is nested too deeply")
+def _check_files(value: Any, is_upload: Callable[[str], bool], depth: int = 0) -> Any:
+    """The value with each file named by the path of an upload. Raises HTTPException."""
+    if depth > MAX_DEPTH:
+        raise HTTPException(400, "the body is nested too deeply")
     if isinstance(value, list):
-        return [_by_path(one, uploaded, depth + 1) for one in value]
+        return [_check_files(item, is_upload, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
-    clean = {key: _by_path(one, uploaded, depth + 1) for key, one in value.items() if key != "url"}
+    checked = {key: _check_files(item, is_upload, depth + 1) for key, item in value.items() if key != "url"}
     if {"path", "url", "meta"} & set(value):
-        path = clean.get("path")
+        path = checked.get("path")
         if isinstance(path, str) and path.startswith(("http://", "https://")) and FILE in path:
-            clean["path"] = path = unquote(path.split(FILE, 1)[1])  # an upload of ours, by its address
-        if not isinstance(path, str) or not uploaded(path):
-            raise HTTPException(400, "upload the file first: nothing is read from an address or a path of the server")
-    return clean
+            checked["path"] = path = unquote(path.split(FILE, 1)[1])  # an upload, named by its address here
+        if not isinstance(path, str) or not is_upload(path):
+            raise HTTPException(400, "upload the file first: no other address or path is read")
+    return checked
 
 
-class Front:
-    """Before everything: `api`, which programs call, and Gradio's `page`."""
+class Gateway:
+    """Routes requests to `api`, which programs call, or to Gradio's `page`."""
 
     def __init__(
         self,
@@ -155,49 +166,49 @@ class Front:
         page: ASGIApp,
         uploads: Uploads,
         sessions: Sessions,
-        inputs: Mapping[int, int],
-        known: frozenset[str] | None,
+        input_counts: Mapping[int, int],
+        hosts: frozenset[str] | None,
         mcp: bool = False,
     ) -> None:
         self.api, self.page, self.uploads, self.sessions = api, page, uploads, sessions
-        self.inputs, self.known, self.mcp = inputs, known, mcp
+        self.input_counts, self.hosts, self.mcp = input_counts, hosts, mcp
         self.headers = HEADERS | {"Content-Security-Policy": SPACE_POLICY if os.environ.get("SPACE_ID") else POLICY}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = False
+        has_started = False
 
-        async def tell(message: Message) -> None:
-            nonlocal began
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
-                began = True
+                has_started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        async def refuse(status: int, why: str) -> None:
-            with suppress(Exception):  # the caller has gone
+        async def refuse(status: int, message: str) -> None:
+            with suppress(Exception):  # the client may have left
                 if scope["type"] == "websocket":
-                    await WebSocketClose(1008, why)(scope, receive, send)
-                elif began:
+                    await WebSocketClose(1008, message)(scope, receive, send)
+                elif has_started:
                     await send({"type": "http.response.body", "body": b""})
                 else:
-                    await JSONResponse({"detail": why}, status)(scope, receive, tell)
+                    await JSONResponse({"detail": message}, status)(scope, receive, send_with_headers)
 
         try:
-            await self._answer(scope, receive, tell)
-        except HTTPException as refused:
-            await refuse(refused.status_code, refused.detail)
+            await self._route(scope, receive, send_with_headers)
+        except HTTPException as error:
+            await refuse(error.status_code, error.detail)
         except ClientDisconnect:
             pass
-        except Exception as error:  # one line, without what a visitor gave
-            logger.error("a request failed: %s", where(error))
-            await refuse(500, "this failed here")
+        except Exception as error:
+            logger.error("a request failed: %s", locate_error(error))
+            await refuse(500, "the server failed")
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"]
         host = headers.get("host", "")
-        if not is_called(host, self.known):
+        if not is_allowed_host(host, self.hosts):
             raise HTTPException(421, "this server is localhost; behind a proxy, set GRADIO_ROOT_PATH to its address")
         if path.startswith("/v1/") or any(route.matches(scope)[0] is not Match.NONE for route in self.api.routes):
             return await self.api(scope, receive, send)
@@ -206,80 +217,73 @@ class Front:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method == "OPTIONS":
             method = headers.get("access-control-request-method", "")
-        if method == "POST" and "origin" in headers and not is_own(headers["origin"], host, self.known):
+        if method == "POST" and "origin" in headers and not is_same_site(headers["origin"], host, self.hosts):
             raise HTTPException(403, "a page of another site may not call this server")
-        if self.mcp and MCP.fullmatch(path):
-            await self.page(scope, limited(receive, headers, MOST_MCP), send)
-        elif method == "GET" and (events := EVENTS.fullmatch(path)):
-            given = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
-            with self.sessions.listening(events[3] or given):
+        if self.mcp and MCP_ROUTES.fullmatch(path):
+            await self.page(scope, limit_body(receive, headers, MAX_MCP_BYTES), send)
+        elif method == "GET" and (match := EVENT_ROUTES.fullmatch(path)):
+            session = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0]
+            with self.sessions.listening(match[3] or session):
                 await self.page(scope, receive, send)
-        elif method == "GET" and (READS.fullmatch(path) or self._is_open(path)):
+        elif method == "GET" and (GET_ROUTES.fullmatch(path) or self._is_readable_file(path)):
             await self.page(scope, receive, send)
         elif method == "POST" and path == UPLOAD:
-            await self.page(scope, limited(receive, headers, MOST_UPLOAD, self.uploads.check_room), send)
-        elif method == "POST" and CALLS.fullmatch(path):
+            body = limit_body(receive, headers, MAX_UPLOAD_BYTES, self.uploads.check_space)
+            await self.page(scope, body, send)
+        elif method == "POST" and CALL_ROUTES.fullmatch(path):
             if scope["method"] == "POST":
-                receive = await self._call(receive, headers, "/v2/" in path)
+                receive = await self._check_call(receive, headers, is_api_call="/v2/" in path)
             await self.page(scope, receive, send)
         else:
             raise HTTPException(404, "Not Found")
 
-    def _is_open(self, path: str) -> bool:
-        """Whether a file is one that a visitor brought, or of those that go with the page."""
+    def _is_readable_file(self, path: str) -> bool:
         return path.startswith(FILE) and self.uploads.is_readable(path.removeprefix(FILE))
 
-    async def _call(self, receive: Receive, headers: Headers, named: bool) -> Receive:
-        """The call's body in place of the one that came, once it is found to be good."""
-        body, more, stream = b"", True, limited(receive, headers, MOST_JSON)
-        while more:
-            message = await stream()
+    async def _check_call(self, receive: Receive, headers: Headers, is_api_call: bool) -> Receive:
+        """Read and check a call; returns a channel that delivers the checked body instead."""
+        body, has_more, receive_limited = b"", True, limit_body(receive, headers, MAX_CALL_BYTES)
+        while has_more:
+            message = await receive_limited()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        told = call(body, self.inputs, self.uploads.is_upload)
-        if named and set(told) != {SOUND}:
-            raise HTTPException(400, f"the body is to hold {SOUND} alone")
-        given = [json.dumps(told).encode()]
+            body, has_more = body + message.get("body", b""), message.get("more_body", False)
+        call = parse_call(body, self.input_counts, self.uploads.is_upload)
+        if is_api_call and set(call) != {TRANSCRIBE_ARGUMENT}:
+            raise HTTPException(400, f"the body must hold {TRANSCRIBE_ARGUMENT} alone")
+        bodies = [json.dumps(call).encode()]
 
-        async def again() -> Message:
-            return {"type": "http.request", "body": given.pop()} if given else await receive()
+        async def receive_checked() -> Message:
+            return {"type": "http.request", "body": bodies.pop()} if bodies else await receive()
 
-        return again
+        return receive_checked
 
 
-def limited(receive: Receive, headers: Headers, most: int, check: Callable[[], None] = lambda: None) -> Receive:
-    """A request's body of at most so many bytes, while `check` raises nothing. Raises HTTPException, where it can
-    before the first of them."""
+def limit_body(receive: Receive, headers: Headers, max_bytes: int, check: Callable[[], None] = lambda: None) -> Receive:
+    """A channel for a request's body that raises HTTPException if it is too large, or comes too slowly.
+
+    A Content-Length above the limit is refused before the body is read. `check` is called before each chunk, and may
+    raise HTTPException too.
+    """
     check()
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > most:
-        raise HTTPException(413, f"at most {most} bytes are taken")
-    came, ended = 0, False
+    if length.isdecimal() and int(length) > max_bytes:
+        raise HTTPException(413, f"the body may have at most {max_bytes} bytes")
+    received, has_ended = 0, False
 
-    async def next_piece() -> Message:
-        nonlocal came, ended
-        if ended:
+    async def receive_limited() -> Message:
+        nonlocal received, has_ended
+        if has_ended:
             return await receive()
         try:
-            with anyio.fail_after(PATIENCE):
+            with anyio.fail_after(BODY_TIMEOUT):
                 message = await receive()
         except TimeoutError:
-            raise HTTPException(408, f"nothing came for {PATIENCE:g} s") from None
-        came, ended = came + len(message.get("body", b"")), not message.get("more_body", False)
-        if came > most:
-            raise HTTPException(413, f"at most {most} bytes are taken")
+            raise HTTPException(408, f"nothing was received for {BODY_TIMEOUT:g} s") from None
+        received, has_ended = received + len(message.get("body", b"")), not message.get("more_body", False)
+        if received > max_bytes:
+            raise HTTPException(413, f"the body may have at most {max_bytes} bytes")
         check()
         return message
 
-    return next_piece
-
-
-def where(error: BaseException) -> str:
-    """An error's kind and the line of code that raised it.
-
-    >>> where(ValueError("a visitor's text"))
-    'ValueError'
-    """
-    kind, frames = type(error).__name__, traceback.extract_tb(error.__traceback__)
-    return f"{kind} in {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else kind
+    return receive_limited

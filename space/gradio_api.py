@@ -1,4 +1,4 @@
-"""What a program calls."""
+"""Gradio's own API: the endpoint `/transcribe`, for `gradio_client` and MCP."""
 
 from __future__ import annotations
 
@@ -7,42 +7,49 @@ from typing import Any
 
 import audio_files
 import gradio as gr
-from batching import Stopped
-from components import why
-from sessions import wanted
+from batching import Cancelled
+from components import describe_file_error
+from sessions import watch_caller
 from transcriber import Transcriber
 
 
-def api(transcriber: Transcriber, engine: dict[str, Any]) -> None:
-    """Hidden parts of the page, so that a file comes in by the same door as a visitor's."""
+def add_transcribe_endpoint(transcriber: Transcriber, engine: dict[str, Any]) -> None:
+    """Add hidden components to the page, so that a program's file is checked as a visitor's upload is.
+
+    `engine` holds the event's concurrency options.
+    """
 
     def transcribe(sound: str | None) -> dict[str, Any]:
-        """Write down what is said in an audio or video file: text, language, seconds, segments and words with times
-        in seconds and confidence from 0 to 1; fault: null, or "incomplete" or "joined", where a part of the
-        recording cannot be heard."""
+        """Transcribe an audio or video file: text, language, seconds, and segments and words with their times in
+        seconds and confidence from 0 to 1. `fault` is null, or "incomplete" or "joined" if a part of the recording
+        could not be read."""
         try:
-            samples, fault, _ = audio_files.hear(sound)
-            heard = transcriber.transcript(samples, list(transcriber.segments(samples, is_wanted=wanted())))
-            if not heard.text:
-                raise audio_files.Unheard("wordless")
-        except Stopped:
-            raise gr.Error("nobody waits for this", print_exception=False) from None
+            samples, fault, _ = audio_files.read_upload(sound)
+            segments = list(transcriber.segments(samples, is_wanted=watch_caller()))
+            transcript = transcriber.transcript(samples, segments)
+            if not transcript.text:
+                raise audio_files.AudioFileError("wordless")
+        except Cancelled:
+            raise gr.Error("the caller has left", print_exception=False) from None
         except ValueError as error:
-            raise gr.Error(why(error, "en"), print_exception=False) from None
-        segments = [
-            {"start": one.start, "end": one.end, "text": one.text, "confidence": round(one.confidence, 3)}
-            for one in heard.segments
-        ]
-        words = [asdict(word) for one in heard.segments for word in one.words]
+            raise gr.Error(describe_file_error(error, "en"), print_exception=False) from None
         return {
-            "text": heard.text,
-            "language": heard.language,
-            "seconds": heard.seconds,
+            "text": transcript.text,
+            "language": transcript.language,
+            "seconds": transcript.seconds,
             "fault": fault,
-            "segments": segments,
-            "words": words,
+            "segments": [
+                {
+                    "start": segment.start,
+                    "end": segment.end,
+                    "text": segment.text,
+                    "confidence": round(segment.confidence, 3),
+                }
+                for segment in transcript.segments
+            ],
+            "words": [asdict(word) for segment in transcript.segments for word in segment.words],
         }
 
     sound = gr.Audio(type="filepath", visible=False, label="Sound")
-    heard = gr.JSON(visible=False, label="Transcript")
-    gr.Button(visible=False).click(transcribe, sound, heard, api_name="transcribe", **engine)
+    result = gr.JSON(visible=False, label="Transcript")
+    gr.Button(visible=False).click(transcribe, sound, result, api_name="transcribe", **engine)

@@ -1,4 +1,4 @@
-"""The page's HTML as Gradio serves it, with what must come before Gradio's own scripts: its `head` comes after them."""
+"""Adds to the head of Gradio's page what must run before Gradio's own scripts; its `head` option comes after them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# The language that a visitor has chosen is the browser's for Gradio; screen readers pronounce the page by it.
+# Gradio translates by the browser's language, and screen readers pronounce by the page's: set both to the chosen one.
 HEAD = """<meta name="color-scheme" content="light dark"><script>
 (() => {
   const chosen = document.cookie.match(/(?:^|; )language=(en|sv)(?:;|$)/)?.[1];
@@ -17,20 +17,21 @@ HEAD = """<meta name="color-scheme" content="light dark"><script>
 </script>"""
 
 
-class Document:
-    """The page with `HEAD`."""
+class HeadMiddleware:
+    """Inserts `HEAD` into the page's HTML."""
 
-    def __init__(self, page: ASGIApp) -> None:
-        self.page = page
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] != "/":
-            return await self.page(scope, receive, send)
-        plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+            return await self.app(scope, receive, send)
+        # Uncompressed, so that the HTML can be edited.
+        request_headers = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
         start: MutableMapping[str, Any] = {}
         body = b""
 
-        async def gather(message: MutableMapping[str, Any]) -> None:
+        async def send_with_head(message: MutableMapping[str, Any]) -> None:
             nonlocal start, body
             if message["type"] == "http.response.start":
                 start = message
@@ -39,8 +40,9 @@ class Document:
             if message.get("more_body"):
                 return
             body = body.replace(b"<head>", b"<head>" + HEAD.encode(), 1)
-            others = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-            await send({**start, "headers": [*others, (b"content-length", str(len(body)).encode())]})
+            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            headers.append((b"content-length", str(len(body)).encode()))
+            await send({**start, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
-        await self.page({**scope, "headers": plain}, receive, gather)
+        await self.app({**scope, "headers": request_headers}, receive, send_with_head)

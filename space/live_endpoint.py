@@ -1,16 +1,16 @@
-"""The WebSocket of the page's Live tab: no sound is lost on its way, and words come back as they are heard.
+"""The Live tab's WebSocket: no audio is lost on the way, and words come back as they are decoded.
 
-    page      {"rate": 48000, "speaker": ID}   first; ID as the server gave it, to go on after a lost connection
-              32 bits, 16-bit PCM              a piece of sound, mono and little-endian, after its number, from 0 on
-              {"stop": true}                   the speaker has stopped; what comes afterwards is said later
-    server    {"speaker": ID, "taken": N}      the pieces that it has: N is what the page is to send next
+    page      {"rate": 48000, "speaker": ID}   first; ID as the server gave it, to resume after a lost connection
+              32 bits, 16-bit PCM              a chunk of audio, mono and little-endian, after its number, from 0 on
+              {"stop": true}                   the speaker has stopped; audio that follows continues the text
+    server    {"speaker": ID, "taken": N}      chunks received so far: N is the next one to send
               {"taken": N, "from": K, "firm": [...], "tail": [...], "behind": S}
-                                               the words from the Kth on that stay as they are, those that may change,
-                                               and the seconds of sound that they lag
-              {"stopped": true, "samples": N}  all words are firm; how much sound came
-              {"error": WHY}                   "busy", "full" after half an hour, or "wrong"; the connection ends
+                                               final words from the Kth on, tentative words, and the seconds of audio
+                                               without final words
+              {"stopped": true, "samples": N}  all words are final; the number of samples received
+              {"error": REASON}                "busy", "full" after half an hour, or "wrong"; the connection ends
 
-The page keeps each piece until it is taken, and sends it again after a lost connection.
+The page keeps each chunk until it is acknowledged, and sends it again after a lost connection.
 """
 
 from __future__ import annotations
@@ -26,89 +26,90 @@ import anyio
 import anyio.to_thread
 import streaming
 from fastapi import WebSocket, WebSocketDisconnect
-from protocol import hung_up, json_object, received
+from protocol import close_socket, parse_object, receive_message
 from transcriber import Transcriber
 
 RATES = range(8_000, 192_001)  # Hz
-LONGEST_PIECE = 5.0  # seconds
-LONGEST_TEXT = 1_000  # letters of any other message
-IDLE = 60.0  # seconds without a message after which a connection ends: others wait for its place
-KEPT = 180.0  # seconds in which a speaker whose connection is lost may come back
-MOST_KEPT = 32  # of those at once, the latest
-ALIVE = 2.0  # seconds, at most, between two messages to the page, which takes a longer silence for a lost connection
+MAX_CHUNK_SECONDS = 5.0
+MAX_TEXT_CHARACTERS = 1_000  # of a message that is not audio
+IDLE_SECONDS = 60.0  # without a message, after which the connection is closed for others to have its place
+RESUME_SECONDS = 180.0  # within which a speaker may come back after a lost connection
+MAX_DISCONNECTED = 32  # speakers that may come back, at once; the longest gone are dropped
+HEARTBEAT_SECONDS = 2.0  # at most between two messages; the page takes a longer silence for a lost connection
 
 
-class Wrong(ValueError):
-    """A message that cannot be followed."""
+class InvalidMessage(ValueError):
+    """A message that does not follow the protocol."""
 
 
 class Speaker:
-    """One who speaks: the sound that was taken, and the words that came of it."""
+    """One speaker: the chunks received so far, and the session that decodes them."""
 
     def __init__(self, transcriber: Transcriber, rate: int) -> None:
         self.id, self.rate = uuid.uuid4().hex, rate
-        self.session = streaming.Session(transcriber)
-        self._stream = streaming.Stream(self.session, rate)
-        self.taken = self.samples = 0  # pieces, and the sound in them
-        self.socket: WebSocket | None = None  # the newest
-        self.left = 0.0  # when the connection was lost
+        self.session = streaming.StreamingSession(transcriber)
+        self._stream = streaming.PcmStream(self.session, rate)
+        self.chunks = self.samples = 0  # received
+        self.socket: WebSocket | None = None  # the latest connection
+        self.disconnected_at = 0.0
 
-    def take(self, message: bytes) -> None:
-        """A piece of sound, unless it was taken before. Raises `Wrong`."""
+    def add(self, message: bytes) -> None:
+        """Add a chunk, unless it was received before. Raises `InvalidMessage`."""
         number, pcm = int.from_bytes(message[:4], "little"), message[4:]
-        if len(message) < 4 or len(pcm) % 2 or len(pcm) > 2 * LONGEST_PIECE * self.rate or number > self.taken:
-            raise Wrong
-        if number < self.taken:
+        if len(message) < 4 or len(pcm) % 2 or len(pcm) > 2 * MAX_CHUNK_SECONDS * self.rate or number > self.chunks:
+            raise InvalidMessage
+        if number < self.chunks:
             return
-        self.taken += 1
+        self.chunks += 1
         self.samples += self._stream.add(pcm)
 
     def stop(self) -> None:
-        """Hear what is left."""
+        """Decode what is left."""
         self._stream.end()
         self.session.finish()
 
 
-class Microphones:
-    """The end point, and who speaks there."""
+class LiveEndpoint:
+    """The endpoint `/live`, and its speakers."""
 
     def __init__(self, transcriber: Transcriber) -> None:
         self.transcriber, self._speakers = transcriber, dict[str, Speaker]()
 
-    async def answer(self, socket: WebSocket) -> None:
+    async def handle(self, socket: WebSocket) -> None:
         """Serve one connection."""
         await socket.accept()
-        if not _of_this_page(socket):
-            return await _end(socket, "wrong")
+        if not _is_same_origin(socket):
+            return await _close_with_error(socket, "wrong")
         with suppress(WebSocketDisconnect):
             try:
-                speaker = self._found(_object((await received(socket, IDLE)).get("text")))
-            except Wrong:
-                return await _end(socket, "wrong")
+                speaker = self._find_speaker(_parse((await receive_message(socket, IDLE_SECONDS)).get("text")))
+            except InvalidMessage:
+                return await _close_with_error(socket, "wrong")
             if speaker is None:
-                return await _end(socket, "busy")
+                return await _close_with_error(socket, "busy")
             speaker.socket = socket
             try:
                 await _Connection(socket, speaker).run()
             finally:
                 if speaker.socket is socket:
-                    speaker.socket, speaker.left = None, time.monotonic()
-        await hung_up(socket)
+                    speaker.socket, speaker.disconnected_at = None, time.monotonic()
+        await close_socket(socket)
 
-    def _found(self, hello: dict[str, Any]) -> Speaker | None:
-        """Who comes back, else somebody new; None where too many speak."""
+    def _find_speaker(self, hello: dict[str, Any]) -> Speaker | None:
+        """The speaker who comes back, or a new one; None if too many speak."""
         now = time.monotonic()
-        away = sorted((one for one in self._speakers.values() if one.socket is None), key=lambda one: one.left)
-        for at, one in enumerate(away, 1):
-            if now - one.left > KEPT or len(away) - at >= MOST_KEPT:
-                del self._speakers[one.id]
-        speaking = sum(one.socket is not None or one.session.busy for one in self._speakers.values())
+        disconnected = [speaker for speaker in self._speakers.values() if speaker.socket is None]
+        disconnected.sort(key=lambda speaker: speaker.disconnected_at)
+        for index, speaker in enumerate(disconnected, 1):
+            if now - speaker.disconnected_at > RESUME_SECONDS or len(disconnected) - index >= MAX_DISCONNECTED:
+                del self._speakers[speaker.id]
+        active = sum(speaker.socket is not None or speaker.session.is_busy for speaker in self._speakers.values())
         if known := self._speakers.get(str(hello.get("speaker"))):
-            return known if speaking <= 2 * streaming.SPEAKERS else None
+            return known if active <= 2 * streaming.MAX_SESSIONS else None
         rate = hello.get("rate")
         if not isinstance(rate, int) or rate not in RATES:
-            raise Wrong
-        if speaking >= streaming.SPEAKERS:
+            raise InvalidMessage
+        if active >= streaming.MAX_SESSIONS:
             return None
         new = Speaker(self.transcriber, rate)
         self._speakers[new.id] = new
@@ -116,89 +117,89 @@ class Microphones:
 
 
 class _Connection:
-    """A speaker's connection, until it is lost or another one takes its place."""
+    """A speaker's connection, until it is lost or another one replaces it."""
 
     def __init__(self, socket: WebSocket, speaker: Speaker) -> None:
         self.socket, self.speaker = socket, speaker
-        self._told: tuple[Any, ...] = ()
-        self._words, self._spoke = 0, 0.0  # words that the page has; when it was last told something
-        self._stopping = False
+        self._last_state: tuple[Any, ...] = ()
+        self._sent_words, self._sent_at = 0, 0.0  # final words that the page has; time of the latest message
+        self._is_stopping = False
 
     async def run(self) -> None:
-        await self._send(speaker=self.speaker.id, taken=self.speaker.taken)
+        await self._send(speaker=self.speaker.id, taken=self.speaker.chunks)
         async with anyio.create_task_group() as group:
-            group.start_soon(self._tell)
-            why = await self._listen()
+            group.start_soon(self._send_updates)
+            reason = await self._receive_messages()
             group.cancel_scope.cancel()
-        if why:
-            await _end(self.socket, why)
+        if reason:
+            await _close_with_error(self.socket, reason)
 
-    async def _listen(self) -> str:
-        """Take what the page sends; why it ends, empty where the page has left."""
+    async def _receive_messages(self) -> str:
+        """Handle the page's messages; returns why the connection ends, or nothing if the page has left."""
         speaker = self.speaker
         try:
             while speaker.socket is self.socket:
-                if speaker.session.seconds >= streaming.LONGEST:
+                if speaker.session.seconds >= streaming.MAX_SECONDS:
                     return "full"
-                await self._next()
+                await self._handle_message()
             return "busy"
-        except Wrong:
+        except InvalidMessage:
             return "wrong"
         except WebSocketDisconnect:
             return ""
 
-    async def _next(self) -> None:
-        message = await received(self.socket, IDLE)
-        if (piece := message.get("bytes")) is not None:
-            self.speaker.take(piece)
-            while self.speaker.session.overdue:  # the page then keeps its sound
-                await anyio.sleep(streaming.TICK)
-        elif _object(message.get("text")).get("stop"):
-            self._stopping = True
+    async def _handle_message(self) -> None:
+        message = await receive_message(self.socket, IDLE_SECONDS)
+        if (chunk := message.get("bytes")) is not None:
+            self.speaker.add(chunk)
+            while self.speaker.session.is_overloaded:  # the page keeps its audio meanwhile
+                await anyio.sleep(streaming.POLL_SECONDS)
+        elif _parse(message.get("text")).get("stop"):
+            self._is_stopping = True
             await anyio.to_thread.run_sync(self.speaker.stop)
-            self._stopping = False
-            await self._tell_new()
+            self._is_stopping = False
+            await self._send_update()
             await self._send(stopped=True, samples=self.speaker.samples)
         else:
-            raise Wrong
+            raise InvalidMessage
 
-    async def _tell(self) -> None:
+    async def _send_updates(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(streaming.TICK)
-                if not self._stopping:
-                    self.speaker.session.add(streaming.NOTHING)  # what came while the engine was busy is heard
-                await self._tell_new()
+                await anyio.sleep(streaming.POLL_SECONDS)
+                if not self._is_stopping:
+                    self.speaker.session.add(streaming.NO_AUDIO)  # decodes what came while the engine was busy
+                await self._send_update()
 
-    async def _tell_new(self) -> None:
-        """What has changed since the page was last told."""
-        session, known = self.speaker.session, self._words
-        firm, tail = session.firm, session.tail
-        told = (self.speaker.taken, len(firm), tuple(tail))
-        if told == self._told and time.monotonic() - self._spoke < ALIVE:
+    async def _send_update(self) -> None:
+        """Send what has changed since the last update, or an unchanged one as a heartbeat."""
+        session, sent = self.speaker.session, self._sent_words
+        final, tentative = session.final_words, session.tentative_words
+        state = (self.speaker.chunks, len(final), tuple(tentative))
+        if state == self._last_state and time.monotonic() - self._sent_at < HEARTBEAT_SECONDS:
             return
-        self._told, self._words = told, len(firm)
-        late = session.behind if tail else 0.0
-        await self._send(**{"from": known}, taken=told[0], firm=firm[known:], tail=tail, behind=round(late, 1))
+        self._last_state, self._sent_words = state, len(final)
+        backlog = round(session.backlog if tentative else 0.0, 1)
+        await self._send(**{"from": sent}, taken=state[0], firm=final[sent:], tail=tentative, behind=backlog)
 
     async def _send(self, **values: Any) -> None:
-        self._spoke = time.monotonic()
+        self._sent_at = time.monotonic()
         await self.socket.send_text(json.dumps(values, ensure_ascii=False))
 
 
-def _object(text: str | None) -> dict[str, Any]:
-    if len(text or "") > LONGEST_TEXT or (value := json_object(text)) is None:
-        raise Wrong
-    return value
+def _parse(text: str | None) -> dict[str, Any]:
+    if len(text or "") > MAX_TEXT_CHARACTERS or (message := parse_object(text)) is None:
+        raise InvalidMessage
+    return message
 
 
-async def _end(socket: WebSocket, why: str) -> None:
+async def _close_with_error(socket: WebSocket, reason: str) -> None:
     with suppress(WebSocketDisconnect):
-        await socket.send_text(json.dumps({"error": why}))
+        await socket.send_text(json.dumps({"error": reason}))
         await socket.close()
 
 
-def _of_this_page(socket: WebSocket) -> bool:
-    """Whether no page of another site opens the connection, which its browser would let it."""
+def _is_same_origin(socket: WebSocket) -> bool:
+    """False if a page of another site opens the connection, which browsers allow."""
     origin = socket.headers.get("origin")
     return not origin or urlsplit(origin).netloc == socket.headers.get("host")

@@ -1,4 +1,4 @@
-"""The page: four tabs, and the API beside them."""
+"""The Gradio page: four tabs, and the events of the Transcribe tab."""
 
 from __future__ import annotations
 
@@ -16,208 +16,230 @@ import gradio as gr
 import header
 import live_tab
 import transcript_html
-from batching import Stopped
-from components import html, microphone, why
-from contribution_tab import classroom
-from contributions import LONGEST, Lessons, plain
+from batching import Cancelled
+from components import describe_file_error, html, microphone_input
+from contribution_tab import build_contribution_tab
+from contributions import MAX_SECONDS, ContributionStore
 from decoding import DecodingOptions, parse_hotwords
 from examples import Example
-from gradio_api import api
-from sessions import wanted
+from gradio_api import add_transcribe_endpoint
+from sessions import watch_caller
+from text import clean_text
 from transcriber import DEFAULT_OPTIONS, Transcriber
 from transcript import Segment, Transcript
-from translations import LANGUAGES, SPOKEN, both, language_of, number, tell, translations
+from transcript_html import format_clock, render_error, render_status
+from translations import (
+    LANGUAGES,
+    SPEECH_LANGUAGES,
+    bilingual,
+    format_number,
+    gradio_translations,
+    request_language,
+    translate,
+)
 
-WAITING = 32  # requests in the queue; the next is told that it is full
-KEPT = 3600  # seconds before a sound is deleted, and between looks for them
-HINTS = 2_000  # letters of words that may be said
-LABEL = 48  # letters of an example's button
-PACE = 0.3  # seconds between two pictures of a growing text
+MAX_QUEUED = 32  # requests in the queue; the next one is refused
+UPLOAD_SECONDS = 3600  # after which Gradio deletes an upload, and between two checks
+MAX_HOTWORDS_CHARACTERS = 2_000
+MAX_LABEL_CHARACTERS = 48  # of an example's button
+UPDATE_SECONDS = 0.3  # between two updates of a growing transcript
 
-Known = dict[str, tuple[str, float | None]]  # by path: what a file's text looks like, and its seconds if it had any
-Picture = tuple[str, str, Any, Any, Any]  # status, result, and for Teach: clip, text; the files that are known
+KnownFiles = dict[str, tuple[str, float | None]]  # by path: the result's HTML, and its seconds unless it failed
+Update = tuple[str, str, Any, Any, Any]  # status, result, clip and text of the contribution tab, known files
 
 
-def page(
+def build_page(
     transcriber: Transcriber,
-    lessons: Lessons | None = None,
-    where: str = "",
+    store: ContributionStore | None = None,
+    repo_id: str = "",
     revision: str | None = None,
     examples: Sequence[Example] = (),
 ) -> gr.Blocks:
-    """The whole page. `where` is the model's id on the Hub, if it came from there."""
-    engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 1}  # it uses every core for one
-    quiet: dict[str, Any] = {"api_visibility": "private", "queue": True}
-    t = translations()
+    """The whole page. `repo_id` is the model's repository on the Hub, if it came from there."""
+    engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 1}  # one request uses every core
+    private: dict[str, Any] = {"api_visibility": "private", "queue": True}
+    i18n = gradio_translations()
+    speech_language = SPEECH_LANGUAGES.get(transcriber.language, (transcriber.language,) * 2)
+    title = f"{SPEECH_LANGUAGES.get(transcriber.language, ['Any'])[0]} speech to text"
 
-    with gr.Blocks(
-        title=f"{SPOKEN.get(transcriber.language, ['Any'])[0]} speech to text", delete_cache=(KEPT, KEPT)
-    ) as blocks:
-        spoken_here = SPOKEN.get(transcriber.language, (transcriber.language,) * 2)
-        html(header.masthead(spoken_here), elem_id="masthead", js_on_load=header.SCRIPT)
+    with gr.Blocks(title=title, delete_cache=(UPLOAD_SECONDS, UPLOAD_SECONDS)) as blocks:
+        html(header.render_header(speech_language), elem_id="page-header", js_on_load=header.SCRIPT)
         with gr.Tabs():
-            with gr.Tab(t("transcribe"), id="transcribe"):
+            with gr.Tab(i18n("transcribe"), id="transcribe"):
                 with gr.Row(equal_height=True):
-                    spoken = microphone(t("microphone"), elem_id="sound")
+                    microphone = microphone_input(i18n("microphone"), elem_id="sound")
                     files = gr.File(
-                        label=t("files"), file_count="multiple", height=170,
+                        label=i18n("files"), file_count="multiple", height=170,
                         elem_id="files", elem_classes="drop", buttons=[], min_width=280,
                     )  # fmt: skip
-                # Gradio's own, a button in a button, is nothing for a keyboard or a screen reader.
-                more = gr.UploadButton(t("more"), file_count="multiple", size="sm", elem_id="more")
-                html(f'<p class="small">{both("limits", **audio_files.limits())}</p>')
-                hints = gr.Textbox(
-                    label=t("hints"), placeholder=t("hints_example"), max_length=HINTS, elem_id="hints",
-                    elem_classes="field",
+                # Gradio's own button is nested in a button, which neither keyboard nor screen reader reaches.
+                add_files = gr.UploadButton(i18n("more"), file_count="multiple", size="sm", elem_id="more")
+                html(f'<p class="small">{bilingual("limits", **audio_files.limits())}</p>')
+                hotwords = gr.Textbox(
+                    label=i18n("hints"), placeholder=i18n("hints_example"), max_length=MAX_HOTWORDS_CHARACTERS,
+                    elem_id="hints", elem_classes="field",
                 )  # fmt: skip
-                tries = _buttons(examples)
+                example_buttons = _build_example_buttons(examples)
                 status = html(elem_id="status")
-                halt = gr.Button(t("stop"), size="md", elem_id="halt")
-                nothing = transcript_html.empty(both("empty"), both("empty_more"))
-                result = html(nothing, elem_id="result")
-                html(transcript_html.kept(), elem_id="kept", js_on_load=editor.SCRIPT)
-            with gr.Tab(t("live"), id="live"):
-                html(f'<p class="lead">{both("live_lead")}</p>')
-                html(live_tab.recorder(transcriber.joint), elem_id="words", js_on_load=live_tab.SCRIPT)
-            with gr.Tab(t("teach"), id="teach"):
-                if lessons is None:
-                    html(f'<p class="lead">{both("teach_off")}</p>')
-                clip, said = classroom(transcriber, lessons, t, engine) if lessons else (gr.State(), gr.State())
-            with gr.Tab(t("about"), id="about"):
-                html(about_tab.model(transcriber.release, where, revision), elem_id="model")
-                html(about_tab.program(), elem_id="program", js_on_load=about_tab.SCRIPT)
+                stop = gr.Button(i18n("stop"), size="md", elem_id="halt")
+                placeholder = transcript_html.render_placeholder(bilingual("empty"), bilingual("empty_more"))
+                result = html(placeholder, elem_id="result")
+                html(transcript_html.render_saved_transcripts(), elem_id="kept", js_on_load=editor.SCRIPT)
+            with gr.Tab(i18n("live"), id="live"):
+                html(f'<p class="lead">{bilingual("live_lead")}</p>')
+                html(live_tab.render_recorder(transcriber.joint), elem_id="words", js_on_load=live_tab.SCRIPT)
+            with gr.Tab(i18n("teach"), id="teach"):
+                if store is None:
+                    html(f'<p class="lead">{bilingual("teach_off")}</p>')
+                    clip, text = gr.State(), gr.State()
+                else:
+                    clip, text = build_contribution_tab(transcriber, store, i18n, engine)
+            with gr.Tab(i18n("about"), id="about"):
+                html(about_tab.render_model(transcriber.release, repo_id, revision), elem_id="model")
+                html(about_tab.render_api_examples(), elem_id="program", js_on_load=about_tab.SCRIPT)
 
-        def show(given: str | list[str] | None, hints: str, known: Known, request: gr.Request) -> Iterator[Picture]:
-            hotwords = DecodingOptions(hotwords=parse_hotwords(hints[:HINTS]))
-            yield from _show(transcriber, given, language_of(request), hotwords, lessons is not None, known)
+        # Not named transcribe: Gradio names an endpoint after its function, and that name is the API's.
+        def show_transcripts(
+            paths: str | list[str] | None, hotwords: str, known: KnownFiles, request: gr.Request
+        ) -> Iterator[Update]:
+            options = DecodingOptions(hotwords=parse_hotwords(hotwords[:MAX_HOTWORDS_CHARACTERS]))
+            yield from transcribe_files(
+                transcriber, paths, request_language(request), options, store is not None, known
+            )
 
         known = gr.State({})
-        seen = [status, result, clip, said, known]
-        listening: dict[str, Any] = {"show_progress": "full", "show_progress_on": status, **engine, **quiet}
-        heard = spoken.stop_recording(show, [spoken, hints, gr.State({})], seen, **listening)
-        heard.then(lambda: None, None, spoken, show_progress="hidden", **quiet)  # ready for the next
-        given = files.upload(show, [files, hints, known], seen, **listening)
-        added = more.upload(
-            lambda old, new: [*(old or []), *new], [files, more], files, show_progress="hidden", **quiet
+        outputs = [status, result, clip, text, known]
+        progress: dict[str, Any] = {"show_progress": "full", "show_progress_on": status, **engine, **private}
+        recorded = microphone.stop_recording(
+            show_transcripts, [microphone, hotwords, gr.State({})], outputs, **progress
         )
-        added = added.then(show, [files, hints, known], seen, **listening)
-        fewer = files.delete(show, [files, hints, known], seen, **listening)
-        running = [heard, given, added, fewer]
-        for button, example in zip(tries, examples, strict=True):
-            running.append(button.click(_example(transcriber, example), None, seen, **listening))
+        recorded.then(lambda: None, None, microphone, show_progress="hidden", **private)  # ready for the next recording
+        uploaded = files.upload(show_transcripts, [files, hotwords, known], outputs, **progress)
+        added = add_files.upload(
+            lambda old, new: [*(old or []), *new], [files, add_files], files, show_progress="hidden", **private
+        )
+        added = added.then(show_transcripts, [files, hotwords, known], outputs, **progress)
+        removed = files.delete(show_transcripts, [files, hotwords, known], outputs, **progress)
+        running = [recorded, uploaded, added, removed]
+        for button, example in zip(example_buttons, examples, strict=True):
+            running.append(button.click(_transcribe_example(transcriber, example), None, outputs, **progress))
         gr.on(
-            [spoken.start_recording, spoken.clear, files.clear], lambda: ("", nothing, {}), None,
-            [status, result, known], cancels=running, **quiet,
+            [microphone.start_recording, microphone.clear, files.clear], lambda: ("", placeholder, {}), None,
+            [status, result, known], cancels=running, **private,
         )  # fmt: skip
-        halt.click(_halted, None, status, cancels=running, **quiet)
+        stop.click(_stopped_status, None, status, cancels=running, **private)
 
-        api(transcriber, engine)
-    blocks.i18n_words = t
-    return blocks.queue(max_size=WAITING, default_concurrency_limit=4)
+        add_transcribe_endpoint(transcriber, engine)
+    blocks.i18n_words = i18n
+    return blocks.queue(max_size=MAX_QUEUED, default_concurrency_limit=4)
 
 
-def _show(
-    transcriber: Transcriber, given: str | list[str] | None, language: str, decoding: DecodingOptions = DEFAULT_OPTIONS,
-    lessons: bool = False, known: Known | None = None, title: str = "",
-) -> Iterator[Picture]:  # fmt: skip
-    """Every file's text as it grows, those that are `known` at once; at last the clip for Teach, where there was one
-    short file, and the files that are known now."""
-    paths = [given] if isinstance(given, str) else given or []
-    later = (gr.skip(), gr.skip(), gr.skip())
+def transcribe_files(
+    transcriber: Transcriber, paths: str | list[str] | None, language: str,
+    options: DecodingOptions = DEFAULT_OPTIONS, can_contribute: bool = False, known: KnownFiles | None = None,
+    title: str = "",
+) -> Iterator[Update]:  # fmt: skip
+    """Transcribe files one after the other, and yield an update whenever there is something new to show.
+
+    Files in `known` are not transcribed again. The last update holds the files that are known now and, for a single
+    short file that may be contributed, its clip and text.
+    """
+    paths = [paths] if isinstance(paths, str) else paths or []
+    unchanged = (gr.skip(), gr.skip(), gr.skip())
     if not paths:
-        yield "", transcript_html.wrong(tell("missing", language)), *later
+        yield "", render_error(translate("missing", language)), *unchanged
         return
-    if len(paths) > audio_files.FILES:
-        yield (
-            tell("failed", language),
-            transcript_html.wrong(tell("too_many", language, files=audio_files.FILES)),
-            *later,
-        )
+    if len(paths) > audio_files.MAX_FILES:
+        error = render_error(translate("too_many", language, files=audio_files.MAX_FILES))
+        yield translate("failed", language), error, *unchanged
         return
-    began, shown, found, text = time.monotonic(), "", Known(), ""
+    began, html_so_far, results, text = time.monotonic(), "", KnownFiles(), ""
     for path in paths:
-        called = title or _title(path, language)
+        file_title = title or _file_title(path, language)
         if known and path in known:
-            found[path] = known[path]
-            shown += known[path][0]
+            results[path] = known[path]
+            html_so_far += known[path][0]
             continue
-        yield transcript_html.status(tell("opening", language, name=called)), shown, *later
+        yield render_status(translate("opening", language, name=file_title)), html_so_far, *unchanged
         try:
-            for line, added, transcript in _read(
-                transcriber, path, called, language, decoding, lessons and len(paths) == 1
+            for line, file_html, transcript in _transcribe_file(
+                transcriber, path, file_title, language, options, can_contribute and len(paths) == 1
             ):
-                yield line, shown + added, *later
+                yield line, html_so_far + file_html, *unchanged
                 if transcript:
-                    found[path], text = (added, transcript.seconds), transcript.text
-        except Stopped:
+                    results[path], text = (file_html, transcript.seconds), transcript.text
+        except Cancelled:
             return
         except ValueError as error:
-            found[path] = transcript_html.wrong(why(error, language), called), None
-        shown += found[path][0]
-    seconds = [lasting for _, lasting in found.values() if lasting is not None]
-    failed, total = len(found) - len(seconds), sum(seconds)
-    took = number(time.monotonic() - began)[LANGUAGES.index(language)]
-    line = tell("done", language, total=transcript_html.clock(total), took=took)
-    if failed:
-        some = tell("done_some", language, failed=failed, files=len(found))
-        line = some if seconds else tell("failed", language)
-    if len(seconds) > 1:
-        shown += transcript_html.together()
-    lesson = (paths[0], text) if lessons and len(paths) == 1 and text and total <= LONGEST else (gr.skip(), gr.skip())
-    yield transcript_html.status(line), shown, *lesson, found
+            results[path] = render_error(describe_file_error(error, language), file_title), None
+        html_so_far += results[path][0]
+    lengths = [seconds for _, seconds in results.values() if seconds is not None]
+    if len(lengths) > 1:
+        html_so_far += transcript_html.render_download_all()
+    is_contribution = can_contribute and len(paths) == 1 and bool(text) and sum(lengths) <= MAX_SECONDS
+    contribution = (paths[0], text) if is_contribution else (gr.skip(), gr.skip())
+    line = _final_status(lengths, len(results), time.monotonic() - began, language)
+    yield render_status(line), html_so_far, *contribution, results
 
 
-def _read(
-    transcriber: Transcriber,
-    path: str | None,
-    title: str,
-    language: str,
-    decoding: DecodingOptions = DEFAULT_OPTIONS,
-    alone: bool = False,
-) -> Iterator[tuple[str, str, Transcript | None]]:
-    """The status and the result's HTML, as often as there is something to see; at last the transcript with them."""
-    sound, fault, pictured = audio_files.hear(path)
-    total, began, due, parts = len(sound) / audio_files.RATE, time.monotonic(), 0.0, list[Segment]()
-    shown = transcript_html.opening(path or "", title, fault or "", pictured)
-    for part in transcriber.segments(sound, options=decoding, is_wanted=wanted()):
-        paragraph = bool(parts) and part.start - parts[-1].end >= exports.PAUSE
-        parts.append(part)
-        shown += transcript_html.segment(part, transcriber.joint, paragraph)
-        if time.monotonic() < due:
+def _transcribe_file(
+    transcriber: Transcriber, path: str | None, title: str, language: str, options: DecodingOptions,
+    can_contribute: bool,
+) -> Iterator[tuple[str, str, Transcript | None]]:  # fmt: skip
+    """Status and HTML of one file, as often as there is something new; the last item has the transcript too."""
+    sound, fault, has_video = audio_files.read_upload(path)
+    total, began, next_update, segments = len(sound) / audio_files.RATE, time.monotonic(), 0.0, list[Segment]()
+    file_html = transcript_html.open_transcript(path or "", title, fault or "", has_video)
+    for segment in transcriber.segments(sound, options=options, is_wanted=watch_caller()):
+        starts_paragraph = bool(segments) and segment.start - segments[-1].end >= exports.PARAGRAPH_PAUSE
+        segments.append(segment)
+        file_html += transcript_html.render_segment(segment, transcriber.joint, starts_paragraph)
+        if time.monotonic() < next_update:
             continue
-        due = time.monotonic() + PACE
-        left = (time.monotonic() - began) * (total / part.end - 1) if part.end else 0.0
-        heard = tell(
-            "hearing", language, name=title, heard=transcript_html.clock(part.end), total=transcript_html.clock(total)
-        )
-        more = tell("left", language, left=transcript_html.clock(left + 0.999)) if part.end < total - 1 else ""
-        yield transcript_html.status(heard, more, part.end / total), shown, None
-    if not parts:
-        raise audio_files.Unheard("wordless")
-    transcript = transcriber.transcript(sound, parts)
-    ending = transcript_html.closing(transcript, alone and total <= LONGEST)
-    yield transcript_html.status(title, "", 1.0), shown + ending, transcript
+        next_update = time.monotonic() + UPDATE_SECONDS
+        left = (time.monotonic() - began) * (total / segment.end - 1) if segment.end else 0.0
+        line = translate("hearing", language, name=title, heard=format_clock(segment.end), total=format_clock(total))
+        is_near_end = segment.end >= total - 1
+        time_left = "" if is_near_end else translate("left", language, left=format_clock(left + 0.999))
+        yield render_status(line, time_left, segment.end / total), file_html, None
+    if not segments:
+        raise audio_files.AudioFileError("wordless")
+    transcript = transcriber.transcript(sound, segments)
+    ending = transcript_html.close_transcript(transcript, can_contribute and total <= MAX_SECONDS)
+    yield render_status(title, "", 1.0), file_html + ending, transcript
 
 
-def _halted(request: gr.Request) -> str:
-    return transcript_html.status(tell("halted", language_of(request)))
+def _final_status(lengths: Sequence[float], files: int, seconds: float, language: str) -> str:
+    """How it went: `lengths` are the seconds of each file that has a text, of so many `files`."""
+    if not lengths:
+        return translate("failed", language)
+    if len(lengths) < files:
+        return translate("done_some", language, failed=files - len(lengths), files=files)
+    took = format_number(seconds)[LANGUAGES.index(language)]
+    return translate("done", language, total=format_clock(sum(lengths)), took=took)
 
 
-def _title(path: str | None, language: str) -> str:
-    name = plain(Path(path).name) if path else ""
-    return tell("recording", language) if not name or name == "audio.wav" else name
+def _stopped_status(request: gr.Request) -> str:
+    return render_status(translate("halted", request_language(request)))
 
 
-def _example(transcriber: Transcriber, example: Example) -> Callable[[gr.Request], Iterator[Picture]]:
-    def show(request: gr.Request) -> Iterator[Picture]:
-        yield from _show(transcriber, str(example.path), language_of(request), title=example.text)
-
-    return show
+def _file_title(path: str | None, language: str) -> str:
+    name = clean_text(Path(path).name) if path else ""
+    return translate("recording", language) if not name or name == "audio.wav" else name
 
 
-def _buttons(examples: Sequence[Example]) -> list[gr.Button]:
+def _transcribe_example(transcriber: Transcriber, example: Example) -> Callable[[gr.Request], Iterator[Update]]:
+    def show_example(request: gr.Request) -> Iterator[Update]:
+        yield from transcribe_files(transcriber, str(example.path), request_language(request), title=example.text)
+
+    return show_example
+
+
+def _build_example_buttons(examples: Sequence[Example]) -> list[gr.Button]:
     if not examples:
         return []
     with gr.Row(elem_classes="examples"):
-        html(f'<span class="small">{both("examples")}</span>')
-        return [gr.Button(shorten(example.text, LABEL, placeholder="…"), size="sm") for example in examples]
+        html(f'<span class="small">{bilingual("examples")}</span>')
+        return [
+            gr.Button(shorten(example.text, MAX_LABEL_CHARACTERS, placeholder="…"), size="sm") for example in examples
+        ]

@@ -1,4 +1,4 @@
-"""What the APIs have in common: messages as they come, and the form of faults and of what was used."""
+"""What the HTTP and WebSocket APIs share: OpenAI's form of errors and usage, and reading messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import BaseModel
 
 
-class Fault(BaseModel):
+class ErrorDetail(BaseModel):
     """What is wrong with a request."""
 
     message: str
@@ -22,14 +22,14 @@ class Fault(BaseModel):
     code: str | None
 
 
-def fault(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """A `Fault` of a request that is answered with an HTTP status."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return Fault(message=message, type=kind, param=param, code=code).model_dump()
+def error_detail(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """An `ErrorDetail` for a response with an HTTP status."""
+    error_type = "server_error" if status >= 500 else "invalid_request_error"
+    return ErrorDetail(message=message, type=error_type, param=param, code=code).model_dump()
 
 
-def json_object(text: str | None) -> dict[str, Any] | None:
-    """The object that a message holds; None where it holds none."""
+def parse_object(text: str | None) -> dict[str, Any] | None:
+    """The JSON object of a message; None if it is anything else."""
     try:
         value = json.loads(text or "")
     except (ValueError, RecursionError):
@@ -37,21 +37,21 @@ def json_object(text: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-async def received(socket: WebSocket, longest: float) -> MutableMapping[str, Any]:
-    """The next message. Raises WebSocketDisconnect where the caller leaves, or sends none for `longest` seconds."""
-    with anyio.move_on_after(longest):
+async def receive_message(socket: WebSocket, timeout: float) -> MutableMapping[str, Any]:
+    """The next message. Raises WebSocketDisconnect if the client leaves, or sends none for `timeout` seconds."""
+    with anyio.move_on_after(timeout):
         message = await socket.receive()
         if message["type"] != "websocket.disconnect":
             return message
     raise WebSocketDisconnect
 
 
-async def hung_up(socket: WebSocket) -> None:
-    """Close a connection, if it is open still."""
+async def close_socket(socket: WebSocket) -> None:
+    """Close a connection if it is still open."""
     with suppress(Exception):
         await socket.close()
 
 
 def usage(seconds: float) -> dict[str, Any]:
-    """The sound that was transcribed, in whole seconds."""
+    """The length of the transcribed audio, in whole seconds."""
     return {"type": "duration", "seconds": math.ceil(seconds)}

@@ -1,4 +1,4 @@
-"""The engine for requests that come at once: how many are served, how many wait, and an end where a caller is gone."""
+"""The engine under concurrent requests: how many run, how many wait, and cancellation when a caller has left."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import anyio.from_thread
 import anyio.to_thread
 from anyio.abc import TaskGroup
 from audio import RATE, Sound
-from batching import Stopped
+from batching import Cancelled
 from decoding import DecodingOptions
 from transcriber import Transcriber
 from transcript import Segment
 
-WAITING = 32
-SMOOTHING = 0.2  # weight of the latest request in the mean of what one takes
-LONGEST_WAIT = 60  # seconds that a caller is asked to wait, at most
+MAX_WAITING = 32  # requests
+SMOOTHING = 0.2  # weight of the latest request in the moving average of request times
+MAX_RETRY_SECONDS = 60  # that a caller is asked to wait
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class Busy(Exception):
-    """Too many requests wait; `seconds` tells when to come again."""
+class TooManyRequests(Exception):
+    """Too many requests wait; try again in `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"too many requests wait; try again in {seconds} s")
         self.seconds = seconds
 
 
-class Full(Exception):
-    """The machine has no memory for a request now; `seconds` tells when to come again."""
+class OutOfMemory(Exception):
+    """The machine has no memory for the request now; try again in `seconds`."""
 
     seconds = 30
 
@@ -43,94 +43,97 @@ class Full(Exception):
         super().__init__(f"the server is short of memory; try again in {self.seconds} s")
 
 
-class Slots:
-    """One is held by each request that is served; where all are taken, the next ones wait."""
+class RequestSlots:
+    """Each running request holds a slot; while all are taken, further requests wait."""
 
-    def __init__(self, at_once: int, waiting: int = WAITING) -> None:
-        self._limiter = anyio.CapacityLimiter(at_once)
-        self._most_waiting = waiting
-        self._mean = 1.0  # seconds that a request holds one
+    def __init__(self, slots: int, max_waiting: int = MAX_WAITING) -> None:
+        self._limiter = anyio.CapacityLimiter(slots)
+        self._max_waiting = max_waiting
+        self._mean_seconds = 1.0  # that a request holds a slot
 
     @property
     def waiting(self) -> int:
+        """Requests that wait."""
         return self._limiter.statistics().tasks_waiting
 
     @property
-    def taken(self) -> int:
+    def running(self) -> int:
+        """Requests that hold a slot."""
         return int(self._limiter.borrowed_tokens)
 
     def check(self) -> None:
-        """Raise `Busy` where no more may wait."""
-        if self.waiting >= self._most_waiting:
-            wait = self._mean * (self.waiting + 1) / self._limiter.total_tokens
-            raise Busy(min(LONGEST_WAIT, max(1, math.ceil(wait))))
+        """Raise `TooManyRequests` if no more may wait."""
+        if self.waiting >= self._max_waiting:
+            seconds = self._mean_seconds * (self.waiting + 1) / self._limiter.total_tokens
+            raise TooManyRequests(min(MAX_RETRY_SECONDS, max(1, math.ceil(seconds))))
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot and hold it. Raises `Busy`."""
+        """Wait for a slot and hold it. Raises `TooManyRequests`."""
         self.check()
         async with self._limiter:
             began = time.monotonic()
             try:
                 yield
             finally:
-                self._mean += SMOOTHING * (time.monotonic() - began - self._mean)
+                self._mean_seconds += SMOOTHING * (time.monotonic() - began - self._mean_seconds)
 
 
 class Engine:
-    """A transcriber behind slots. `transcribed` is told the seconds of each sound and those that it took."""
+    """A transcriber behind slots. `on_transcribed` gets each audio's seconds and the seconds that it took."""
 
     def __init__(
-        self, transcriber: Transcriber, slots: Slots, transcribed: Callable[[float, float], None] = lambda *_: None
-    ) -> None:
-        self.transcriber, self.slots, self._transcribed = transcriber, slots, transcribed
+        self, transcriber: Transcriber, slots: RequestSlots,
+        on_transcribed: Callable[[float, float], None] = lambda *_: None,
+    ) -> None:  # fmt: skip
+        self.transcriber, self.slots, self._on_transcribed = transcriber, slots, on_transcribed
 
-    async def open(self, hear: Callable[[], Sound]) -> Sound:
-        """What `hear` returns, which reads a file and so takes time."""
+    async def read(self, read: Callable[[], Sound]) -> Sound:
+        """Run `read`, which decodes a file, in a thread that holds a slot."""
         async with self.slots.slot():
-            return await anyio.to_thread.run_sync(hear)
+            return await anyio.to_thread.run_sync(read)
 
     async def transcribe(self, sound: Sound, options: DecodingOptions, words: bool, receive: Receive) -> list[Segment]:
-        """The segments of a sound, or as many as there were when `receive` told that the caller had left."""
-        gone = threading.Event()
-        async with self.slots.slot(), _tasks() as group:
-            group.start_soon(_leaves, receive, gone)
-            found = await anyio.to_thread.run_sync(lambda: list(self._segments(sound, options, words, gone)))
+        """The segments of a recording; fewer if `receive`, an ASGI channel, tells that the caller has left."""
+        has_left = threading.Event()
+        async with self.slots.slot(), _task_group() as group:
+            group.start_soon(_watch_disconnect, receive, has_left)
+            segments = await anyio.to_thread.run_sync(lambda: list(self._segments(sound, options, words, has_left)))
             group.cancel_scope.cancel()
-        return found
+        return segments
 
     async def stream(self, sound: Sound, options: DecodingOptions) -> AsyncIterator[Segment]:
-        """The segments of a sound as they are decoded; who stops to ask for them ends the work."""
-        gone = threading.Event()
+        """The segments of a recording as they are decoded. Closing the iterator cancels the rest."""
+        has_left = threading.Event()
         send, receive = anyio.create_memory_object_stream[Segment](math.inf)
 
-        def hear() -> None:
+        def decode() -> None:
             try:
-                for segment in self._segments(sound, options, False, gone):
+                for segment in self._segments(sound, options, False, has_left):
                     anyio.from_thread.run_sync(send.send_nowait, segment)
             finally:
                 anyio.from_thread.run_sync(send.close)
 
-        async with self.slots.slot(), _tasks() as group:
-            group.start_soon(anyio.to_thread.run_sync, hear)
+        async with self.slots.slot(), _task_group() as group:
+            group.start_soon(anyio.to_thread.run_sync, decode)
             try:
                 async for segment in receive:
                     yield segment
             finally:
-                gone.set()
+                has_left.set()
 
     def _segments(
-        self, sound: Sound, options: DecodingOptions, words: bool, gone: threading.Event
+        self, sound: Sound, options: DecodingOptions, words: bool, has_left: threading.Event
     ) -> Iterator[Segment]:
         began = time.monotonic()
-        with _full(), suppress(Stopped):
-            yield from self.transcriber.segments(sound.samples, words, options, lambda: not gone.is_set())
-            self._transcribed(len(sound.samples) / RATE, time.monotonic() - began)
+        with _out_of_memory(), suppress(Cancelled):
+            yield from self.transcriber.segments(sound.samples, words, options, lambda: not has_left.is_set())
+            self._on_transcribed(len(sound.samples) / RATE, time.monotonic() - began)
 
 
 @asynccontextmanager
-async def _tasks() -> AsyncIterator[TaskGroup]:
-    """A task group that raises what one of its tasks does, and no group of errors."""
+async def _task_group() -> AsyncIterator[TaskGroup]:
+    """A task group that raises its first task's error by itself, not in an ExceptionGroup."""
     try:
         async with anyio.create_task_group() as group:
             yield group
@@ -139,19 +142,19 @@ async def _tasks() -> AsyncIterator[TaskGroup]:
 
 
 @contextmanager
-def _full() -> Iterator[None]:
-    """Raises `Full` where memory ran out: the machine's, or that of CTranslate2's GPU."""
+def _out_of_memory() -> Iterator[None]:
+    """Raise `OutOfMemory` where the machine's or the GPU's memory runs out."""
     try:
         yield
     except MemoryError:
-        raise Full from None
-    except RuntimeError as error:
+        raise OutOfMemory from None
+    except RuntimeError as error:  # CTranslate2's
         if "out of memory" not in str(error):
             raise
-        raise Full from None
+        raise OutOfMemory from None
 
 
-async def _leaves(receive: Receive, gone: threading.Event) -> None:
+async def _watch_disconnect(receive: Receive, has_left: threading.Event) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    gone.set()
+    has_left.set()

@@ -1,4 +1,4 @@
-"""Who waits for what at the page: a call that nobody listens to is ended, and what it left is forgotten."""
+"""Visitors' sessions in Gradio's queue: a call whose caller has left is cancelled, and its state is deleted."""
 
 from __future__ import annotations
 
@@ -11,49 +11,54 @@ from typing import Any
 
 from gradio.context import LocalContext
 
-ALONE = 15.0  # seconds in which whoever calls begins to listen
-AWAY = 300.0  # seconds after which one whose page is closed does not come back
+LISTEN_SECONDS = 15.0  # within which a caller must start to listen for its events
+CLOSED_SECONDS = 300.0  # after which the state of a closed page is deleted
 
 
 class Sessions:
-    """Those of a page's queue (Gradio's `Blocks`)."""
+    """The sessions of a page (Gradio's `Blocks`)."""
 
     def __init__(self, blocks: Any) -> None:
         self._blocks, self._queue = blocks, blocks._queue
-        self._listening = Counter[str]()  # open connections by session, or by the one event that is asked for
-        self._alone = dict[str, float]()  # since when nobody listens to a session
+        self._listeners = Counter[str]()  # open connections, by session or by a single event's id
+        self._unheard_since = dict[str, float]()  # by session: since when no connection listens to it
 
     @contextmanager
     def listening(self, name: str) -> Iterator[None]:
-        self._listening[name] += 1
+        """Count a connection that listens to a session or an event."""
+        self._listeners[name] += 1
         try:
             yield
         finally:
-            self._listening[name] -= 1
-            self._listening += Counter()  # only what is above zero
+            self._listeners[name] -= 1
+            self._listeners += Counter()  # drops the zeros
 
     async def sweep(self, now: float | None = None) -> None:
-        """End what nobody listens to. `now` is the clock's time."""
+        """Cancel calls without a listener, and delete the state of closed pages. `now` is the monotonic clock's."""
         now = time.monotonic() if now is None else now
         pending, events = self._queue.pending_messages_per_session, self._queue.pending_event_ids_session
-        self._alone = {name: self._alone.get(name, now) for name in pending if not self._heard(name, events)}
-        for name in [name for name, since in self._alone.items() if now - since > ALONE]:
+        unheard = [name for name in pending if not self._has_listener(name, events)]
+        self._unheard_since = {name: self._unheard_since.get(name, now) for name in unheard}
+        for name in [name for name, since in self._unheard_since.items() if now - since > LISTEN_SECONDS]:
             await self._queue.clean_events(session_hash=name)
             pending.pop(name, None)
             events.pop(name, None)
-        held = self._blocks.app.state_holder
-        for name, state in list(held.session_data.items()):
-            used = held.time_last_used.get(name)
-            if state.is_closed and used and (datetime.now() - used).total_seconds() > AWAY:
-                held.session_data.pop(name, None)
-                held.time_last_used.pop(name, None)
+        states = self._blocks.app.state_holder
+        for name, state in list(states.session_data.items()):
+            last_used = states.time_last_used.get(name)
+            if state.is_closed and last_used and (datetime.now() - last_used).total_seconds() > CLOSED_SECONDS:
+                states.session_data.pop(name, None)
+                states.time_last_used.pop(name, None)
 
-    def _heard(self, name: str, events: dict[str, set[str]]) -> bool:
-        return any(self._listening[one] for one in (name, *events.get(name, ())))
+    def _has_listener(self, name: str, events: dict[str, set[str]]) -> bool:
+        return any(self._listeners[key] for key in (name, *events.get(name, ())))
 
 
-def wanted() -> Callable[[], bool]:
-    """Whether the caller of the function that runs still waits for it: the queue notes that nobody does, no more."""
-    blocks, name = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
-    event = blocks._queue.event_ids_to_events.get(name) if blocks and name else None
+def watch_caller() -> Callable[[], bool]:
+    """A function that tells whether the caller of the running Gradio function still waits.
+
+    Gradio's queue only marks an event of a caller that left; it does not stop the function.
+    """
+    blocks, event_id = LocalContext.blocks.get(None), LocalContext.event_id.get(None)
+    event = blocks._queue.event_ids_to_events.get(event_id) if blocks and event_id else None
     return lambda: event is None or event.alive

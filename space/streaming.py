@@ -1,10 +1,9 @@
-"""Words while one speaks: a window of sound that grows, is heard again every second or so, and is cut at pauses.
+"""Live transcription: a growing window of audio is decoded again every second or so, and is cut at pauses.
 
-What ends in a pause is heard once more by itself, as a file would be, and its words stay; those after it are tentative.
-(What two hearings in a row agreed on stayed before, the first half of a sentence without the second. In five minutes
-of the sample's clips 11.0 % of the words were then wrong, 7.7 % are now, and 9.4 % in the same sound as a file.)
-The page only brings sound and takes words, so that no piece of sound waits for the engine: the hearing is a thread of
-its own, and never takes more than its share of the time.
+Audio before a pause is decoded once more by itself, as a file would be, and its words become final; the words after it
+are tentative. (decisions.md, "Live words become final at pauses", has the measurement.)
+A caller only adds audio and reads words, so no audio waits for the engine: decoding runs in a thread of its own, and
+takes no more than its share of the time.
 """
 
 from __future__ import annotations
@@ -18,180 +17,190 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
-from batching import Stopped
+from batching import Cancelled
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
-RATE = 16_000
-GATHER = 1.0  # seconds of new sound for a hearing, at least
-SHARE = 1.5  # times its own cost between two hearings: an engine that is slow hears less often, and keeps up
-PAUSE = 0.3  # seconds without speech after which nothing before them changes
+RATE = 16_000  # Hz
+MIN_NEW_SECONDS = 1.0  # of audio before the window is decoded again
+DECODE_SHARE = 1.5  # a decode waits for so many times its own duration of new audio, so a slow engine keeps up
+PAUSE = 0.3  # seconds without speech, before which words are final
 MARGIN = 0.4  # seconds kept before speech, at most
-CAP = 12.0  # seconds of sound heard at once; fewer where the release holds fewer
-QUIET = 3e-3  # peak, of 1.0: nothing to look at
-LONGEST = 30 * 60.0  # seconds
-SPEAKERS = 8  # at once
-FAR_BEHIND = 20.0  # seconds of sound that wait for the engine, and make who sends it wait
-TICK = 0.2  # seconds between two looks for new words
-NOTHING = np.zeros(0, np.float32)
+MAX_WINDOW = 12.0  # seconds decoded at once; fewer if the release takes fewer
+SILENCE = 3e-3  # peak, of 1.0, below which audio is not looked at
+MAX_SECONDS = 30 * 60.0  # of a session
+MAX_SESSIONS = 8  # at once
+MAX_BACKLOG = 20.0  # seconds of audio that wait for the engine before the sender is made to wait
+POLL_SECONDS = 0.2  # between two checks for new words
+NO_AUDIO = np.zeros(0, np.float32)
 
-SPEECH = VadOptions(threshold=0.35, min_silence_duration_ms=300, min_speech_duration_ms=100, speech_pad_ms=100)
+VAD_OPTIONS = VadOptions(threshold=0.35, min_silence_duration_ms=300, min_speech_duration_ms=100, speech_pad_ms=100)
+
+logger = logging.getLogger(__name__)
 
 
-class Said(NamedTuple):
-    """A word with when it was said, in seconds since the speaker began."""
+class TimedWord(NamedTuple):
+    """A word with its times, in seconds since the session began."""
 
     text: str
     start: float
     end: float
 
 
-class Session:
-    """One speaker at one microphone."""
+class StreamingSession:
+    """The audio and the words of one speaker."""
 
     def __init__(self, transcriber: Any) -> None:
         self.transcriber = transcriber
-        self.seconds = 0.0  # of sound so far
-        self.heard = 0.0  # seconds of it that the engine was given, again and again: what silence must not add to
-        self.cap = min(CAP, transcriber.longest)
-        self._window = np.zeros(0, np.float32)  # the sound that is still heard: up to now
-        self._firm: list[Said] = []
-        self._tail: list[Said] = []
-        self._fresh = 0  # samples that no hearing has seen
-        self._cost = 0.0  # seconds that the latest hearing took
+        self.seconds = 0.0  # of audio so far
+        self.decoded_seconds = 0.0  # sum over all decodes; silence must not add to it
+        self.max_window = min(MAX_WINDOW, transcriber.longest)
+        self._window = NO_AUDIO  # the latest audio, whose words are not final
+        self._final: list[TimedWord] = []
+        self._tentative: list[TimedWord] = []
+        self._new_samples = 0  # not decoded yet
+        self._decode_cost = 0.0  # seconds that the latest decode took
         self._lock = threading.Lock()
-        self._hearing: threading.Thread | None = None
-        self._over = False
+        self._decoding: threading.Thread | None = None
+        self._is_closed = False
 
     @property
-    def firm(self) -> list[str]:
-        """The words that stay."""
-        return [word.text for word in self._firm]
+    def final_words(self) -> list[str]:
+        """The words that no longer change."""
+        return [word.text for word in self._final]
 
     @property
-    def tail(self) -> list[str]:
-        """The words after them, which may change."""
-        return [word.text for word in self._tail]
+    def tentative_words(self) -> list[str]:
+        """The words after them, which may still change."""
+        return [word.text for word in self._tentative]
 
     @property
-    def behind(self) -> float:
-        """Seconds of sound whose words may still change: more than a few where the engine does not keep up."""
+    def backlog(self) -> float:
+        """Seconds of audio without final words; more than a few if the engine does not keep up."""
         return len(self._window) / RATE
 
     @property
-    def overdue(self) -> bool:
-        """Whether so much sound waits for the engine that no more is to be taken yet."""
-        return self.behind > FAR_BEHIND + self.cap
+    def is_overloaded(self) -> bool:
+        """Whether so much audio waits for the engine that no more should be accepted yet."""
+        return self.backlog > MAX_BACKLOG + self.max_window
 
     @property
-    def busy(self) -> bool:
-        """Whether the engine has some of it in hand."""
-        return self._hearing is not None and self._hearing.is_alive()
+    def is_busy(self) -> bool:
+        """Whether the engine is decoding for this session."""
+        return self._decoding is not None and self._decoding.is_alive()
 
     def add(self, sound: np.ndarray) -> None:
-        """New sound; returns at once."""
+        """Add audio, (samples,) float32 at 16 kHz. Returns at once."""
         with self._lock:
             self.seconds += len(sound) / RATE
-            if not len(self._window) and np.abs(sound).max(initial=0) < QUIET:
+            if not len(self._window) and np.abs(sound).max(initial=0) < SILENCE:
                 return
             self._window = np.concatenate([self._window, sound])
-            self._fresh += len(sound)
-            if self._over or self.busy or self._fresh < RATE * max(GATHER, SHARE * self._cost):
+            self._new_samples += len(sound)
+            min_new_samples = RATE * max(MIN_NEW_SECONDS, DECODE_SHARE * self._decode_cost)
+            if self._is_closed or self.is_busy or self._new_samples < min_new_samples:
                 return
-            self._hearing = threading.Thread(target=self._hear, daemon=True)
-            self._hearing.start()
+            self._decoding = threading.Thread(target=self._decode, daemon=True)
+            self._decoding.start()
 
     def finish(self) -> None:
-        """Hear what is left; afterwards all is firm."""
-        if self._hearing is not None:
-            self._hearing.join()
-        self._hear(last=True)
+        """Decode what is left; afterwards all words are final."""
+        if self._decoding is not None:
+            self._decoding.join()
+        self._decode(is_last=True)
 
     def close(self) -> None:
-        """Nobody waits for words any more: the engine is freed after the batch that it has in hand."""
-        self._over = True
-        if self._hearing is not None:
-            self._hearing.join()
+        """Stop decoding after the current batch, since nobody waits for the words."""
+        self._is_closed = True
+        if self._decoding is not None:
+            self._decoding.join()
 
-    def _hear(self, last: bool = False) -> None:
-        """Hear what ended in a pause once more by itself, which is the last time, and what comes after it."""
+    def _decode(self, is_last: bool = False) -> None:
+        """Decode the window: the part before its last pause to final words, the rest to tentative ones."""
         with self._lock:
-            window, self._fresh, began = self._window, 0, self.seconds - len(self._window) / RATE
-        clock = time.monotonic()
+            window, self._new_samples = self._window, 0
+            window_start = self.seconds - len(window) / RATE
+        began = time.monotonic()
         try:
-            found = get_speech_timestamps(window, SPEECH) if len(window) else []
-            speech = [(one["start"], one["end"]) for one in found]
-            cut = len(window) if last else _paused(speech, len(window))
-            firm, tail = (self._words(window, part, began, speech) for part in ((0, cut), (cut, len(window))))
-        except Stopped:
+            spans = get_speech_timestamps(window, VAD_OPTIONS) if len(window) else []
+            speech = [(span["start"], span["end"]) for span in spans]
+            cut = len(window) if is_last else _find_cut(speech, len(window))
+            final = self._decode_part(window, 0, cut, window_start, speech)
+            tentative = self._decode_part(window, cut, len(window), window_start, speech)
+        except Cancelled:
             return
-        except Exception:  # one hearing less; the log tells of it, without what was said
-            logging.getLogger(__name__).exception("a hearing failed")
+        except Exception:  # the next decode may succeed
+            logger.exception("a window of live audio could not be decoded")
             return
-        if len(window) - cut > self.cap * RATE:  # nobody pauses
-            at, end = _apart(tail, began + cut / RATE + self.cap / 3, began + len(window) / RATE)
-            firm, tail, cut = firm + tail[:at], tail[at:], round((end - began) * RATE)
+        if len(window) - cut > self.max_window * RATE:  # speech without a pause
+            earliest = window_start + cut / RATE + self.max_window / 3
+            count, end = _split_at_widest_gap(tentative, earliest, window_start + len(window) / RATE)
+            final, tentative = final + tentative[:count], tentative[count:]
+            cut = round((end - window_start) * RATE)
         with self._lock:
-            self._cost = time.monotonic() - clock
-            self._firm += firm
-            self._tail = tail
+            self._decode_cost = time.monotonic() - began
+            self._final += final
+            self._tentative = tentative
             self._window = self._window[cut:]
-            self._fresh = min(self._fresh, len(self._window))
+            self._new_samples = min(self._new_samples, len(self._window))
 
-    def _words(
-        self, window: np.ndarray, part: tuple[int, int], began: float, speech: list[tuple[int, int]]
-    ) -> list[Said]:
-        """The words in a part of a window that began at that second, where anybody speaks in it."""
-        start, end = part
-        if not any(begins < end and ends > start for begins, ends in speech):
+    def _decode_part(
+        self, window: np.ndarray, start: int, end: int, window_start: float, speech: list[tuple[int, int]]
+    ) -> list[TimedWord]:
+        """The words of samples `start` to `end`; none, and no decoding, if there is no speech in them."""
+        if not any(speech_start < end and speech_end > start for speech_start, speech_end in speech):
             return []
-        self.heard += (end - start) / RATE
-        began += start / RATE
+        self.decoded_seconds += (end - start) / RATE
+        offset = window_start + start / RATE
         return [
-            Said(word.text.strip(), began + word.start, began + word.end)
-            for segment in self.transcriber.segments(window[start:end], is_wanted=lambda: not self._over)
+            TimedWord(word.text.strip(), offset + word.start, offset + word.end)
+            for segment in self.transcriber.segments(window[start:end], is_wanted=lambda: not self._is_closed)
             for word in segment.words
             if word.text.strip()
         ]
 
 
-class Stream:
-    """16-bit PCM, mono and little-endian, at any rate, on its way into a session."""
+class PcmStream:
+    """Feeds 16-bit PCM, mono and little-endian, at any rate into a session."""
 
-    def __init__(self, session: Session, rate: int) -> None:
+    def __init__(self, session: StreamingSession, rate: int) -> None:
         self.session, self.rate = session, rate
-        self._begin()
+        self._start()
 
-    def _begin(self) -> None:
-        self._resampling = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
+    def _start(self) -> None:
+        self._resampler = soxr.ResampleStream(self.rate, RATE, 1, dtype="float32")
 
     def add(self, pcm: bytes) -> int:
-        """A piece of it, as far as the session has room for it; how many samples were taken."""
-        left = math.ceil(max(0.0, LONGEST - self.session.seconds) * self.rate)
-        sound = np.frombuffer(pcm, "<i2")[:left].astype(np.float32) / 32768
-        self.session.add(self._resampling.resample_chunk(sound))
+        """Add a chunk, up to the session's limit; returns the number of samples that were accepted."""
+        room = math.ceil(max(0.0, MAX_SECONDS - self.session.seconds) * self.rate)
+        sound = np.frombuffer(pcm, "<i2")[:room].astype(np.float32) / 32768
+        self.session.add(self._resampler.resample_chunk(sound))
         return len(sound)
 
     def end(self) -> None:
-        """What the resampling still holds; pieces that come later are a new sound."""
-        self.session.add(self._resampling.resample_chunk(NOTHING, last=True))
-        self._begin()
+        """Flush the resampler; chunks that come later start a new stream."""
+        self.session.add(self._resampler.resample_chunk(NO_AUDIO, last=True))
+        self._start()
 
 
-def _paused(speech: list[tuple[int, int]], length: int) -> int:
-    """The sample in the latest pause where what comes before it is done with; 0 where there was no pause."""
-    edges = [0, *(edge for one in speech for edge in one), length]
+def _find_cut(speech: list[tuple[int, int]], length: int) -> int:
+    """The sample in the latest pause where final audio ends; 0 if there is no pause.
+
+    Half of a short pause stays with what comes after it, of a longer one at most `MARGIN`.
+    """
+    edges = [0, *(edge for span in speech for edge in span), length]
     pauses = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end - start >= PAUSE * RATE]
     return max((max(end - round(MARGIN * RATE), (start + end) // 2) for start, end in pauses), default=0)
 
 
-def _apart(words: list[Said], least: float, now: float) -> tuple[int, float]:
-    """How many words to part from the others, and when: in the widest gap between two after `least` seconds.
+def _split_at_widest_gap(words: list[TimedWord], earliest: float, end: float) -> tuple[int, float]:
+    """Where to split words without a pause between them: in their widest gap after the second `earliest`.
 
-    All of them where there is no such gap.
+    Returns:
+        The number of words before the gap and the gap's time; all words and `end` if there is no such gap.
     """
     gaps = [
-        (after.start - word.end, at, (word.end + after.start) / 2)
-        for at, (word, after) in enumerate(pairwise(words), 1)
-        if word.end > least
+        (after.start - word.end, count, (word.end + after.start) / 2)
+        for count, (word, after) in enumerate(pairwise(words), 1)
+        if word.end > earliest
     ]
-    return max(gaps)[1:] if gaps else (len(words), now)
+    return max(gaps)[1:] if gaps else (len(words), end)

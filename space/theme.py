@@ -1,9 +1,9 @@
-"""How the page looks."""
+"""The page's style sheet and Gradio theme."""
 
 from __future__ import annotations
 
 import gradio as gr
-from translations import LANGUAGES, tell
+from translations import LANGUAGES, translate
 
 CSS = """
 :root { --chip: #e8ecf2; --quiet: #556275; --line: #dde2ea; --warn: #b42318; --good: #1c6b43; --blue: #2259c9;
@@ -14,15 +14,15 @@ CSS = """
 .gradio-container .column { gap: 1rem; }
 .gradio-container :focus-visible { outline: 2px solid var(--blue); outline-offset: 2px; }
 .gradio-container .html-container { padding: 0; }
-.masthead { display: flex; gap: 1.2rem; align-items: center; margin-bottom: .8rem; }
-#masthead svg { width: 3.4rem; height: 2.1rem; flex: none; stroke: var(--blue); }
-#masthead h1 { font-size: clamp(1.5rem, 6vw, 2.1rem); line-height: 1.15; letter-spacing: -.03em; margin: 0;
+.page-header { display: flex; gap: 1.2rem; align-items: center; margin-bottom: .8rem; }
+#page-header svg { width: 3.4rem; height: 2.1rem; flex: none; stroke: var(--blue); }
+#page-header h1 { font-size: clamp(1.5rem, 6vw, 2.1rem); line-height: 1.15; letter-spacing: -.03em; margin: 0;
   font-weight: 700;
   text-wrap: balance; }
-#masthead nav { margin-left: auto; align-self: flex-start; }
-#masthead nav button { color: var(--blue); font-size: .9rem; padding: .4rem .3rem; cursor: pointer; }
+#page-header nav { margin-left: auto; align-self: flex-start; }
+#page-header nav button { color: var(--blue); font-size: .9rem; padding: .4rem .3rem; cursor: pointer; }
 :root:lang(sv) [data-language=sv], :root:lang(en) [data-language=en] { display: none; }
-#masthead p { color: var(--quiet); margin: .2rem 0 0; font-size: 1.02rem; }
+#page-header p { color: var(--quiet); margin: .2rem 0 0; font-size: 1.02rem; }
 
 .tab-container button[role=tab] { font-size: 1rem; padding: .7rem .1rem; margin-right: 1.5rem; color: var(--quiet);
   white-space: nowrap; }
@@ -229,7 +229,7 @@ footer { display: none; }
 @media (max-width: 30rem) {
   .gradio-container .main.app { padding-top: 1.2rem; }
   .tab-container button[role=tab] { margin-right: 1rem; font-size: .95rem; }
-  #masthead svg { display: none; }
+  #page-header svg { display: none; }
   .paper li { gap: .75rem; } .paper li button { min-width: 2.6rem; }
   .paper li p { font-size: 1.12rem; }
 }
@@ -238,15 +238,16 @@ footer { display: none; }
 """
 
 
-# Gradio's own line in the queue guesses at seconds, and in English.
+# Replaces Gradio's own queue message, which guesses at seconds and is in English.
 CSS += "".join(
-    f':root:lang({code}) {{ --waiting: "{tell("waiting", code)}"; --recording: "{tell("recording_now", code)}"; }}\n'
+    f':root:lang({code}) {{ --waiting: "{translate("waiting", code)}"; '
+    f'--recording: "{translate("recording_now", code)}"; }}\n'
     for code in LANGUAGES
 )
 
 
-def theme() -> gr.themes.Base:
-    """Ink on paper with one blue; system fonts, since a named one would be asked for from somewhere."""
+def build_theme() -> gr.themes.Base:
+    """Gradio's base theme with one accent colour, and system fonts: a named font would be fetched from another host."""
     system = [gr.themes.Font(name) for name in ("-apple-system", "Segoe UI", "Roboto", "sans-serif")]
     mono = [gr.themes.Font(name) for name in ("ui-monospace", "Consolas", "monospace")]
     base = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=system, font_mono=mono)

@@ -20,8 +20,8 @@ from typing import Any
 import ctranslate2
 import numpy as np
 from audio import RATE
-from audio_files import FAULTS, read_file
-from batching import Batcher, Stopped
+from audio_files import FAULT_MESSAGES, read_file
+from batching import Batcher, Cancelled
 from decoding import (
     MAX_RATIO,
     DecodingOptions,
@@ -110,7 +110,7 @@ class Transcriber:
         """The segments of a recording in their order, as they are decoded.
 
         With `words`, speech that goes on without a pause is cut to what a subtitle holds; without, it is one segment.
-        Raises `Stopped` before the next batch where they are not wanted any more.
+        Raises `Cancelled` before the next batch where they are not wanted any more.
         """
         windows, few = self._windows(sound), 1
         while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
@@ -178,13 +178,13 @@ class Transcriber:
     ) -> list[TimedText]:
         """What was said in sounds of up to 30 s each, in their order, with words where asked for.
 
-        Raises `Stopped` before the next batch where they are not wanted any more.
+        Raises `Cancelled` before the next batch where they are not wanted any more.
         """
         words, options = request
         results = [TimedText("")] * len(sounds)
         for batch in batch_by_length([len(sound) for sound in sounds]):
             if not is_wanted():
-                raise Stopped
+                raise Cancelled
             features = stack([self._log_mels(sounds[clip]) for clip in batch])
             # 25 tokens a second, beyond any speech: a decoder in a loop ends. The float model has the same limit.
             most = features.shape[2] // 4 + 16
@@ -366,7 +366,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             sound = read_file(file)
             if sound.fault:
-                print(f"{file}: {FAULTS[sound.fault]}", file=sys.stderr)
+                print(f"{file}: {FAULT_MESSAGES[sound.fault]}", file=sys.stderr)
             segments: list[Segment] = []
             for segment in transcriber.segments(sound.samples, options=options):
                 segments.append(segment)

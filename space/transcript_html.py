@@ -1,4 +1,4 @@
-"""Transcripts as HTML: only ever added to, so that a growing text costs the browser its new words alone."""
+"""Transcripts as HTML. A growing transcript is only appended to, so the browser gets just the new words."""
 
 from __future__ import annotations
 
@@ -8,97 +8,109 @@ from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
-from translations import both
+from translations import bilingual
 
-UNSURE = ((0.9, ""), (0.75, "u1"), (0.5, "u2"), (0.0, "u3"))  # at least so sure, and the class that underlines it
-FORMS = ("txt", "srt", "vtt", "json", "docx")
-
-
-def opening(path: str | Path, title: str, note: str = "", video: bool = False) -> str:
-    """The head of a file's transcript, with a note on its sound; `closing` ends it, after its segments."""
-    source = html.escape("gradio_api/file=" + quote(str(path)))
-    media = "video playsinline" if video else "audio"
-    player = f'<{media} class="sound" controls preload="metadata" src="{source}"></{media.split()[0]}>'
-    noted = f'<p class="note" role="note">{both(note)}</p>' if note else ""
-    sure = both("sure", word=Markup("<q></q>"), percent=Markup("<b></b>"))
-    return (
-        f'<article class="paper" data-source="{source}"><h2>{html.escape(title)}</h2>{noted}{player}'
-        f'<p class="gone small" hidden>{both("gone")}</p>'
-        f'<div class="tools"><label>{both("search")}<input type="search" data-search><output></output></label>'
-        f'<button type="button" data-flow aria-pressed="false">{both("no_times")}</button>'
-        f'<button type="button" data-unsure>{both("next_unsure")}</button>'
-        f'<p class="sure" role="status" hidden>{sure}</p></div><ol>'
-    )
+# The lowest confidence of each class; all but the first underline the word.
+CONFIDENCE_CLASSES = ((0.9, ""), (0.75, "u1"), (0.5, "u2"), (0.0, "u3"))
+FORMATS = ("txt", "srt", "vtt", "json", "docx")
 
 
-def segment(part: Any, joint: str = " ", paragraph: bool = False) -> str:
-    """A sentence with its time; its words hold when they are said, and are underlined by how unsure they are.
+def open_transcript(path: str | Path, title: str, warning: str = "", is_video: bool = False) -> str:
+    """The start of a file's transcript: title, player and tools. Segments follow, then `close_transcript`.
 
-    `paragraph` begins a new one.
+    `warning` is the key of a text about the audio.
     """
-    text = joint.join(map(word, part.words)) if part.words else html.escape(part.text)
+    source = html.escape("gradio_api/file=" + quote(str(path)))
+    media = "video playsinline" if is_video else "audio"
+    player = f'<{media} class="sound" controls preload="metadata" src="{source}"></{media.split()[0]}>'
+    note = f'<p class="note" role="note">{bilingual(warning)}</p>' if warning else ""
+    confidence = bilingual("sure", word=Markup("<q></q>"), percent=Markup("<b></b>"))
     return (
-        f'<li data-from="{part.start:.2f}" data-to="{part.end:.2f}"{" data-new" * paragraph}>'
-        f'<button type="button" data-at="{part.start:.2f}"><span class="unseen">{both("play")} </span>'
-        f"{clock(part.start)}</button><p>{text}</p></li>"
+        f'<article class="paper" data-source="{source}"><h2>{html.escape(title)}</h2>{note}{player}'
+        f'<p class="gone small" hidden>{bilingual("gone")}</p>'
+        f'<div class="tools"><label>{bilingual("search")}<input type="search" data-search><output></output></label>'
+        f'<button type="button" data-flow aria-pressed="false">{bilingual("no_times")}</button>'
+        f'<button type="button" data-unsure>{bilingual("next_unsure")}</button>'
+        f'<p class="sure" role="status" hidden>{confidence}</p></div><ol>'
     )
 
 
-def word(one: Any) -> str:
-    kind = next(kind for least, kind in UNSURE if one.confidence >= least)
-    times = f'data-at="{one.start:.2f}" data-to="{one.end:.2f}"'
-    return f'<span class="{kind}" {times} data-sure="{one.confidence:.3f}">{html.escape(one.text.strip())}</span>'
+def render_segment(segment: Any, joint: str = " ", starts_paragraph: bool = False) -> str:
+    """A segment with its time, and its words with theirs; words of low confidence are underlined.
+
+    `joint` stands between words.
+    """
+    text = joint.join(map(_render_word, segment.words)) if segment.words else html.escape(segment.text)
+    return (
+        f'<li data-from="{segment.start:.2f}" data-to="{segment.end:.2f}"{" data-new" * starts_paragraph}>'
+        f'<button type="button" data-at="{segment.start:.2f}"><span class="unseen">{bilingual("play")} </span>'
+        f"{format_clock(segment.start)}</button><p>{text}</p></li>"
+    )
 
 
-def closing(transcript: Any, lesson: bool = False) -> str:
-    """What can be done with the text. A `lesson` can be given to Teach as well."""
-    doubtful = any(one.confidence < UNSURE[0][0] for part in transcript.segments for one in part.words)
-    legends = "".join(f'<p class="small">{both(key)}</p>' for key in ["keys", *["legend"] * doubtful])
-    teach = f'<button type="button" data-teach>{both("to_teach")}</button>' if lesson else ""
+def _render_word(word: Any) -> str:
+    name = next(name for lowest, name in CONFIDENCE_CLASSES if word.confidence >= lowest)
+    times = f'data-at="{word.start:.2f}" data-to="{word.end:.2f}"'
+    return f'<span class="{name}" {times} data-sure="{word.confidence:.3f}">{html.escape(word.text.strip())}</span>'
+
+
+def close_transcript(transcript: Any, can_contribute: bool = False) -> str:
+    """The end of a transcript: buttons to correct, copy, download and, if it can be contributed, contribute it."""
+    has_unsure = any(
+        word.confidence < CONFIDENCE_CLASSES[0][0] for segment in transcript.segments for word in segment.words
+    )
+    legends = "".join(f'<p class="small">{bilingual(key)}</p>' for key in ["keys", *["legend"] * has_unsure])
+    contribute = f'<button type="button" data-teach>{bilingual("to_teach")}</button>' if can_contribute else ""
     return (
         f'</ol><div class="foot" role="group" data-seconds="{transcript.seconds:.2f}">'
-        f'<button type="button" data-edit aria-pressed="false">{both("edit")}</button>'
-        f'<button type="button" data-copy>{both("copy")}</button>{_forms()}{teach}{legends}</div></article>'
+        f'<button type="button" data-edit aria-pressed="false">{bilingual("edit")}</button>'
+        f'<button type="button" data-copy>{bilingual("copy")}</button>{_download_buttons()}{contribute}{legends}'
+        "</div></article>"
     )
 
 
-def together() -> str:
-    """All texts in one archive."""
-    return f'<div class="foot all" role="group"><b>{both("all")}</b>{_forms()}</div>'
+def render_download_all() -> str:
+    """Buttons that download all transcripts in one archive."""
+    return f'<div class="foot all" role="group"><b>{bilingual("all")}</b>{_download_buttons()}</div>'
 
 
-def kept() -> str:
-    """Where the page shows the transcripts that the browser has kept from earlier."""
+def render_saved_transcripts() -> str:
+    """The section that lists the transcripts saved in the browser; a script fills it."""
     return (
-        f'<section class="kept" hidden><h2 class="head">{both("kept")}</h2>'
-        f'<p class="small">{both("kept_where")} <button type="button" data-forget="">{both("forget_all")}</button></p>'
-        f'<div></div><template><button type="button" data-forget>{both("forget")}</button></template></section>'
+        f'<section class="kept" hidden><h2 class="head">{bilingual("kept")}</h2>'
+        f'<p class="small">{bilingual("kept_where")} '
+        f'<button type="button" data-forget="">{bilingual("forget_all")}</button></p>'
+        f'<div></div><template><button type="button" data-forget>{bilingual("forget")}</button></template></section>'
     )
 
 
-def wrong(message: str, title: str = "") -> str:
-    head = f"<h2>{html.escape(title)}</h2>" if title else ""
-    return f'<article class="paper wrong">{head}<p role="alert">{html.escape(message)}</p></article>'
+def render_error(message: str, title: str = "") -> str:
+    """A message in place of a result."""
+    heading = f"<h2>{html.escape(title)}</h2>" if title else ""
+    return f'<article class="paper wrong">{heading}<p role="alert">{html.escape(message)}</p></article>'
 
 
-def good(message: str) -> str:
+def render_success(message: str) -> str:
+    """A message that something was done."""
     return f'<article class="paper good"><p role="status">{html.escape(message)}</p></article>'
 
 
-def status(left: str, right: str = "", part: float | None = None) -> str:
-    """A line on the progress; `part` of 1 is done."""
-    bar = "" if part is None else f'<progress value="{part:.3f}" aria-label="{html.escape(left)}"></progress>'
-    told = f'<span role="status">{html.escape(left)}</span><span>{html.escape(right)}</span>'
-    return f'<div class="status">{told}{bar}</div>'
+def render_status(text: str, time_left: str = "", progress: float | None = None) -> str:
+    """A line on the progress, with a bar where `progress`, 0 to 1, is known."""
+    bar = "" if progress is None else f'<progress value="{progress:.3f}" aria-label="{html.escape(text)}"></progress>'
+    line = f'<span role="status">{html.escape(text)}</span><span>{html.escape(time_left)}</span>'
+    return f'<div class="status">{line}{bar}</div>'
 
 
-def empty(title: str, more: str = "") -> str:
-    return f'<div class="empty"><b>{title}</b><p>{more}</p></div>'
+def render_placeholder(title: str, hint: str = "") -> str:
+    """What stands where the result will be."""
+    return f'<div class="empty"><b>{title}</b><p>{hint}</p></div>'
 
 
-def clock(seconds: float) -> str:
-    """
-    >>> clock(7.6), clock(754), clock(3661)
+def format_clock(seconds: float) -> str:
+    """Minutes and seconds, with hours from one hour on.
+
+    >>> format_clock(7.6), format_clock(754), format_clock(3661)
     ('0:07', '12:34', '1:01:01')
     """
     minutes, rest = divmod(int(seconds), 60)
@@ -106,5 +118,5 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _forms() -> str:
-    return "".join(f'<button type="button" data-form="{form}">{form.upper()}</button>' for form in FORMS)
+def _download_buttons() -> str:
+    return "".join(f'<button type="button" data-form="{name}">{name.upper()}</button>' for name in FORMATS)

@@ -1,4 +1,4 @@
-"""What the page says, in English and in Swedish."""
+"""The texts of the page, in English and in Swedish."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import gradio as gr
 from markupsafe import Markup, escape
 
 LANGUAGES = ("en", "sv")
-NAMES = ("English", "Svenska")
-SPOKEN = {"en": ("English", "engelska"), "sv": ("Swedish", "svenska")}
+LANGUAGE_LABELS = ("English", "Svenska")
+SPEECH_LANGUAGES = {"en": ("English", "engelska"), "sv": ("Swedish", "svenska")}
 
-# {names} are filled in by the server, which knows the reader's language by the browser's Accept-Language.
-WORDS = {
+# The server fills in the {fields}. It knows the visitor's language by a cookie or Accept-Language.
+TEXTS = {
     "title": ("{language} speech to text", "Tal till text på {language}"),
     "lead": (
         "Speak or upload a recording, and get it as text.",
@@ -253,8 +253,8 @@ WORDS = {
 }
 
 
-# What Gradio names in English alone, by how its own words begin.
-LABELS = {
+# Labels that Gradio has in English only, by the start of its own label.
+GRADIO_LABELS = {
     "Adjust playback speed to": "Ändra hastigheten till",
     "Adjust volume": "Ändra volymen",
     "Remove this file": "Ta bort filen",
@@ -272,41 +272,41 @@ LABELS = {
 }
 
 
-def tell(key: str, language: str = "en", /, **values: object) -> str:
-    """The words of a key, with its values."""
-    return WORDS[key][LANGUAGES.index(language)].format(**values)
+def translate(key: str, language: str = "en", /, **values: object) -> str:
+    """The text of a key in one language, with its fields filled in."""
+    return TEXTS[key][LANGUAGES.index(language)].format(**values)
 
 
-def both(key: str, /, **values: object) -> Markup:
-    """HTML with the wording in each language, of which the page shows the reader's. A pair holds a value for each."""
+def bilingual(key: str, /, **values: object) -> Markup:
+    """HTML with the text in every language, of which CSS shows the visitor's.
+
+    A value that is a tuple holds one value for each language.
+    """
     texts = Markup()
-    for place, language in enumerate(LANGUAGES):
-        ours = {name: value[place] if isinstance(value, tuple) else value for name, value in values.items()}
-        texts += Markup('<span lang="{}">{}</span>').format(language, escape(WORDS[key][place]).format(**ours))
+    for index, language in enumerate(LANGUAGES):
+        fields = {name: value[index] if isinstance(value, tuple) else value for name, value in values.items()}
+        texts += Markup('<span lang="{}">{}</span>').format(language, escape(TEXTS[key][index]).format(**fields))
     return texts
 
 
-def number(value: float) -> tuple[str, str]:
-    """As each language writes it.
+def format_number(value: float) -> tuple[str, str]:
+    """A number with one decimal, as each language writes it.
 
-    >>> number(5.654)
+    >>> format_number(5.654)
     ('5.7', '5,7')
     """
     return f"{value:.1f}", f"{value:.1f}".replace(".", ",")
 
 
-def translations() -> gr.I18n:
-    """Every wording, for Gradio to choose from by the browser's language."""
-    words = {code: {key: pair[place] for key, pair in WORDS.items()} for place, code in enumerate(LANGUAGES)}
-    words["sv"] |= {"common.upload": "Ladda upp", "upload_text.drop_file": "Släpp filer här"}  # which Gradio lacks
-    return gr.I18n(**words)
+def gradio_translations() -> gr.I18n:
+    """All texts, for Gradio to choose from by the browser's language."""
+    texts = {code: {key: pair[index] for key, pair in TEXTS.items()} for index, code in enumerate(LANGUAGES)}
+    texts["sv"] |= {"common.upload": "Ladda upp", "upload_text.drop_file": "Släpp filer här"}  # missing in Gradio
+    return gr.I18n(**texts)
 
 
-def language_of(request: gr.Request | None) -> str:
-    """The language that the reader chose on the page, else Swedish where the browser asks for it first.
-
-    A program asks for none, and is told in English.
-    """
+def request_language(request: gr.Request | None) -> str:
+    """The language that the visitor chose on the page, else Swedish if the browser prefers it, else English."""
     headers = request.headers if request else {}
     if chosen := re.search(r"(?:^|;\s*)language=(en|sv)(?:;|$)", headers.get("cookie", "")):
         return chosen[1]

@@ -1,4 +1,4 @@
-"""What visitors upload: in a folder of this server's own, which is gone when the server is."""
+"""Uploaded files, in a temporary folder of this server, which is deleted when the server ends."""
 
 from __future__ import annotations
 
@@ -14,55 +14,56 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
-NAME = "whisper-space-"
-SPARE = 200_000_000  # bytes that stay free on the disk
-FRESH = 60.0  # seconds in which something may come into a folder
-KEPT = 3600.0  # seconds
+PREFIX = "whisper-space-"
+MIN_FREE_BYTES = 200_000_000  # of the disk
+MAX_AGE = 3600.0  # seconds until an upload is deleted
+MIN_EMPTY_AGE = 60.0  # seconds until an empty folder is deleted: a file may be about to come into it
 
 
 class Uploads:
-    """The folder; Gradio is told of it by GRADIO_TEMP_DIR. Those of servers that are dead are deleted.
+    """The folder, which Gradio uses by GRADIO_TEMP_DIR. Folders of servers that are dead are deleted.
 
-    `shown` are files that go with the page.
+    `public_files` belong to the page and may be read as well.
     """
 
-    def __init__(self, shown: Sequence[Path] = ()) -> None:
+    def __init__(self, public_files: Sequence[Path] = ()) -> None:
         self._base = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).resolve()
         self._base.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=self._base))
-        self._lock = os.open(new, os.O_RDONLY)  # held as long as this process lives, however it ends
+        self._lock = os.open(new, os.O_RDONLY)  # held as long as the process lives, however it ends
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.folder = new.rename(self._base / f"{NAME}{new.name}")  # no other server saw it without its lock
-        self._shown = {str(path) for path in shown}
+        self.folder = new.rename(self._base / f"{PREFIX}{new.name}")  # renamed once locked: no server takes it for dead
+        self._public_files = {str(path) for path in public_files}
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
         self.sweep()
 
     def is_upload(self, path: str) -> bool:
-        """Whether a path is one that Gradio gave for an upload: a file in a folder of its own."""
-        below = path.startswith(f"{self.folder}{os.sep}") and os.path.dirname(path) != str(self.folder)
-        return below and os.path.normpath(path) == path and "\0" not in path
+        """Whether a path is one that Gradio gives an upload: a file in a subfolder."""
+        is_below = path.startswith(f"{self.folder}{os.sep}") and os.path.dirname(path) != str(self.folder)
+        return is_below and os.path.normpath(path) == path and "\0" not in path
 
     def is_readable(self, path: str) -> bool:
-        return self.is_upload(path) or path in self._shown
+        """Whether a visitor may read a path."""
+        return self.is_upload(path) or path in self._public_files
 
-    def check_room(self) -> None:
-        """Raise HTTPException where the disk has no room for more."""
-        if shutil.disk_usage(self.folder).free < SPARE:
+    def check_space(self) -> None:
+        """Raise HTTPException if the disk is nearly full."""
+        if shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
             raise HTTPException(507, "the server has no room for a file now")
 
     def sweep(self) -> None:
-        """Delete what is older than an hour, empty folders, and the folders of servers that are dead."""
+        """Delete old uploads, empty folders, and the folders of dead servers."""
         now = time.time()
-        for path in sorted(self.folder.rglob("*"), reverse=True):  # a folder after what is in it
-            with suppress(OSError):  # somebody else was faster
+        for path in sorted(self.folder.rglob("*"), reverse=True):  # a folder after its files
+            with suppress(OSError):  # deleted meanwhile
                 age = now - path.stat().st_ctime
                 if path.is_dir():
-                    if age > FRESH:
+                    if age > MIN_EMPTY_AGE:
                         path.rmdir()
-                elif age > KEPT:
+                elif age > MAX_AGE:
                     path.unlink()
-        for path in self._base.glob(f"{NAME}*"):
+        for path in self._base.glob(f"{PREFIX}*"):
             if path != self.folder and _is_dead(path):
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -71,7 +72,7 @@ def _is_dead(folder: Path) -> bool:
     """Whether no process holds the folder's lock."""
     try:
         lock = os.open(folder, os.O_RDONLY)
-    except OSError:  # gone, or somebody else's
+    except OSError:  # deleted meanwhile, or another user's
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

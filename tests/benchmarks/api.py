@@ -105,7 +105,7 @@ def cost(url: str, server: psutil.Process, release: Path, rounds: int) -> dict[s
         for round_ in range(-1, rounds):  # the first of either is not counted
             began = cpu(here)
             for _ in range(times):
-                text = engine.transcribe(audio_files.read(io.BytesIO(file)).samples).text
+                text = engine.transcribe(audio_files.read_open_file(io.BytesIO(file)).samples).text
             taken, began = cpu(here) - began, cpu(server)
             for _ in range(times):
                 answer = httpx.post(url + ROUTE, files={"file": file}, data={"response_format": "vtt"}, timeout=600)

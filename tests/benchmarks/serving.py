@@ -227,19 +227,19 @@ def delays(words: Sequence[Spoken], screens: Sequence[tuple[float, list[str]]]) 
 
 def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
     """Seconds from a word's end until it is on the screen, and how many of the words came to be there."""
-    from streaming import Session
+    from streaming import StreamingSession
 
     heard = engine.Transcriber(folder, threads=1)
     sound, words = speech(heard, seconds)
     screens = list[tuple[float, list[str]]]()
-    session, began = Session(heard), time.monotonic()
+    session, began = StreamingSession(heard), time.monotonic()
     for start in range(0, len(sound), RATE // 2):
         piece = sound[start : start + RATE // 2]
         time.sleep(max(0.0, began + (start + len(piece)) / RATE - time.monotonic()))
         session.add(piece)
-        screens.append((time.monotonic() - began, session.firm + session.tail))
+        screens.append((time.monotonic() - began, session.final_words + session.tentative_words))
     session.finish()
-    screens.append((time.monotonic() - began, session.firm))
+    screens.append((time.monotonic() - began, session.final_words))
     found = delays(words, screens)
     ends = {word: words[word][2] for word in found}
     return {

@@ -21,7 +21,7 @@ def serious(page):
 
 
 @pytest.mark.parametrize(("width", "dark", "locale"), [(1100, False, "sv-SE"), (390, True, "en-GB")])
-def test_axe_has_nothing_serious_to_say_of_any_state(url, clip, silent_clip, width, dark, locale):
+def test_axe_finds_no_serious_violation_in_any_state(url, clip, silent_clip, width, dark, locale):
     with visit(url, width=width, dark=dark, locale=locale, speak=clip) as seen:
         seen.page.wait_for_timeout(300)  # it fades in
         found = serious(seen.page)
@@ -70,7 +70,7 @@ def test_the_language_is_switched_on_the_page_and_stays(url, silent_clip):
         assert seen.errors == []
 
 
-def test_a_swedish_page_has_swedish_names_alone(url, clip):
+def test_a_swedish_page_has_no_english_labels(url, clip):
     names = """[...document.querySelectorAll('[aria-label], [placeholder], [title]')].flatMap((one) =>
       [one.ariaLabel, one.placeholder, one.title]).filter(Boolean)"""
     with visit(url, locale="sv-SE", speak=clip) as seen:
@@ -104,7 +104,7 @@ def test_a_swedish_page_has_swedish_names_alone(url, clip):
         assert [name for name in found if english & set(name.lower().replace(".", " ").split())] == []
 
 
-def test_recording_says_so_and_moves_nothing(url, clip):
+def test_recording_is_indicated_and_shifts_no_layout(url, clip):
     with visit(url, speak=clip) as seen:
         hints = seen.page.locator("#hints")
         before = hints.bounding_box()["y"]
@@ -117,7 +117,7 @@ def test_recording_says_so_and_moves_nothing(url, clip):
         assert seen.overflow == 0
 
 
-def test_the_keyboard_records_and_stops_without_losing_its_place(url, clip):
+def test_recording_by_keyboard_keeps_the_focus(url, clip):
     focused = "document.activeElement.className.includes('%s')"
     with visit(url, speak=clip) as seen:
         seen.page.locator("#sound .record-button").focus()
@@ -129,7 +129,7 @@ def test_the_keyboard_records_and_stops_without_losing_its_place(url, clip):
         assert seen.errors == []
 
 
-def test_who_waits_for_the_engine_is_told_so_and_nothing_else(url, clip):
+def test_a_queued_visitor_sees_the_queue_message_only(url, clip):
     with visit(url) as seen:
         shown = seen.page.evaluate("""() => {
           document.querySelector('#status > .wrap').classList.remove('hide');

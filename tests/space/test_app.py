@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from contributions import plain
+from text import clean_text
 from transcriber import Transcriber
 from visit import APP, CHROMIUM, MEGABYTES, visit
 
@@ -56,9 +56,9 @@ def test_an_uploaded_sound_becomes_text_with_times_that_play_and_downloads(url, 
                 seen.page.get_by_role("button", name=form, exact=True).click()
             taken[download.value.suggested_filename] = download.value.path().read_text(encoding="utf-8")
         assert set(taken) == {f"sentence.{form}" for form in ("txt", "srt", "vtt", "json")}
-        assert json.loads(taken["sentence.json"])["text"] == plain(heard.text)
+        assert json.loads(taken["sentence.json"])["text"] == clean_text(heard.text)
         assert taken["sentence.vtt"].startswith("WEBVTT") and " --> " in taken["sentence.srt"]
-        assert taken["sentence.txt"].split() == plain(heard.text).split()
+        assert taken["sentence.txt"].split() == clean_text(heard.text).split()
         seen.tab("about")
         told = seen.read("#model")
         for part in ("tiny", "8.3\u00a0%", "about 8 wrong", "6.9 to 9.8", "1763", "2026-11-22"):
@@ -70,7 +70,7 @@ def test_an_uploaded_sound_becomes_text_with_times_that_play_and_downloads(url, 
 
 
 @in_browser
-def test_a_word_plays_from_where_it_is_said_and_keys_play_on(url, clip):
+def test_a_word_plays_from_its_time_and_keys_control_the_player(url, clip):
     with visit(url) as seen:
         seen.upload(clip)
         words = seen.page.locator("#result li p [data-at]")
@@ -90,7 +90,7 @@ def test_a_word_plays_from_where_it_is_said_and_keys_play_on(url, clip):
 
 
 @in_browser
-def test_a_text_is_corrected_in_its_place_and_every_download_follows(url, clip, tmp_path):
+def test_a_corrected_text_is_in_every_download(url, clip, tmp_path):
     import docx
 
     def download(name):
@@ -124,7 +124,7 @@ def test_a_text_is_corrected_in_its_place_and_every_download_follows(url, clip, 
 
 
 @in_browser
-def test_a_correction_outlives_the_next_file_and_all_texts_come_in_one_archive(url, clip, speech, tmp_path):
+def test_a_correction_survives_another_upload_and_all_texts_download_as_one_archive(url, clip, speech, tmp_path):
     soundfile.write(tmp_path / "sentence.flac", speech[1], 16_000)
     with visit(url) as seen:
         seen.upload(clip)
@@ -146,7 +146,7 @@ def test_a_correction_outlives_the_next_file_and_all_texts_come_in_one_archive(u
 
 
 @in_browser
-def test_a_long_recording_can_be_stopped_and_what_was_heard_stays(url, speech, tmp_path):
+def test_a_stopped_transcription_keeps_the_text_so_far(url, speech, tmp_path):
     soundfile.write(tmp_path / "long.flac", np.concatenate(speech * 4)[: 115 * 16_000], 16_000)
     with visit(url) as seen:
         seen.page.locator("#files input[type=file]").set_input_files(tmp_path / "long.flac")
@@ -177,7 +177,7 @@ def test_a_long_recording_can_be_stopped_and_what_was_heard_stays(url, speech, t
         ({"form": "srt", "texts": [{"title": "", "segments": []}] * 3}, 200),
     ],
 )
-def test_only_texts_are_made_files_of(url, asked, status):
+def test_invalid_exports_are_refused(url, asked, status):
     answer = httpx.post(f"{url}/export", json=asked)
     assert answer.status_code == status
     if asked["form"] == "srt":
@@ -185,16 +185,16 @@ def test_only_texts_are_made_files_of(url, asked, status):
             assert archive.namelist() == ["text.srt", "text 2.srt", "text 3.srt"]
 
 
-def test_a_text_that_is_too_large_is_not_read(url):
+def test_a_too_large_export_is_refused(url):
     assert httpx.post(f"{url}/export", content=b" " * 21_000_000).status_code == 413
 
 
 @in_browser
-def test_several_files_at_once_each_get_their_text_or_their_trouble(url, clip, heard, silent_clip, tmp_path):
+def test_each_of_several_files_gets_its_text_or_its_error(url, clip, heard, silent_clip, tmp_path):
     hostile = tmp_path / "<img src=x onerror=alert(1)>.wav"
     hostile.write_bytes(b"This is no sound. " * 99)
     with visit(url, locale="sv-SE", width=390, dark=True) as seen:
-        assert "Tal till text på svenska" in seen.read("#masthead")
+        assert "Tal till text på svenska" in seen.read("#page-header")
         seen.upload(clip, silent_clip, hostile)
         assert " ".join(seen.lines()) == heard.text
         assert seen.page.locator("#result .wrong p").all_inner_texts() == [
@@ -211,7 +211,7 @@ def test_several_files_at_once_each_get_their_text_or_their_trouble(url, clip, h
 
 
 @in_browser
-def test_a_file_of_any_name_is_read_and_one_cut_short_says_so(url, speech, tmp_path):
+def test_a_file_of_any_name_is_read_and_a_truncated_one_is_reported(url, speech, tmp_path):
     names = ("voice.caf", "camera.mts", "studio.w64", "no suffix")
     for name, form in zip(names, ("CAF", "WAV", "W64", "FLAC"), strict=True):
         soundfile.write(tmp_path / name, speech[0], 16_000, format=form)
@@ -227,7 +227,7 @@ def test_a_file_of_any_name_is_read_and_one_cut_short_says_so(url, speech, tmp_p
 
 
 @in_browser
-def test_speech_into_a_phone_is_written_and_given_by_consent_alone(url, clip, taught):
+def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, taught):
     from asr.corpus import folder
 
     with visit(url, speak=clip, width=390) as seen:
@@ -267,7 +267,7 @@ def test_speech_into_a_phone_is_written_and_given_by_consent_alone(url, clip, ta
 
 
 @in_browser
-def test_live_shows_words_while_one_speaks_and_all_are_firm_at_the_end(url, clip):
+def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
     with visit(url, speak=clip, dark=True) as seen:
         seen.tab("live")
         seen.speak()
@@ -286,7 +286,7 @@ def test_live_shows_words_while_one_speaks_and_all_are_firm_at_the_end(url, clip
 
 
 @in_browser
-def test_live_keeps_what_is_said_while_the_connection_is_lost(url, clip):
+def test_live_loses_no_audio_during_a_lost_connection(url, clip):
     with visit(url, speak=clip) as seen:
         seen.may_be_cut()
         seen.tab("live")
@@ -302,7 +302,7 @@ def test_live_keeps_what_is_said_while_the_connection_is_lost(url, clip):
 
 
 @in_browser
-def test_live_without_a_microphone_says_so(url):
+def test_live_reports_a_missing_microphone(url):
     with visit(url) as seen:
         seen.tab("live")
         seen.speak()
@@ -314,7 +314,7 @@ def test_live_without_a_microphone_says_so(url):
 
 
 @in_browser
-def test_the_keyboard_alone_goes_through_the_tabs_and_every_control_has_a_name(url):
+def test_tabs_work_by_keyboard_and_every_control_has_a_name(url):
     with visit(url) as seen:
         seen.page.get_by_role("tab").first.focus()
         seen.page.keyboard.press("Tab")
@@ -337,7 +337,7 @@ def test_the_api_gives_text_language_seconds_segments_and_words(client, clip, he
 
 
 @pytest.mark.parametrize("name", ["a.caf", "a.mts", "a.w64", "no suffix"])
-def test_the_api_reads_a_file_of_any_name_and_says_what_is_missing_of_it(client, speech, tmp_path, name):
+def test_the_api_reads_a_file_of_any_name_and_reports_its_fault(client, speech, tmp_path, name):
     soundfile.write(tmp_path / name, speech[0], 16_000, format="FLAC")
     answer = call(client, tmp_path / name)
     assert (answer["seconds"], answer["fault"]) == (round(len(speech[0]) / 16_000, 2), None)
@@ -350,7 +350,7 @@ def test_the_commands_on_the_page_work(url, clip, heard, tmp_path):
 
     if not shutil.which("curl"):
         pytest.skip("needs curl")
-    programs = {name: sample.replace("ORIGIN", url) for name, sample in about_tab.PROGRAMS.items()}
+    programs = {name: sample.replace("ORIGIN", url) for name, sample in about_tab.API_EXAMPLES.items()}
     shutil.copy(clip, tmp_path / "speech.wav")
 
     def run(*command):
@@ -389,7 +389,7 @@ def test_the_api_says_what_is_wrong_with_a_file(client, silent_clip, tmp_path):
         client.predict(None, api_name="/transcribe")
 
 
-def test_a_file_that_is_too_big_is_refused_at_the_door(client, tmp_path):
+def test_a_too_large_upload_is_refused(client, tmp_path):
     import httpx
 
     (tmp_path / "big.wav").write_bytes(bytes(MEGABYTES * 1_000_000 + 1))
@@ -397,7 +397,7 @@ def test_a_file_that_is_too_big_is_refused_at_the_door(client, tmp_path):
         call(client, tmp_path / "big.wav")
 
 
-def test_health_answers_while_a_long_recording_is_heard(url, client, speech, tmp_path):
+def test_health_answers_during_a_long_transcription(url, client, speech, tmp_path):
     soundfile.write(tmp_path / "long.flac", np.tile(np.concatenate(speech), 3)[: 110 * 16_000], 16_000)
     busy = threading.Thread(target=call, args=(client, tmp_path / "long.flac"))
     busy.start()
@@ -417,7 +417,7 @@ def test_the_log_holds_no_text_and_no_path_of_a_recording(url, client, clip, hea
     assert heard.text not in printed and "sentence.wav" not in printed
 
 
-def test_without_a_model_it_ends_with_one_line_that_says_how_to_make_one(tmp_path, monkeypatch):
+def test_without_a_model_the_app_exits_with_one_line_on_how_to_make_one(tmp_path, monkeypatch):
     shutil.copytree(APP.parent, tmp_path / "space")  # away from what may have been released here
     monkeypatch.delenv("MODEL_ID", raising=False)
     run = subprocess.run([sys.executable, "space/app.py"], cwd=tmp_path, capture_output=True, text=True)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import transcriber as engine
-from batching import Batcher, Stopped
+from batching import Batcher, Cancelled
 
 
 class Runs:
@@ -35,20 +35,20 @@ def ask(batcher, pool, runs, *calls):
     others = []
     for call in calls[1:]:
         others.append(pool.submit(batcher, *call))
-        while len(batcher._calls) < len(others):
+        while len(batcher._requests) < len(others):
             time.sleep(0.001)
     runs.go.set()
     return [one.result(10) if not one.exception(10) else one.exception() for one in (first, *others)]
 
 
-def test_who_waits_is_run_together_and_each_gets_its_own(runs):
+def test_waiting_callers_share_a_batch_and_get_their_own_results(runs):
     with ThreadPoolExecutor() as pool:
         found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2, 3]), ("a", [4]))
     assert found == [[2], [4, 6], [8]]
     assert runs.batches == [("a", [1]), ("a", [2, 4, 3])]
 
 
-def test_a_long_call_does_not_keep_a_short_one_waiting(runs):
+def test_a_long_request_does_not_delay_a_short_one(runs):
     with ThreadPoolExecutor() as pool:
         found = ask(Batcher(runs, 2), pool, runs, ("a", [0]), ("a", list(range(10, 18))), ("a", [5]))
     assert found[1] == [2 * item for item in range(10, 18)]
@@ -56,21 +56,21 @@ def test_a_long_call_does_not_keep_a_short_one_waiting(runs):
     assert all(len(items) <= 2 for _, items in runs.batches)
 
 
-def test_what_is_asked_differently_is_run_apart(runs):
+def test_requests_with_different_keys_run_in_different_batches(runs):
     with ThreadPoolExecutor() as pool:
         found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("b", [2]), ("c", [3]), ("b", [4]))
     assert found == [[2], [4], [6], [8]]
     assert sorted(runs.batches[1:]) == [("b", [2, 4]), ("c", [3])]
 
 
-def test_who_has_left_is_not_run(runs):
+def test_a_cancelled_request_does_not_run(runs):
     with ThreadPoolExecutor() as pool:
         found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2], lambda: False), ("a", [3]))
-    assert found[::2] == [[2], [6]] and isinstance(found[1], Stopped)
+    assert found[::2] == [[2], [6]] and isinstance(found[1], Cancelled)
     assert [item for _, items in runs.batches for item in items] == [1, 3]
 
 
-def test_an_error_is_told_to_those_in_its_batch_and_to_nobody_else():
+def test_an_error_is_raised_only_for_requests_in_its_batch():
     def run(key, items):
         if key == "bad":
             raise RuntimeError("no")
@@ -83,7 +83,7 @@ def test_an_error_is_told_to_those_in_its_batch_and_to_nobody_else():
     assert batcher("good", []) == []
 
 
-def test_callers_that_come_at_once_hear_in_one_batch_what_each_would_alone(tiny_release, speech, monkeypatch):
+def test_concurrent_callers_get_the_text_that_each_would_get_alone(tiny_release, speech, monkeypatch):
     alone = engine.Transcriber(tiny_release)
     monkeypatch.setattr(engine.Hardware, "batches_callers", True)
     together = engine.Transcriber(tiny_release)

@@ -64,7 +64,7 @@ def test_a_text_is_searched_and_read_in_paragraphs_without_times(url, two_parts)
         assert (seen.errors, seen.overflow) == ([], 0)
 
 
-def test_unsure_words_are_told_in_words_and_reached_by_a_button(url, clip):
+def test_unsure_words_are_described_and_reached_by_a_button(url, clip):
     with visit(url) as seen:
         seen.upload(clip)
         unsure = seen.page.locator("#result :is(.u1, .u2, .u3)")
@@ -77,7 +77,7 @@ def test_unsure_words_are_told_in_words_and_reached_by_a_button(url, clip):
         assert seen.page.locator("#result li p").first.get_attribute("title") is None
 
 
-def test_finished_texts_are_there_after_a_reload_as_corrected_until_they_are_forgotten(url, clip, two_parts):
+def test_texts_with_corrections_survive_a_reload_until_they_are_deleted(url, clip, two_parts):
     with visit(url) as seen:
         seen.upload(clip)
         seen.page.get_by_role("button", name="Correct the text").click()
@@ -105,7 +105,7 @@ def test_finished_texts_are_there_after_a_reload_as_corrected_until_they_are_for
         assert (seen.errors, seen.foreign) == ([], [])
 
 
-def test_a_browser_that_is_full_keeps_the_newest_texts(url, clip):
+def test_full_browser_storage_keeps_the_newest_texts(url, clip):
     with visit(url) as seen:
         seen.page.evaluate("""() => {
           const old = (id, size) => ({ id, at: 1, title: id, html: 'x'.repeat(size) });
@@ -120,7 +120,7 @@ def test_a_browser_that_is_full_keeps_the_newest_texts(url, clip):
         assert seen.errors == []
 
 
-def test_a_film_shows_its_picture_with_the_text_as_subtitles_that_follow_corrections(url, film):
+def test_a_video_shows_subtitles_that_follow_corrections(url, film):
     cues = "[...document.querySelector('#result video').textTracks[0].cues].map((cue) => cue.text)"
     with visit(url) as seen:
         seen.upload(film)
@@ -133,7 +133,7 @@ def test_a_film_shows_its_picture_with_the_text_as_subtitles_that_follow_correct
         assert (seen.errors, seen.overflow) == ([], 0)
 
 
-def test_a_clip_of_the_release_is_there_to_try_and_not_to_be_given_away(url):
+def test_an_example_clip_is_transcribed_and_cannot_be_contributed(url):
     with visit(url) as seen:
         seen.page.locator(".examples button").first.click()
         seen.page.locator("#result .foot").wait_for()
@@ -143,7 +143,7 @@ def test_a_clip_of_the_release_is_there_to_try_and_not_to_be_given_away(url):
         assert (seen.errors, seen.foreign) == ([], [])
 
 
-def test_files_are_added_to_those_that_are_there(url, clip, two_parts):
+def test_files_are_added_to_earlier_ones(url, clip, two_parts):
     with visit(url) as seen:
         seen.upload(clip)
         with seen.page.expect_file_chooser() as asked:

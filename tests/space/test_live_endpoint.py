@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import streaming
 from fastapi import FastAPI
-from live_endpoint import Microphones
+from live_endpoint import LiveEndpoint
 from starlette.testclient import TestClient
 from transcriber import Transcriber
 
@@ -19,15 +19,15 @@ def transcriber(tiny_release):
 
 
 @pytest.fixture
-def microphones(transcriber):
-    return Microphones(transcriber)
+def live(transcriber):
+    return LiveEndpoint(transcriber)
 
 
 @pytest.fixture
-def page(microphones):
+def page(live):
     """A function that opens a connection to the same end point."""
     app = FastAPI()
-    app.add_api_websocket_route("/live", microphones.answer)
+    app.add_api_websocket_route("/live", live.handle)
     client = TestClient(app)
     return lambda **headers: client.websocket_connect("/live", headers=headers)
 
@@ -55,7 +55,7 @@ def pieces(sound):
     return [piece(at, part) for at, part in enumerate(np.array_split(sound, 20))]
 
 
-def test_what_is_said_comes_back_as_words_whatever_is_sent_twice(page, speech):
+def test_chunks_that_are_sent_twice_are_transcribed_once(page, speech):
     sound = np.concatenate(speech[:2])
     with page() as socket:
         told = hello(socket)
@@ -69,7 +69,7 @@ def test_what_is_said_comes_back_as_words_whatever_is_sent_twice(page, speech):
     assert words
 
 
-def test_who_comes_back_goes_on_where_the_connection_was_lost(page, microphones, speech):
+def test_a_speaker_resumes_after_a_lost_connection(page, live, speech):
     sound = np.concatenate(speech[:2])
     with page() as socket:
         speaker = hello(socket)["speaker"]
@@ -85,22 +85,22 @@ def test_who_comes_back_goes_on_where_the_connection_was_lost(page, microphones,
         assert (samples, len(words) > 0) == (len(sound), True)
         socket.send_bytes(piece(20, speech[2]))  # and after a stop, too
         assert stop(socket)[1] == len(sound) + len(speech[2])
-    assert list(microphones._speakers) == [speaker]
+    assert list(live._speakers) == [speaker]
 
 
-def test_who_stays_away_is_forgotten_and_begins_anew(page, microphones, monkeypatch):
+def test_a_speaker_who_returns_too_late_starts_anew(page, live, monkeypatch):
     with page() as socket:
         speaker = hello(socket)["speaker"]
-    monkeypatch.setattr("live_endpoint.KEPT", -1.0)
+    monkeypatch.setattr("live_endpoint.RESUME_SECONDS", -1.0)
     with page() as socket:
         told = hello(socket, speaker)
     assert told["speaker"] != speaker and told["taken"] == 0
-    assert speaker not in microphones._speakers
+    assert speaker not in live._speakers
 
 
-def test_too_many_at_once_are_told_and_half_an_hour_is_enough(page, monkeypatch, speech):
-    monkeypatch.setattr(streaming, "SPEAKERS", 1)
-    monkeypatch.setattr(streaming, "LONGEST", 1.0)
+def test_too_many_speakers_and_too_long_sessions_are_refused(page, monkeypatch, speech):
+    monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
+    monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
     with page() as first, page() as second:
         hello(first)
         assert hello(second) == {"error": "busy"}
@@ -114,7 +114,7 @@ def test_too_many_at_once_are_told_and_half_an_hour_is_enough(page, monkeypatch,
     "given",
     [b"", b"\0\0\0", b"\0\0\0\0\0", b"\1\0\0\0\0\0", b"\0\0\0\0" + bytes(10 * 2 * RATE + 2), "{}", "[]", "no JSON"],
 )
-def test_what_cannot_be_followed_ends_the_connection(page, given):
+def test_an_invalid_message_closes_the_connection(page, given):
     with page() as socket:
         hello(socket)
         socket.send_bytes(given) if isinstance(given, bytes) else socket.send_text(given)
@@ -124,13 +124,13 @@ def test_what_cannot_be_followed_ends_the_connection(page, given):
 
 
 @pytest.mark.parametrize("first", ['{"rate": 1}', '{"rate": "fast"}', "{}", "[", '{"rate": 1e999}'])
-def test_a_rate_that_is_none_is_refused(page, first):
+def test_an_invalid_sample_rate_is_refused(page, first):
     with page() as socket:
         socket.send_text(first)
         assert socket.receive_json() == {"error": "wrong"}
 
 
-def test_the_page_of_another_site_gets_no_microphone_here(page):
+def test_a_page_of_another_site_cannot_open_the_live_endpoint(page):
     with page(origin="https://elsewhere.example") as socket:
         assert socket.receive_json() == {"error": "wrong"}
     with page(origin="http://testserver") as socket:

@@ -49,7 +49,7 @@ def append(socket, sound):
         send(socket, "input_audio_buffer.append", audio=base64.b64encode(piece).decode())
 
 
-def test_words_come_while_one_speaks_and_all_of_them_at_the_end(url, speech):
+def test_words_arrive_during_speech_and_all_at_the_end(url, speech):
     with connect(url) as socket:
         opened, _ = said(socket, "session.created")
         heard = opened["session"]["audio"]["input"]
@@ -72,7 +72,7 @@ def test_words_come_while_one_speaks_and_all_of_them_at_the_end(url, speech):
         assert again["item_id"] != completed["item_id"] and again["transcript"]
 
 
-def test_plain_frames_of_another_rate_are_taken_as_well(url, speech):
+def test_binary_frames_at_another_rate_are_accepted(url, speech):
     with connect(url) as socket:
         form = {"type": "audio/pcm", "rate": 16_000}
         send(socket, "session.update", session={"type": "transcription", "audio": {"input": {"format": form}}})
@@ -85,7 +85,7 @@ def test_plain_frames_of_another_rate_are_taken_as_well(url, speech):
         assert completed["usage"]["seconds"] == np.ceil(len(speech[0]) / 16_000)
 
 
-def test_silence_and_what_was_cleared_are_no_text(url, speech):
+def test_silence_and_cleared_audio_give_no_text(url, speech):
     with connect(url) as socket:
         append(socket, np.zeros(32_000, np.float32))
         send(socket, "input_audio_buffer.commit")
@@ -94,7 +94,7 @@ def test_silence_and_what_was_cleared_are_no_text(url, speech):
         send(socket, "input_audio_buffer.clear")
         said(socket, "input_audio_buffer.cleared")
         send(socket, "input_audio_buffer.commit")
-        assert "no sound" in said(socket, "error")[0]["error"]["message"]
+        assert "no audio" in said(socket, "error")[0]["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_silence_and_what_was_cleared_are_no_text(url, speech):
         (bytes(2 * 16 * RATE), "at most 15 s"),
     ],
 )
-def test_what_cannot_be_followed_is_told_and_ends_nothing(url, speech, message, wrong):
+def test_an_invalid_event_is_reported_and_the_session_goes_on(url, speech, message, wrong):
     with connect(url) as socket:
         socket.send(json.dumps(message) if isinstance(message, dict) else message)
         event, _ = said(socket, "error")
@@ -120,7 +120,7 @@ def test_what_cannot_be_followed_is_told_and_ends_nothing(url, speech, message, 
         assert said(socket, COMPLETED)[0]["transcript"]
 
 
-def test_so_many_speak_at_once_and_the_next_one_is_told_to_come_again(url):
+def test_too_many_realtime_sessions_are_refused(url):
     speakers = [connect(url) for _ in range(8)]
     for speaker in speakers:
         said(speaker, "session.created")
@@ -140,7 +140,7 @@ def test_so_many_speak_at_once_and_the_next_one_is_told_to_come_again(url):
         speaker.close()
 
 
-def test_a_server_with_a_key_wants_it_here_too(tiny_release):
+def test_the_realtime_endpoint_requires_the_key(tiny_release):
     with serve(tiny_release, API_KEY="secret") as url:
         socket = url.replace("http", "ws") + "/v1/realtime"
         with pytest.raises((ConnectionClosed, InvalidStatus)):

@@ -68,7 +68,7 @@ def about(seen, talk):
         ("about", about, 1100, False, "en-GB"),
     ],
 )
-def test_a_picture_is_taken(name, show, width, dark, locale, talk, tmp_path):
+def test_a_screenshot_is_taken(name, show, width, dark, locale, talk, tmp_path):
     folders = {"TEACH_FOLDER": str(tmp_path / "taught"), "GRADIO_TEMP_DIR": str(tmp_path)}
     with (
         serve(Path(str(MODEL)).resolve(), **folders) as url,

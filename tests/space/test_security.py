@@ -25,7 +25,7 @@ import pytest
 import realtime
 import soundfile
 import streaming
-from batching import Stopped
+from batching import Cancelled
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -132,7 +132,7 @@ class Caller:
         ("POST", "/gradio_api/stream/0"),
         ("POST", "/gradio_api/vibe-edit"),
         ("POST", "/login"),
-        ("POST", "/gradio_api/call/keep"),
+        ("POST", "/gradio_api/call/submit_clip"),
         ("GET", "/gradio_api/file=http://127.0.0.1/a.wav"),
         ("GET", "/gradio_api/proxy=http://127.0.0.1/a.wav"),
         ("GET", "/gradio_api/deep_link?session_hash=a"),
@@ -149,7 +149,7 @@ class Caller:
         ("DELETE", "/"),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(url, method, path):
+def test_unneeded_routes_are_not_found(url, method, path):
     answer = httpx.request(
         method, f"{url}{path}", files={"video": ("a.m3u8", b"#EXTM3U\n")} if method == "POST" else None
     )
@@ -197,7 +197,7 @@ def test_no_address_is_fetched_for_a_visitor(url, uploaded):
     assert not asked
 
 
-def test_a_body_that_is_too_large_ends_while_it_comes(url):
+def test_a_too_large_body_is_refused_while_it_streams_in(url):
     before = metric(url, "process_resident_memory_bytes")
     for path in ("/gradio_api/queue/join", "/gradio_api/call/transcribe", "/gradio_api/cancel"):
         caller = Caller(url, path, {"content-type": "application/json"})
@@ -214,7 +214,7 @@ def test_a_body_that_is_too_large_ends_while_it_comes(url):
     assert metric(url, "process_resident_memory_bytes") < before + 30_000_000
 
 
-def test_an_upload_that_is_cut_or_torn_leaves_nothing(url, temporary):
+def test_an_incomplete_upload_leaves_no_file(url, temporary):
     before = files(temporary)
     for _ in range(3):
         caller = Caller(url, "/gradio_api/upload", length=2_000_000)
@@ -227,7 +227,7 @@ def test_an_upload_that_is_cut_or_torn_leaves_nothing(url, temporary):
     assert len(files(temporary)) <= len(before) + 1
 
 
-def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
+def test_a_page_of_another_site_does_not_reach_a_local_server(url):
     port = urllib.parse.urlsplit(url).port
     for path in ("/", "/config", "/health", "/v1/models", "/gradio_api/info"):
         assert httpx.get(f"{url}{path}", headers={"host": f"evil.example:{port}"}).status_code == 421
@@ -242,18 +242,20 @@ def test_a_page_of_another_site_does_not_reach_the_server_of_this_machine(url):
             connect(f"ws://evil.example:{port}/{path}", sock=wire).close()
 
 
-def test_a_server_answers_to_its_public_name_where_it_has_one():
+def test_a_server_answers_to_its_public_host_name():
     import gateway
 
-    assert gateway.names("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
-    assert gateway.is_called("who.hf.space", None) and gateway.is_own("https://else.example", "who.hf.space", None)
+    assert gateway.allowed_hosts("0.0.0.0") is None  # a Space or a container, whose names only its owner knows
+    assert gateway.is_allowed_host("who.hf.space", None) and gateway.is_same_site(
+        "https://else.example", "who.hf.space", None
+    )
     for host in ("127.0.0.1", "localhost", "::1", "[::1]", "127.0.0.2"):
-        known = gateway.names(host, "https://speech.example/swedish")
-        assert gateway.is_called("speech.example", known) and not gateway.is_called("evil.example", known)
-        assert not gateway.is_called("speech.example", gateway.names(host, "/swedish"))
+        known = gateway.allowed_hosts(host, "https://speech.example/swedish")
+        assert gateway.is_allowed_host("speech.example", known) and not gateway.is_allowed_host("evil.example", known)
+        assert not gateway.is_allowed_host("speech.example", gateway.allowed_hosts(host, "/swedish"))
 
 
-def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
+def test_every_response_has_security_headers(url, uploaded):
     for path in ("/", "/docs", "/health", "/nowhere", f"/gradio_api/file={uploaded}", "/v1/models"):
         headers = httpx.get(f"{url}{path}").headers
         assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
@@ -261,11 +263,11 @@ def test_every_answer_tells_browsers_what_they_may_do_with_it(url, uploaded):
         assert policy["default-src"] == policy["frame-ancestors"] == "'self'"
 
 
-def test_on_a_space_the_page_of_hugging_face_may_show_it(monkeypatch):
+def test_a_space_may_be_framed_by_hugging_face(monkeypatch):
     import gateway
 
     monkeypatch.setenv("SPACE_ID", "me/hear")
-    policy = gateway.Front(None, None, None, None, {}, None).headers["Content-Security-Policy"]
+    policy = gateway.Gateway(None, None, None, None, {}, None).headers["Content-Security-Policy"]
     assert "frame-ancestors 'self' https://huggingface.co" in policy and "script-src" not in policy
 
 
@@ -278,7 +280,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log(url, log, uploaded):
+def test_no_hostile_call_causes_a_traceback_or_leaks_into_the_log(url, log, uploaded):
     before = len(log.read_text())
     for body in HOSTILE:
         for path in ("call/transcribe", "call/v2/transcribe", "queue/join", "cancel", "reset"):
@@ -305,7 +307,7 @@ def test_no_call_fails_with_a_traceback_or_tells_of_itself_in_the_log(url, log, 
     assert "Traceback" not in told and "Hemligt" not in told and "passwd" not in told and uploaded not in told
 
 
-def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_all(tiny_release, clip, tmp_path):
+def test_uploads_of_a_killed_or_stopped_server_are_deleted(tiny_release, clip, tmp_path):
     other = tmp_path / "of somebody else"
     other.mkdir()
     with socket.socket() as free:
@@ -336,14 +338,14 @@ def test_a_killed_server_leaves_nothing_to_the_next_and_an_ended_one_nothing_at_
 
 
 @pytest.mark.parametrize("tick", ["false", "true", "", {}, [1], 1, 0, None, {"value": True}])
-def test_consent_is_a_tick_and_nothing_that_looks_like_one(url, taught, uploaded, tick):
+def test_only_true_is_consent(url, taught, uploaded, tick):
     join(url, function(url, 3, 4), file(uploaded), "Hej.", tick)
     assert not files(taught)
 
 
-def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, uploaded):
+def test_the_consent_record_is_stored_and_deleted_with_its_clip(url, taught, uploaded):
     from asr.corpus import folder
-    from translations import tell
+    from translations import translate
 
     events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
     assert events[-2]["success"]
@@ -351,18 +353,18 @@ def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, up
     assert (row.text, row.problem) == ("cmd|' /C calc'!A0 [31m<b>röd</b>", None)
     (record,) = taught.rglob("*.consent")
     told = json.loads(record.read_text())
-    assert told["agreed"] == tell("consent", "en") and told["when"].endswith("+00:00")
+    assert told["agreed"] == translate("consent", "en") and told["when"].endswith("+00:00")
     join(url, function(url, 1, 2), record.stem)
     assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.rows(taught, longest=30.0) == []
 
 
 FILLING = """
 import csv, sys, wave
-import numpy as np, teaching
+import numpy as np, contributions
 from pathlib import Path
-contributions.SPARE = 0
+contributions.MIN_FREE_BYTES = 0
 for room in range(4, 60, 2):  # kilobytes
-    lessons, kept = contributions.Lessons(Path("taught") / str(room)), []
+    store, kept = contributions.ContributionStore(Path("taught") / str(room)), []
     try:
         with open("filler", "wb") as filler:
             while filler.write(bytes(1024)): filler.flush()
@@ -371,10 +373,10 @@ for room in range(4, 60, 2):  # kilobytes
     with open("filler", "r+b") as filler:
         filler.truncate(max(0, filler.seek(0, 2) - 1024 * room))
     try:
-        while True: kept.append(lessons.keep(np.zeros(4000, np.float32), "ett, två " * 40, "ja"))
+        while True: kept.append(store.add(np.zeros(4000, np.float32), "ett, två " * 40, "ja"))
     except OSError:
         pass
-    train = lessons.folder / "train"
+    train = store.folder / "train"
     with open(train / "metadata.csv", newline="") if kept else open("/dev/null") as table:
         assert [row[0] for row in csv.reader(table)][1:] == kept
     assert sorted(one.name for one in train.glob("*.wav")) == sorted(kept)
@@ -386,7 +388,7 @@ for room in range(4, 60, 2):  # kilobytes
 SMALL = 'mount -t tmpfs -o size=200k tmpfs "$PWD" && cd "$PWD" && exec "$@"'
 
 
-def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
+def test_a_full_disk_leaves_no_partial_clip(tmp_path):
     small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]
     if not shutil.which("unshare") or subprocess.run([*small, "true"], cwd=tmp_path).returncode:
         pytest.skip("no small disk can be mounted here")
@@ -398,26 +400,31 @@ def test_a_disk_that_fills_up_keeps_whole_clips_alone(tmp_path):
     assert len(set(run.stdout.split())) > 2  # it was full at one file and at another
 
 
-def test_a_folder_is_full_before_the_disk_is_and_for_a_visitor_before_it_is_for_all(tmp_path, monkeypatch):
+def test_the_store_has_limits_in_all_and_for_each_visitor(tmp_path, monkeypatch):
     import contributions
 
     def keep(visitor):
-        return contributions.Lessons.keep(lessons, np.zeros(RATE, np.float32), "ett", "ja", visitor)
+        return store.add(np.zeros(RATE, np.float32), "ett", "ja", visitor)
 
-    lessons = contributions.Lessons(tmp_path)
-    monkeypatch.setattr(contributions, "EACH", 1)
+    store = contributions.ContributionStore(tmp_path)
+    monkeypatch.setattr(contributions, "MAX_CLIPS_PER_VISITOR", 1)
     keep("one"), keep("another")
-    for name, limit in (("EACH", 1), ("CLIPS", 2), ("BYTES", 60_000), ("SPARE", 10**18)):
+    for name, limit in (
+        ("MAX_CLIPS_PER_VISITOR", 1),
+        ("MAX_CLIPS", 2),
+        ("MAX_BYTES", 60_000),
+        ("MIN_FREE_BYTES", 10**18),
+    ):
         with monkeypatch.context() as patch, pytest.raises(OSError, match=r"enough|full"):
             patch.setattr(contributions, name, limit)
-            keep("one" if name == "EACH" else "a third")
+            keep("one" if name == "MAX_CLIPS_PER_VISITOR" else "a third")
     monkeypatch.setattr(contributions, "DAY", 1e-3)  # tomorrow
     assert keep("one")
 
 
-def test_two_servers_on_one_folder_lose_no_row_of_each_other(tmp_path):
-    code = "import numpy, pathlib, teaching; lessons = contributions.Lessons(pathlib.Path('taught'))\n"
-    code += "for _ in range(30): lessons.keep(numpy.zeros(100, numpy.float32), 'ett')"
+def test_two_servers_on_one_folder_lose_no_rows(tmp_path):
+    code = "import numpy, pathlib, contributions; store = contributions.ContributionStore(pathlib.Path('taught'))\n"
+    code += "for _ in range(30): store.add(numpy.zeros(100, numpy.float32), 'ett')"
     environment = os.environ | {"PYTHONPATH": str(APP.parent)}
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment) for _ in range(2)]
     assert [one.wait() for one in both] == [0, 0]
@@ -486,7 +493,7 @@ def edited(seconds):
         (lambda: edited(36_000), 200),
     ],
 )
-def test_a_small_file_that_unpacks_to_much_costs_little(url, sound, status):
+def test_a_decompression_bomb_costs_little_memory(url, sound, status):
     before, content = metric(url, "process_resident_memory_bytes"), sound()
     answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": content}, timeout=60)
     assert (answer.status_code, len(content) < 1_000_000) == (status, True)
@@ -510,7 +517,7 @@ class Patient:
         finally:
             self.hearings -= 1
         if not is_wanted():
-            raise Stopped
+            raise Cancelled
         return iter([])
 
     def transcript(self, sound, segments):
@@ -525,16 +532,16 @@ def engine():
 
 
 @pytest.fixture
-def microphones(engine):
-    return live_endpoint.Microphones(engine)
+def live(engine):
+    return live_endpoint.LiveEndpoint(engine)
 
 
 @pytest.fixture
-def speaks(microphones, engine):
+def speaks(live, engine):
     """A function that opens a WebSocket for live speech."""
     app = FastAPI()
-    app.add_api_websocket_route("/live", microphones.answer)
-    app.add_api_websocket_route("/v1/realtime", realtime.Realtime(engine).answer)
+    app.add_api_websocket_route("/live", live.handle)
+    app.add_api_websocket_route("/v1/realtime", realtime.RealtimeEndpoint(engine).handle)
     return TestClient(app).websocket_connect
 
 
@@ -549,9 +556,9 @@ def here(engine, tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr(http_server, "INITIAL_PORT_VALUE", free.getsockname()[1])
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    monkeypatch.setattr(app, "SWEEP", 0.05)
-    monkeypatch.setattr(sessions, "ALONE", 0.5)
-    monkeypatch.setattr(sessions, "AWAY", 0.1)
+    monkeypatch.setattr(app, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "LISTEN_SECONDS", 0.5)
+    monkeypatch.setattr(sessions, "CLOSED_SECONDS", 0.1)
     blocks = app.launch(engine)
     yield blocks.local_url.rstrip("/"), blocks
     blocks.close(verbose=False)
@@ -566,32 +573,30 @@ def hello(socket, **more):
     return socket.receive_json()
 
 
-def test_live_takes_no_sound_past_its_limit(speaks, microphones, speech, monkeypatch):
-    monkeypatch.setattr(streaming, "LONGEST", 1.0)
+def test_live_accepts_no_audio_past_its_limit(speaks, live, speech, monkeypatch):
+    monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
         while "error" not in (told := socket.receive_json()):
             pass
     assert told == {"error": "full"}
-    assert [one.session.seconds for one in microphones._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
+    assert [one.session.seconds for one in live._speakers.values()] == [pytest.approx(1.0, abs=0.05)]
 
 
-def test_who_sends_faster_than_the_engine_hears_waits(speaks, microphones, speech):
+def test_a_sender_faster_than_the_engine_is_made_to_wait(speaks, live, speech):
     with speaks("/live") as socket:
         hello(socket)
         for at in range(40):
             socket.send_bytes(at.to_bytes(4, "little") + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
-        (one,) = microphones._speakers.values()
-        until(lambda: one.session.overdue)
+        (one,) = live._speakers.values()
+        until(lambda: one.session.is_overloaded)
         time.sleep(0.5)
-        assert one.session.behind < streaming.FAR_BEHIND + streaming.CAP + live_endpoint.LONGEST_PIECE
+        assert one.session.backlog < streaming.MAX_BACKLOG + streaming.MAX_WINDOW + live_endpoint.MAX_CHUNK_SECONDS
 
 
-def test_who_leaves_while_the_engine_hears_leaves_no_place_to_another_until_it_is_free(
-    speaks, engine, speech, monkeypatch
-):
-    monkeypatch.setattr(streaming, "SPEAKERS", 1)
+def test_a_disconnected_speaker_holds_its_place_until_the_engine_is_free(speaks, engine, speech, monkeypatch):
+    monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
@@ -620,8 +625,8 @@ def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech)
 
 
 @pytest.mark.parametrize("greets", [True, False])
-def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
-    monkeypatch.setattr(live_endpoint, "IDLE", 0.2)
+def test_an_idle_connection_is_closed(speaks, greets, monkeypatch):
+    monkeypatch.setattr(live_endpoint, "IDLE_SECONDS", 0.2)
     with speaks("/live") as socket, pytest.raises(WebSocketDisconnect):
         if greets:
             hello(socket)
@@ -629,16 +634,16 @@ def test_who_says_nothing_holds_no_place(speaks, greets, monkeypatch):
             socket.receive_json()
 
 
-def test_who_comes_and_goes_is_forgotten(speaks, microphones, monkeypatch):
-    monkeypatch.setattr(live_endpoint, "MOST_KEPT", 3)
+def test_disconnected_speakers_are_dropped(speaks, live, monkeypatch):
+    monkeypatch.setattr(live_endpoint, "MAX_DISCONNECTED", 3)
     for _ in range(20):
         with speaks("/live") as socket:
             hello(socket)
-    assert len(microphones._speakers) <= 4
+    assert len(live._speakers) <= 4
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"rate": 16000, "speaker": "' + "a" * 100_000 + '"}', "{}", "\0"])
-def test_a_message_of_any_shape_is_answered(speaks, text):
+def test_an_invalid_message_is_answered(speaks, text):
     with speaks("/live") as socket:
         socket.send_text(text)
         assert socket.receive_json() == {"error": "wrong"}
@@ -649,7 +654,7 @@ def test_a_message_of_any_shape_is_answered(speaks, text):
 
 
 @pytest.mark.parametrize("path", ["live", "v1/realtime"])
-def test_a_message_over_a_websocket_is_not_gathered_without_end(url, path):
+def test_an_endless_websocket_message_is_cut_off(url, path):
     with connect(f"{url.replace('http', 'ws')}/{path}") as socket:
 
         def endless():
@@ -662,7 +667,7 @@ def test_a_message_over_a_websocket_is_not_gathered_without_end(url, path):
             socket.recv()
 
 
-def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engine, speech):
+def test_an_api_client_that_leaves_or_never_listens_is_cancelled(here, engine, speech):
     url, blocks = here
     sound = io.BytesIO()
     soundfile.write(sound, speech[0], RATE, format="FLAC")
@@ -680,7 +685,7 @@ def test_an_api_client_that_leaves_or_never_listens_frees_the_engine(here, engin
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.event_ids_to_events)
 
 
-def test_a_visitor_who_closes_the_page_frees_the_engine(here, engine, speech):
+def test_closing_the_page_cancels_its_calls(here, engine, speech):
     url, _ = here
     sound = io.BytesIO()
     soundfile.write(sound, speech[0], RATE, format="FLAC")
@@ -692,7 +697,7 @@ def test_a_visitor_who_closes_the_page_frees_the_engine(here, engine, speech):
     until(lambda: engine.hearings == 0)
 
 
-def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
+def test_closed_sessions_leave_nothing_in_memory(here):
     url, blocks = here
     clear = next(at for at, one in blocks.fns.items() if not one.inputs)
     for at in range(20):
@@ -705,29 +710,29 @@ def test_visitors_who_come_and_go_leave_nothing_in_memory(here):
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.pending_event_ids_session)
 
 
-def test_no_upload_fills_the_disk_and_all_of_them_go_in_time(here, clip, monkeypatch):
+def test_uploads_leave_free_space_and_are_deleted_in_time(here, clip, monkeypatch):
     import uploads
 
     url, _ = here
     folder = Path(upload(url, clip.read_bytes())).parents[1]
     with monkeypatch.context() as patch:
-        patch.setattr(uploads, "SPARE", 10**18)
+        patch.setattr(uploads, "MIN_FREE_BYTES", 10**18)
         answer = httpx.post(f"{url}/gradio_api/upload", files={"files": ("a.wav", clip.read_bytes())})
         assert (answer.status_code, answer.json()["detail"]) == (507, "the server has no room for a file now")
-    monkeypatch.setattr(uploads, "KEPT", 0.1)
-    monkeypatch.setattr(uploads, "FRESH", 0.2)
+    monkeypatch.setattr(uploads, "MAX_AGE", 0.1)
+    monkeypatch.setattr(uploads, "MIN_EMPTY_AGE", 0.2)
     until(lambda: not list(folder.iterdir()))
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
-def test_the_documentation_opens_under_the_policy(url):
+def test_the_docs_open_under_the_content_security_policy(url):
     with visit(url) as seen:
         seen.page.goto(f"{url}/docs")
         seen.page.locator(".opblock").first.wait_for()
         assert (seen.errors, seen.foreign) == ([], [])
 
 
-def test_a_file_that_crashes_the_decoder_costs_its_own_answer_alone(tiny_release, clip):
+def test_a_file_that_crashes_the_decoder_fails_alone(tiny_release, clip):
     """The server itself has the same decoder, and would end if it opened the file."""
     harmed = str(Path(__file__).parents[1] / "field" / "harmed")
     with serve(tiny_release, PYTHONPATH=harmed) as url:

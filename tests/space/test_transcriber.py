@@ -20,7 +20,7 @@ import transcriber as engine
 import word_timing
 from asr.release.engine import capture, load
 from audio_files import read_file
-from batching import Stopped
+from batching import Cancelled
 from decoding import DecodingOptions
 from field.spoil import a_pipe, edited, of_gigabytes
 from hardware import Hardware
@@ -105,7 +105,7 @@ def test_the_model_is_prompted_in_its_language_on_the_clips_own_frames(transcrib
     assert asked.max_length <= 448
 
 
-def test_hints_stand_before_the_prompt_as_previous_text_and_leave_room_to_write(transcriber, speech, says):
+def test_prompt_and_hotwords_are_previous_text_and_leave_room_for_the_transcript(transcriber, speech, says):
     decoder = says("ja")
     heard = transcriber.transcribe_batch([speech[0]])
     transcriber.transcribe(speech[0], DecodingOptions("Vi reste norrut.", ("Kiruna", "Åre")))
@@ -120,7 +120,7 @@ def test_hints_stand_before_the_prompt_as_previous_text_and_leave_room_to_write(
     assert heard == ["ja"]
 
 
-def test_a_temperature_draws_the_text(transcriber, speech, says):
+def test_a_temperature_samples_the_text(transcriber, speech, says):
     decoder = says("ja")
     transcriber.transcribe(speech[0], DecodingOptions(temperature=0.7))
     assert (decoder.asked[0].sampling_temperature, decoder.asked[0].sampling_topk) == (0.7, 0)
@@ -218,7 +218,7 @@ def test_faint_speech_is_heard(transcriber, speech, says):
     assert [transcriber.transcribe(sound * 0.01).text for sound in speech[:3]] == ["ja"] * 3
 
 
-def test_a_decode_that_loops_is_tried_again_without_its_repetition(transcriber, speech, says):
+def test_a_repeating_decode_is_tried_again(transcriber, speech, says):
     decoder = says("tack för maten " * 5, "tack för maten")
     assert transcriber.transcribe(speech[0]).text == "tack för maten"
     first, again = decoder.asked
@@ -228,7 +228,7 @@ def test_a_decode_that_loops_is_tried_again_without_its_repetition(transcriber, 
     assert again.shape[0] == 1
 
 
-def test_a_decode_that_loops_all_the_same_is_cut(transcriber, speech, says):
+def test_a_decode_that_repeats_twice_is_cut(transcriber, speech, says):
     says("Hej, " + "tack för maten " * 5 + "då")
     heard = transcriber.transcribe(speech[0])
     assert heard.text == "Hej, tack för maten då"
@@ -237,7 +237,7 @@ def test_a_decode_that_loops_all_the_same_is_cut(transcriber, speech, says):
 
 
 @pytest.mark.parametrize("text", ["nej nej nej", "tre tre tre tre", "hej hej hallå hej hej"])
-def test_what_people_do_say_over_and_over_is_no_loop(transcriber, speech, says, text):
+def test_natural_repetitions_are_kept(transcriber, speech, says, text):
     decoder = says(text)
     assert transcriber.transcribe(speech[0]).text == text
     assert len(decoder.asked) == 1
@@ -289,15 +289,15 @@ def test_thirty_seconds_hold_several_cuts_and_each_is_a_segment_with_its_words(f
     assert full.transcribe_batch([recording]) == [" ".join(segment.text for segment in segments)]
 
 
-def test_nothing_more_is_decoded_once_nobody_wants_it(transcriber, recording, says):
+def test_a_cancelled_request_decodes_no_more(transcriber, recording, says):
     decoder = says("ja")
     segments = transcriber.segments(np.tile(recording, 3), is_wanted=lambda: len(decoder.asked) < 2)
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         list(segments)
     assert len(decoder.asked) == 2
 
 
-def test_what_a_model_leaves_of_a_full_window_is_heard_after_it(full, recording, monkeypatch):
+def test_the_rest_of_a_window_that_a_model_left_out_is_decoded_again(full, recording, monkeypatch):
     class Short(Decoder):
         """Says one word, in the first tenth of a second that it hears."""
 
@@ -329,7 +329,7 @@ def _placed(model, recording, text, places):
     return cuts, Placed([tokens, [model._tokenizer.token_to_id("n")]])
 
 
-def test_a_cut_that_a_full_window_passes_over_is_heard_after_it(full, recording, monkeypatch):
+def test_a_skipped_cut_is_decoded_again(full, recording, monkeypatch):
     recording = recording[: 20 * RATE]
     cuts, decoder = _placed(full, recording, " a b c", [0, 0, 2, 2, 3, 3])
     monkeypatch.setattr(full, "_model", decoder)
@@ -337,9 +337,7 @@ def test_a_cut_that_a_full_window_passes_over_is_heard_after_it(full, recording,
     assert [segment.text for segment in full.segments(recording)] == ["a", "n", "b", "c", *["n"] * (len(cuts) - 4)]
 
 
-def test_digits_written_as_one_word_are_not_heard_twice_for_they_were_said_in_several_cuts(
-    full, recording, monkeypatch
-):
+def test_digits_in_one_word_are_not_decoded_twice(full, recording, monkeypatch):
     recording = recording[: 20 * RATE]
     cuts, decoder = _placed(full, recording, " 3-8-6", [0, 0, 1, 1, 1, 2])
     monkeypatch.setattr(full, "_model", decoder)
@@ -347,14 +345,14 @@ def test_digits_written_as_one_word_are_not_heard_twice_for_they_were_said_in_se
     assert [segment.text for segment in full.segments(recording)] == ["3-8-6", *["n"] * (len(cuts) - 3)]
 
 
-def test_a_model_that_knows_but_short_sounds_is_given_no_more_than_a_cut(full, recording):
+def test_a_model_for_short_audio_gets_one_cut_at_a_time(full, recording):
     full.longest = 6.0
     assert all(len(window) == 1 for window in full._windows(recording))
     full.longest, full.context = 30.0, "trimmed"
     assert all(len(window) == 1 for window in full._windows(recording))
 
 
-def test_the_detector_of_speech_never_has_minutes_behind_it(recording, monkeypatch):
+def test_the_speech_detector_restarts_every_few_seconds(recording, monkeypatch):
     looked, look = [], speech_detection.get_speech_timestamps
     monkeypatch.setattr(
         speech_detection,
@@ -366,7 +364,7 @@ def test_the_detector_of_speech_never_has_minutes_behind_it(recording, monkeypat
     assert max(looked) <= 2 * speech_detection.SPAN + speech_detection.LEAD
 
 
-def test_speech_longer_than_a_span_is_cut_no_sooner_than_it_must(speech):
+def test_speech_longer_than_a_span_is_cut_late(speech):
     loud = np.concatenate([sentence[np.abs(sentence) > 0.02] for sentence in speech])[: 18 * RATE]
     sound = np.concatenate([np.pad(loud, (0, 2 * RATE)), speech[0]])
     first = next(speech_detection.find_speech(sound, 30.0))
@@ -374,9 +372,7 @@ def test_speech_longer_than_a_span_is_cut_no_sooner_than_it_must(speech):
 
 
 @pytest.mark.parametrize(("no_speech", "score", "text"), [(0.9, -1.5, ""), (0.9, -0.5, "ja"), (0.1, -1.5, "ja")])
-def test_words_guessed_where_the_model_holds_that_nobody_speaks_are_none(
-    transcriber, speech, says, no_speech, score, text
-):
+def test_a_guess_where_the_model_expects_no_speech_is_dropped(transcriber, speech, says, no_speech, score, text):
     decoder = says("ja")
     decoder.no_speech, decoder.scores = no_speech, [score]
     assert transcriber.transcribe(speech[0]).text == text
@@ -417,7 +413,7 @@ def test_a_transcript_is_written_as_text_subtitles_and_json():
         ({"DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""}, "DEVICE=cuda: no GPU of NVIDIA"),
     ],
 )
-def test_hardware_that_is_not_there_is_told_in_a_line_before_anything_is_loaded(release, asked, said):
+def test_missing_hardware_is_reported_in_one_line_before_loading(release, asked, said):
     run = subprocess.run(
         [sys.executable, str(FILE), "a.wav"], env=os.environ | {"MODEL_ID": str(release)} | asked, capture_output=True,
         text=True,
@@ -426,7 +422,7 @@ def test_hardware_that_is_not_there_is_told_in_a_line_before_anything_is_loaded(
     assert run.returncode == 1 and line.startswith(said)
 
 
-def test_a_gpu_without_cublas_is_named_and_by_itself_left_alone(monkeypatch):
+def test_a_gpu_without_cublas_is_reported_and_not_chosen_automatically(monkeypatch):
     monkeypatch.setattr(hardware.ctranslate2, "get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(hardware, "CUBLAS", "libcublas.so.0")
     assert Hardware.from_environment() == Hardware("cpu", "int8", 1)
@@ -453,7 +449,7 @@ def test_a_plain_whisper_is_run_by_transformers_without_words(release, speech):
     assert transcriber.transcribe_batch([speech[0]]) == [heard.text]
 
 
-def test_a_long_sound_is_cut_at_its_pauses(transcriber, speech, says):
+def test_a_long_recording_is_cut_at_its_pauses(transcriber, speech, says):
     says("ja")
     pause = np.zeros(RATE, np.float32)
     sound = np.concatenate([part for sentence in speech for part in (sentence, pause)])
@@ -466,7 +462,7 @@ def test_a_long_sound_is_cut_at_its_pauses(transcriber, speech, says):
     assert heard.text == " ".join(["ja"] * len(speech))
 
 
-def test_a_long_sound_without_pauses_is_cut_all_the_same(transcriber, speech, says):
+def test_a_long_recording_without_pauses_is_cut(transcriber, speech, says):
     says("ja")
     loud = [sentence[np.abs(sentence) > 0.02] for sentence in speech]  # no pause is left in them
     sound = np.tile(np.concatenate(loud), 5)[: 70 * RATE]
@@ -477,7 +473,7 @@ def test_a_long_sound_without_pauses_is_cut_all_the_same(transcriber, speech, sa
     assert all(one.end <= other.start for one, other in pairwise(segments))
 
 
-def test_a_release_that_knows_one_loudness_hears_every_sound_at_it(transcriber, speech, monkeypatch):
+def test_a_release_with_a_peak_scales_every_recording_to_it(transcriber, speech, monkeypatch):
     monkeypatch.setattr(transcriber._log_mels, "_peak", 0.5)
     loud, quiet = (transcriber._log_mels(speech[0] * level) for level in (np.float32(1), np.float32(0.01)))
     np.testing.assert_allclose(loud, quiet, atol=1e-3)
@@ -516,12 +512,12 @@ def test_silence_has_no_words(transcriber, seconds):
 
 
 @pytest.mark.parametrize("sound", [np.zeros(0, np.float32), np.zeros((RATE, 2), np.float32)])
-def test_an_array_that_is_no_sound_is_refused(transcriber, sound):
+def test_an_invalid_array_is_refused(transcriber, sound):
     with pytest.raises(ValueError, match="mono and not empty"):
         transcriber.transcribe(sound)
 
 
-def test_a_file_of_any_rate_and_channels_is_heard_as_it_is(speech, tmp_path):
+def test_a_stereo_file_is_mixed_without_a_change_of_level(speech, tmp_path):
     stereo = np.stack([speech[0], speech[0]], axis=1)
     soundfile.write(tmp_path / "stereo åäö.flac", stereo, RATE)
     assert np.abs(read_file(tmp_path / "stereo åäö.flac").samples - speech[0]).max() < 1e-3
@@ -555,7 +551,7 @@ def test_an_empty_recording_and_a_silent_one_say_so(transcriber, silent_clip, tm
 
 @pytest.mark.parametrize("file", ["release.json", "tokenizer.json", "preprocessor_config.json", "ct2-int8/model.bin"])
 @pytest.mark.parametrize("broken", [None, "{ no json"])
-def test_an_unfinished_release_is_refused_by_the_name_of_the_file(release, file, broken):
+def test_an_incomplete_release_is_refused_by_file_name(release, file, broken):
     (release / file).unlink()
     if broken:
         (release / file).write_text(broken)
@@ -565,7 +561,7 @@ def test_an_unfinished_release_is_refused_by_the_name_of_the_file(release, file,
     assert "\n" not in str(refused.value)
 
 
-def test_the_language_is_all_that_a_release_must_tell(release):
+def test_a_release_record_needs_only_the_language(release):
     (release / "release.json").write_text('{"language": "sv"}')
     assert Transcriber(release).language == "sv"
     (release / "release.json").write_text('{"name": "tiny"}')
@@ -576,7 +572,7 @@ def test_the_language_is_all_that_a_release_must_tell(release):
         Transcriber(release)
 
 
-def test_a_captured_space_is_loaded_without_touching_what_is_loaded_here(tiny_release, speech, transcriber):
+def test_a_captured_space_is_loaded_beside_the_current_modules(tiny_release, speech, transcriber):
     here = dict(sys.modules)
     captured = load(capture())
     assert captured.Transcriber is not Transcriber
@@ -590,7 +586,7 @@ def test_it_needs_neither_gradio_nor_the_flow():
     assert run.stdout.strip() == "set()", run.stderr
 
 
-def test_the_newest_release_here_is_found_before_the_one_beside_the_program(monkeypatch, tmp_path):
+def test_the_release_in_the_working_folder_takes_precedence(monkeypatch, tmp_path):
     monkeypatch.delenv("MODEL_ID", raising=False)
     (tmp_path / "released" / "sample-7").mkdir(parents=True)
     (tmp_path / "released" / "latest").symlink_to("sample-7")
@@ -598,7 +594,7 @@ def test_the_newest_release_here_is_found_before_the_one_beside_the_program(monk
     assert find_release() == tmp_path / "released" / "sample-7"
 
 
-def test_a_hub_model_is_had_at_its_revision(monkeypatch, tmp_path):
+def test_a_hub_model_is_downloaded_at_its_revision(monkeypatch, tmp_path):
     asked = []
     (tmp_path / "ct2-int8").mkdir()
     fake = lambda model, **options: asked.append((model, options["revision"])) or str(tmp_path)  # noqa: E731
@@ -609,7 +605,7 @@ def test_a_hub_model_is_had_at_its_revision(monkeypatch, tmp_path):
     assert asked == [("someone/whisper-sv", "abc123")]
 
 
-def test_the_weights_are_had_only_where_the_hub_model_is_not_converted(monkeypatch, tmp_path):
+def test_weights_are_downloaded_only_if_the_hub_model_is_not_converted(monkeypatch, tmp_path):
     asked = []
     fake = lambda model, **options: asked.append(options["allow_patterns"]) or str(tmp_path)  # noqa: E731
     monkeypatch.setattr("huggingface_hub.snapshot_download", fake)
@@ -618,7 +614,7 @@ def test_the_weights_are_had_only_where_the_hub_model_is_not_converted(monkeypat
     assert [any("safetensors" in pattern for pattern in patterns) for patterns in asked] == [False, True]
 
 
-def test_a_model_that_cannot_be_had_is_told_in_one_line(monkeypatch):
+def test_an_unavailable_model_is_reported_in_one_line(monkeypatch):
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     def offline(*_, **__):
@@ -642,9 +638,7 @@ def test_the_command_prints_a_text_a_file_and_fails_on_a_bad_one(tiny_release, c
     assert both.err == f"{tmp_path / 'missing.wav'}: there is no such file\n"
 
 
-def test_the_command_says_what_is_missing_of_a_recording_and_that_a_click_holds_no_word(
-    tiny_release, speech, tmp_path, monkeypatch, capsys
-):
+def test_the_command_reports_a_fault_and_a_recording_without_words(tiny_release, speech, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MODEL_ID", str(tiny_release))
     cut, click = tmp_path / "cut.flac", tmp_path / "click.wav"
     soundfile.write(cut, speech[0], RATE)
@@ -737,7 +731,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_a_release_of_a_stranger_is_refused_in_a_line_that_can_be_shown(release, spoil):
+def test_a_hostile_release_is_refused_in_one_printable_line(release, spoil):
     spoil(release)
     with pytest.raises(ValueError, match=re.escape(str(release))) as caught:
         Transcriber(release, threads=1)

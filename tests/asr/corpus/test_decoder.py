@@ -22,11 +22,11 @@ def started(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "field" / "harmed"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     monkeypatch.setattr(decoder, "_idle", [])
-    monkeypatch.setattr(decoder, "BUSY", 2.0)
+    monkeypatch.setattr(decoder, "CPU_SECONDS", 2.0)
     (tmp_path / "started").touch()
     yield lambda: len((tmp_path / "started").read_text())
     for process in decoder._idle:
-        process.end()
+        process.close()
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_one_process_decodes_file_after_file(started, good):
 def test_a_process_that_dies_at_rest_costs_nothing(started, good):
     assert judged(good) == ["kept"]
     (process,) = decoder._idle
-    process._child.kill()
+    process._process.kill()
     assert judged(good, good) == ["kept", "kept"]
     assert started() == 2
 
@@ -67,7 +67,7 @@ def test_a_process_that_dies_at_rest_costs_nothing(started, good):
 def test_the_sound_is_the_same_as_in_this_process(kind, tone, tmp_path):
     """And who stops in the midst of a long file leaves nothing of it to the next."""
     content = clips.encode(clips.pcm(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
-    (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(decoder.SENT))
+    (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(decoder.MAX_CONTENT))
     given = {"path": tmp_path / "a", "bytes": content, "small file": io.BytesIO(content)}
     given["large in memory"] = io.BytesIO((tmp_path / "a").read_bytes())
     with (tmp_path / "a").open("rb") as file:
@@ -96,7 +96,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from asr.corpus import decoder
 decoder.Recording(sys.argv[2]).sound()
-print(decoder._idle[0]._child.pid, flush=True)
+print(decoder._idle[0]._process.pid, flush=True)
 time.sleep(60)
 """
     command = [sys.executable, "-c", code, str(Path(clips.__file__).parents[2]), str(tmp_path / "a.flac")]

@@ -50,12 +50,12 @@ def file(tmp_path, request):
 
 
 @pytest.mark.parametrize("file", ODD, ids=lambda odd: odd.name, indirect=True)
-def test_a_file_has_as_many_samples_at_every_door(file):
+def test_a_file_has_the_same_samples_at_every_entry_point(file):
     path, odd = file
     doors = {}
     for name, door, errors in (
         ("terminal", audio_files.read_file, ValueError),
-        ("page", audio_files.hear, audio_files.Unheard),
+        ("page", audio_files.read_upload, audio_files.AudioFileError),
     ):
         try:
             doors[name] = door(path)
@@ -72,7 +72,7 @@ def test_a_file_has_as_many_samples_at_every_door(file):
             assert found.seconds == round(len(heard.samples) / 16_000, 3)
 
 
-def test_nothing_odd_writes_a_word_into_the_log(tmp_path):
+def test_odd_files_write_nothing_to_the_log(tmp_path):
     """PyAV and FFmpeg have much to say of broken files, tracebacks even."""
     for odd in ODD:
         (tmp_path / odd.name).write_bytes(odd.content)

@@ -32,7 +32,7 @@ row = some.tuples(
 
 @settings(max_examples=20, deadline=None)
 @given(some.lists(row, max_size=12))
-def test_found_is_kept_and_rejected_through_every_step(rows):
+def test_every_clip_is_kept_or_rejected_once_at_every_step(rows):
     profile = Settings.model_validate({
         "corpus": {"speakers_may_cross": True, "duplicates_may_stay": True, "max_words_per_second": 1e6,
                    "max_foreign_letters": 1_000},
