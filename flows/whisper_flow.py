@@ -74,7 +74,7 @@ class WhisperFlow(FlowSpec):
             disk.check(self.settings.release.folder, "[release] folder")
         extras.check(self.settings)
         hub.check(self.settings.release, wait=False)
-        search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
+        search.plan_trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
         recordings.check(self.settings.training)
         parts = sources.parts(self.settings.corpus)
         store = Store.of_task()
@@ -120,24 +120,26 @@ class WhisperFlow(FlowSpec):
         """Decide on the trials, and say what they will take."""
         from asr.corpus import shards
         from asr.corpus.joining import Joined
-        from asr.training import gpu, limits, plan, search
+        from asr.training import estimate, gpu, search, token_limit
 
-        left = limits.fit(Joined(shards.known(self.shards), self.rejected, self.corpus, 0), self.settings)
+        left = token_limit.reject_long_texts(
+            Joined(shards.known(self.shards), self.rejected, self.corpus, 0), self.settings
+        )
         self.shards, self.corpus = [shard.to_plain() for shard in left.shards], left.summary
         self.rejected = left.rejected[["clip", "reason"]]
-        self.rejected_rows, trials = to_plain(self.rejected), search.trials(self.settings)
+        self.rejected_rows, trials = to_plain(self.rejected), search.plan_trials(self.settings)
         self.trials = to_plain(trials)
         self.at_once, self.threads = compute.parallel_trials(len(trials)), compute.threads_per_trial(len(trials))
         if compute.in_pod():
-            told = plan.elsewhere(self.settings, trials, self.corpus)
+            told = estimate.describe_remote(self.settings, trials, self.corpus)
         else:
-            told = plan.plan(
+            told = estimate.estimate_cost(
                 self.settings, trials, left.shards, self.corpus, self.at_once, self.threads, compute.cores()
             ).text
         # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
         print(told)
-        if why := gpu.unused():
+        if why := gpu.unused_reason():
             print(why)
         self.next(self.train, foreach="trials")
 
@@ -152,14 +154,14 @@ class WhisperFlow(FlowSpec):
         self.hardware = compute.hardware()
         from asr.corpus import shards
         from asr.store import Store
-        from asr.training import halving, models, ranks, search, trial
-        from asr.training.checkpoints import Checkpoints, place
+        from asr.training import distributed, halving, models, search, trial
+        from asr.training.checkpoints import Checkpoints, checkpoint_path
 
         store, settings = Store.of_task(), self.settings
         one, known = from_plain(search.Trial, self.input), shards.known(self.shards)
         live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
-        keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
-        siblings = halving.Siblings(store, self.searched, one.number, len(self.trials))
+        keeper = Checkpoints(store, checkpoint_path(self.searched, one, settings, known), settings.training)
+        siblings = halving.SuccessiveHalving(store, self.searched, one.number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch:
             outcome, model, processor = trial.fine_tune(
                 one,
@@ -170,7 +172,7 @@ class WhisperFlow(FlowSpec):
                 siblings if settings.search.stop_losers else None,
                 live,
                 f"{settings.name}-{self.searched}/trial-{one.number}",
-                ranks.count(settings),
+                distributed.gpu_count(settings),
             )
             signals.ignore_sigterm()
             self.outcome = to_plain(outcome)
@@ -184,13 +186,13 @@ class WhisperFlow(FlowSpec):
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import search
-        from asr.training.checkpoints import Checkpoints, place
+        from asr.training.checkpoints import Checkpoints, checkpoint_path
 
         outcomes = []
         for branch in inputs:
             if why := errors.trial_failure(branch):
                 print(f"trial {branch.input['number']} failed: {why}")
-            outcomes.append(search.failed(branch.input) if why else from_plain(search.Outcome, branch.outcome))
+            outcomes.append(search.failed_outcome(branch.input) if why else from_plain(search.Outcome, branch.outcome))
         self.leaderboard = search.leaderboard(outcomes)
         self.leaderboard_rows = to_plain(self.leaderboard)
         self.winner = self.leaderboard_rows[0]
@@ -201,7 +203,9 @@ class WhisperFlow(FlowSpec):
         current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
         store, searched, known = Store.of_task(), inputs[0].searched, shards.known(inputs[0].shards)
         for one in outcomes:
-            Checkpoints(store, place(searched, one.trial, self.settings, known), self.settings.training).clear()
+            Checkpoints(
+                store, checkpoint_path(searched, one.trial, self.settings, known), self.settings.training
+            ).clear()
         self.next(self.evaluate)
 
     @card(type=cards.PAGE, customize=True)

@@ -14,35 +14,35 @@ import numpy as np
 
 from asr.corpus.audio import RATE, Recording
 
-FRAME = RATE // 40  # samples: 25 ms
-SILENT = 1e-3  # of the loudest frame's power: what is quieter is a pause, and no speech
+FRAME_SAMPLES = RATE // 40  # samples: 25 ms
+SILENCE_RATIO = 1e-3  # of the loudest frame's power: what is quieter is a pause, and no speech
 # Of the rooms that are simulated, in metres and seconds: from a bathroom to a classroom.
 WIDTHS, HEIGHTS, REVERBERATIONS = (2.5, 10.0), (2.4, 4.0), (0.2, 0.8)
 DISTANCES, FROM_A_WALL = (0.5, 4.0), 0.3
 # Reflections that are followed. With all, a small hard room takes seconds; with these any takes some 40 ms. Most echo
 # as long as asked; the smallest and hardest, 2.5 m and 0.8 s, for 0.46 s.
-REFLECTIONS = 40
-LONGEST_RESPONSE = 2.0  # seconds after the direct sound
-DIRECT = 0.25  # of a response's peak: it comes first, though far from the talker a reflection may be louder
-LINE_RATE = 8_000  # Hz, of a telephone
-BAND = (200, 300, 3_400, 3_550)  # Hz: all between the middle two passes, nothing outside the outer two
-LINES = ("GSM610", "ULAW", "ALAW")  # mobile; fixed in America and Japan, and elsewhere: libsndfile's names
+MAX_REFLECTIONS = 40
+MAX_RESPONSE_SECONDS = 2.0  # seconds after the direct sound
+DIRECT_RATIO = 0.25  # of a response's peak: it comes first, though far from the talker a reflection may be louder
+TELEPHONE_RATE = 8_000  # Hz, of a telephone
+TELEPHONE_BAND = (200, 300, 3_400, 3_550)  # Hz: all between the middle two passes, nothing outside the outer two
+TELEPHONE_CODECS = ("GSM610", "ULAW", "ALAW")  # mobile; fixed in America and Japan, and elsewhere: libsndfile's names
 OPUS, MP3 = (6, 24), (16, 24, 32)  # kbit/s: anything between, one of these
 
 
-def power(sound: np.ndarray) -> float:
+def speech_power(sound: np.ndarray) -> float:
     """The mean square of the frames in which there is anything, so that pauses do not count; 0 of digital silence."""
-    frames = np.pad(sound, (0, -len(sound) % FRAME)).reshape(-1, FRAME)
+    frames = np.pad(sound, (0, -len(sound) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
     powers = np.mean(np.square(frames, dtype=np.float64), axis=1)
     if not len(powers) or not powers.max():
         return 0.0
     # The last frame may be padded, so the sum is of samples.
-    loud = powers > SILENT * powers.max()
-    samples = FRAME * np.count_nonzero(loud) - (-len(sound) % FRAME if loud[-1] else 0)
-    return float(FRAME * powers[loud].sum() / samples)
+    loud = powers > SILENCE_RATIO * powers.max()
+    samples = FRAME_SAMPLES * np.count_nonzero(loud) - (-len(sound) % FRAME_SAMPLES if loud[-1] else 0)
+    return float(FRAME_SAMPLES * powers[loud].sum() / samples)
 
 
-def over(sound: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
+def add_noise(sound: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
     """The sound with noise (samples,) that lies so many decibels below its speech, by mean power.
 
     As it was where either is silent.
@@ -50,10 +50,10 @@ def over(sound: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
     loud = float(np.mean(np.square(noise, dtype=np.float64)))
     if not loud:
         return sound
-    return (sound + noise * np.sqrt(power(sound) / loud * 10 ** (-decibels / 10))).astype(np.float32)
+    return (sound + noise * np.sqrt(speech_power(sound) / loud * 10 ** (-decibels / 10))).astype(np.float32)
 
 
-def coloured(samples: int, random: np.random.Generator) -> np.ndarray:
+def coloured_noise(samples: int, random: np.random.Generator) -> np.ndarray:
     """(samples,) noise of a mean square of 1, anywhere between white and brown."""
     spectrum = np.fft.rfft(random.standard_normal(samples))
     spectrum[1:] /= np.arange(1, len(spectrum)) ** random.uniform(0, 1)
@@ -62,7 +62,7 @@ def coloured(samples: int, random: np.random.Generator) -> np.ndarray:
     return noise / (np.sqrt(np.mean(np.square(noise))) or 1)
 
 
-def in_room(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
+def add_reverberation(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
     """The sound as a room with that impulse response (taps,) gives it back, as loud as it was.
 
     The response counts from the direct sound, so that the way from the mouth delays no word.
@@ -71,22 +71,22 @@ def in_room(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     if not response.any():
         return sound
-    direct = int(np.argmax(np.abs(response) >= DIRECT * np.abs(response).max()))
-    heard = fftconvolve(sound, response[direct : direct + int(LONGEST_RESPONSE * RATE)])[: len(sound)]
+    direct = int(np.argmax(np.abs(response) >= DIRECT_RATIO * np.abs(response).max()))
+    heard = fftconvolve(sound, response[direct : direct + int(MAX_RESPONSE_SECONDS * RATE)])[: len(sound)]
     level = np.mean(np.square(sound, dtype=np.float64)) / (np.mean(np.square(heard, dtype=np.float64)) or 1)
     return (heard * np.sqrt(level)).astype(np.float32)
 
 
 @cache
-def rooms(count: int, seed: int) -> tuple[np.ndarray, ...]:
+def simulate_rooms(count: int, seed: int) -> tuple[np.ndarray, ...]:
     """So many impulse responses (taps,) float32 of shoebox rooms, by the image source method (pyroomacoustics)."""
     import pyroomacoustics
 
     pyroomacoustics.constants.set("num_threads", 1)  # sums come in one order, on any machine
-    return tuple(_room(np.random.default_rng([seed, at])) for at in range(count))
+    return tuple(_simulate_room(np.random.default_rng([seed, at])) for at in range(count))
 
 
-def _room(random: np.random.Generator) -> np.ndarray:
+def _simulate_room(random: np.random.Generator) -> np.ndarray:
     from pyroomacoustics import Material, ShoeBox, inverse_sabine
 
     walls = np.array([*random.uniform(*WIDTHS, 2), random.uniform(*HEIGHTS)])
@@ -95,45 +95,47 @@ def _room(random: np.random.Generator) -> np.ndarray:
         talker, microphone = random.uniform(FROM_A_WALL, walls - FROM_A_WALL, (2, 3))
         if DISTANCES[0] <= np.linalg.norm(talker - microphone) <= DISTANCES[1]:
             break
-    room = ShoeBox(walls, fs=RATE, materials=Material(absorption), max_order=min(order, REFLECTIONS))
+    room = ShoeBox(walls, fs=RATE, materials=Material(absorption), max_order=min(order, MAX_REFLECTIONS))
     room.add_source(talker)
     room.add_microphone(microphone)
     room.compute_rir()
     return np.asarray(room.rir[0][0], np.float32)
 
 
-def by_telephone(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def apply_telephone(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The sound through a telephone: its band, one of its codecs, and its band again."""
     import soundfile
     import soxr
 
     level, file = _peak(sound), io.BytesIO()
-    sent = _banded(soxr.resample(sound / level, RATE, LINE_RATE)).clip(-1, 1)
-    soundfile.write(file, sent, LINE_RATE, format="WAV", subtype=LINES[int(random.integers(len(LINES)))])
+    sent = _band_limit(soxr.resample(sound / level, RATE, TELEPHONE_RATE)).clip(-1, 1)
+    soundfile.write(
+        file, sent, TELEPHONE_RATE, format="WAV", subtype=TELEPHONE_CODECS[int(random.integers(len(TELEPHONE_CODECS)))]
+    )
     file.seek(0)
-    heard = _banded(soundfile.read(file, dtype="float32")[0])
-    return _as_long(level * soxr.resample(heard, LINE_RATE, RATE), sound)
+    heard = _band_limit(soundfile.read(file, dtype="float32")[0])
+    return _fit_length(level * soxr.resample(heard, TELEPHONE_RATE, RATE), sound)
 
 
-def _banded(sound: np.ndarray) -> np.ndarray:
+def _band_limit(sound: np.ndarray) -> np.ndarray:
     """(samples,) at LINE_RATE in the band of a telephone; it is delayed by nothing."""
     spectrum = np.fft.rfft(sound)
     return np.fft.irfft(
-        spectrum * np.interp(np.fft.rfftfreq(len(sound), 1 / LINE_RATE), BAND, (0, 1, 1, 0)), len(sound)
+        spectrum * np.interp(np.fft.rfftfreq(len(sound), 1 / TELEPHONE_RATE), TELEPHONE_BAND, (0, 1, 1, 0)), len(sound)
     )
 
 
-def through_codec(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def apply_codec(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The sound as Opus or MP3 at a low rate leaves it."""
     level = _peak(sound)
     if random.random() < 0.5:
-        coded = _encoded(sound / level, "libopus", "ogg", random.uniform(*OPUS), {"application": "voip"})
+        coded = _encode(sound / level, "libopus", "ogg", random.uniform(*OPUS), {"application": "voip"})
     else:
-        coded = _encoded(sound / level, "libmp3lame", "mp3", MP3[int(random.integers(len(MP3)))], {})
-    return _as_long(level * Recording(coded).sound().samples, sound)
+        coded = _encode(sound / level, "libmp3lame", "mp3", MP3[int(random.integers(len(MP3)))], {})
+    return _fit_length(level * Recording(coded).sound().samples, sound)
 
 
-def _encoded(sound: np.ndarray, codec: str, container: str, kilobits: float, options: dict[str, str]) -> bytes:
+def _encode(sound: np.ndarray, codec: str, container: str, kilobits: float, options: dict[str, str]) -> bytes:
     """A file of it. The decoder takes off what the codec puts before the sound, which the container tells it."""
     import av
 
@@ -158,7 +160,7 @@ def _peak(sound: np.ndarray) -> float:
     return max(1.0, float(np.abs(sound).max(initial=0.0)))
 
 
-def _as_long(sound: np.ndarray, as_: np.ndarray) -> np.ndarray:
+def _fit_length(sound: np.ndarray, as_: np.ndarray) -> np.ndarray:
     """A codec works in whole frames, so that a little more or less comes back."""
     sound = sound[: len(as_)]
     return np.pad(sound, (0, len(as_) - len(sound))).astype(np.float32, copy=False)

@@ -12,9 +12,9 @@ T = TypeVar("T")
 def to_plain(value: Any) -> Any:
     """Dataclasses as dicts, tables as lists of rows, numpy numbers as Python numbers; other values as they are.
 
-    >>> from asr.training.search import Look
-    >>> to_plain({"looks": (Look(1, 0.5, 0.01, 20.0),)})
-    {'looks': ({'step': 1, 'loss': 0.5, 'learning_rate': 0.01, 'clips_per_second': 20.0},)}
+    >>> from asr.training.search import LogEntry
+    >>> to_plain({"history": (LogEntry(1, 0.5, 0.01, 20.0),)})
+    {'history': ({'step': 1, 'loss': 0.5, 'learning_rate': 0.01, 'clips_per_second': 20.0},)}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

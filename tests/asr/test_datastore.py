@@ -92,7 +92,7 @@ def test_nothing_private_of_metaflow_is_used_but_by_the_adapter():
     assert sorted(private) == [
         ("batches.py", "unit._replace"),  # a named tuple's
         ("rank.py", "os._exit"),
-        ("ranks.py", "AcceleratorState._reset_state"),
+        ("distributed.py", "AcceleratorState._reset_state"),
         ("trainer.py", "super()._prepare_input"),
     ]
     assert len(ADAPTER.read_text(encoding="utf-8").splitlines()) <= MOST_LINES

@@ -12,13 +12,14 @@ import pytest
 from asr.corpus.clips import Clip, Rejected
 from asr.corpus.shards import Packed, Shard
 from asr.corpus.transcripts import Segment
-from asr.training.search import Heard, Look, Outcome, Point, Trial
+from asr.training.search import ClipErrors, Evaluation, LogEntry, Outcome, Trial
 from asr.values import from_plain, to_plain
 
 CLIP = Clip("å/1.wav", "train", "mine", "Hej på dig", None, 1.25, b"fLaC\0\xff", "3f", (Segment(0.0, 1.0, "Hej"),))
 OUTCOME = Outcome(
     Trial(3, 1e-5, 0.01, (("batch_size", 8), ("warmup", 0.1))), 1 / 3, 80, 9.5, "finished",
-    (Point(40, 0.1, 0.2, 99.9, 98.0, 100.0),), Heard((1, 0), (5, 4), ("Anna", None)), (Look(1, 7.5, 1e-5, 20.0),),
+    (Evaluation(40, 0.1, 0.2, 99.9, 98.0, 100.0),), ClipErrors((1, 0), (5, 4), ("Anna", None)),
+    (LogEntry(1, 7.5, 1e-5, 20.0),),
 )  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def test_a_value_comes_back_as_it_was(value):
 
 
 def test_a_whole_number_among_hyperparameters_stays_one():
-    (size, _) = from_plain(Outcome, to_plain(OUTCOME)).trial.others
+    (size, _) = from_plain(Outcome, to_plain(OUTCOME)).trial.overrides
     assert size == ("batch_size", 8)
     assert type(size[1]) is int
 

@@ -29,5 +29,5 @@ def build(shape: Model, texts: Sequence[str]) -> tuple[WhisperForConditionalGene
     processor = models.new_processor(texts, 2_000)
     model = models.new_model(shape, processor)
     model.resize_token_embeddings(VOCABULARY, mean_resizing=False)
-    models.speak(model, processor, "sv")
+    models.set_language(model, processor, "sv")
     return model, processor

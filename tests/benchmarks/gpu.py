@@ -41,9 +41,9 @@ from asr.settings import Settings, load  # noqa: E402
 from asr.store import Store  # noqa: E402
 from asr.training import models, trial  # noqa: E402
 from asr.training.checkpoints import Checkpoints  # noqa: E402
-from asr.training.examples import Clips  # noqa: E402
-from asr.training.hearing import Validation  # noqa: E402
-from asr.training.learner import Learner, counted  # noqa: E402
+from asr.training.dataset import FeatureDataset  # noqa: E402
+from asr.training.decoding import Validation  # noqa: E402
+from asr.training.learner import Learner, label_positions  # noqa: E402
 from asr.training.search import Trial  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
@@ -149,13 +149,13 @@ class Bench:
         step = memory.Step(Learner(model, settings).train(), self.device)
         train, _ = self.clips()
         began = time.perf_counter()
-        made = list(trial.loader(train, processor, settings))
+        made = list(trial.make_dataloader(train, processor, settings))
         loaded = time.perf_counter() - began
         batches = [
             {
                 "features": one["input_features"].to(self.device),
                 "labels": one["labels"].to(self.device),
-                "places": counted(one["labels"]).to(self.device),
+                "places": label_positions(one["labels"]).to(self.device),
             }
             for one in made
         ]
@@ -190,7 +190,7 @@ class Bench:
         model, processor = models.prepare(settings, [])
         model.generation_config.min_new_tokens = training.TOKENS
         learner = Learner(model, settings).to(self.device)
-        own = Validation(Clips(evaluation, processor), processor, settings)
+        own = Validation(FeatureDataset(evaluation, processor), processor, settings)
 
         def rate(work: Callable[[], Any]) -> float:
             work()

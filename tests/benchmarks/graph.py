@@ -80,7 +80,7 @@ sys.argv = [flow]
 made = runpy.run_path(flow, run_name="flow")
 import asr.corpus.joining, asr.corpus.shards, asr.store, pandas, pyarrow.parquet, soundfile
 if training:
-    import asr.training.models, asr.training.plan, asr.training.trial, vl_convert
+    import asr.training.models, asr.training.estimate, asr.training.trial, vl_convert
 from metaflow.plugins.cards import card_creator
 
 def serve(to):

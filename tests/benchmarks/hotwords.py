@@ -103,7 +103,7 @@ def measure(asked: argparse.Namespace, scratch: Path) -> None:
     quiet = halves(clips(corpus.speech.split("test"), 10_000))
     noise = [np.random.default_rng([2, at]).normal(size=len(clip.sound)) for at, clip in enumerate(quiet)]
     loud = [
-        acoustics.over(clip.sound, heard.astype(np.float32), asked.decibels)
+        acoustics.add_noise(clip.sound, heard.astype(np.float32), asked.decibels)
         for clip, heard in zip(quiet, noise, strict=True)
     ]
     print(f"\n{len(quiet)} clips, half of which name a city\n")

@@ -41,7 +41,7 @@ from asr.training import search, trial
 from pathlib import Path
 import tempfile
 profile = settings.load("[training]\\nsteps = {steps}\\nevaluations = 1\\n")
-one = search.trials(profile)[{number}]
+one = search.plan_trials(profile)[{number}]
 store = Store.in_folder(Path({folder!r}))
 made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]  # as they are kept already
 with tempfile.TemporaryDirectory() as scratch:

@@ -54,9 +54,9 @@ from asr.corpus import joining, recordings, shards, sources  # noqa: E402
 from asr.release import averaging, folder  # noqa: E402
 from asr.scoring import behaviour, intervals, rates  # noqa: E402
 from asr.store import Store  # noqa: E402
-from asr.training import hearing, models, trial  # noqa: E402
-from asr.training.batches import evenly  # noqa: E402
-from asr.training.examples import Sounds  # noqa: E402
+from asr.training import decoding, models, trial  # noqa: E402
+from asr.training.batches import evenly_spaced  # noqa: E402
+from asr.training.dataset import ClipDataset  # noqa: E402
 from asr.training.search import Trial  # noqa: E402
 from transcriber import Transcriber  # noqa: E402
 
@@ -116,8 +116,8 @@ class Corpus:
 
 def clips(split: Any, most: int) -> list[Clip]:
     """At most so many clips of a split, evenly spread."""
-    sounds = Sounds(split)
-    return [Clip(sounds.sound(at), sounds.texts[at], sounds.speakers[at]) for at in evenly(len(sounds), most)]
+    sounds = ClipDataset(split)
+    return [Clip(sounds.sound(at), sounds.texts[at], sounds.speakers[at]) for at in evenly_spaced(len(sounds), most)]
 
 
 class Served:
@@ -141,8 +141,10 @@ class Served:
     def exactly(self, clips: Sequence[Clip], language: str) -> list[rates.Errors]:
         """The same by transformers in floats at 30 s."""
         model, processor = models.load(self.source)
-        models.speak(model, processor, language)
-        heard = hearing.texts(model.eval(), processor, [clip.sound for clip in clips], models.WINDOW_FRAMES)
+        models.set_language(model, processor, language)
+        heard = decoding.transcribe_sounds(
+            model.eval(), processor, [clip.sound for clip in clips], models.WINDOW_FRAMES
+        )
         return rates.errors([clip.text for clip in clips], heard, "lenient", language)
 
     def invented(self, context: str) -> float:
@@ -312,7 +314,7 @@ def noise(
     for decibels in (None, *DECIBELS):
         drawn = [np.random.default_rng([1, at]) for at in range(len(swedish))]
         loud = [
-            replace(clip, sound=acoustics.over(clip.sound, held_out.stretch(len(clip.sound), random), decibels))
+            replace(clip, sound=acoustics.add_noise(clip.sound, held_out.stretch(len(clip.sound), random), decibels))
             if decibels is not None else clip
             for clip, random in zip(swedish, drawn, strict=True)
         ]  # fmt: skip

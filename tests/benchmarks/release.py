@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np, torch, transformers, ctranslate2, faster_whisper
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from asr.release import folder
-from asr.training import hearing, models
+from asr.training import models
 
 def held(which):
     return int(re.search(which + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

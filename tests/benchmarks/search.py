@@ -31,7 +31,7 @@ from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
 from asr.training import search  # noqa: E402
-from asr.training.halving import Siblings  # noqa: E402
+from asr.training.halving import SuccessiveHalving  # noqa: E402
 from asr.training.search import Outcome  # noqa: E402
 
 GRID = """
@@ -55,24 +55,24 @@ def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
 def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
     """One trial, and what is wrong in each test clip."""
     compute.set_threads(threads)
-    from asr.training import hearing, trial
-    from asr.training.examples import Clips
+    from asr.training import decoding, trial
+    from asr.training.dataset import FeatureDataset
 
-    store, trials = Store.in_folder(folder), search.trials(profile)
-    siblings = Siblings(store, "search", number, len(trials)) if profile.search.stop_losers else None
+    store, trials = Store.in_folder(folder), search.plan_trials(profile)
+    siblings = SuccessiveHalving(store, "search", number, len(trials)) if profile.search.stop_losers else None
     with tempfile.TemporaryDirectory() as scratch:
         speech = shards.Speech(corpus(profile, store), Path(scratch), store.fetch)
         outcome, model, processor = trial.fine_tune(
             trials[number], profile, speech, lambda line: None, siblings=siblings
         )
-        test = Clips(speech.split("test"), processor)
-        heard = hearing.transcripts(model, processor, test, range(len(test)))
+        test = FeatureDataset(speech.split("test"), processor)
+        heard = decoding.transcribe_clips(model, processor, test, range(len(test)))
     return outcome, rates.errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
 
 
 def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
     """All trials, so many at once; told as they end."""
-    count, threads = len(search.trials(profile)), max(1, compute.cores() // at_once)
+    count, threads = len(search.plan_trials(profile)), max(1, compute.cores() // at_once)
     work = partial(train, profile=profile, folder=folder, threads=threads)
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(at_once, mp_context=fresh, max_tasks_per_child=1) as processes:

@@ -47,10 +47,10 @@ from asr.corpus.audio import RATE  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
-from asr.training import hearing, models, optimizers, trial  # noqa: E402
-from asr.training.batches import labelled  # noqa: E402
-from asr.training.examples import Clips  # noqa: E402
-from asr.training.hearing import Validation  # noqa: E402
+from asr.training import decoding, models, optimizers, trial  # noqa: E402
+from asr.training.batches import pad_labels  # noqa: E402
+from asr.training.dataset import FeatureDataset  # noqa: E402
+from asr.training.decoding import Validation  # noqa: E402
 from asr.training.learner import Learner  # noqa: E402
 from asr.training.models import WINDOW_FRAMES  # noqa: E402
 from asr.training.search import Trial  # noqa: E402
@@ -148,7 +148,7 @@ class Reference:
     def _collate(self, clips: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         features = [{"input_features": clip["input_features"]} for clip in clips]
         batch = self.processor.feature_extractor.pad(features, return_tensors="pt")
-        batch["labels"] = labelled([clip["labels"] for clip in clips])[:, 1:]
+        batch["labels"] = pad_labels([clip["labels"] for clip in clips])[:, 1:]
         return dict(batch)
 
     def _wer(self, predicted: Any) -> dict[str, float]:
@@ -216,9 +216,11 @@ def step(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
         profile = ours(base, steps=STEP_CLIPS // BATCH, long_share=0.0)
         torch.manual_seed(0)
         model, processor = models.prepare(profile, [])
-        learner, batches = Learner(model, profile), trial.loader(train, processor, profile)
+        learner, batches = Learner(model, profile), trial.make_dataloader(train, processor, profile)
         optimizer = optimizers.build(learner, "adamw", 1e-5, 0.01)
-        trainer = trial._trainer(learner, optimizer, batches, [], None, corpus.folder / "ours", profile, trial.ALONE)
+        trainer = trial._build_trainer(
+            learner, optimizer, batches, [], None, corpus.folder / "ours", profile, trial.SINGLE
+        )
         laps = Laps().watch(trainer)
         trainer.train()
         return laps.seconds_a_clip
@@ -232,8 +234,8 @@ def evaluation(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
     recipe = Reference(base, clips.select([0]), clips, corpus.folder / "recipe")
     profile = ours(base)
     model, processor = models.prepare(profile, [])
-    learner, own = Learner(model, profile), Validation(Clips(clips, processor), processor, profile)
-    listener = hearing.Listener(model, processor)
+    learner, own = Learner(model, profile), Validation(FeatureDataset(clips, processor), processor, profile)
+    listener = decoding.Int8Decoder(model, processor)
     recipe.trainer.evaluate(recipe.trainer.eval_dataset.select(range(BATCH)))
     written = {len(one) for one in listener.tokens(torch.randn(BATCH, 80, 400))}
     assert written == recipe.written == {TOKENS}, "both must write the same number of tokens"
@@ -281,12 +283,12 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
             asked = {"steps": steps, "evaluations": 1, "seed": seed, "validation_clips": len(test), **training}
             profile = Settings.model_validate({"training": asked})
             outcome, model, processor = trial.fine_tune(Trial(0, 4e-3, 0.1), profile, corpus.speech, lambda line: None)
-            heard = Validation(Clips(test, processor), processor, profile)
+            heard = Validation(FeatureDataset(test, processor), processor, profile)
             learner = Learner(model, profile)
             found["own"] += heard.errors(learner)
             found["full"] += heard.errors(learner, WINDOW_FRAMES)
             seconds += outcome.seconds
-            drawn = trial.loader(corpus.speech.split("train"), processor, profile).batch_sampler
+            drawn = trial.make_dataloader(corpus.speech.split("train"), processor, profile).batch_sampler
             seen += sum(len(draw.unit.clips) for batch in drawn for draw in batch)
         row = {}
         for where, errors in found.items():

@@ -10,7 +10,7 @@ from asr.corpus import joining, shards, sources
 from asr.corpus.rows import SPLITS
 from asr.settings import Settings
 from asr.store import Store
-from asr.training import limits
+from asr.training import token_limit
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -59,7 +59,7 @@ def test_every_clip_is_kept_or_rejected_once_at_every_step(rows):
         balanced(joined, len(listed))
         try:
             joining.check(joined, corpus)
-            balanced(limits.fit(joined, profile), len(listed))
+            balanced(token_limit.reject_long_texts(joined, profile), len(listed))
         except InputError as refused:  # a split without a clip that can be learnt from
             assert "\n" not in str(refused)
 

@@ -12,14 +12,14 @@ from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
 from asr.console import format_duration, format_p
 from asr.corpus.text import RATES, unit
 from asr.scoring.intervals import CHANCE
-from asr.training.batches import long_from
-from asr.training.search import Look, Outcome, Point, Trial, best
+from asr.training.batches import long_phase_start
+from asr.training.search import Evaluation, LogEntry, Outcome, Trial, best_evaluation
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from asr.settings import Settings
-    from asr.training.watch import Standing
+    from asr.training.callback import TrialStatus
 
 LEAST = 1e-3  # of a loss in a chart with a logarithmic axis
 WIDE = 8  # times the smallest of a hyperparameter: more wants a logarithmic axis
@@ -32,29 +32,30 @@ ENDS = {
 }
 
 
-def train(of: Trial, standing: Standing, settings: Settings) -> str:
+def train(of: Trial, standing: TrialStatus, settings: Settings) -> str:
     """One trial while it runs, and once it is over."""
     name = f"Validation {_rate(settings)}"
-    point, look = best(standing.curve), standing.history[-1]
+    point, look = best_evaluation(standing.curve), standing.history[-1]
     ended = ("Status", safe(standing.stopped), ENDS.get(standing.stopped, ""))
     head = [
         ("Step", f"{look.step:,}", f"of {standing.steps:,}"),
         (name, f"{point.validation_wer:.1f}\u00a0%", between(point.low, point.high))
         if point else (name, "\N{EN DASH}", "not measured yet"),
         ("Clips per second", f"{look.clips_per_second:,.0f}", ""),
-        ended if standing.stopped else ("Time left", format_duration(standing.left), "estimated from the steps so far"),
+        ended if standing.stopped
+        else ("Time left", format_duration(standing.seconds_left), "estimated from the steps so far"),
     ]  # fmt: skip
-    panels = progress(standing, name, long_from(settings.training))
+    panels = progress(standing, name, long_phase_start(settings.training))
     return tiles(f"Trial {of.number}", head, hyperparameters(of)) + stack(panels)
 
 
-def progress(standing: Standing, name: str, long: int | None) -> list[str]:
+def progress(standing: TrialStatus, name: str, long: int | None) -> list[str]:
     """The panels on how one trial goes; `name` is its rate's, `long` the step where batches of 30 s begin."""
     import pandas as pd
 
     steps, history, curve = standing.steps, standing.history, standing.curve
 
-    def of(looks: Sequence[Look] | Sequence[Point], column: str, split: str) -> pd.DataFrame:
+    def of(looks: Sequence[LogEntry] | Sequence[Evaluation], column: str, split: str) -> pd.DataFrame:
         pairs = [(one.step, getattr(one, column)) for one in looks]
         return pd.DataFrame(pairs, columns=["step", "value"]).assign(series=split, split=split)
 
@@ -99,7 +100,7 @@ def select(board: pd.DataFrame, outcomes: Sequence[Outcome], settings: Settings)
     curves = {number: one.curve for number, one in by_number.items()}
     histories = {number: one.history for number, one in by_number.items()}
     number, ended = int(winner["trial"]), dict(zip(board["trial"], board["stopped"], strict=True))
-    long = long_from(settings.training)
+    long = long_phase_start(settings.training)
     panels = [
         panel(f"Validation {name}", *_curves(curves, "validation_wer", number, ended)),
         panel("Training loss per token", *_curves(histories, "loss", number, ended, long), jump(long)),
@@ -156,7 +157,7 @@ def plain(value: float) -> str:
 
 
 def _curves(
-    of: Mapping[int, Sequence[Look] | Sequence[Point]], column: str, winner: int, ended: Mapping[int, str],
+    of: Mapping[int, Sequence[LogEntry] | Sequence[Evaluation]], column: str, winner: int, ended: Mapping[int, str],
     long: int | None = None,
 ) -> list[str]:  # fmt: skip
     """A line a trial, the winner's in its colour, a mark where each ended."""
@@ -213,7 +214,7 @@ def _hyperparameters(board: pd.DataFrame, winner: int, rate: str) -> list[str]:
 
 def hyperparameters(of: Trial) -> str:
     """What a trial was trained with, in a line."""
-    pairs = (("learning rate", of.learning_rate), ("weight decay", of.weight_decay), *of.others)
+    pairs = (("learning rate", of.learning_rate), ("weight decay", of.weight_decay), *of.overrides)
     return facts([f"{name.replace('_', ' ')} {plain(value)}" for name, value in pairs])
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Settings
-from asr.training import hearing, models
-from asr.training.examples import Clips
+from asr.training import decoding, models
+from asr.training.dataset import FeatureDataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,11 +91,11 @@ def averages(
     Clips are heard as a trial's validation hears them. It ends where a share is hopeless.
     """
     own, lowest = settings.corpus.language, float("inf")
-    heard = dict[str, Clips]()
+    heard = dict[str, FeatureDataset]()
     for share in SHARES:
         model, processor = average(tuned, base, share)
-        heard = heard or {language: Clips(clips, processor) for language, clips in validation.items()}
-        errors = hearing.by_language(model.eval(), processor, heard, settings, lambda line: None)
+        heard = heard or {language: FeatureDataset(clips, processor) for language, clips in validation.items()}
+        errors = decoding.errors_by_language(model.eval(), processor, heard, settings, lambda line: None)
         wers = {language: rates.wer(clips) for language, clips in errors.items()}
         found = Average(share, wers.pop(own), wers)
         told = "".join(f", {language} {wer:.1f} %" for language, wer in wers.items())

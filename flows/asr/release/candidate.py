@@ -21,9 +21,9 @@ from asr.release import averaging, engine, examples, folder, gate, ggml
 from asr.scoring import behaviour, conditions, hotwords, intervals, rates, report
 from asr.scoring.report import Exam
 from asr.settings import Settings
-from asr.training import hearing, models
-from asr.training.batches import by_length, evenly
-from asr.training.examples import Clips, Sounds
+from asr.training import decoding, models
+from asr.training.batches import batches_by_length, evenly_spaced
+from asr.training.dataset import ClipDataset, FeatureDataset
 from asr.training.search import Outcome
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def facts(
         "steps": winner.steps,
         "hyperparameters": {
             "learning_rate": winner.trial.learning_rate, "weight_decay": winner.trial.weight_decay,
-            **dict(winner.trial.others),
+            **dict(winner.trial.overrides),
         },
         "leaderboard": json.loads(board.to_json(orient="records", double_precision=12)),
         "curve": [asdict(point) for point in winner.curve],
@@ -79,7 +79,7 @@ def facts(
     }  # fmt: skip
 
 
-def taught(settings: Settings, train: Sounds) -> dict[str, float]:
+def taught(settings: Settings, train: ClipDataset) -> dict[str, float]:
     """What a model that began from nothing knows alone, and the engine therefore keeps to.
 
     `longest_seconds` that it can hear at once: those of its longest training clip. 60 joined clips of the sample were
@@ -92,7 +92,7 @@ def taught(settings: Settings, train: Sounds) -> dict[str, float]:
     known = _known(base) if base else {}
     if base and not known:
         return {}
-    some = evenly(len(train), COMPARED)
+    some = evenly_spaced(len(train), COMPARED)
     peaks = [float(np.abs(train.sound(clip)).max()) for clip in some]
     told = {"peak": round(float(np.median(peaks)), 3)}
     if settings.training.context != "packed":
@@ -134,7 +134,7 @@ def make(
     if base:
         say("the base hears the test clips")
         baseline = _heard(base, settings, speech, known_context, say, exact=False)
-    known = taught(settings, Sounds(corpus.split("train")))
+    known = taught(settings, ClipDataset(corpus.split("train")))
     with tempfile.TemporaryDirectory() as scratch:
         model, averaged = averaging.release(winner, settings, corpus, Path(scratch), say)
         exam = examine(ready, settings, model, speech, space, baseline, known, say, corpus.split("validation"))
@@ -144,14 +144,15 @@ def make(
             theirs = _retained(base, settings, retained, known_context, say)
             ours = _retained(model, settings, retained, exam.report["context"], say)
             speakers = {
-                language: [clips["speaker"][at] for at in hearing.some(clips)] for language, clips in retained.items()
+                language: [clips["speaker"][at] for at in decoding.choose_retained_clips(clips)]
+                for language, clips in retained.items()
             }
             exam.report.update(report.retained(ours, theirs, speakers))
     faults = gate.faults(gate.checks(exam.report, settings.release))
     folder.write(ready / folder.COUNTS, gate.counts(exam.scores, settings.text.scoring))
     by_source = {shown(name, settings): wer for name, wer in exam.report["wer_by_source"].items()}
     licences = [about["licences"][shown(source, settings)] for source in speech["source"]]
-    carried = {"examples": examples.add(ready, Sounds(speech), licences)}
+    carried = {"examples": examples.add(ready, ClipDataset(speech), licences)}
     folder.describe(ready, {**about, **known, **carried, **exam.report, "wer_by_source": by_source, "faults": faults})
     return exam
 
@@ -179,11 +180,11 @@ def examine(
     folder.write(ready / folder.RECORD, _first(language, _known(source) if known is None else known))
     formats = _formats(ready, settings, say)
     served_by = engine.load(space)
-    context = _context(served_by.Transcriber(ready), Sounds(validation or speech), settings)
+    context = _context(served_by.Transcriber(ready), ClipDataset(validation or speech), settings)
     say("the model hears the test clips")
     heard = {"heard": _heard(source, settings, speech, context["context"], say)}
-    test = Sounds(speech)
-    some = evenly(len(test), LOADED)
+    test = ClipDataset(speech)
+    some = evenly_spaced(len(test), LOADED)
     told_of = [heard["heard"][at] for at in some]
     loads = folder.faults(ready, [test.sound(at) for at in some], told_of, language, _frames(context["context"]))
     say("and as it is served")
@@ -223,7 +224,7 @@ def rival(
         ready = Path(scratch)
         folder.build(ready, source, settings.corpus.language)
         folder.write(ready / folder.RECORD, _first(settings.corpus.language, _known(source)))
-        test = Sounds(speech)
+        test = ClipDataset(speech)
         texts = _served(engine.load(space).Transcriber(ready), test, say).texts
     errors = rates.errors(test.texts, texts, settings.text.scoring, settings.corpus.language)
     return [one.word_errors for one in errors]
@@ -235,9 +236,9 @@ def _heard(
 ) -> list[str]:  # fmt: skip
     """What a model hears, in floats unless it need not be exact."""
     model, processor = models.load(source)
-    models.speak(model, processor, settings.corpus.language)
-    clips = Clips(speech, processor, room=0)
-    return hearing.transcripts(model, processor, clips, range(len(speech)), say, _frames(context), exact)
+    models.set_language(model, processor, settings.corpus.language)
+    clips = FeatureDataset(speech, processor, room=0)
+    return decoding.transcribe_clips(model, processor, clips, range(len(speech)), say, _frames(context), exact)
 
 
 def _retained(
@@ -245,8 +246,8 @@ def _retained(
 ) -> dict[str, list[rates.Errors]]:
     """What a model gets wrong in the languages that are not to be forgotten."""
     model, processor = models.load(source)
-    clips = {language: Clips(dataset, processor, room=0) for language, dataset in speech.items()}
-    return hearing.by_language(model, processor, clips, settings, say, _frames(context))
+    clips = {language: FeatureDataset(dataset, processor, room=0) for language, dataset in speech.items()}
+    return decoding.errors_by_language(model, processor, clips, settings, say, _frames(context))
 
 
 def _frames(context: str) -> int:
@@ -273,10 +274,10 @@ class _Served:
     took: float  # seconds to write the texts
 
 
-def _served(transcriber: Any, test: Sounds, say: Callable[[str], None], **asked: Any) -> _Served:
+def _served(transcriber: Any, test: ClipDataset, say: Callable[[str], None], **asked: Any) -> _Served:
     """What is heard in all clips as served, so many at once as memory holds; `asked` is the engine's decoding."""
     texts, decibels, hashes, took = [""] * len(test), [0.0] * len(test), [""] * len(test), 0.0
-    for batch in console.with_progress(by_length(test, range(len(test)), AT_ONCE), len(test), say):
+    for batch in console.with_progress(batches_by_length(test, range(len(test)), AT_ONCE), len(test), say):
         sounds = [test.sound(clip) for clip in batch]
         began = time.perf_counter()
         found = transcriber.transcribe_batch(sounds, **asked)
@@ -287,10 +288,10 @@ def _served(transcriber: Any, test: Sounds, say: Callable[[str], None], **asked:
     return _Served(texts, decibels, hashes, took)
 
 
-def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, Any]:
+def _context(transcriber: Any, test: ClipDataset, settings: Settings) -> dict[str, Any]:
     """The context to serve at, "trimmed" unless it loses by more than chance in some clips heard at their own length
     and at 30 s: a base that was always fed 30 s may not know short ones."""
-    some = evenly(len(test), AT_30_SECONDS)
+    some = evenly_spaced(len(test), AT_30_SECONDS)
     sounds, said = [test.sound(clip) for clip in some], [test.texts[clip] for clip in some]
     wrong = {}
     for context in ("full", "trimmed"):
@@ -312,7 +313,7 @@ def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, An
 
 
 def _hinted(
-    transcriber: Any, served_by: Any, test: Sounds, served: Sequence[str], settings: Settings,
+    transcriber: Any, served_by: Any, test: ClipDataset, served: Sequence[str], settings: Settings,
     say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
     """How the profile's hotwords are heard, and how with the engine told of them; nothing without any."""
@@ -337,12 +338,12 @@ def _formats(ready: Path, settings: Settings, say: Callable[[str], None]) -> lis
     return made
 
 
-def _by_whisper_cpp(ready: Path, test: Sounds, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+def _by_whisper_cpp(ready: Path, test: ClipDataset, settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     """How the release is heard by whisper.cpp, at 30 s, in as many clips as that length is measured on; nothing where
     it is not built for it or, which the gate tells, does not load."""
     if not (kinds := ggml.built(ready)):
         return {}
-    some, told = evenly(len(test), AT_30_SECONDS), dict[str, Any]()
+    some, told = evenly_spaced(len(test), AT_30_SECONDS), dict[str, Any]()
     sounds, said = [test.sound(clip) for clip in some], [test.texts[clip] for clip in some]
     for kind in kinds:
         say(f"and by whisper.cpp, in {kind}")
@@ -358,16 +359,16 @@ def _by_whisper_cpp(ready: Path, test: Sounds, settings: Settings, say: Callable
     return {**told, "ggml_clips": len(some)} if told else {}
 
 
-def _beside(transcriber: Any, test: Sounds, served: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _beside(transcriber: Any, test: ClipDataset, served: Sequence[str], settings: Settings) -> dict[str, Any]:
     """What a WER of the clips as they are does not tell of the release: what it hears where nobody speaks, how far its
     times are off, and what noise and rooms cost."""
     probes = behaviour.probes()
     invented = behaviour.invented(transcriber.transcribe_batch(probes), sum(map(len, probes)) / RATE)
     timed, off = [clip for clip in range(len(test)) if test.segments(clip)], list[float]()
-    for clip in (timed[at] for at in evenly(len(timed), COMPARED)):
+    for clip in (timed[at] for at in evenly_spaced(len(timed), COMPARED)):
         told = [(one.start, one.end) for one in transcriber.transcribe(test.sound(clip)).segments]
         off += behaviour.timing([(one.start, one.end) for one in test.segments(clip)], told)
-    some = evenly(len(test), COMPARED)
+    some = evenly_spaced(len(test), COMPARED)
     sounds, speakers = [test.sound(clip) for clip in some], [test.speakers[clip] for clip in some]
     said, heard = ([texts[clip] for clip in some] for texts in (test.texts, served))
     return {

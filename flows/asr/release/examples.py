@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asr.training.examples import Sounds
+    from asr.training.dataset import ClipDataset
 
 FOLDER = "examples"
 PLACES = (0.25, 0.5, 0.75)  # among the clips in order of length
 OPEN = re.compile(r"cc0|cc-by(-sa)?(-\d|$)|odc-by|pddl|public domain", re.IGNORECASE)
 
 
-def add(ready: Path, test: Sounds, licences: Sequence[str]) -> list[dict[str, Any]]:
+def add(ready: Path, test: ClipDataset, licences: Sequence[str]) -> list[dict[str, Any]]:
     """Write the clips to the release in `ready`; a record of each: file, text, licence.
 
     `licences` of the clips, one each. They are chosen by their length alone, of different speakers where there are

@@ -35,7 +35,7 @@ def build(folder: Path, source: str | Path, language: str, half: bool = False) -
     from ctranslate2.converters import TransformersConverter
 
     model, processor = models.load(source)
-    models.speak(model, processor, language)
+    models.set_language(model, processor, language)
     models.save(folder, model.half() if half else model, processor)
     # faster-whisper and CTranslate2's converter know the older name of the processor's file.
     processor.feature_extractor.save_pretrained(folder)
@@ -77,10 +77,10 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
 
 
 def _by_transformers(folder: Path, sounds: Sequence[np.ndarray], context: int) -> list[str]:
-    from asr.training import hearing
+    from asr.training import decoding
 
     model, processor = models.load(folder)
-    return hearing.texts(model.eval(), processor, sounds, context)
+    return decoding.transcribe_sounds(model.eval(), processor, sounds, context)
 
 
 def _by_faster_whisper(folder: Path, sounds: Sequence[np.ndarray], language: str) -> list[str]:
@@ -89,7 +89,7 @@ def _by_faster_whisper(folder: Path, sounds: Sequence[np.ndarray], language: str
     model = WhisperModel(str(folder / SERVED), device="cpu", compute_type="int8")
     texts = []
     for sound in sounds:  # greedy and once, as the others, with as many tokens as they may write
-        most = models.most_tokens(round(models.FRAMES_PER_SECOND * len(sound) / RATE))
+        most = models.max_tokens(round(models.FRAMES_PER_SECOND * len(sound) / RATE))
         parts, _ = model.transcribe(
             sound, language=language, beam_size=1, temperature=0.0, max_new_tokens=most, without_timestamps=True
         )

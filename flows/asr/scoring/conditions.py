@@ -40,10 +40,10 @@ def report(
     noises, rooms = list(_noises(sounds, settings)), _rooms(len(sounds), settings)
     clean, clean_ci = wer(heard)
     noisy = {
-        f"{decibels}": wer(transcribe(list(map(acoustics.over, sounds, noises, [decibels] * len(sounds)))))
+        f"{decibels}": wer(transcribe(list(map(acoustics.add_noise, sounds, noises, [decibels] * len(sounds)))))
         for decibels in DECIBELS
     }
-    room, room_ci = wer(transcribe(list(map(acoustics.in_room, sounds, rooms))))
+    room, room_ci = wer(transcribe(list(map(acoustics.add_reverberation, sounds, rooms))))
     return {
         "noisy_clips": len(sounds),
         "noisy_clean_wer": clean,
@@ -63,7 +63,7 @@ def _noises(sounds: Sequence[np.ndarray], settings: Settings) -> Iterator[np.nda
     held_out = recordings.listed(folder, "noise")[1] if folder else None
     for at, sound in enumerate(sounds):
         random = np.random.default_rng([SEED, at])
-        yield held_out.stretch(len(sound), random) if held_out else acoustics.coloured(len(sound), random)
+        yield held_out.stretch(len(sound), random) if held_out else acoustics.coloured_noise(len(sound), random)
 
 
 def _rooms(count: int, settings: Settings) -> list[np.ndarray]:
@@ -71,5 +71,5 @@ def _rooms(count: int, settings: Settings) -> list[np.ndarray]:
     if folder := settings.training.rooms:
         held_out = recordings.listed(folder, "rooms")[1]
         return [held_out.whole(np.random.default_rng([SEED, at])) for at in range(count)]
-    simulated = acoustics.rooms(min(ROOMS, count), SEED)
+    simulated = acoustics.simulate_rooms(min(ROOMS, count), SEED)
     return [simulated[at % ROOMS] for at in range(count)]

@@ -12,20 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asr.acoustics import coloured
+from asr.acoustics import coloured_noise
 from asr.corpus.audio import RATE
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
-RANGE = 2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
-LOWEST = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
+LOG_MEL_RANGE = (
+    2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
+)
+MIN_LOG_MEL = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
 MASK_BINS, MASK_FRAMES = 16, 20
 HUM = 50.0  # hertz, of the mains
 
 
-def at_speed(sound: np.ndarray, most: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
+def change_speed(sound: np.ndarray, most: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
     """The sound spoken up to `most` faster or slower (and higher or lower with it), and how many times as fast."""
     import soxr
 
@@ -33,19 +35,19 @@ def at_speed(sound: np.ndarray, most: float, random: np.random.Generator) -> tup
     return soxr.resample(sound, RATE * factor, RATE).astype(np.float32, copy=False), factor
 
 
-def silence(seconds: float, random: np.random.Generator) -> np.ndarray:
+def make_silence(seconds: float, random: np.random.Generator) -> np.ndarray:
     """(samples,) of what is no speech: a dead line, a room's noise, or noise with the hum of the mains."""
     samples, kind = round(seconds * RATE), random.integers(0, 4)
     if kind == 0:
         return np.zeros(samples, np.float32)
-    sound = coloured(samples, random)
+    sound = coloured_noise(samples, random)
     if kind == 1:
         sound += 2 * np.sin(2 * np.pi * HUM * np.arange(samples) / RATE + random.uniform(0, 2 * np.pi))
     level = 10 ** (random.uniform(-70, -20) / 20)  # of full scale
     return (level * sound / max(1.0, float(np.abs(sound).max()))).astype(np.float32)
 
 
-def quiet_edges(
+def add_quiet(
     features: np.ndarray, seconds: tuple[float, float], random: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """The log-mels with so many seconds of quiet added before and after, within a window; and the seconds before.
@@ -58,18 +60,20 @@ def quiet_edges(
     before, after = min(before, room), min(after, room - min(before, room))
     if not before + after:
         return features, 0.0
-    dead = floor(features)
-    quiet = dead + random.uniform(0, RANGE / 2) + 0.1 * random.standard_normal((len(features), before + after))
+    dead = silence_level(features)
+    quiet = dead + random.uniform(0, LOG_MEL_RANGE / 2) + 0.1 * random.standard_normal((len(features), before + after))
     quiet = np.maximum(quiet, dead).astype(np.float32)
     return np.concatenate([quiet[:, :before], features, quiet[:, before:]], axis=1), before / FRAMES_PER_SECOND
 
 
-def floor(features: np.ndarray) -> float:
+def silence_level(features: np.ndarray) -> float:
     """What digital silence is in a clip's log-mels."""
-    return max(float(features.max()) - RANGE, LOWEST)
+    return max(float(features.max()) - LOG_MEL_RANGE, MIN_LOG_MEL)
 
 
-def mask(features: np.ndarray, frequency_masks: int, time_masks: int, random: np.random.Generator) -> np.ndarray:
+def mask_features(
+    features: np.ndarray, frequency_masks: int, time_masks: int, random: np.random.Generator
+) -> np.ndarray:
     """The log-mels with some bands and stretches set to their mean (SpecAugment, arXiv:1904.08779)."""
     if not frequency_masks and not time_masks:
         return features
@@ -86,28 +90,28 @@ def mask(features: np.ndarray, frequency_masks: int, time_masks: int, random: np
     return features
 
 
-class Respelling:
+class BpeDropout:
     """BPE dropout (arXiv:1910.13267): a text in other tokens, since each merge of byte pairs is left out by chance.
 
     The tokenizer's own dropout takes no seed, and a trial could not be repeated.
     """
 
     def __init__(self, tokenizer: WhisperTokenizer, dropout: float) -> None:
-        self.dropout, self.pieces = dropout, tokenizer.backend_tokenizer.pre_tokenizer
+        self.dropout, self.pre_tokenizer = dropout, tokenizer.backend_tokenizer.pre_tokenizer
         model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
         merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
-        self.ranks = {(left, right): rank for rank, (left, right) in enumerate(merges)}
+        self.merge_ranks = {(left, right): rank for rank, (left, right) in enumerate(merges)}
         self.vocabulary: dict[str, int] = model["vocab"]
 
     def tokens(self, text: str, random: np.random.Generator) -> list[int]:
         """The text's tokens, without prompt and end."""
         made = []
-        for word, _ in self.pieces.pre_tokenize_str(text):
+        for word, _ in self.pre_tokenizer.pre_tokenize_str(text):
             parts = list(word)
             while pairs := [
-                (self.ranks[pair], at)
+                (self.merge_ranks[pair], at)
                 for at, pair in enumerate(itertools.pairwise(parts))
-                if pair in self.ranks and random.random() >= self.dropout
+                if pair in self.merge_ranks and random.random() >= self.dropout
             ]:
                 at = min(pairs)[1]
                 parts[at : at + 2] = [parts[at] + parts[at + 1]]

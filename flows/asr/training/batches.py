@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from asr.settings import Training
-from asr.training.augmentation import floor
+from asr.training.augmentation import silence_level
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 
 if TYPE_CHECKING:
     import torch
 
-    from asr.training.examples import Example, Sounds
+    from asr.training.dataset import ClipDataset, Example
 
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
 BUCKET_BATCHES = 16  # batches are cut from so many batches' worth of clips, sorted by length
-LONG_ODDS = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
+LONG_PROBABILITY = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
 LONG_PARTS = 4  # that such a batch is cut into where it has no `batch_seconds`: whole, a T4 could not hold it
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
 SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless context is padded or packed: then to 30
-IGNORED = -100  # torch's label for a place that does not count
-PROMPT = -1_000  # less a token: one that is read and not learnt
+IGNORED_LABEL = -100  # torch's label for a place that does not count
+PROMPT_OFFSET = -1_000  # less a token: one that is read and not learnt
 
 
 class Unit(NamedTuple):
@@ -58,17 +58,17 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Pool:
+class ClipPool:
     """What the clips of a split are drawn by, one entry a clip."""
 
     seconds: Sequence[float]
     weights: Sequence[float] | None = None  # times an epoch; None: once
     speakers: Sequence[str] | None = None  # whose clips may be packed together
     tokens: Sequence[int] | None = None  # of each text; a pack holds no more than `most_tokens`
-    most_tokens: int = 0
+    max_tokens: int = 0
 
 
-class LengthBuckets:
+class BucketBatchSampler:
     """A batch sampler: batches of draws of like length, every clip once an epoch (or as often as it weighs).
 
     A weight between whole numbers is a chance: 1.5 is once in half of the epochs and twice in the others.
@@ -76,14 +76,14 @@ class LengthBuckets:
     share a step's batches, one of them gets every so manieth.
 
     >>> training = Training(steps=3, batch_size=2)
-    >>> buckets = LengthBuckets(Pool([5, 1, 4, 2, 3], weights=[1, 2, 1, 0, 2]), training)
+    >>> buckets = BucketBatchSampler(ClipPool([5, 1, 4, 2, 3], weights=[1, 2, 1, 0, 2]), training)
     >>> sorted(draw.unit.clips[0] for batch in buckets for draw in batch)
     [0, 1, 1, 2, 4, 4]
     """
 
-    def __init__(self, clips: Pool, training: Training, start: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        self.clips, self.training, self.start, self.rank, self.ranks = clips, training, start, rank, ranks
-        self.all = training.steps * training.accumulate
+    def __init__(self, clips: ClipPool, training: Training, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.clips, self.training, self.start, self.rank, self.world_size = clips, training, start, rank, world_size
+        self.total_batches = training.steps * training.accumulate
         self.weights = np.asarray(clips.weights if clips.weights is not None else np.ones(len(clips.seconds)))
         if not self.weights.any():
             raise ValueError("no clip has a weight, so there is nothing to draw from")
@@ -91,13 +91,13 @@ class LengthBuckets:
 
     def __len__(self) -> int:
         """Batches of all steps, those before `start` counted: a trainer counts from the first."""
-        return self.all // self.ranks
+        return self.total_batches // self.world_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
         number = 0
-        for at, (long, batch) in enumerate(itertools.islice(self._batches(), self.all)):
+        for at, (long, batch) in enumerate(itertools.islice(self._batches(), self.total_batches)):
             step = at // self.training.accumulate
-            if step >= self.start and at % self.ranks == self.rank:
+            if step >= self.start and at % self.world_size == self.rank:
                 yield [Draw(step, long, number + place, unit) for place, unit in enumerate(batch)]
             number += len(batch)
 
@@ -107,8 +107,8 @@ class LengthBuckets:
         for epoch in itertools.count():
             random = np.random.default_rng([training.seed, 2, epoch])
             for batch in self._epoch(epoch):
-                late = at >= self.all * (1 - training.long_share)
-                long = training.context == "trimmed" and late and random.random() < LONG_ODDS
+                late = at >= self.total_batches * (1 - training.long_share)
+                long = training.context == "trimmed" and late and random.random() < LONG_PROBABILITY
                 parts = long_parts(training, len(batch)) if long else 1
                 for part in range(parts):
                     yield long or training.context == "padded", batch[part::parts]
@@ -122,13 +122,13 @@ class LengthBuckets:
             times += random.random(len(times)) < self.weights - times
         order = random.permutation(np.repeat(np.arange(len(times)), times)).tolist()
         if training.context == "packed":
-            units = packs(order, self.clips, random)
+            units = pack_clips(order, self.clips, random)
         else:
             units = [Unit((clip,), (), seconds[clip]) for clip in order]
         if training.quiet_seconds:
-            units = [self._with_quiet(unit, random) for unit in units]
+            units = [self._add_quiet(unit, random) for unit in units]
         if training.silence_share:
-            units += self._silence(len(units), random)
+            units += self._silent_units(len(units), random)
             units = [units[at] for at in random.permutation(len(units))]
         size = training.batch_size * BUCKET_BATCHES
         if training.batch_seconds and units:
@@ -136,11 +136,11 @@ class LengthBuckets:
             size = max(1, round(training.batch_seconds * BUCKET_BATCHES / mean))
         batches = []
         for at in range(0, len(units), size):
-            batches += self._cut(sorted(units[at : at + size], key=lambda unit: unit.length))
+            batches += self._split_by_size(sorted(units[at : at + size], key=lambda unit: unit.length))
         random.shuffle(batches)
         return batches
 
-    def _with_quiet(self, unit: Unit, random: np.random.Generator) -> Unit:
+    def _add_quiet(self, unit: Unit, random: np.random.Generator) -> Unit:
         """The unit with up to `quiet_seconds` before and after it, in half of the draws and within a window.
 
         Drawn here so that batches are of like length with it: drawn later, a fifth of each batch was padding.
@@ -152,14 +152,14 @@ class LengthBuckets:
         before = min(before, room)
         return unit._replace(quiet=(float(before), float(min(after, room - before))))
 
-    def _silence(self, beside: int, random: np.random.Generator) -> list[Unit]:
+    def _silent_units(self, beside: int, random: np.random.Generator) -> list[Unit]:
         share = self.training.silence_share
         count = int(share / (1 - share) * beside + random.random())
         shortest, longest = SILENCE_SECONDS
         longest = longest if self.training.context == "trimmed" else WINDOW_SECONDS
         return [Unit((), (), float(lasting)) for lasting in random.uniform(shortest, longest, count)]
 
-    def _cut(self, bucket: list[Unit]) -> list[list[Unit]]:
+    def _split_by_size(self, bucket: list[Unit]) -> list[list[Unit]]:
         """Batches of units that are sorted by length, each within the size or the seconds of one."""
         training, batches = self.training, list[list[Unit]]()
         for unit in bucket:
@@ -176,7 +176,7 @@ class LengthBuckets:
         return batches
 
 
-def long_from(training: Training) -> int | None:
+def long_phase_start(training: Training) -> int | None:
     """The step where batches padded to 30 s begin; None where there are none, or no others."""
     begins = math.ceil(training.steps * (1 - training.long_share))
     return begins if training.context == "trimmed" and 0 < begins < training.steps else None
@@ -188,7 +188,7 @@ def long_parts(training: Training, clips: int) -> int:
     return min(parts, clips)
 
 
-def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> list[Unit]:
+def pack_clips(order: Sequence[int], clips: ClipPool, random: np.random.Generator) -> list[Unit]:
     """The clips of `order`, each once, a speaker's joined one after another while there is room.
 
     How much room there is, up to 30 s, is drawn for each pack: a model that is only ever shown full windows reads
@@ -203,7 +203,7 @@ def packs(order: Sequence[int], clips: Pool, random: np.random.Generator) -> lis
         if who in making:
             pack, gaps, seconds, held, room = making[who]
             gap = round(float(random.uniform(*GAP_SECONDS)), 2)
-            if seconds + gap + lasting <= room and held + tokens <= clips.most_tokens:
+            if seconds + gap + lasting <= room and held + tokens <= clips.max_tokens:
                 making[who] = ([*pack, clip], [*gaps, gap], seconds + gap + lasting, held + tokens, room)
                 continue
             made.append(Unit(tuple(pack), tuple(gaps), seconds))
@@ -218,21 +218,21 @@ def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some
     trimmed ones are padded to 30 s, so that the model keeps its head when it is run as a stock Whisper.
     """
-    batch = pad([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
-    return {"input_features": batch, "labels": labelled([one.labels for one in examples])}
+    batch = pad_features([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
+    return {"input_features": batch, "labels": pad_labels([one.labels for one in examples])}
 
 
-def labelled(spelt: Sequence[Sequence[int]]) -> torch.Tensor:
+def pad_labels(spelt: Sequence[Sequence[int]]) -> torch.Tensor:
     """(batch, longest) tokens, the shorter ones filled with what does not count."""
     import torch
 
-    labels = torch.full((len(spelt), max(len(tokens) for tokens in spelt)), IGNORED)
+    labels = torch.full((len(spelt), max(len(tokens) for tokens in spelt)), IGNORED_LABEL)
     for place, tokens in enumerate(spelt):
         labels[place, : len(tokens)] = torch.tensor(tokens)
     return labels
 
 
-def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
+def pad_features(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
     """(batch, mel, longest) of (mel, frames) log-mels, at least `frames` long.
 
     What is added is what digital silence looks like beside a clip, as the feature extractor makes it when it pads.
@@ -244,21 +244,21 @@ def pad(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
     batch = np.empty((len(features), features[0].shape[0], longest), np.float32)
     for place, one in enumerate(features):
         batch[place, :, : one.shape[1]] = one
-        batch[place, :, one.shape[1] :] = floor(one)
+        batch[place, :, one.shape[1] :] = silence_level(one)
     return torch.from_numpy(batch)
 
 
-def by_length(clips: Sounds, chosen: Sequence[int], size: int = 32) -> Iterator[list[int]]:
+def batches_by_length(clips: ClipDataset, chosen: Sequence[int], size: int = 32) -> Iterator[list[int]]:
     """The chosen clips in batches of like length, longest first (so that memory runs out at once or never)."""
     order = sorted(chosen, key=lambda clip: -clips.seconds[clip])
     for at in range(0, len(order), size):
         yield order[at : at + size]
 
 
-def evenly(count: int, most: int) -> list[int]:
+def evenly_spaced(count: int, most: int) -> list[int]:
     """At most `most` of `count` positions, evenly spread: the same ones every time.
 
-    >>> evenly(10, 4)
+    >>> evenly_spaced(10, 4)
     [0, 2, 5, 7]
     """
     return [at * count // most for at in range(most)] if most < count else list(range(count))

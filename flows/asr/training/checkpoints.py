@@ -26,7 +26,7 @@ from asr.store import Store
 from asr.training.search import Trial
 
 SLOTS = ("a", "b")
-MOST_OF_THE_TIME = 0.02  # that saving may take: rarer where the datastore is slow or the model large
+MAX_TIME_SHARE = 0.02  # that saving may take: rarer where the datastore is slow or the model large
 FORMAT = 3  # raised when older checkpoints can no longer be gone on from
 
 
@@ -47,7 +47,7 @@ class Owner:
     process: int
 
 
-def place(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]) -> str:
+def checkpoint_path(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]) -> str:
     """Where a trial's checkpoints stand: other data or another setting is another place.
 
     `search` tells one search from another: the id of the run that planned it, which its resumed runs share.
@@ -73,28 +73,28 @@ class Checkpoints:
     """
 
     def __init__(self, store: Store, place: str, training: Training, say: Callable[[str], None] = print) -> None:
-        self.store, self.place, self.pause, self.say = store, place, 60 * training.checkpoint_minutes, say
-        self._next, self._saved_at, self._took = 0, time.monotonic(), 0.0
+        self.store, self.path, self.interval_seconds, self.say = store, place, 60 * training.checkpoint_minutes, say
+        self._next, self._saved_at, self._save_seconds = 0, time.monotonic(), 0.0
         self._owner = Owner(secrets.token_hex(8), socket.gethostname(), os.getpid())
 
     @property
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is time to save again."""
-        return time.monotonic() - self._saved_at >= max(self.pause, self._took / MOST_OF_THE_TIME)
+        return time.monotonic() - self._saved_at >= max(self.interval_seconds, self._save_seconds / MAX_TIME_SHARE)
 
     def save(self, folder: Path, step: int) -> bool:
         """Keep the folder's files as the trial's state at `step`. What fails is told, and leaves the last one good.
 
         Raises `TakenOver` where another process has restored the checkpoints since.
         """
-        began, slot = time.monotonic(), f"{self.place}/{SLOTS[self._next]}"
+        began, slot = time.monotonic(), f"{self.path}/{SLOTS[self._next]}"
         try:
             self._check_owner(step)
-            files = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+            files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
             self.store.remember(f"{slot}/record", None)
             self.store.save_files({f"{slot}/{name}": folder / name for name in files})
             self.store.remember(f"{slot}/record", Record(step, files))
-            self._next, self._took = 1 - self._next, time.monotonic() - began
+            self._next, self._save_seconds = 1 - self._next, time.monotonic() - began
         except TakenOver:
             raise
         except Exception as error:  # a full disk, or whatever a cloud's client raises: training itself can go on
@@ -105,7 +105,7 @@ class Checkpoints:
         return True
 
     def _check_owner(self, step: int) -> None:
-        found = self.store.recall(f"{self.place}/owner")
+        found = self.store.recall(f"{self.path}/owner")
         if isinstance(found, Owner) and found.token != self._owner.token:
             raise TakenOver(
                 f"ended at step {step}: process {found.process} on {found.host} goes on with this trial, from the "
@@ -118,10 +118,10 @@ class Checkpoints:
         From here on the checkpoints belong to this process.
         """
         try:
-            self.store.remember(f"{self.place}/owner", self._owner)
+            self.store.remember(f"{self.path}/owner", self._owner)
         except Exception as error:  # as in `save`
             self.say(f"the trial's checkpoints could not be taken over ({line(error)})")
-        records = self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS])
+        records = self.store.recall_all([f"{self.path}/{slot}/record" for slot in SLOTS])
         found = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
         for slot in sorted(found, key=lambda slot: -found[slot].step):
             try:
@@ -138,21 +138,21 @@ class Checkpoints:
     def _fetch(self, slot: str, record: Record, folder: Path) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
         return all(
-            self.store.load_file(f"{self.place}/{slot}/{name}", folder / name) and _hash(folder / name) == sha
+            self.store.load_file(f"{self.path}/{slot}/{name}", folder / name) and _sha256(folder / name) == sha
             for name, sha in record.files.items()
         )
 
     def clear(self) -> None:
         """Leave nothing of them but empty files: datastores overwrite, and know no deletion."""
-        records = self.store.recall_all([f"{self.place}/{slot}/record" for slot in SLOTS])
+        records = self.store.recall_all([f"{self.path}/{slot}/record" for slot in SLOTS])
         with TemporaryDirectory() as scratch:
             (empty := Path(scratch, "empty")).touch()
-            self.store.save_files({f"{self.place}/owner": empty})
+            self.store.save_files({f"{self.path}/owner": empty})
             for name, record in records.items():
                 slot, files = name.removesuffix("record"), record.files if record else ()
                 self.store.save_files({f"{slot}{file}": empty for file in ("record", *files)})
 
 
-def _hash(path: Path) -> str:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,14 +11,14 @@ import torch
 from asr import InputError
 from asr.settings import Settings, Training
 
-DRIVER = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
+DRIVER_FILE = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
 GIB = 2**30
-TAKEN = 0.1  # of the memory in other processes' hands that is worth telling
+OTHERS_SHARE = 0.1  # of the memory in other processes' hands that is worth telling
 
 
-def unused() -> str | None:
+def unused_reason() -> str | None:
     """Why torch computes on the CPU although there is a GPU; None where it does not, or there is none."""
-    if torch.cuda.is_available() or not DRIVER.exists():
+    if torch.cuda.is_available() or not DRIVER_FILE.exists():
         return None
     try:
         torch.cuda.init()
@@ -30,7 +30,7 @@ def unused() -> str | None:
 
 
 @contextmanager
-def told_plainly(settings: Settings) -> Iterator[None]:
+def explained_errors(settings: Settings) -> Iterator[None]:
     """A GPU that is too small or taken is a user's matter, not a fault of the program.
 
     Raises `InputError` instead of torch's errors; whatever else is wrong passes.
@@ -51,7 +51,7 @@ def told_plainly(settings: Settings) -> Iterator[None]:
 def _out_of_memory(training: Training) -> str:
     free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
     others = total - free - (torch.cuda.memory_reserved() if total else 0)
-    if others > TAKEN * total:
+    if others > OTHERS_SHARE * total:
         return (
             f"other processes hold {others / GIB:.1f} of the GPU's {total / GIB:.1f} GiB of memory, and what is left "
             "does not hold one clip: end them (`nvidia-smi` names them), or train one trial at a time (--max-workers 1)"

@@ -23,7 +23,7 @@ RUNGS = (0.15, 0.4)  # of the steps
 REDUCTION = 3  # one in so many goes on
 
 
-class Siblings:
+class SuccessiveHalving:
     """The trials of one search, seen from one of them."""
 
     def __init__(self, store: Store, search: str, number: int, trials: int) -> None:
@@ -31,24 +31,24 @@ class Siblings:
         self.others = [one for one in range(trials) if one != number]
         self._seen: dict[str, float] = {}  # what a trial has once told stands, so nobody reads it again
 
-    def arrive(self, rung: int, loss: float) -> None:
+    def report(self, rung: int, loss: float) -> None:
         """Tell the others this trial's validation loss at the rung."""
         self.store.remember(self._name(rung, self.number), loss)
 
-    def outpaced(self, rung: int, loss: float) -> bool:
+    def is_outpaced(self, rung: int, loss: float) -> bool:
         """Whether this trial, with that loss at the rung, is not among the best of those known by now."""
         names = [self._name(rung, other) for other in self.others]
         self._seen |= self.store.recall_all([name for name in names if name not in self._seen])
-        return not promising(loss, (self._seen[name] for name in names if name in self._seen))
+        return not is_promising(loss, (self._seen[name] for name in names if name in self._seen))
 
     def _name(self, rung: int, number: int) -> str:
         return f"rungs/{self.search}/{rung}/{number}"
 
 
-def promising(loss: float, others: Iterable[float]) -> bool:
+def is_promising(loss: float, others: Iterable[float]) -> bool:
     """Whether the loss is in the best third of all, itself included; the first to come always is.
 
-    >>> promising(0.5, []), promising(0.5, [0.4]), promising(0.5, [0.4, 0.6, 0.7, 0.8, 0.9])
+    >>> promising(0.5, []), promising(0.5, [0.4]), is_promising(0.5, [0.4, 0.6, 0.7, 0.8, 0.9])
     (True, False, True)
     """
     known = list(others)
@@ -56,19 +56,19 @@ def promising(loss: float, others: Iterable[float]) -> bool:
     return math.isfinite(loss) and sum(other < loss for other in known) < best
 
 
-def rungs(steps: int) -> list[int]:
+def rung_steps(steps: int) -> list[int]:
     """After which steps the trials are compared.
 
-    >>> rungs(900)
+    >>> rung_steps(900)
     [135, 360]
     """
     return sorted({max(1, round(share * steps)) for share in RUNGS} - {steps})
 
 
-def share(trials: int) -> float:
+def step_fraction(trials: int) -> float:
     """Of the steps of so many trials that are done where losers stop, if none had to be waited for.
 
-    >>> round(share(9), 2)
+    >>> round(step_fraction(9), 2)
     0.3
     """
     done, left = 0.0, float(trials)

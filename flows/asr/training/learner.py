@@ -15,13 +15,13 @@ from transformers import WhisperForConditionalGeneration
 
 from asr.settings import Settings
 from asr.training import models
-from asr.training.batches import IGNORED, PROMPT
+from asr.training.batches import IGNORED_LABEL, PROMPT_OFFSET
 
-ADAPTED = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer: arXiv:2305.14314
-ALPHA = 2.0  # times the rank: how much adapters weigh
+LORA_MODULES = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer: arXiv:2305.14314
+LORA_ALPHA = 2.0  # times the rank: how much adapters weigh
 
 
-def counted(labels: torch.Tensor) -> torch.Tensor:
+def label_positions(labels: torch.Tensor) -> torch.Tensor:
     """Which of the (batch, tokens - 1) places after the first a token is learnt for, counted row by row."""
     return (labels[:, 1:] >= 0).flatten().nonzero().squeeze(1)
 
@@ -37,14 +37,14 @@ class Learner(nn.Module):
         super().__init__()
         training = settings.training
         self.whisper, self.ctc_weight = whisper, 0.0 if settings.model.base else settings.model.ctc_weight
-        self.smoothing, self.frozen = training.label_smoothing, training.freeze_encoder
+        self.label_smoothing, self.frozen = training.label_smoothing, training.freeze_encoder
         self.blank: int = whisper.generation_config.eos_token_id  # the first special token: words stand below it
-        self.aligner = nn.Linear(whisper.config.d_model, self.blank + 1) if self.ctc_weight else None
+        self.ctc_head = nn.Linear(whisper.config.d_model, self.blank + 1) if self.ctc_weight else None
         if training.lora_rank:
             from peft import LoraConfig, inject_adapter_in_model
 
             adapters = LoraConfig(
-                r=training.lora_rank, lora_alpha=round(ALPHA * training.lora_rank), target_modules=ADAPTED
+                r=training.lora_rank, lora_alpha=round(LORA_ALPHA * training.lora_rank), target_modules=LORA_MODULES
             )
             inject_adapter_in_model(adapters, whisper)
         if self.frozen:
@@ -52,63 +52,69 @@ class Learner(nn.Module):
         if training.gradient_checkpointing:
             whisper.activation_checkpointing_enable({"use_reentrant": False})
         self.losses: list[torch.Tensor] = []  # of the batches since they were last taken
-        self.learnt_from = 0  # clips, or packs of them
+        self.clips_seen = 0  # clips, or packs of them
 
     def forward(
         self, input_features: torch.Tensor, labels: torch.Tensor, places: torch.Tensor | None = None,
         tokens: int | None = None, clips: int | None = None,
     ) -> dict[str, torch.Tensor]:  # fmt: skip
-        """The mean loss of (batch, mel, frames) log-mels against (batch, tokens) labels from start to end.
+        """The mean loss of a batch, or this part's share of it.
 
-        Labels below zero are not learnt: `PROMPT` less a token is read nevertheless.
+        Args:
+            input_features: (batch, mel, frames) log-mels.
+            labels: (batch, tokens) from start to end. Negative labels do not count in the loss; `PROMPT_OFFSET - token`
+                is an input token without a loss.
+            places: `label_positions(labels)`, where they are known.
+            tokens: The counted tokens of the whole batch, where this is a part of one.
+            clips: The clips of the whole batch, likewise.
 
-        `cross_entropy` is its part without the CTC head. Where these are a part of a larger batch, `tokens` and `clips`
-        are how many that has: the losses of its parts then add up to its mean. `places` are `counted(labels)`, where
-        they are known.
+        Returns:
+            `loss`, and `cross_entropy`, which is the loss without the CTC head. Over the parts of a batch they add up
+            to its mean.
         """
         with torch.no_grad() if self.frozen else nullcontext():
             states = models.encode(self.whisper, input_features)
-        scores, expected = self._next_tokens(states, labels, places)
-        loss = functional.cross_entropy(scores, expected, label_smoothing=self.smoothing, reduction="sum")
+        scores, expected = self._token_scores(states, labels, places)
+        loss = functional.cross_entropy(scores, expected, label_smoothing=self.label_smoothing, reduction="sum")
         loss = cross_entropy = loss / (tokens or len(expected))
-        if self.aligner is not None:
-            aligned = self._alignment_loss(states, labels) / (clips or len(labels))
+        if self.ctc_head is not None:
+            aligned = self._ctc_loss(states, labels) / (clips or len(labels))
             loss = (1 - self.ctc_weight) * loss + self.ctc_weight * aligned
         return {"loss": loss, "cross_entropy": cross_entropy.detach()}
 
-    def surprise(self, input_features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def total_cross_entropy(self, input_features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
         """The summed cross-entropy of the labels, without smoothing or the CTC head, and of how many tokens it is."""
-        scores, expected = self._next_tokens(models.encode(self.whisper, input_features), labels)
+        scores, expected = self._token_scores(models.encode(self.whisper, input_features), labels)
         return functional.cross_entropy(scores, expected, reduction="sum"), len(expected)
 
-    def _next_tokens(
+    def _token_scores(
         self, states: torch.Tensor, labels: torch.Tensor, places: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(places, vocabulary) scores and (places,) labels: the vocabulary is wide, so only places that count."""
         whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
-        heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, padding)
-        heard = torch.where(heard <= PROMPT, PROMPT - heard, heard)
+        heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED_LABEL, padding)
+        heard = torch.where(heard <= PROMPT_OFFSET, PROMPT_OFFSET - heard, heard)
         decoded = whisper.model.decoder(
             input_ids=heard, encoder_hidden_states=states, use_cache=False
         ).last_hidden_state
-        places = counted(labels) if places is None else places
+        places = label_positions(labels) if places is None else places
         return whisper.proj_out(decoded.flatten(0, 1)[places]).float(), labels[:, 1:].flatten()[places]
 
-    def _alignment_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _ctc_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The CTC loss of the words, a token of each clip, summed over the clips."""
-        assert self.aligner is not None
+        assert self.ctc_head is not None
         words = (labels >= 0) & (labels < self.blank)
-        scores = functional.log_softmax(self.aligner(states).float(), -1).transpose(0, 1)
+        scores = functional.log_softmax(self.ctc_head(states).float(), -1).transpose(0, 1)
         frames = torch.full((len(labels),), len(scores), device=labels.device)
         losses = functional.ctc_loss(
             scores, labels[words], frames, words.sum(1), blank=self.blank, reduction="none", zero_infinity=True
         )
         return (losses / words.sum(1).clamp(min=1)).sum()
 
-    def note(self, cross_entropy: torch.Tensor, clips: int) -> None:
+    def record_loss(self, cross_entropy: torch.Tensor, clips: int) -> None:
         """Remember the mean cross-entropy of a batch of so many clips that was learnt."""
         self.losses.append(cross_entropy)
-        self.learnt_from += clips
+        self.clips_seen += clips
 
     def take_losses(self) -> list[float]:
         """The losses of the batches since the last call; waits for the device."""
@@ -118,26 +124,26 @@ class Learner(nn.Module):
 
     def save(self, file: Path) -> None:
         """Write `learnt` as safetensors."""
-        save_file({name: weight.contiguous() for name, weight in self.learnt().items()}, file)
+        save_file({name: weight.contiguous() for name, weight in self.trainable_weights().items()}, file)
 
     def load(self, file: Path) -> None:
         """Take up what `save` wrote."""
-        self.learn(load_file(file))
+        self.set_weights(load_file(file))
 
-    def learnt(self) -> dict[str, torch.Tensor]:
+    def trainable_weights(self) -> dict[str, torch.Tensor]:
         """The weights that learn, by name: all that a checkpoint needs beside what the model began as."""
         return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
 
-    def learn(self, weights: dict[str, torch.Tensor]) -> None:
+    def set_weights(self, weights: dict[str, torch.Tensor]) -> None:
         """Take up weights that `learnt` gave."""
-        mine = self.learnt()
+        mine = self.trainable_weights()
         if mine.keys() != weights.keys():
             raise ValueError("these weights are of another model")
         with torch.no_grad():
             for name, weight in mine.items():
                 weight.copy_(weights[name])
 
-    def plain(self) -> WhisperForConditionalGeneration:
+    def merged_model(self) -> WhisperForConditionalGeneration:
         """The Whisper as it is now, adapters merged in: itself where there are none, else a copy."""
         if not any("lora_" in name for name, _ in self.whisper.named_parameters()):
             return self.whisper

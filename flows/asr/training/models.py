@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr import InputError, disk, first_line, network
 from asr.settings import Model, Settings
-from asr.training import bases
+from asr.training import base_files
 
 if TYPE_CHECKING:
     import torch
@@ -27,15 +27,15 @@ WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
 POSITIONS = 448  # of a Whisper's decoder
 FULL_VOCABULARY = 51_865  # tokens of a published multilingual Whisper
 MAX_TOKENS = POSITIONS - 4  # less the prompt
-PREVIOUS, MOST_PROMPT = "<|startofprev|>", 223  # what text from before begins with, and its most tokens
+PREVIOUS_TOKEN, MAX_PROMPT_TOKENS = "<|startofprev|>", 223  # what text from before begins with, and its most tokens
 TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
-WHISPER_WIDTH = 384  # of the smallest published Whisper, tiny
+TINY_WIDTH = 384  # of the smallest published Whisper, tiny
 FORMATS = range(1, 3)  # of releases that can be used; raised with what a release holds
-BASE_LIMIT = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
+MAX_BASE_LEARNING_RATE = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
 
 
 @dataclass(frozen=True)
-class Usual:
+class Defaults:
     """What is usually tried where a profile says "auto"."""
 
     learning_rates: tuple[float, ...]
@@ -43,7 +43,7 @@ class Usual:
     optimizer: str
 
 
-def usual(settings: Settings) -> Usual:
+def default_hyperparameters(settings: Settings) -> Defaults:
     """The learning rates and optimiser for the model's size and past.
 
     A published Whisper keeps what it knows at 1e-5; a small base, such as the sample's release, has
@@ -52,19 +52,19 @@ def usual(settings: Settings) -> Usual:
     """
     model = settings.model
     if model.base is None:
-        return Usual((4e-3, 6e-3), 1e-1, "muon")
+        return Defaults((4e-3, 6e-3), 1e-1, "muon")
     width = base_config(model.base)["d_model"]
     if settings.training.lora_rank:
-        return Usual((2e-4, 1e-3), 1e-2, "adamw")
-    if width < WHISPER_WIDTH:
-        return Usual((1e-3, 2e-3), 1e-2, "muon")
-    return Usual((1e-5, 2e-5), BASE_LIMIT, "adamw")
+        return Defaults((2e-4, 1e-3), 1e-2, "adamw")
+    if width < TINY_WIDTH:
+        return Defaults((1e-3, 2e-3), 1e-2, "muon")
+    return Defaults((1e-5, 2e-5), MAX_BASE_LEARNING_RATE, "adamw")
 
 
-def optimizer(settings: Settings) -> str:
+def optimizer_name(settings: Settings) -> str:
     """muon or adamw."""
     asked = settings.training.optimizer
-    return usual(settings).optimizer if asked == "auto" else asked
+    return default_hyperparameters(settings).optimizer if asked == "auto" else asked
 
 
 def base_config(base: str) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def base_config(base: str) -> dict[str, Any]:
     _check_release(base)
     with _loading(base, "is neither a model's folder nor to be had from the Hub") as where:
         if os.path.isdir(base):
-            return bases.config(Path(base, "config.json"))
+            return base_files.read_config(Path(base, "config.json"))
         file = cached_file(base, "config.json", local_files_only=where["local_files_only"])
-        return bases.config(Path(str(file)))
+        return base_files.read_config(Path(str(file)))
 
 
 def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -87,13 +87,13 @@ def prepare(settings: Settings, texts: Sequence[str]) -> tuple[WhisperForConditi
         processor = new_processor(texts, settings.model.vocabulary)
         model = new_model(settings.model, processor)
     for language in (*settings.corpus.retained.values(), settings.corpus.language):  # the last one stays
-        speak(model, processor, language)
+        set_language(model, processor, language)
     if settings.training.silence_share:
-        may_say_nothing(model)
+        allow_empty_output(model)
     return model, processor
 
 
-def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
+def load_processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
     """The processor that `prepare` gives, without the model. Raises `InputError` where the base has none."""
     from transformers import WhisperProcessor
 
@@ -102,7 +102,7 @@ def processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor:
         return new_processor(texts, settings.model.vocabulary)
     with _loading(base) as where:
         if Path(base).is_dir():
-            bases.check(Path(base))
+            base_files.check(Path(base))
         return WhisperProcessor.from_pretrained(base, **where)
 
 
@@ -134,7 +134,7 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     base_config(str(base))
     with _loading(base) as where:
         if Path(base).is_dir():
-            bases.check(Path(base))
+            base_files.check(Path(base))
         processor = WhisperProcessor.from_pretrained(base, **where)
         model = WhisperForConditionalGeneration.from_pretrained(
             base, dtype=torch.float32, use_safetensors=True, **where
@@ -148,8 +148,8 @@ def _check_release(base: str | Path) -> None:
     if not (file := Path(base, "release.json")).is_file():
         return
     try:
-        if file.stat().st_size > bases.OTHER_BYTES:
-            raise ValueError(f"it has more than {bases.OTHER_BYTES:,} bytes")
+        if file.stat().st_size > base_files.MAX_OTHER_BYTES:
+            raise ValueError(f"it has more than {base_files.MAX_OTHER_BYTES:,} bytes")
         record = dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"[model] base: {file} cannot be read: {first_line(error)}") from None
@@ -174,7 +174,7 @@ def save(folder: Path, model: WhisperForConditionalGeneration, processor: Whispe
     return folder
 
 
-def speak(model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str) -> None:
+def set_language(model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str) -> None:
     """Set language and task for good: in the tokenizer's prompt and in what `generate` does unasked."""
     tokenizer = processor.tokenizer
     if tokenizer.convert_tokens_to_ids(f"<|{language}|>") == tokenizer.unk_token_id:
@@ -184,7 +184,7 @@ def speak(model: WhisperForConditionalGeneration, processor: WhisperProcessor, l
     generation.language, generation.task, generation.forced_decoder_ids = language, "transcribe", None
 
 
-def may_say_nothing(model: WhisperForConditionalGeneration) -> None:
+def allow_empty_output(model: WhisperForConditionalGeneration) -> None:
     """Let `generate`, and what is converted from the model, end at once where there is nothing to write.
 
     A stock Whisper is kept from it: its first token is never the last, so on silence it must invent something.
@@ -215,7 +215,7 @@ def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
         "<|translate|>",
         "<|transcribe|>",
         "<|startoflm|>",
-        PREVIOUS,
+        PREVIOUS_TOKEN,
         "<|nospeech|>",
         "<|notimestamps|>",
     ]
@@ -258,7 +258,7 @@ def new_model(shape: Model, processor: WhisperProcessor) -> WhisperForConditiona
         lang_to_id={f"<|{code}|>": ids(f"<|{code}|>") for code in list(LANGUAGES)[:99]},
         task_to_id={task: ids(f"<|{task}|>") for task in ("translate", "transcribe")},
         no_timestamps_token_id=ids("<|notimestamps|>"),
-        prev_sot_token_id=ids(PREVIOUS),
+        prev_sot_token_id=ids(PREVIOUS_TOKEN),
         max_initial_timestamp_index=50,
         suppress_tokens=[],
         begin_suppress_tokens=[end],
@@ -281,7 +281,7 @@ def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> to
     return encoder.layer_norm(states)
 
 
-def most_tokens(frames: int) -> int:
+def max_tokens(frames: int) -> int:
     """More than anybody says in so many frames, so that a decoder in a loop ends: 25 a second."""
     return min(MAX_TOKENS, frames // 4 + 16)
 
@@ -300,7 +300,7 @@ def transcribe(
         states = encode(model, features.to(model.device))
         tokens = model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
-            max_new_tokens=most_tokens(spoken or features.shape[2]),
+            max_new_tokens=max_tokens(spoken or features.shape[2]),
             num_beams=1,
             do_sample=False,
             force_unique_generate_call=True,  # else a time that is written starts another pass, over features not given

@@ -21,12 +21,12 @@ from torch import Tensor
 from asr import compute
 
 BETAS = (0.9, 0.98)  # AdamW alone
-MOMENTUM, BETAS_BESIDE = 0.9, (0.8, 0.98)  # Muon, and AdamW beside it
+MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW beside it
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's: steepest at zero, and so fewest iterations
 ITERATIONS = 5
-SMALLEST = 1e-7  # norm that a matrix is divided by
-RMS = 0.2  # of an update, as AdamW's: arXiv:2502.16982
-MOST_ELEMENTS = 1 << 24  # of the matrices orthogonalised together: 64 MB in float32
+MIN_NORM = 1e-7  # norm that a matrix is divided by
+UPDATE_RMS = 0.2  # of an update, as AdamW's: arXiv:2502.16982
+MAX_ELEMENTS = 1 << 24  # of the matrices orthogonalised together: 64 MB in float32
 
 
 def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -42,11 +42,11 @@ def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay:
         else:
             (weights if parameter.ndim > 1 else others).append(parameter)
     groups = [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    betas = BETAS if name == "adamw" else BETAS_BESIDE
+    betas = BETAS if name == "adamw" else BETAS_WITH_MUON
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
     if name == "adamw":
         return adamw
-    return Together(Muon(hidden, learning_rate, weight_decay), adamw)
+    return CombinedOptimizer(Muon(hidden, learning_rate, weight_decay), adamw)
 
 
 class Muon(torch.optim.Optimizer):
@@ -68,10 +68,10 @@ class Muon(torch.optim.Optimizer):
                     wide = _wide(self._momentum(weight, weight.grad))
                     by_shape[wide.shape].append((weight, wide))
             for shape, members in by_shape.items():
-                chunk, rate = max(1, MOST_ELEMENTS // shape.numel()), group["lr"] * RMS * math.sqrt(shape[1])
+                chunk, rate = max(1, MAX_ELEMENTS // shape.numel()), group["lr"] * UPDATE_RMS * math.sqrt(shape[1])
                 for at in range(0, len(members), chunk):
                     weights, updates = zip(*members[at : at + chunk], strict=True)
-                    for weight, update in zip(weights, orthogonal(torch.stack(updates)), strict=True):
+                    for weight, update in zip(weights, orthogonalize(torch.stack(updates)), strict=True):
                         weight.mul_(1 - group["lr"] * group["weight_decay"])
                         weight.add_(update if weight.shape == shape else update.T, alpha=-rate)
 
@@ -89,7 +89,7 @@ def _wide(matrix: Tensor) -> Tensor:
     return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """(count, rows, columns) matrices with their singular values brought near 1, by Newton-Schulz iterations.
 
     `rows` is at most `columns`. In bfloat16 on a GPU that has it, else in float32; then the iterations of wide matrices
@@ -97,7 +97,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     """
     dtype = torch.bfloat16 if matrices.is_cuda and compute.has_bfloat16() else torch.float32
     near = matrices.to(dtype)
-    near = near / torch.linalg.matrix_norm(near, keepdim=True).clamp(min=SMALLEST)
+    near = near / torch.linalg.matrix_norm(near, keepdim=True).clamp(min=MIN_NORM)
     rows, columns = matrices.shape[1:]
     if dtype == torch.float32 and columns >= 2 * rows:
         gram = near @ near.mT
@@ -121,7 +121,7 @@ def _quintic(gram: Tensor) -> Tensor:
     return factor
 
 
-class Together(torch.optim.Optimizer):
+class CombinedOptimizer(torch.optim.Optimizer):
     """Several optimisers that step as one. They share their groups with it, so one schedule drives them all."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:

@@ -29,7 +29,7 @@ class Prompts:
         for clip, speaker in enumerate(speakers):
             self._of_speaker[speaker or ""].append(clip)
 
-    def drawn(self, clip: int, random: np.random.Generator) -> str:
+    def sample(self, clip: int, random: np.random.Generator) -> str:
         """Another text of the clip's speaker, or in half of the draws words with commas between.
 
         Up to three of them are the clip's own: none in a quarter of the lists, so that a list is no promise.

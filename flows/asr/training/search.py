@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Space = tuple[float, ...] | Range
-OTHERS = ("warmup", "label_smoothing", "batch_size")  # keys of [training] that a search may give instead
-DRAWS = 20  # for each trial, until it is a point that was not drawn before
+OVERRIDABLE = ("warmup", "label_smoothing", "batch_size")  # keys of [training] that a search may give instead
+MAX_DRAWS = 20  # for each trial, until it is a point that was not drawn before
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Trial:
     number: int
     learning_rate: float
     weight_decay: float
-    others: tuple[tuple[str, int | float], ...] = ()  # keys of [training], where the search gives them
+    overrides: tuple[tuple[str, int | float], ...] = ()  # keys of [training], where the search gives them
 
-    def applied(self, settings: Settings) -> Settings:
+    def apply_to(self, settings: Settings) -> Settings:
         """The settings that this trial trains with."""
-        return settings.model_copy(update={"training": settings.training.model_copy(update=dict(self.others))})
+        return settings.model_copy(update={"training": settings.training.model_copy(update=dict(self.overrides))})
 
 
 @dataclass(frozen=True)
-class Look:
+class LogEntry:
     """How a trial was doing in passing."""
 
     step: int
@@ -49,7 +49,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Point:
+class Evaluation:
     """How a trial stood at one evaluation."""
 
     step: int
@@ -61,10 +61,10 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClipErrors:
     """What the model that a trial handed on got wrong in each validation clip, the same ones in every trial."""
 
-    wrong: tuple[int, ...] = ()  # words
+    errors: tuple[int, ...] = ()  # words
     words: tuple[int, ...] = ()  # that were said
     speakers: tuple[str | None, ...] = ()
 
@@ -78,32 +78,32 @@ class Outcome:
     steps: int
     seconds: float
     stopped: str  # why it ended: finished, plateau, outpaced, diverged, failed
-    curve: tuple[Point, ...]
-    heard: Heard = Heard()
-    history: tuple[Look, ...] = field(default=(), compare=False)  # clips a second are never the same twice
+    curve: tuple[Evaluation, ...]
+    clip_errors: ClipErrors = ClipErrors()
+    history: tuple[LogEntry, ...] = field(default=(), compare=False)  # clips a second are never the same twice
 
     @property
-    def best(self) -> Point | None:
+    def best_evaluation(self) -> Evaluation | None:
         """Where the model that was handed on stood."""
-        return best(self.curve)
+        return best_evaluation(self.curve)
 
 
-def failed(trial: dict[str, Any]) -> Outcome:
+def failed_outcome(trial: dict[str, Any]) -> Outcome:
     """Of a trial that did not come to its end, and was given up."""
     return Outcome(from_plain(Trial, trial), math.nan, 0, 0.0, "failed", ())
 
 
-def best(curve: Sequence[Point]) -> Point | None:
+def best_evaluation(curve: Sequence[Evaluation]) -> Evaluation | None:
     """The point with the lowest validation WER, the earliest of equals."""
     return min(curve, key=lambda point: (point.validation_wer, point.step), default=None)
 
 
-def trials(settings: Settings) -> list[Trial]:
-    """The trials of a search: `trials` points of its space, chosen as `sampler` says, the same ones every time.
+def plan_trials(settings: Settings) -> list[Trial]:
+    """The trials of a search: `plan_trials` points of its space, chosen as `sampler` says, the same ones every time.
 
     Raises `InputError` for a base that cannot be had, or a learning rate beyond what it can take.
     """
-    search, usual = settings.search, models.usual(settings)
+    search, usual = settings.search, models.default_hyperparameters(settings)
     rates = usual.learning_rates if search.learning_rate == "auto" else search.learning_rate
     highest = rates.high if isinstance(rates, Range) else max(rates)
     if highest > usual.limit:
@@ -112,8 +112,8 @@ def trials(settings: Settings) -> list[Trial]:
             f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
         )
     space: dict[str, Space] = {"learning_rate": rates, "weight_decay": search.weight_decay}
-    space |= {name: given for name in OTHERS if (given := getattr(search, name)) is not None}
-    points = _grid(space, search) if search.sampler == "grid" else _drawn(space, search)
+    space |= {name: given for name in OVERRIDABLE if (given := getattr(search, name)) is not None}
+    points = _grid(space, search) if search.sampler == "grid" else _sample(space, search)
     return [
         Trial(number, point[0], point[1], tuple(zip(list(space)[2:], point[2:], strict=True)))
         for number, point in enumerate(points)
@@ -121,17 +121,17 @@ def trials(settings: Settings) -> list[Trial]:
 
 
 def _grid(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
-    """All combinations, or `trials` of them drawn by the seed; in grid order."""
+    """All combinations, or `plan_trials` of them drawn by the seed; in grid order."""
     lists = [sorted(set(values)) for values in space.values() if isinstance(values, tuple)]
     if search.trials >= (count := math.prod(map(len, lists))):
         return list(itertools.product(*lists))
-    return [_nth(lists, nth) for nth in sorted(random.Random(search.seed).sample(range(count), search.trials))]
+    return [_combination(lists, nth) for nth in sorted(random.Random(search.seed).sample(range(count), search.trials))]
 
 
-def _nth(lists: Sequence[Sequence[Any]], nth: int) -> tuple[Any, ...]:
+def _combination(lists: Sequence[Sequence[Any]], nth: int) -> tuple[Any, ...]:
     """That one of all combinations, none of which is made: five long lists have more than fit anywhere.
 
-    >>> _nth(["ab", "xyz"], 4), list(itertools.product("ab", "xyz"))[4]
+    >>> _combination(["ab", "xyz"], 4), list(itertools.product("ab", "xyz"))[4]
     (('b', 'y'), ('b', 'y'))
     """
     point: list[Any] = []
@@ -141,8 +141,8 @@ def _nth(lists: Sequence[Sequence[Any]], nth: int) -> tuple[Any, ...]:
     return tuple(point)
 
 
-def _drawn(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
-    """`trials` different points, or as many as there are."""
+def _sample(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
+    """`plan_trials` different points, or as many as there are."""
     import optuna
     from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
@@ -160,7 +160,7 @@ def _drawn(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
     }  # fmt: skip
     study, points = optuna.create_study(sampler=sampler), dict[tuple[Any, ...], None]()
     count = math.prod(map(len, lists.values())) if len(lists) == len(space) else search.trials
-    for _ in range(DRAWS * search.trials):
+    for _ in range(MAX_DRAWS * search.trials):
         drawn = study.ask(axes)
         study.tell(drawn, 0.0)
         where = drawn.params
@@ -184,13 +184,13 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             "trial": one.trial.number,
             "learning_rate": one.trial.learning_rate,
             "weight_decay": one.trial.weight_decay,
-            **dict(one.trial.others),
+            **dict(one.trial.overrides),
             "validation_wer": one.validation_wer,
             "steps": one.steps,
             "seconds": one.seconds,
             "stopped": one.stopped,
-            "low": one.best.low if one.best else math.nan,
-            "high": one.best.high if one.best else math.nan,
+            "low": one.best_evaluation.low if one.best_evaluation else math.nan,
+            "high": one.best_evaluation.high if one.best_evaluation else math.nan,
             "p": math.nan,
         }
         for one in outcomes
@@ -202,9 +202,9 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
         raise InputError("no trial came to an error rate; lower learning rates may do:", board.to_string(index=False))
-    heard = {one.trial.number: one.heard for one in outcomes}
+    heard = {one.trial.number: one.clip_errors for one in outcomes}
     best = heard[board["trial"].iloc[0]]
     for row, number in board["trial"].items():
-        if (one := heard[number]).wrong:
-            board.loc[row, "p"] = intervals.compare(one.wrong, best.wrong, best.words, best.speakers).p
+        if (one := heard[number]).errors:
+            board.loc[row, "p"] = intervals.compare(one.errors, best.errors, best.words, best.speakers).p
     return board

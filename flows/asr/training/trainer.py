@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from asr.settings import Training
-from asr.training.learner import Learner, counted
+from asr.training.callback import WEIGHTS_FILE, TrialCallback
+from asr.training.learner import Learner, label_positions
 from asr.training.models import FRAMES_PER_SECOND
-from asr.training.watch import WEIGHTS, Watch
 
 Batch = dict[str, Tensor]
 
@@ -25,13 +25,18 @@ class Trainer(transformers.Trainer):
     """Trains a `Learner` on the batches of a loader; checkpoints hold only the weights that learn."""
 
     def __init__(
-        self, loader: DataLoader, watch: Watch | None, training: Training, say: Callable[[str], None], **more: Any
+        self,
+        loader: DataLoader,
+        callback: TrialCallback | None,
+        training: Training,
+        say: Callable[[str], None],
+        **more: Any,
     ) -> None:
         super().__init__(**more)
-        self.loader, self.watch, self.say = loader, watch, say
-        self.most_clips: float = training.micro_batch if isinstance(training.micro_batch, int) else math.inf
-        self.most_frames = math.inf  # that the memory holds at once, padding counted; known once it ran out
-        self._of_this_step: list[Batch] = []  # batches whose gradients are added up already
+        self.loader, self.callback, self.say = loader, callback, say
+        self.max_clips: float = training.micro_batch if isinstance(training.micro_batch, int) else math.inf
+        self.max_frames = math.inf  # that the memory holds at once, padding counted; known once it ran out
+        self._step_batches: list[Batch] = []  # batches whose gradients are added up already
 
     def get_train_dataloader(self) -> DataLoader:
         return self.loader
@@ -43,35 +48,35 @@ class Trainer(transformers.Trainer):
         broken off stand among those of the batches before it. What is learnt stays the same.
         """
         model.train()
-        self._of_this_step.append(inputs)
+        self._step_batches.append(inputs)
         to_learn = [inputs]
         while True:
             try:
-                losses = [self._learn(model, batch) for batch in to_learn]
+                losses = [self._accumulate_gradients(model, batch) for batch in to_learn]
                 break
             except torch.OutOfMemoryError:
-                if not self._halve(inputs):
+                if not self._halve_parts(inputs):
                     raise
             # Outside of the `except`: its traceback holds the tensors that are to be freed.
-            to_learn = self._of_this_step
+            to_learn = self._step_batches
             model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         if self.accelerator.sync_gradients:
-            self._of_this_step = []
+            self._step_batches = []
         total, cross_entropy = losses[-1]
         assert isinstance(self.model, Learner)
-        self.model.note(cross_entropy, len(inputs["labels"]))
+        self.model.record_loss(cross_entropy, len(inputs["labels"]))
         return total
 
-    def _learn(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _accumulate_gradients(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """The batch forward and backward, in parts; its mean loss, and its mean cross-entropy alone."""
         labels, clips = batch["labels"], len(batch["labels"])
-        tokens, size, sums = len(counted(labels)), self._at_once(batch), list[Tensor]()
+        tokens, size, sums = len(label_positions(labels)), self._part_size(batch), list[Tensor]()
         for at in range(0, clips, size):
             part = {name: tensor[at : at + size] for name, tensor in batch.items()}
             # Found here, on the host: to look for them on the GPU would be to wait for it.
-            part["places"] = counted(part["labels"])
+            part["places"] = label_positions(part["labels"])
             is_last = at + size >= clips
             with nullcontext() if is_last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
@@ -82,17 +87,17 @@ class Trainer(transformers.Trainer):
         total, cross_entropy = torch.stack(sums).sum(0)
         return total, cross_entropy
 
-    def _at_once(self, batch: Batch) -> int:
+    def _part_size(self, batch: Batch) -> int:
         """Clips of the batch that are learnt at once."""
-        fit = min(self.most_clips, self.most_frames // batch["input_features"].shape[2], len(batch["labels"]))
+        fit = min(self.max_clips, self.max_frames // batch["input_features"].shape[2], len(batch["labels"]))
         return max(1, int(fit))
 
-    def _halve(self, batch: Batch) -> bool:
+    def _halve_parts(self, batch: Batch) -> bool:
         """Learn half as much at once from here on; False where that would be less than a clip."""
-        clips, frames = self._at_once(batch), batch["input_features"].shape[2]
+        clips, frames = self._part_size(batch), batch["input_features"].shape[2]
         if clips == 1 or self.args.world_size > 1:  # several ranks would wait for one another
             return False
-        self.most_frames = clips // 2 * frames
+        self.max_frames = clips // 2 * frames
         self.say(
             f"the GPU's memory does not hold {clips} clips of {frames / FRAMES_PER_SECOND:.1f} s at once: "
             f"from here on batches are learnt in parts of {clips // 2}, with the same result"
@@ -105,12 +110,12 @@ class Trainer(transformers.Trainer):
             return data.to(self.args.device, non_blocking=True)
         return super()._prepare_input(data)
 
-    def keep(self) -> None:
+    def save_last_step(self) -> None:
         """Save a checkpoint of the last whole step, in the middle of the next or of what came after it."""
-        assert self.watch and self.model is not None
-        self.watch.roll_back()
+        assert self.callback and self.model is not None
+        self.callback.discard_partial_step()
         self._save_checkpoint(self.model, None)
-        self.watch.on_save(self.args, self.state, self.control)
+        self.callback.on_save(self.args, self.state, self.control)
 
     def store_flos(self) -> None:
         """Nobody reads them, and to sum them all ranks would have to save."""
@@ -118,10 +123,10 @@ class Trainer(transformers.Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         assert output_dir and isinstance(self.model, Learner)
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        self.model.save(Path(output_dir, WEIGHTS))
-        if self.watch:
-            self.watch.save(Path(output_dir))
+        self.model.save(Path(output_dir, WEIGHTS_FILE))
+        if self.callback:
+            self.callback.save(Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         assert isinstance(self.model, Learner)
-        self.model.load(Path(resume_from_checkpoint, WEIGHTS))
+        self.model.load(Path(resume_from_checkpoint, WEIGHTS_FILE))

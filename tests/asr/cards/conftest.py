@@ -17,8 +17,8 @@ from asr.scoring import report
 from asr.scoring.report import Exam
 from asr.settings import Settings
 from asr.training import search
-from asr.training.search import Heard, Look, Outcome, Point, Trial
-from asr.training.watch import Standing
+from asr.training.callback import TrialStatus
+from asr.training.search import ClipErrors, Evaluation, LogEntry, Outcome, Trial
 
 RUN = Run("swedish-night", "2026-11-27T23:18:05+00:00")
 
@@ -68,10 +68,10 @@ def _curve(wer, steps=1000, evaluations=5):
     """An evaluation's points and looks on the way to a WER."""
     at = [round(steps * part / evaluations) for part in range(1, evaluations + 1)]
     wers = [wer + 90 * math.exp(-4 * step / steps) for step in at]
-    points = [Point(step, 3 * math.exp(-3 * step / steps), wer / 40 + 0.1, wer, wer * 0.8, wer * 1.2)
+    points = [Evaluation(step, 3 * math.exp(-3 * step / steps), wer / 40 + 0.1, wer, wer * 0.8, wer * 1.2)
               for step, wer in zip(at, wers, strict=True)]  # fmt: skip
     looks = [
-        Look(step, 6 * math.exp(-4 * step / 1000) + 0.1, 3e-3 * (1 - step / 1000), 40 + step % 7)
+        LogEntry(step, 6 * math.exp(-4 * step / 1000) + 0.1, 3e-3 * (1 - step / 1000), 40 + step % 7)
         for step in range(20, steps + 1, 20)
     ]
     return tuple(points), tuple(looks)
@@ -80,9 +80,9 @@ def _curve(wer, steps=1000, evaluations=5):
 def _outcome(number, wer, stopped="finished", steps=1000, rate=3e-3, others=()):
     trial, (points, looks) = Trial(number, rate, 0.01, others), _curve(wer, steps)
     if math.isnan(wer):
-        return Outcome(trial, wer, steps, 50.0, stopped, (), Heard(), looks)
+        return Outcome(trial, wer, steps, 50.0, stopped, (), ClipErrors(), looks)
     wrong = tuple(round(wer / 10) + (at + number) % 2 for at in range(40))
-    heard = Heard(wrong, (10,) * 40, (None,) * 40)
+    heard = ClipErrors(wrong, (10,) * 40, (None,) * 40)
     return Outcome(trial, points[-1].validation_wer, steps, 200.0 + number, stopped, points, heard, looks)
 
 
@@ -134,7 +134,7 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
 
 def _standing(steps=500, stopped="", evaluations=5):
     points, looks = _curve(8.0, max(20, steps), evaluations)
-    return Standing(1000, 64.0, stopped, looks, points if steps > 100 else ())
+    return TrialStatus(1000, 64.0, stopped, looks, points if steps > 100 else ())
 
 
 def _release(faults=(), said=None, pushed=False):

@@ -13,13 +13,13 @@ from asr.release import candidate, engine, folder, gate
 from asr.scoring import behaviour, rates
 from asr.settings import Corpus
 from asr.training import search
-from asr.training.examples import Sounds
-from asr.training.search import Heard, Outcome, Point, Trial
+from asr.training.dataset import ClipDataset
+from asr.training.search import ClipErrors, Evaluation, Outcome, Trial
 
 SPACE = engine.capture()
 CREATED = "2026-11-25T08:00:00+00:00"
-POINTS = (Point(12, 3.0, 2.9, 80.0, 70.0, 90.0), Point(24, 2.0, 2.1, 60.0, 50.0, 70.0))
-HEARD = Heard((1, 2), (5, 5), (None, None))
+POINTS = (Evaluation(12, 3.0, 2.9, 80.0, 70.0, 90.0), Evaluation(24, 2.0, 2.1, 60.0, 50.0, 70.0))
+HEARD = ClipErrors((1, 2), (5, 5), (None, None))
 WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, HEARD)
 BOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("nan"), 4, 1.0, "diverged", ())])
 
@@ -140,7 +140,7 @@ def test_a_format_that_the_model_is_too_small_for_is_told_and_left_out(made):
 
 
 def test_what_whisper_cpp_hears_is_scored_in_each_kind(tiny, base, speech, tmp_path, one_thread, monkeypatch):
-    test = Sounds(speech.split("test"))
+    test = ClipDataset(speech.split("test"))
     monkeypatch.setattr(candidate.ggml, "unfit", lambda tokens: "")
     heard = {"f16": test.texts, "q5_0": [""] * len(test)}
     monkeypatch.setattr(candidate.ggml, "listen", lambda folder, kind, *_: heard[kind][: candidate.AT_30_SECONDS])
@@ -172,7 +172,7 @@ def test_the_release_keeps_its_counts_by_sound_and_no_text(made, tmp_path_factor
 
 
 def test_what_a_model_from_nothing_was_taught_is_all_it_knows(tiny, made, speech, tmp_path):
-    train = Sounds(speech.split("train"))
+    train = ClipDataset(speech.split("train"))
 
     def asked(base=None, **training):
         training = tiny.training.model_copy(update={"quiet_seconds": 0.5, **training})

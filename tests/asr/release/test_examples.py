@@ -10,7 +10,7 @@ from asr.release import examples
 
 
 def clips(speakers):
-    """Clips of 1 s, 2 s, ... by those speakers, as `Sounds` has them."""
+    """Clips of 1 s, 2 s, ... by those speakers, as `ClipDataset` has them."""
     rows = []
     for seconds in range(1, len(speakers) + 1):
         file = io.BytesIO()

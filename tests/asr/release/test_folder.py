@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from asr.release import card, folder
-from asr.training import hearing, models
+from asr.training import decoding, models
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def sounds(tone):
 
 
 def test_every_format_is_loaded_back_and_hears_the_same(built, whisper, sounds):
-    heard = hearing.texts(*whisper, sounds)
+    heard = decoding.transcribe_sounds(*whisper, sounds)
     assert folder.faults(built, sounds, heard, "sv", 0) == []
     (fault,) = folder.faults(built, sounds, ["något helt annat"] * 2, "sv", 0)
     assert fault.startswith("transformers hears")
@@ -238,7 +238,7 @@ def test_a_format_that_does_not_load_is_told_in_one_line(built, sounds, tmp_path
 
 def test_faster_whisper_is_asked_only_where_the_vocabulary_is_whole(built, sounds, whisper, monkeypatch):
     """It takes a smaller one for English only."""
-    heard = hearing.texts(*whisper, sounds)
+    heard = decoding.transcribe_sounds(*whisper, sounds)
     monkeypatch.setattr(folder, "_by_transformers", lambda *_: heard)
     monkeypatch.setattr(folder, "vocabulary", lambda folder: 51_865)
     monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["helt fel ord här"] * 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from asr.release import folder, ggml
 from asr.settings import Model
-from asr.training import hearing, models
+from asr.training import decoding, models
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def whole(tmp_path_factory):
         for layer in model.model.decoder.layers:
             layer.encoder_attn.out_proj.weight *= 30
         model.model.decoder.embed_tokens.weight *= 10
-    models.speak(model, processor, "sv")
+    models.set_language(model, processor, "sv")
     made = models.save(tmp_path_factory.mktemp("whole"), model, processor)
     ggml.build(made)
     return made
@@ -49,7 +49,7 @@ def sounds(tone):
 
 def test_whisper_cpp_hears_in_it_what_transformers_does(whole, sounds):
     model, processor = models.load(whole)
-    ours = hearing.texts(model.eval(), processor, sounds, models.WINDOW_FRAMES)
+    ours = decoding.transcribe_sounds(model.eval(), processor, sounds, models.WINDOW_FRAMES)
     theirs = ggml.listen(whole, "f16", sounds, "sv")
     assert len(set(ours)) > 1 and all(ours)
     for one, other in zip(ours, theirs, strict=True):  # whisper.cpp goes on for longer

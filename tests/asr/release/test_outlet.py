@@ -9,13 +9,13 @@ import huggingface_hub
 import pytest
 from asr.release import candidate, engine, folder, gate, hub, outlet
 from asr.training import search
-from asr.training.search import Heard, Outcome, Point, Trial
+from asr.training.search import ClipErrors, Evaluation, Outcome, Trial
 from huggingface_hub import HfApi, constants
 from servers.writable_hub import User, WritableHub
 
 SPACE = engine.capture()
-POINTS = (Point(24, 2.0, 2.1, 60.0, 50.0, 70.0),)
-WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, Heard((1,), (5,), (None,)))
+POINTS = (Evaluation(24, 2.0, 2.1, 60.0, 50.0, 70.0),)
+WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ClipErrors((1,), (5,), (None,)))
 
 
 @pytest.fixture(scope="module")

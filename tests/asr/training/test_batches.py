@@ -8,19 +8,19 @@ import pytest
 import torch
 from asr.settings import Training
 from asr.training.batches import (
-    IGNORED,
+    IGNORED_LABEL,
+    BucketBatchSampler,
+    ClipPool,
     Draw,
-    LengthBuckets,
-    Pool,
     Unit,
-    by_length,
+    batches_by_length,
     collate,
-    evenly,
-    long_from,
-    packs,
-    pad,
+    evenly_spaced,
+    long_phase_start,
+    pack_clips,
+    pad_features,
 )
-from asr.training.examples import Clips, Example
+from asr.training.dataset import Example, FeatureDataset
 
 LENGTHS = np.random.default_rng(0).uniform(1, 30, 500).tolist()
 
@@ -30,7 +30,7 @@ def buckets(lengths, size=8, steps=1, seed=0, weights=None, start=0, speakers=No
     asked = Training(
         **{"batch_size": size, "steps": steps, "seed": seed, "long_share": 0.0, "quiet_seconds": 0.0, **training}
     )
-    return LengthBuckets(Pool(lengths, weights, speakers), asked, start)
+    return BucketBatchSampler(ClipPool(lengths, weights, speakers), asked, start)
 
 
 def drawn_clips(batches):
@@ -149,7 +149,7 @@ SPEAKERS = [f"speaker {at % 7}" for at in range(500)]
 
 
 def packed(**more):
-    return packs(list(range(500)), Pool(LENGTHS, None, SPEAKERS, **more), np.random.default_rng(0))
+    return pack_clips(list(range(500)), ClipPool(LENGTHS, None, SPEAKERS, **more), np.random.default_rng(0))
 
 
 def test_a_pack_has_one_speaker_and_fits_into_a_window_and_no_clip_is_lost_or_twice():
@@ -166,7 +166,9 @@ def test_a_pack_has_one_speaker_and_fits_into_a_window_and_no_clip_is_lost_or_tw
 def test_packs_are_of_all_lengths():
     """Shown only full windows a model reads short ones badly."""
     lengths = [1.5] * 500
-    seconds = [one.seconds for one in packs(list(range(500)), Pool(lengths, None, SPEAKERS), np.random.default_rng(0))]
+    seconds = [
+        one.seconds for one in pack_clips(list(range(500)), ClipPool(lengths, None, SPEAKERS), np.random.default_rng(0))
+    ]
     assert min(seconds) < 3
     assert max(seconds) > 25
     assert 8 < np.mean(seconds) < 20
@@ -174,7 +176,7 @@ def test_packs_are_of_all_lengths():
 
 def test_a_pack_says_no_more_than_a_whisper_can_write():
     tokens = [60 + at % 50 for at in range(500)]
-    made = packed(tokens=tokens, most_tokens=150)
+    made = packed(tokens=tokens, max_tokens=150)
     assert max(sum(tokens[clip] + 2 for clip in unit.clips) for unit in made if len(unit.clips) > 1) <= 150
     assert sorted(clip for unit in made for clip in unit.clips) == list(range(500))
 
@@ -201,15 +203,15 @@ def test_padding_is_the_silence_that_the_feature_extractor_makes(loud, whisper):
     extractor = whisper[1].feature_extractor
     own = extractor(sound, sampling_rate=16_000, padding=False, truncation=False, return_tensors="np").input_features[0]
     stock = extractor(sound, sampling_rate=16_000, return_tensors="np").input_features[0]
-    ours = pad([own], 3_000)[0].numpy()
+    ours = pad_features([own], 3_000)[0].numpy()
     assert ours.shape == stock.shape == (80, 3_000)
     away = np.r_[0:195, 205:3_000]  # the window sees both sides of the clip's end
     assert np.abs(ours - stock)[:, away].max() < 0.02
 
 
 def test_a_batch_is_as_long_as_its_longest_clip_and_even():
-    assert pad([np.zeros((80, 120)), np.zeros((80, 151))]).shape == (2, 80, 152)
-    assert pad([np.zeros((80, 120))], 3_000).shape == (1, 80, 3_000)
+    assert pad_features([np.zeros((80, 120)), np.zeros((80, 151))]).shape == (2, 80, 152)
+    assert pad_features([np.zeros((80, 120))], 3_000).shape == (1, 80, 3_000)
 
 
 def long_steps(**training):
@@ -229,7 +231,7 @@ def test_long_batches_come_only_in_the_last_share_of_the_steps_and_are_small():
 
 @pytest.mark.parametrize(("steps", "share"), [(850, 0.08), (1_000, 0.2), (333, 0.5)])
 def test_the_step_where_long_batches_begin_is_known_beforehand(steps, share):
-    begins = long_from(Training(steps=steps, long_share=share))
+    begins = long_phase_start(Training(steps=steps, long_share=share))
     assert begins <= min(long_steps(steps=steps, long_share=share)) < begins + 20
 
 
@@ -268,7 +270,7 @@ def test_a_long_batch_is_padded_to_30_seconds(long, frames):
 
 def test_labels_are_padded_with_what_does_not_count():
     labels = collate(examples())["labels"]
-    assert labels.tolist() == [[1, 2, 3, IGNORED, IGNORED], [1, 2, 3, 4, IGNORED], [1, 2, 3, 4, 5]]
+    assert labels.tolist() == [[1, 2, 3, IGNORED_LABEL, IGNORED_LABEL], [1, 2, 3, 4, IGNORED_LABEL], [1, 2, 3, 4, 5]]
     assert labels.dtype == torch.int64
 
 
@@ -297,11 +299,11 @@ def test_weights_of_one_change_no_batch():
 
 @pytest.fixture
 def clips(speech, whisper):
-    return Clips(speech.split("train"), whisper[1])
+    return FeatureDataset(speech.split("train"), whisper[1])
 
 
 def test_clips_are_heard_longest_first_and_each_once(clips):
-    batches = list(by_length(clips, range(len(clips)), size=5))
+    batches = list(batches_by_length(clips, range(len(clips)), size=5))
     seconds = [clips.seconds[clip] for batch in batches for clip in batch]
     assert seconds == sorted(seconds, reverse=True)
     assert sorted(clip for batch in batches for clip in batch) == list(range(len(clips)))
@@ -309,6 +311,6 @@ def test_clips_are_heard_longest_first_and_each_once(clips):
 
 @pytest.mark.parametrize(("count", "most"), [(10, 3), (3, 10), (5, 5), (1, 1), (1_000, 200)])
 def test_an_even_choice_has_no_clip_twice(count, most):
-    chosen = evenly(count, most)
+    chosen = evenly_spaced(count, most)
     assert len(set(chosen)) == len(chosen) == min(count, most)
     assert set(chosen) <= set(range(count))

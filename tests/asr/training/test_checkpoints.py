@@ -5,7 +5,7 @@ import errno
 import pytest
 from asr import TakenOver
 from asr.settings import Settings
-from asr.training.checkpoints import Checkpoints, place
+from asr.training.checkpoints import Checkpoints, checkpoint_path
 from asr.training.search import Trial
 
 TRIAL = Trial(1, 1e-3, 0.1)
@@ -153,7 +153,7 @@ def test_checkpoints_belong_to_the_process_that_restored_them_last(keeper, tmp_p
 
 def test_another_search_trial_setting_or_corpus_is_another_place(joined, tiny):
     def of(search="7", trial=TRIAL, settings=tiny, shards=joined.shards):
-        return place(search, trial, settings, shards)
+        return checkpoint_path(search, trial, settings, shards)
 
     longer = tiny.model_copy(update={"training": tiny.training.model_copy(update={"steps": 25})})
     places = [
@@ -166,7 +166,7 @@ def test_another_search_trial_setting_or_corpus_is_another_place(joined, tiny):
 def test_how_often_a_trial_saves_and_where_its_release_goes_are_no_other_trial(joined, tiny):
     often = tiny.training.model_copy(update={"checkpoint_minutes": 9.0})
     other = tiny.model_copy(update={"training": often, "name": "other", "search": Settings().search})
-    assert place("7", TRIAL, tiny, joined.shards) == place("7", TRIAL, other, joined.shards[::-1])
+    assert checkpoint_path("7", TRIAL, tiny, joined.shards) == checkpoint_path("7", TRIAL, other, joined.shards[::-1])
 
 
 def test_saving_is_due_by_the_clock_and_rarer_where_it_takes_long(store, monkeypatch, tmp_path):
@@ -174,9 +174,9 @@ def test_saving_is_due_by_the_clock_and_rarer_where_it_takes_long(store, monkeyp
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     one = Checkpoints(store, "trials/7/1", Settings().training)
     now[0] = 59
-    assert not one.due
+    assert not one.is_due
     now[0] = 60
-    assert one.due
+    assert one.is_due
     saved = store.save_files
 
     def slow(files):
@@ -186,6 +186,6 @@ def test_saving_is_due_by_the_clock_and_rarer_where_it_takes_long(store, monkeyp
     monkeypatch.setattr(store, "save_files", slow)
     one.save(state(tmp_path / "state", 1), 1)
     now[0] += 499
-    assert not one.due
+    assert not one.is_due
     now[0] += 1
-    assert one.due
+    assert one.is_due

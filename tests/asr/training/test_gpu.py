@@ -3,7 +3,7 @@
 import pytest
 import torch
 from asr.settings import Settings
-from asr.training import gpu, ranks
+from asr.training import distributed, gpu
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
 
@@ -12,7 +12,7 @@ OLD = "The NVIDIA driver on your system is too old (found version 11040). Please
 def driver(tmp_path, monkeypatch):
     """A machine with an NVIDIA driver, whose GPU torch cannot use."""
     (tmp_path / "version").write_text("NVRM version: 470.57")
-    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(gpu, "DRIVER_FILE", tmp_path / "version")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
@@ -32,7 +32,7 @@ def raised(error, **training):
     settings = Settings.model_validate({"training": training})
 
     def use():
-        with gpu.told_plainly(settings):
+        with gpu.explained_errors(settings):
             raise error
 
     return use
@@ -41,7 +41,7 @@ def raised(error, **training):
 def test_a_driver_that_is_too_old_is_named(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    line = gpu.unused()
+    line = gpu.unused_reason()
     assert "too old (found version 11040)" in line
     assert "CUDA 13.0" in line
     assert "Update its driver" in line
@@ -53,22 +53,22 @@ def test_a_torch_without_cuda_is_named(driver, monkeypatch):
         torch.cuda, "init", lambda: (_ for _ in ()).throw(AssertionError("Torch not compiled with CUDA enabled"))
     )
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert "Torch not compiled with CUDA enabled" in gpu.unused()
+    assert "Torch not compiled with CUDA enabled" in gpu.unused_reason()
 
 
 def test_a_gpu_that_is_hidden_is_named(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
-    assert "CUDA_VISIBLE_DEVICES" in gpu.unused()
+    assert "CUDA_VISIBLE_DEVICES" in gpu.unused_reason()
 
 
 def test_without_a_driver_there_is_nothing_to_tell(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "none")
-    assert gpu.unused() is None
+    monkeypatch.setattr(gpu, "DRIVER_FILE", tmp_path / "none")
+    assert gpu.unused_reason() is None
 
 
 def test_a_gpu_that_works_is_used(driver, memory):
     memory(free=15, ours=0)
-    assert gpu.unused() is None
+    assert gpu.unused_reason() is None
 
 
 def test_a_gpu_that_is_too_small_for_one_clip_is_told_with_what_needs_less(refusal, memory):
@@ -97,6 +97,6 @@ def test_whatever_else_is_wrong_stays_a_fault():
 
 def test_a_pod_whose_gpu_cannot_be_used_is_refused(driver, monkeypatch, refusal):
     monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
-    assert ranks.count(Settings()) == 1
+    assert distributed.gpu_count(Settings()) == 1
     monkeypatch.setenv("METAFLOW_KUBERNETES_WORKLOAD", "1")
-    assert "too old" in refusal(lambda: ranks.count(Settings()))
+    assert "too old" in refusal(lambda: distributed.gpu_count(Settings()))

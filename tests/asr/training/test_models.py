@@ -91,7 +91,7 @@ def test_a_saved_model_is_the_same_and_keeps_its_language(whisper, base, heard):
 
 def test_a_base_may_be_taught_another_language(base):
     model, processor = models.load(base)
-    models.speak(model, processor, "en")
+    models.set_language(model, processor, "en")
     assert model.generation_config.language == "en"
     assert processor.tokenizer.convert_ids_to_tokens(processor.tokenizer("hi").input_ids)[1] == "<|en|>"
 
@@ -183,7 +183,7 @@ def published(tmp_path):
 def test_a_base_folder_that_is_no_whisper_is_refused(tmp_path, refusal, config):
     if config is not None:
         (tmp_path / "config.json").write_text(config)
-    line = refusal(models.usual, of(tmp_path))
+    line = refusal(models.default_hyperparameters, of(tmp_path))
     assert "[model] base" in line
     assert str(tmp_path) in line
 
@@ -191,7 +191,7 @@ def test_a_base_folder_that_is_no_whisper_is_refused(tmp_path, refusal, config):
 @pytest.mark.parametrize("base", ["nowhere/at-all", "./nowhere", "a b c", ""])
 def test_a_base_that_is_not_there_is_refused(refusal, monkeypatch, tmp_path, base):
     monkeypatch.chdir(tmp_path)
-    assert f"[model] base: {base}" in refusal(models.usual, of(base))
+    assert f"[model] base: {base}" in refusal(models.default_hyperparameters, of(base))
 
 
 def test_a_whisper_config_without_its_weights_is_refused_too(published, refusal):
@@ -231,14 +231,14 @@ def test_a_base_with_a_broken_file_is_refused_in_one_line(base, tmp_path, refusa
 
 @pytest.mark.parametrize("rate", [2e-3, 2e-4])
 def test_a_learning_rate_fit_for_training_from_nothing_is_refused_on_a_published_base(published, refusal, rate):
-    line = refusal(search.trials, of(published, learning_rate=[1e-5, rate]))
+    line = refusal(search.plan_trials, of(published, learning_rate=[1e-5, rate]))
     assert "[search] learning_rate" in line
     assert f"{rate:g}" in line
     assert str(published) in line
 
 
 def test_the_usual_learning_rates_fit_what_is_trained(published, base):
-    nothing, own, whisper = (models.usual(one) for one in (Settings(), of(base), of(published)))
+    nothing, own, whisper = (models.default_hyperparameters(one) for one in (Settings(), of(base), of(published)))
     assert (
         max(whisper.learning_rates) < min(own.learning_rates) < max(own.learning_rates) <= min(nothing.learning_rates)
     )
@@ -249,12 +249,12 @@ def test_the_usual_learning_rates_fit_what_is_trained(published, base):
 
 def test_an_optimizer_that_is_asked_for_is_used(published):
     asked = Settings.model_validate({"model": {"base": str(published)}, "training": {"optimizer": "muon"}})
-    assert models.optimizer(asked) == "muon"
-    assert models.optimizer(of(published)) == "adamw"
+    assert models.optimizer_name(asked) == "muon"
+    assert models.optimizer_name(of(published)) == "adamw"
 
 
 def test_a_model_that_is_taught_silence_may_end_at_once_also_when_converted(tiny, tmp_path):
-    from asr.training import hearing
+    from asr.training import decoding
 
     silent = tiny.model_copy(update={"training": tiny.training.model_copy(update={"silence_share": 0.1})})
     for settings, words in ((tiny, True), (silent, False)):
@@ -265,7 +265,7 @@ def test_a_model_that_is_taught_silence_may_end_at_once_also_when_converted(tiny
             model.proj_out.weight[end], model.proj_out.weight[70] = 1.0, 0.5
             model.model.decoder.layer_norm.bias.fill_(9.0)
         mels = torch.zeros(1, 80, 100)
-        assert bool(hearing.Listener(model, processor).tokens(mels)[0]) == words
+        assert bool(decoding.Int8Decoder(model, processor).tokens(mels)[0]) == words
         assert (
             bool(models.transcribe(models.load(models.save(tmp_path, model, processor))[0], processor, mels)[0])
             == words

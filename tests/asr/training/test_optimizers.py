@@ -98,18 +98,18 @@ def test_matrices_are_orthogonalised_together_as_each_would_be_alone(shape, rank
     torch.manual_seed(0)
     rank = min(rank, *shape)
     matrices = torch.stack([torch.randn(shape[0], rank) @ torch.randn(rank, shape[1]) for _ in range(3)])
-    found = optimizers.orthogonal(matrices)
+    found = optimizers.orthogonalize(matrices)
     assert found.dtype == matrices.dtype
     for one, other in zip(found, matrices, strict=True):
         assert torch.allclose(one.double(), singular_values(other), atol=1e-4)
 
 
 def test_a_matrix_of_zeros_stays_one():
-    assert not optimizers.orthogonal(torch.zeros(2, 4, 16)).any()
+    assert not optimizers.orthogonalize(torch.zeros(2, 4, 16)).any()
 
 
 def test_muon_learns_what_torchs_own_does_up_to_its_bfloat16(monkeypatch):
-    monkeypatch.setattr(optimizers, "MOST_ELEMENTS", 100)  # so that some are orthogonalised apart
+    monkeypatch.setattr(optimizers, "MAX_ELEMENTS", 100)  # so that some are orthogonalised apart
     torch.manual_seed(0)
     begun = [torch.randn(shape) for shape in SHAPES]
     ours, theirs = ([torch.nn.Parameter(one.clone()) for one in begun] for _ in range(2))

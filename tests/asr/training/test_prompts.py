@@ -17,7 +17,7 @@ SPEAKERS = ["anna", "anna", "bo", None, "anna"]
 @pytest.fixture
 def drawn():
     prompts = Prompts(TEXTS, SPEAKERS)
-    return lambda clip: [prompts.drawn(clip, np.random.default_rng([0, number])) for number in range(300)]
+    return lambda clip: [prompts.sample(clip, np.random.default_rng([0, number])) for number in range(300)]
 
 
 def test_half_are_other_sentences_of_the_same_speaker_and_never_the_clips_own(drawn):
@@ -40,4 +40,4 @@ def test_lists_hold_the_rarest_words_of_the_text_among_others_that_are_not_said(
 
 def test_texts_without_a_word_give_no_list():
     prompts = Prompts(["…", "!"], [None, None])
-    assert {prompts.drawn(0, np.random.default_rng(seed)) for seed in range(50)} == {"", "!"}
+    assert {prompts.sample(0, np.random.default_rng(seed)) for seed in range(50)} == {"", "!"}

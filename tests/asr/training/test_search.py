@@ -7,13 +7,13 @@ import pytest
 from asr import InputError
 from asr.settings import Settings
 from asr.training import search
-from asr.training.search import Heard, Outcome, Point, Trial
+from asr.training.search import ClipErrors, Evaluation, Outcome, Trial
 
 
 def drawn(**space):
     return [
         (trial.learning_rate, trial.weight_decay)
-        for trial in search.trials(Settings.model_validate({"search": {"learning_rate": [3e-3, 1e-3], **space}}))
+        for trial in search.plan_trials(Settings.model_validate({"search": {"learning_rate": [3e-3, 1e-3], **space}}))
     ]
 
 
@@ -42,7 +42,7 @@ def test_a_point_that_is_given_twice_is_tried_once():
 
 
 def test_trials_are_numbered_from_nought():
-    assert [trial.number for trial in search.trials(Settings())] == [0, 1, 2]
+    assert [trial.number for trial in search.plan_trials(Settings())] == [0, 1, 2]
 
 
 RATES = {"low": 1e-5, "high": 1e-2, "log": True}
@@ -50,7 +50,7 @@ RATES = {"low": 1e-5, "high": 1e-2, "log": True}
 
 def sampled(sampler, trials=16, seed=0, **space):
     asked = {"sampler": sampler, "trials": trials, "seed": seed, "learning_rate": RATES, **space}
-    return search.trials(Settings.model_validate({"search": asked}))
+    return search.plan_trials(Settings.model_validate({"search": asked}))
 
 
 @pytest.mark.parametrize("sampler", ["random", "quasi"])
@@ -88,8 +88,8 @@ def test_no_point_is_tried_twice_and_lists_that_are_used_up_end_the_search(sampl
 
 def test_what_else_a_search_tries_changes_the_trials_training_and_stands_in_the_leaderboard():
     asked = {"trials": 99, "learning_rate": [1e-3], "weight_decay": [0.1], "warmup": [0.0, 0.2], "batch_size": [8, 16]}
-    made = search.trials(Settings.model_validate({"search": asked}))
-    applied = [one.applied(Settings()).training for one in made]
+    made = search.plan_trials(Settings.model_validate({"search": asked}))
+    applied = [one.apply_to(Settings()).training for one in made]
     assert [(one.warmup, one.batch_size) for one in applied] == [(0, 8), (0, 16), (0.2, 8), (0.2, 16)]
     assert applied[0].label_smoothing == Settings().training.label_smoothing
     board = search.leaderboard([Outcome(one, 9.0, 900, 1.0, "finished", ()) for one in made])
@@ -98,7 +98,7 @@ def test_what_else_a_search_tries_changes_the_trials_training_and_stands_in_the_
 
 def test_the_highest_of_a_range_of_learning_rates_is_held_to_the_limit(refusal):
     asked = {"sampler": "quasi", "learning_rate": {"low": 0.01, "high": 0.5}}
-    assert "0.5" in refusal(search.trials, Settings.model_validate({"search": asked}))
+    assert "0.5" in refusal(search.plan_trials, Settings.model_validate({"search": asked}))
 
 
 def test_where_every_trial_diverged_the_table_is_told():
@@ -136,10 +136,12 @@ def test_the_leaderboard_has_the_columns_that_other_tools_read():
 def test_the_leaderboard_says_how_well_the_clips_tell_a_trial_from_the_winner():
     def heard(number, wrong, stopped="finished"):
         wer = 100 * sum(wrong) / 300 if wrong else float("nan")
-        curve = (Point(9, 1.0, 1.0, wer, wer - 1, wer + 1),) if wrong else ()
+        curve = (Evaluation(9, 1.0, 1.0, wer, wer - 1, wer + 1),) if wrong else ()
         words = (10,) * len(wrong)
         speakers = (None,) * len(wrong)
-        return Outcome(Trial(number, 2e-3, 0.01), wer, 9, 1.0, stopped, curve, Heard(tuple(wrong), words, speakers))
+        return Outcome(
+            Trial(number, 2e-3, 0.01), wer, 9, 1.0, stopped, curve, ClipErrors(tuple(wrong), words, speakers)
+        )
 
     alike = [at % 2 for at in range(30)]
     board = search.leaderboard([

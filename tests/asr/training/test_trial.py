@@ -15,12 +15,12 @@ from asr.corpus.shards import Speech
 from asr.scoring import rates
 from asr.settings import Corpus, Settings
 from asr.training import checkpoints, trial
+from asr.training.callback import is_diverged
 from asr.training.checkpoints import Checkpoints
-from asr.training.halving import Siblings
-from asr.training.hearing import Validation
+from asr.training.decoding import Validation
+from asr.training.halving import SuccessiveHalving
 from asr.training.learner import Learner
 from asr.training.search import Trial
-from asr.training.watch import exploded
 
 POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 
@@ -70,7 +70,7 @@ def test_a_trial_shows_how_it_is_doing_some_fifty_times_and_at_its_end(run):
     outcome, *_ = run(show=shown.append, steps=120, evaluations=3, validation_clips=2)
     assert 50 <= len(shown) <= 80
     assert [standing.stopped for standing in shown] == [*[""] * (len(shown) - 1), "finished"]
-    assert shown[-1].left == 0 < shown[0].left
+    assert shown[-1].seconds_left == 0 < shown[0].seconds_left
     assert (shown[-1].history, shown[-1].curve) == (outcome.history, outcome.curve)
     steps = [look.step for look in outcome.history]
     assert steps[0] == 1 and steps[-1] == 120 and steps == sorted(set(steps)) and len(steps) >= 50
@@ -83,9 +83,9 @@ def test_a_trial_shows_how_it_is_doing_some_fifty_times_and_at_its_end(run):
 def test_each_evaluation_has_its_interval_and_the_best_its_errors_clip_by_clip(run):
     outcome, *_ = run(validation_clips=4)
     assert all(point.low <= point.validation_wer <= point.high for point in outcome.curve)
-    heard = outcome.heard
-    assert len(heard.wrong) == len(heard.words) == len(heard.speakers) == 4
-    assert 100 * sum(heard.wrong) / sum(heard.words) == pytest.approx(outcome.validation_wer)
+    heard = outcome.clip_errors
+    assert len(heard.errors) == len(heard.words) == len(heard.speakers) == 4
+    assert 100 * sum(heard.errors) / sum(heard.words) == pytest.approx(outcome.validation_wer)
 
 
 def test_trackers_see_the_figures_under_the_trials_name(run, tmp_path, monkeypatch):
@@ -127,8 +127,10 @@ def test_clips_are_drawn_by_their_sources_weights_and_compared_as_the_profile_sa
         {**tiny.model_dump(), "corpus": mixed, "text": {"scoring": "lenient"}, "training": training}
     )
     drawn, compared = [], []
-    buckets, errors = trial.LengthBuckets, rates.errors
-    monkeypatch.setattr(trial, "LengthBuckets", lambda pool, *more: drawn.append(pool.weights) or buckets(pool, *more))
+    buckets, errors = trial.BucketBatchSampler, rates.errors
+    monkeypatch.setattr(
+        trial, "BucketBatchSampler", lambda pool, *more: drawn.append(pool.weights) or buckets(pool, *more)
+    )
     monkeypatch.setattr(rates, "errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
     speech = Speech(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
     trial.fine_tune(POINT, settings, speech, lambda line: None)
@@ -157,7 +159,7 @@ class Killed(BaseException):
 @pytest.fixture
 def keeper(store, tiny, monkeypatch):
     """A function to the next life's checkpoints, saved after every step unless they are to be rare."""
-    monkeypatch.setattr(checkpoints, "MOST_OF_THE_TIME", math.inf)
+    monkeypatch.setattr(checkpoints, "MAX_TIME_SHARE", math.inf)
 
     def make(minutes=0.0):
         often = tiny.training.model_copy(update={"checkpoint_minutes": minutes})
@@ -228,7 +230,7 @@ def test_what_was_best_before_a_kill_is_still_the_model_after_it(run, keeper, at
     disturbed = killed_at((10,), keeper, run)
     assert same(undisturbed, disturbed)
     assert undisturbed[0].validation_wer == 5.0
-    assert sum(undisturbed[0].heard.wrong) == 4 * 50
+    assert sum(undisturbed[0].clip_errors.errors) == 4 * 50
     at_wer(5.0, 4.0, 3.0)
     assert not torch.equal(undisturbed[1].proj_out.weight, run()[1].proj_out.weight)
 
@@ -259,7 +261,7 @@ def test_an_exploding_loss_ends_a_trial_with_its_reason(run, tiny):
      ([40.0, 3.0, 3.0, 3.0], False)],
 )  # fmt: skip
 def test_a_loss_explodes_where_it_is_far_worse_than_guessing_or_no_number(losses, bad):
-    assert exploded(losses, vocabulary=2_000) == bad
+    assert is_diverged(losses, vocabulary=2_000) == bad
 
 
 def test_a_trial_that_stands_still_ends_with_its_best_model(run, at_wer):
@@ -274,9 +276,9 @@ def test_a_trial_that_stands_still_ends_with_its_best_model(run, at_wer):
 
 
 def test_a_trial_whose_siblings_do_better_ends_early_with_an_honest_wer(run, store):
-    siblings = [Siblings(store, "7", number, 3) for number in range(3)]
+    siblings = [SuccessiveHalving(store, "7", number, 3) for number in range(3)]
     for better in siblings[1:]:
-        better.arrive(0, 0.1)
+        better.report(0, 0.1)
     outcome, _, lines = run(siblings=siblings[0])
     assert (outcome.stopped, outcome.steps) == ("outpaced", 4)
     assert [point.step for point in outcome.curve] == [4]
@@ -285,7 +287,7 @@ def test_a_trial_whose_siblings_do_better_ends_early_with_an_honest_wer(run, sto
 
 
 def test_a_trial_without_living_siblings_comes_to_its_end_as_if_it_had_none(run, store):
-    siblings = Siblings(store, "7", 0, 9)
+    siblings = SuccessiveHalving(store, "7", 0, 9)
     assert same(run(siblings=siblings), run())
     told = store.recall_all([f"rungs/7/{rung}/0" for rung in (0, 1)])
     assert all(math.isfinite(loss) for loss in told.values())
@@ -295,7 +297,7 @@ def test_a_trial_without_living_siblings_comes_to_its_end_as_if_it_had_none(run,
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_batches_made_by_other_processes_are_the_same(tiny, speech, whisper):
     heard = speech.split("train")
-    made = [list(trial.loader(heard, whisper[1], tiny, processes=count)) for count in (0, 2)]
+    made = [list(trial.make_dataloader(heard, whisper[1], tiny, processes=count)) for count in (0, 2)]
     assert len(made[0]) == 24
     for one, other in zip(*made, strict=True):
         assert torch.equal(one["input_features"], other["input_features"])
@@ -303,7 +305,7 @@ def test_batches_made_by_other_processes_are_the_same(tiny, speech, whisper):
 
 
 def test_a_step_that_never_ends_is_broken_off_when_the_trial_is_to_end(run, keeper, monkeypatch):
-    monkeypatch.setattr(trial, "STEP_GRACE", 0.3)
+    monkeypatch.setattr(trial, "GRACE_SECONDS", 0.3)
     forward, steps = Learner.forward, []
 
     def endless(learner, *given, **more):
@@ -328,7 +330,7 @@ def test_a_step_that_never_ends_is_broken_off_when_the_trial_is_to_end(run, keep
 
 @pytest.mark.parametrize("step", [8, 24])
 def test_asked_to_end_while_it_listens_a_trial_keeps_its_steps_and_listens_again(run, keeper, monkeypatch, step):
-    monkeypatch.setattr(trial, "STEP_GRACE", 0.3)
+    monkeypatch.setattr(trial, "GRACE_SECONDS", 0.3)
     errors, listened = Validation.errors, []
 
     def endless(validation, learner):
@@ -412,7 +414,7 @@ def test_no_pack_joins_two_languages_and_each_is_learnt_with_its_own_prompt(tiny
             "training": tiny.training.model_copy(update={"context": "packed", "steps": 6}),
         }
     )
-    batches = trial.loader(mixed, whisper[1], settings, processes=0)
+    batches = trial.make_dataloader(mixed, whisper[1], settings, processes=0)
     ids = [whisper[1].tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in ("sv", "en")]
     packed = 0
     for draws, batch in zip(batches.batch_sampler, batches, strict=True):

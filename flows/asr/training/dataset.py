@@ -11,9 +11,9 @@ import numpy as np
 
 from asr.corpus.audio import RATE
 from asr.settings import Training
-from asr.training import augmentation, surroundings
-from asr.training.batches import PROMPT, WINDOW_SECONDS, Draw, Unit
-from asr.training.models import MOST_PROMPT, POSITIONS, PREVIOUS, WINDOW_FRAMES
+from asr.training import augmentation, waveforms
+from asr.training.batches import PROMPT_OFFSET, WINDOW_SECONDS, Draw, Unit
+from asr.training.models import MAX_PROMPT_TOKENS, POSITIONS, PREVIOUS_TOKEN, WINDOW_FRAMES
 from asr.training.prompts import Prompts
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ LAST_TICK = 1_500
 
 
 @dataclass(frozen=True)
-class Words:
+class TimedText:
     """A stretch of text, and when it is said: seconds from the start of what a model hears."""
 
     start: float
     end: float
     text: str
 
-    def moved(self, later: float, faster: float = 1.0) -> Words:
+    def shifted(self, later: float, faster: float = 1.0) -> TimedText:
         """The same, said so many times as fast and then so many seconds later."""
-        return Words(self.start / faster + later, self.end / faster + later, self.text)
+        return TimedText(self.start / faster + later, self.end / faster + later, self.text)
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Example:
         """Both, with the tokens that are not learnt below zero."""
         if not self.previous:
             return self.tokens
-        return [*(PROMPT - token for token in (*self.previous, self.tokens[0])), *self.tokens[1:]]
+        return [*(PROMPT_OFFSET - token for token in (*self.previous, self.tokens[0])), *self.tokens[1:]]
 
 
-class Sounds:
+class ClipDataset:
     """The clips of one split: what is said in them, by whom, and how they sound, read when it is asked for."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -74,16 +74,16 @@ class Sounds:
 
         return soundfile.read(io.BytesIO(self.dataset[clip]["audio"]["bytes"]), dtype="float32")[0]
 
-    def segments(self, clip: int) -> list[Words]:
+    def segments(self, clip: int) -> list[TimedText]:
         """What its transcript told of when things are said in the clip; most corpora tell nothing."""
-        return [Words(one["start"], one["end"], one["text"]) for one in self._segments[clip] or ()]
+        return [TimedText(one["start"], one["end"], one["text"]) for one in self._segments[clip] or ()]
 
-    def words(self, clip: int) -> list[Words]:
+    def timed_texts(self, clip: int) -> list[TimedText]:
         """What is said in the clip and when: its segments, else all of it."""
-        return self.segments(clip) or [Words(0.0, self.seconds[clip], self.texts[clip])]
+        return self.segments(clip) or [TimedText(0.0, self.seconds[clip], self.texts[clip])]
 
 
-class Clips(Sounds):
+class FeatureDataset(ClipDataset):
     """The same as a model meets them: log-mels, kept while there is room, and tokens.
 
     `retained` are the languages of those sources that do not speak the processor's, as `Corpus.retained` has them.
@@ -97,15 +97,15 @@ class Clips(Sounds):
         self.processor = processor
         self._retained = [(retained or {}).get(source) for source in dataset["source"]]
         self._cache: dict[int, np.ndarray] = {}
-        self._room = room
+        self._cache_room = room
 
     def features(self, clip: int) -> np.ndarray:
         """(mel, frames) float32 log-mels at the clip's own length."""
         if clip not in self._cache:
             made = self.log_mels(self.sound(clip))
-            if made.nbytes > self._room:
+            if made.nbytes > self._cache_room:
                 return made
-            self._cache[clip], self._room = made, self._room - made.nbytes
+            self._cache[clip], self._cache_room = made, self._cache_room - made.nbytes
         return self._cache[clip]
 
     def log_mels(self, sound: np.ndarray) -> np.ndarray:
@@ -114,9 +114,9 @@ class Clips(Sounds):
 
     def tokens(self, clip: int) -> list[int]:
         """Prompt, text and end. Whisper's words carry the space before them."""
-        return self.prompted(self.processor.tokenizer(" " + self.texts[clip]).input_ids, clip)
+        return self.with_language(self.processor.tokenizer(" " + self.texts[clip]).input_ids, clip)
 
-    def prompted(self, tokens: list[int], clip: int) -> list[int]:
+    def with_language(self, tokens: list[int], clip: int) -> list[int]:
         """The tokens with the clip's own language in their prompt, after its start."""
         if not (language := self._retained[clip]):
             return tokens
@@ -131,16 +131,20 @@ def log_mels(processor: WhisperProcessor, sound: np.ndarray) -> np.ndarray:
     return made[:, :WINDOW_FRAMES]
 
 
-class Examples:
+class TrainingDataset:
     """The training view of clips: a draw gives augmented log-mels and tokens. (A torch map-style data set.)"""
 
-    def __init__(self, clips: Clips, training: Training) -> None:
-        self.clips, self.training, self._surroundings = clips, training, surroundings.Surroundings(training)
+    def __init__(self, clips: FeatureDataset, training: Training) -> None:
+        self.clips, self.training, self._waveform_augmentation = (
+            clips,
+            training,
+            waveforms.WaveformAugmentation(training),
+        )
         tokenizer = clips.processor.tokenizer
-        *self._prompt, self._no_times, self._end = tokenizer("").input_ids
+        *self._prompt, self._no_timestamps, self._end = tokenizer("").input_ids
         self._prompts = Prompts(clips.texts, clips.speakers) if training.prompt_share else None
-        self._previous = tokenizer.convert_tokens_to_ids(PREVIOUS)
-        self._respelling = augmentation.Respelling(tokenizer, training.bpe_dropout) if training.bpe_dropout else None
+        self._previous_token = tokenizer.convert_tokens_to_ids(PREVIOUS_TOKEN)
+        self._bpe_dropout = augmentation.BpeDropout(tokenizer, training.bpe_dropout) if training.bpe_dropout else None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -149,65 +153,70 @@ class Examples:
         training, clips, unit = self.training, self.clips, draw.unit
         random = np.random.default_rng([training.seed, 1, draw.number])
         if not unit.clips:
-            sound = augmentation.silence(unit.seconds, random)
+            sound = augmentation.make_silence(unit.seconds, random)
             return Example(draw, clips.log_mels(sound), self._tokens([], False, random))
         joined = len(unit.clips) > 1
-        changes = self._surroundings.drawn(random)
+        changes = self._waveform_augmentation.sample(random)
         if joined or training.speed or changes:
-            sound, words = self._said(unit, random)
-            features = clips.log_mels(surroundings.heard(sound, changes, random))
+            sound, words = self._joined_audio(unit, random)
+            features = clips.log_mels(waveforms.apply_changes(sound, changes, random))
         else:
-            features, words = clips.features(unit.clips[0]), self._words(unit)
-        features, before = augmentation.quiet_edges(features, unit.quiet, random)
-        features = augmentation.mask(features, training.frequency_masks, training.time_masks, random)
+            features, words = clips.features(unit.clips[0]), self._timed_texts(unit)
+        features, before = augmentation.add_quiet(features, unit.quiet, random)
+        features = augmentation.mask_features(features, training.frequency_masks, training.time_masks, random)
         with_times = random.random() < training.timestamps_share
-        tokens = self._tokens([one.moved(before) for one in words], with_times, random)
+        tokens = self._tokens([one.shifted(before) for one in words], with_times, random)
         if len(tokens) > POSITIONS:  # spelt in single bytes, or between many times, a text may not fit any more
             tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
-        tokens = clips.prompted(tokens, unit.clips[0])
-        return Example(draw, features, tokens, self._text_before(unit.clips[0], POSITIONS - len(tokens), random))
+        tokens = clips.with_language(tokens, unit.clips[0])
+        return Example(draw, features, tokens, self._previous_tokens(unit.clips[0], POSITIONS - len(tokens), random))
 
-    def _text_before(self, clip: int, room: int, random: np.random.Generator) -> list[int]:
+    def _previous_tokens(self, clip: int, room: int, random: np.random.Generator) -> list[int]:
         """The tokens of a text before a clip's own, its start cut where there is no room for more; often none."""
         if not self._prompts or random.random() >= self.training.prompt_share:
             return []
-        text = self._prompts.drawn(clip, random)
-        spelt = self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids[-MOST_PROMPT:]
-        return [self._previous, *spelt] if len(spelt) < room else []
+        text = self._prompts.sample(clip, random)
+        spelt = self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids[-MAX_PROMPT_TOKENS:]
+        return [self._previous_token, *spelt] if len(spelt) < room else []
 
-    def _said(self, unit: Unit, random: np.random.Generator) -> tuple[np.ndarray, list[Words]]:
+    def _joined_audio(self, unit: Unit, random: np.random.Generator) -> tuple[np.ndarray, list[TimedText]]:
         """The unit's clips one after another, at one speed, and their words."""
         pieces = [self.clips.sound(unit.clips[0])]
         for gap, clip in zip(unit.gaps, unit.clips[1:], strict=True):
             pieces += [np.zeros(round(gap * RATE), np.float32), self.clips.sound(clip)]
-        sound, words = np.concatenate(pieces), self._words(unit)
+        sound, words = np.concatenate(pieces), self._timed_texts(unit)
         if not self.training.speed:
             return sound, words
         # Not slower than fits into a window.
         most = min(self.training.speed, max(0.0, 1 - len(sound) / RATE / WINDOW_SECONDS))
-        sound, faster = augmentation.at_speed(sound, most, random)
-        return sound, [one.moved(0, faster) for one in words]
+        sound, faster = augmentation.change_speed(sound, most, random)
+        return sound, [one.shifted(0, faster) for one in words]
 
-    def _words(self, unit: Unit) -> list[Words]:
-        words, start = list[Words](), 0.0
+    def _timed_texts(self, unit: Unit) -> list[TimedText]:
+        words, start = list[TimedText](), 0.0
         for gap, clip in zip((0.0, *unit.gaps), unit.clips, strict=True):
-            words += [one.moved(start + gap) for one in self.clips.words(clip)]
+            words += [one.shifted(start + gap) for one in self.clips.timed_texts(clip)]
             start += gap + self.clips.seconds[clip]
         return words
 
-    def _tokens(self, words: Sequence[Words], with_times: bool, random: np.random.Generator) -> list[int]:
+    def _tokens(self, words: Sequence[TimedText], with_times: bool, random: np.random.Generator) -> list[int]:
         """Prompt, text and end; with times, each stretch of words stands between its two timestamps."""
         if not with_times:
-            return [*self._prompt, self._no_times, *self._spelt(" ".join(one.text for one in words), random), self._end]
+            return [
+                *self._prompt,
+                self._no_timestamps,
+                *self._encode_text(" ".join(one.text for one in words), random),
+                self._end,
+            ]
         tokens = list(self._prompt)
         for one in words:
-            start, end = (self._no_times + 1 + min(LAST_TICK, round(at / TICK)) for at in (one.start, one.end))
-            tokens += [start, *self._spelt(one.text, random), end]
+            start, end = (self._no_timestamps + 1 + min(LAST_TICK, round(at / TICK)) for at in (one.start, one.end))
+            tokens += [start, *self._encode_text(one.text, random), end]
         return [*tokens, self._end]
 
-    def _spelt(self, text: str, random: np.random.Generator) -> list[int]:
+    def _encode_text(self, text: str, random: np.random.Generator) -> list[int]:
         if not text:
             return []
-        if self._respelling:
-            return self._respelling.tokens(" " + text, random)
+        if self._bpe_dropout:
+            return self._bpe_dropout.tokens(" " + text, random)
         return self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids

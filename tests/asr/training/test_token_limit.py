@@ -8,7 +8,7 @@ from asr.corpus import joining
 from asr.corpus.joining import Joined
 from asr.corpus.shards import Shard
 from asr.settings import Corpus, Settings
-from asr.training import limits
+from asr.training import token_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,37 +39,41 @@ def kept(joined):
 
 
 def test_texts_that_are_too_long_are_rejected_with_the_reason_and_the_sums_hold():
-    left = limits.fit(corpus(train=[SHORT, LONG, SHORT], validation=[SHORT, LONG], test=[SHORT]), PROFILE)
+    left = token_limit.reject_long_texts(
+        corpus(train=[SHORT, LONG, SHORT], validation=[SHORT, LONG], test=[SHORT]), PROFILE
+    )
     assert kept(left) == {"train-0", "train-2", "validation-0", "test-0"}
     assert dict(left.rejected[["clip", "reason"]].itertuples(index=False)) == {
-        "gone": "silent", "train-1": limits.REASON, "validation-1": limits.REASON,
+        "gone": "silent", "train-1": token_limit.REASON, "validation-1": token_limit.REASON,
     }  # fmt: skip
     summary = left.summary
     assert (summary["found"], summary["kept"], summary["rejected"]) == (7, 4, 3)
     assert summary["clips"] == {"train": 2, "validation": 1, "test": 1}
-    assert summary["reasons"][limits.REASON] == 2
+    assert summary["reasons"][token_limit.REASON] == 2
 
 
 def test_a_test_clip_stays_however_much_is_said_in_it():
-    assert "test-0" in kept(limits.fit(corpus(train=[SHORT], validation=[SHORT], test=[LONG]), PROFILE))
+    assert "test-0" in kept(
+        token_limit.reject_long_texts(corpus(train=[SHORT], validation=[SHORT], test=[LONG]), PROFILE)
+    )
 
 
 def test_a_corpus_that_fits_stays_as_it_is():
     whole = corpus(train=[SHORT] * 3, validation=[SHORT], test=[SHORT])
-    left = limits.fit(whole, PROFILE)
+    left = token_limit.reject_long_texts(whole, PROFILE)
     assert left.summary == whole.summary
     assert left.rejected.equals(whole.rejected)
 
 
 def test_a_base_counts_in_its_own_tokens(base):
     profile = Settings.model_validate({"model": {"base": str(base)}})
-    left = limits.fit(corpus(train=[SHORT, LONG], validation=[SHORT], test=[SHORT]), profile)
+    left = token_limit.reject_long_texts(corpus(train=[SHORT, LONG], validation=[SHORT], test=[SHORT]), profile)
     assert kept(left) == {"train-0", "validation-0", "test-0"}
 
 
 def test_where_nothing_is_left_to_learn_from_it_is_refused_with_the_reason(refusal):
-    line = refusal(limits.fit, corpus(train=[LONG, LONG], validation=[SHORT], test=[SHORT]), PROFILE)
-    assert line == f"[corpus] no clip of train is fit to use; set aside: 2 {limits.REASON}, 1 silent"
+    line = refusal(token_limit.reject_long_texts, corpus(train=[LONG, LONG], validation=[SHORT], test=[SHORT]), PROFILE)
+    assert line == f"[corpus] no clip of train is fit to use; set aside: 2 {token_limit.REASON}, 1 silent"
 
 
 @settings(max_examples=25, deadline=None)
@@ -79,7 +83,7 @@ def test_found_is_kept_and_rejected_whatever_is_said(drawn):
     for split, times in drawn:
         splits[split].append(LETTERS[: 15 * times])
     whole = corpus(**splits)
-    left = limits.fit(whole, PROFILE)
+    left = token_limit.reject_long_texts(whole, PROFILE)
     assert left.summary["found"] == whole.summary["found"] == left.summary["kept"] + left.summary["rejected"]
     assert left.summary["kept"] == len(joining.table(left.shards))
     assert left.summary["rejected"] == len(left.rejected)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 from asr.settings import Training
-from asr.training.batches import PROMPT, Draw, Unit
-from asr.training.examples import Clips, Examples
+from asr.training.batches import PROMPT_OFFSET, Draw, Unit
+from asr.training.dataset import FeatureDataset, TrainingDataset
 
 PLAIN = {"frequency_masks": 0}
 
 
 @pytest.fixture
 def clips(speech, whisper):
-    return Clips(speech.split("train"), whisper[1])
+    return FeatureDataset(speech.split("train"), whisper[1])
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def example(clips):
 
     def of(*drawn, number=0, gaps=(), seconds=1.0, quiet=(0.0, 0.0), **training):
         unit = Unit(drawn, gaps, seconds, quiet)
-        return Examples(clips, Training(**{**PLAIN, **training}))[Draw(0, False, number, unit)]
+        return TrainingDataset(clips, Training(**{**PLAIN, **training}))[Draw(0, False, number, unit)]
 
     return of
 
@@ -40,7 +40,7 @@ def test_log_mels_are_as_long_as_the_clip(clips):
 
 
 def test_a_clip_is_the_same_whether_kept_or_computed_again(clips, speech, whisper):
-    forgetful = Clips(speech.split("train"), whisper[1], room=0)
+    forgetful = FeatureDataset(speech.split("train"), whisper[1], room=0)
     for _ in range(2):
         assert np.array_equal(clips.features(1), forgetful.features(1))
     assert forgetful._cache == {}
@@ -62,7 +62,7 @@ def test_a_share_of_the_draws_stands_after_other_text_and_nothing_else_changes(c
     assert all(one.tokens == clips.tokens(0) for one in drawn)
     start = clips.processor.tokenizer.convert_tokens_to_ids("<|startofprev|>")
     for one in prompted:
-        read = [PROMPT - label for label in one.labels if label < 0]
+        read = [PROMPT_OFFSET - label for label in one.labels if label < 0]
         assert read == [start, *one.previous[1:], one.tokens[0]]
         assert one.labels[len(read) :] == one.tokens[1:]
         assert len(one.labels) <= 448 and len(one.previous) <= 224
@@ -70,7 +70,7 @@ def test_a_share_of_the_draws_stands_after_other_text_and_nothing_else_changes(c
 
 
 def test_a_text_that_leaves_no_room_stands_alone(clips, example, monkeypatch):
-    monkeypatch.setattr("asr.training.examples.POSITIONS", len(clips.tokens(0)) + 2)
+    monkeypatch.setattr("asr.training.dataset.POSITIONS", len(clips.tokens(0)) + 2)
     assert not any(example(0, number=number, prompt_share=1.0).previous for number in range(20))
 
 
@@ -163,11 +163,11 @@ def english(speech, whisper):
     """The training clips, the second of which is English."""
     told = [["sample", "english"][at == 1] for at in range(len(speech.split("train")))]
     train = speech.split("train").remove_columns("source").add_column("source", told)
-    return Clips(train, whisper[1], retained={"english": "en"})
+    return FeatureDataset(train, whisper[1], retained={"english": "en"})
 
 
 def test_a_draw_is_prompted_with_its_clips_own_language(english):
-    examples = Examples(english, Training(**PLAIN, timestamps_share=0.5))
+    examples = TrainingDataset(english, Training(**PLAIN, timestamps_share=0.5))
     spoken = [[], []]
     for number in range(20):
         for clip in (0, 1):

@@ -19,21 +19,21 @@ from asr.console import format_duration
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
 from asr.training import gpu, halving, models, optimizers
-from asr.training.batches import LONG_ODDS, WINDOW_SECONDS, long_parts
+from asr.training.batches import LONG_PROBABILITY, WINDOW_SECONDS, long_parts
 from asr.training.learner import Learner
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 from asr.training.search import Trial
 
 PROBE_STEPS = 5  # after one to warm up
-BESIDE = 0.3  # of the steps' time: making batches, checkpoints, and what branches cost each other; seen on the sample
-STARTING = 12.0  # seconds until a trial's first step: imports, shards
+OVERHEAD = 0.3  # of the steps' time: making batches, checkpoints, and what branches cost each other; seen on the sample
+START_SECONDS = 12.0  # seconds until a trial's first step: imports, shards
 TOKENS_PER_SECOND = 7  # of speech; only the probe's time depends on it
 PACKED_SECONDS = WINDOW_SECONDS / 2  # of a pack, whose room is drawn evenly up to a whole window
-LISTENING = 1 / 3  # of a training step's time that hearing as many clips takes, at most: it goes forward only
+DECODING_SHARE = 1 / 3  # of a training step's time that hearing as many clips takes, at most: it goes forward only
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     """The cost of all trials."""
 
     seconds: float
@@ -42,10 +42,10 @@ class Plan:
     text: str  # what `search` prints
 
 
-def plan(
+def estimate_cost(
     settings: Settings, trials: Sequence[Trial], shards: Sequence[Shard], corpus: dict[str, Any],
     at_once: int, threads: int, cores: int,
-) -> Plan:  # fmt: skip
+) -> Estimate:  # fmt: skip
     """The cost of the trials, `at_once` side by side with `threads` each, from a few measured steps on random input.
 
     Raises `InputError` where they would take longer than [search] max_hours, or the disk will not hold what they write.
@@ -56,15 +56,15 @@ def plan(
     model, _ = models.prepare(settings, texts)
     parameters = sum(one.numel() for one in model.parameters())
     training, search = settings.training, settings.search
-    batch, lasting = _batch(training, mean)
-    step = training.accumulate * _seconds_a_batch(model, settings, threads, batch, lasting)
-    long = _long_phase(training, batch, lasting) if training.context == "trimmed" else 0.0
+    batch, lasting = _batch_shape(training, mean)
+    step = training.accumulate * _measure_batch(model, settings, threads, batch, lasting)
+    long = _long_phase_cost(training, batch, lasting) if training.context == "trimmed" else 0.0
     heard = min(training.validation_clips, corpus["clips"]["validation"]) * mean / (batch * lasting)
-    hearing = training.evaluations * heard * LISTENING * step / training.accumulate
+    hearing = training.evaluations * heard * DECODING_SHARE * step / training.accumulate
     crowding = max(1.0, at_once * threads / cores)
-    a_trial = (training.steps * step * (1 + long) * (1 + BESIDE) + hearing) * crowding
-    a_trial *= halving.share(len(trials)) if search.stop_losers else 1
-    a_trial += STARTING * crowding
+    a_trial = (training.steps * step * (1 + long) * (1 + OVERHEAD) + hearing) * crowding
+    a_trial *= halving.step_fraction(len(trials)) if search.stop_losers else 1
+    a_trial += START_SECONDS * crowding
     seconds = a_trial * -(-len(trials) // at_once)
     cost = search.hourly_cost * a_trial * len(trials) / 3600
     if search.max_hours and seconds > 3600 * search.max_hours:
@@ -79,8 +79,8 @@ def plan(
     disk += len(trials) * (4 * parameters + 2 * a_checkpoint)
     check_disk(disk)
     told = f"{len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}"
-    return Plan(seconds, disk, cost, "\n".join([
-        *_corpus(corpus),
+    return Estimate(seconds, disk, cost, "\n".join([
+        *_describe_corpus(corpus),
         f"trials     {told}{'; losers stop early' if search.stop_losers else ''}",
         f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
         f"time       about {format_duration(seconds)}, from {step * 1000:.0f} ms a step measured here",
@@ -89,29 +89,29 @@ def plan(
     ]))  # fmt: skip
 
 
-def elsewhere(settings: Settings, trials: Sequence[Trial], corpus: dict[str, Any]) -> str:
+def describe_remote(settings: Settings, trials: Sequence[Trial], corpus: dict[str, Any]) -> str:
     """What `search` prints of trials that other machines will run: no time, for here it would not be theirs."""
     training, compute = settings.training, settings.compute
     told = f"{len(trials)} of {training.steps} steps{'; losers stop early' if settings.search.stop_losers else ''}"
     pods = f"{compute.gpus} {compute.gpu}{' on spot' if compute.spot else ''} for each, {compute.hours} h at most"
     time = "each trial says what is left, from its own steps"
-    return "\n".join([*_corpus(corpus), f"trials     {told}", f"pods       {pods}", f"time       {time}"])
+    return "\n".join([*_describe_corpus(corpus), f"trials     {told}", f"pods       {pods}", f"time       {time}"])
 
 
-def _long_phase(training: Training, batch: int, lasting: float) -> float:
+def _long_phase_cost(training: Training, batch: int, lasting: float) -> float:
     """How much longer the long phase makes a trial, as a share of its steps' time without it."""
     parts = long_parts(training, batch)
-    long_steps = parts * LONG_ODDS / (parts * LONG_ODDS + 1 - LONG_ODDS)  # of those in the phase
+    long_steps = parts * LONG_PROBABILITY / (parts * LONG_PROBABILITY + 1 - LONG_PROBABILITY)  # of those in the phase
     return training.long_share * long_steps * (WINDOW_SECONDS / lasting / parts - 1)
 
 
-def _batch(training: Training, mean: float) -> tuple[int, float]:
+def _batch_shape(training: Training, mean: float) -> tuple[int, float]:
     """How many examples a batch holds, and how many seconds each is computed as, of clips of `mean` seconds."""
     lasting = {"padded": WINDOW_SECONDS, "packed": max(mean, PACKED_SECONDS)}.get(training.context, mean)
     return max(1, int(training.batch_seconds / lasting)) if training.batch_seconds else training.batch_size, lasting
 
 
-def _corpus(corpus: dict[str, Any]) -> list[str]:
+def _describe_corpus(corpus: dict[str, Any]) -> list[str]:
     lines = [
         f"{split:11s}{clips} clips, {corpus['split_hours'][split]:.2f} h" for split, clips in corpus["clips"].items()
     ]
@@ -126,7 +126,7 @@ def _corpus(corpus: dict[str, Any]) -> list[str]:
     return [*lines, f"rejected   {corpus['rejected']}{': ' if told else ''}{told}"]
 
 
-def _seconds_a_batch(
+def _measure_batch(
     model: WhisperForConditionalGeneration, settings: Settings, threads: int, batch: int, lasting: float
 ) -> float:
     """The median time of a training step on a batch of random log-mels of so many seconds.
@@ -137,23 +137,23 @@ def _seconds_a_batch(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     frames = min(WINDOW_FRAMES, 2 * round(lasting * FRAMES_PER_SECOND / 2))
     tokens = 5 + round(lasting * TOKENS_PER_SECOND)
-    with gpu.told_plainly(settings):
+    with gpu.explained_errors(settings):
         learner = Learner(model, settings).train().to(device)
-        optimizer = optimizers.build(learner, models.optimizer(settings), 1e-9, 0.0)
+        optimizer = optimizers.build(learner, models.optimizer_name(settings), 1e-9, 0.0)
         parts = 1 if settings.training.micro_batch == "auto" else -(-batch // settings.training.micro_batch)
         while True:
             size = -(-batch // parts)
             features = torch.randn(size, model.config.num_mel_bins, frames, device=device)
             labels = torch.zeros((size, tokens), dtype=torch.long, device=device)
             try:
-                return _probe(learner, optimizer, features, labels, parts)
+                return _time_step(learner, optimizer, features, labels, parts)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
                 parts *= 2
 
 
-def _probe(
+def _time_step(
     learner: Learner, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor, parts: int
 ) -> float:
     """The median time of a step of so many parts, each like these."""

@@ -2,8 +2,8 @@
 
 import pytest
 from asr.settings import Corpus
-from asr.training import hearing, models
-from asr.training.examples import Clips
+from asr.training import decoding, models
+from asr.training.dataset import FeatureDataset
 
 
 def spoken(model, processor):
@@ -13,18 +13,18 @@ def spoken(model, processor):
 
 def test_each_language_is_heard_in_its_own_and_the_corpus_is_spoken_again(tiny, base, speech, monkeypatch):
     model, processor = models.load(base)
-    models.speak(model, processor, "sv")
+    models.set_language(model, processor, "sv")
     asked = []
 
     def hear(model, processor, clips, chosen, say, context, exact):
         asked.append((*spoken(model, processor), list(chosen), context, exact))
         return [clips.texts[clip] for clip in chosen]
 
-    monkeypatch.setattr(hearing, "transcripts", hear)
-    clips = Clips(speech.split("test").select(range(3)), processor)
+    monkeypatch.setattr(decoding, "transcribe_clips", hear)
+    clips = FeatureDataset(speech.split("test").select(range(3)), processor)
     corpus = Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en"}]})
     settings = tiny.model_copy(update={"corpus": corpus})
-    found = hearing.by_language(model, processor, {"en": clips, "de": clips}, settings, context=3000)
+    found = decoding.errors_by_language(model, processor, {"en": clips, "de": clips}, settings, context=3000)
     assert asked == [(f"<|{code}|>", code, [0, 1, 2], 3000, False) for code in ("en", "de")]
     assert {language: [one.word_errors for one in errors] for language, errors in found.items()} == {
         "en": [0, 0, 0], "de": [0, 0, 0],
@@ -33,18 +33,18 @@ def test_each_language_is_heard_in_its_own_and_the_corpus_is_spoken_again(tiny, 
 
 
 def test_both_languages_are_heard_by_one_model(tiny, whisper, speech, one_thread):
-    clips = Clips(speech.split("test").select(range(2)), whisper[1])
-    found = hearing.by_language(*whisper, {"en": clips}, tiny)
+    clips = FeatureDataset(speech.split("test").select(range(2)), whisper[1])
+    found = decoding.errors_by_language(*whisper, {"en": clips}, tiny)
     assert [len(errors) for errors in found.values()] == [2]
     assert spoken(*whisper) == ("<|sv|>", "sv")
 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_loop_is_no_longer_at_30_s_than_at_the_clips_own_length(whisper, speech, exact, monkeypatch, one_thread):
-    clips, asked = Clips(speech.split("test").select(range(2)), whisper[1]), []
-    most_tokens = models.most_tokens
-    monkeypatch.setattr(models, "most_tokens", lambda frames: asked.append(frames) or min(8, most_tokens(frames)))
+    clips, asked = FeatureDataset(speech.split("test").select(range(2)), whisper[1]), []
+    most_tokens = models.max_tokens
+    monkeypatch.setattr(models, "max_tokens", lambda frames: asked.append(frames) or min(8, most_tokens(frames)))
     for context in (0, models.WINDOW_FRAMES):
-        hearing.transcripts(*whisper, clips, [0, 1], lambda line: None, context, exact)
+        decoding.transcribe_clips(*whisper, clips, [0, 1], lambda line: None, context, exact)
     longest = max(clips.features(clip).shape[1] for clip in (0, 1))
-    assert set(asked) == {longest + hearing.TAIL_FRAMES}
+    assert set(asked) == {longest + decoding.TAIL_FRAMES}

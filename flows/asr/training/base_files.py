@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CODED = "auto_map"  # what names a base's own Python
-BYTES = {"config.json": 1 << 20, "generation_config.json": 1 << 20}
-OTHER_BYTES = 1 << 26  # of any other file of text; a tokenizer.json of Whisper's has 4 MB
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+CODE_KEY = "auto_map"  # what names a base's own Python
+MAX_BYTES = {"config.json": 1 << 20, "generation_config.json": 1 << 20}
+MAX_OTHER_BYTES = 1 << 26  # of any other file of text; a tokenizer.json of Whisper's has 4 MB
+WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("F16", "BF16", "F32", "F64")
 
 Layers = Annotated[int, Field(gt=0, le=256, strict=True)]
@@ -28,11 +28,11 @@ Token = Annotated[int, Field(ge=0, le=10_000_000, strict=True)]
 Tokens = Annotated[list[Annotated[int, Field(ge=-1, le=10_000_000, strict=True)]], Field(max_length=100_000)]
 
 
-class Told(BaseModel):
+class FileModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
-class Config(Told):
+class Config(FileModel):
     """What is needed of config.json; the defaults are those of transformers."""
 
     model_type: Literal["whisper"]
@@ -61,7 +61,7 @@ class Config(Told):
     auto_map: None = None
 
 
-class Generation(Told):
+class Generation(FileModel):
     """Of generation_config.json what may keep `generate` busy, or make it fail."""
 
     max_length: Annotated[int, Field(gt=0, le=100_000, strict=True)] | None = None
@@ -84,7 +84,7 @@ class Generation(Told):
     custom_generate: None = None
 
 
-class Features(Told):
+class Features(FileModel):
     """Of preprocessor_config.json what a spectrogram is made by."""
 
     feature_size: Annotated[int, Field(gt=0, le=1_024, strict=True)] = 80
@@ -95,39 +95,41 @@ class Features(Told):
     auto_map: None = None
 
 
-class Processor(Told):
+class Processor(FileModel):
     feature_extractor: Features | None = None
     auto_map: None = None
 
 
-class Code(Told):
+class TokenizerConfig(FileModel):
     auto_map: None = None
 
 
-Kind = TypeVar("Kind", bound=Told)
-READ: dict[str, type[Told]] = {
+FileModelType = TypeVar("FileModelType", bound=FileModel)
+OPTIONAL_FILES: dict[str, type[FileModel]] = {
     "generation_config.json": Generation,
     "preprocessor_config.json": Features,
     "processor_config.json": Processor,
-    "tokenizer_config.json": Code,
+    "tokenizer_config.json": TokenizerConfig,
 }
 
 
-def config(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
     """A config.json of a Whisper that can be. Raises ValueError in one line."""
-    told = _object(file)
-    _judged(Config, told, file.name)
+    told = _read_object(file)
+    _validate(Config, told, file.name)
     return told
 
 
 def check(folder: Path) -> None:
     """Raises ValueError, in one line, where the folder is not a Whisper's that can be loaded without running it."""
     _check_files(folder)
-    told = _judged(Config, config(folder / "config.json"), "config.json")
+    told = _validate(Config, read_config(folder / "config.json"), "config.json")
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
         raise ValueError("tokenizer.json is missing")  # transformers would make an empty one
     others = {
-        name: _judged(kind, _object(folder / name), name) for name, kind in READ.items() if (folder / name).exists()
+        name: _validate(kind, _read_object(folder / name), name)
+        for name, kind in OPTIONAL_FILES.items()
+        if (folder / name).exists()
     }
     generation = others.get("generation_config.json")
     _check_tokens(told, generation if isinstance(generation, Generation) else Generation())
@@ -136,7 +138,7 @@ def check(folder: Path) -> None:
         extractor = processor.feature_extractor or extractor
     if isinstance(extractor, Features) and extractor.feature_size != told.num_mel_bins:
         raise ValueError(f"its spectrograms have {extractor.feature_size} bands, and its model {told.num_mel_bins}")
-    _check_weights(told, _header(folder))
+    _check_weights(told, _read_shapes(folder))
 
 
 def _check_files(folder: Path) -> None:
@@ -148,21 +150,21 @@ def _check_files(folder: Path) -> None:
 def _check_file(file: Path) -> None:
     if not file.is_file():  # a folder, a pipe that waits for ever, a link to nothing
         raise ValueError(f"{file.name} is no file")
-    if file.is_symlink() and not _stays(file):
+    if file.is_symlink() and not _stays_inside(file):
         raise ValueError(f"{file.name} is a link that leads out of the folder")
-    most = BYTES.get(file.name, OTHER_BYTES)
+    most = MAX_BYTES.get(file.name, MAX_OTHER_BYTES)
     if (size := file.stat().st_size) > most and file.suffix != ".safetensors":
         raise ValueError(f"{file.name} has {size:,} bytes, and {most:,} are the most it may have")
 
 
-def _stays(link: Path) -> bool:
+def _stays_inside(link: Path) -> bool:
     """Whether a link ends in its folder, or as in the Hub's cache in the blobs beside its snapshot."""
     folder, end = Path(os.path.realpath(link.parent)), Path(os.path.realpath(link))
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return end.is_relative_to(folder) or end.is_relative_to(blobs)
 
 
-def _object(file: Path) -> dict[str, Any]:
+def _read_object(file: Path) -> dict[str, Any]:
     if file.exists():
         _check_file(file)
     try:
@@ -176,13 +178,13 @@ def _object(file: Path) -> dict[str, Any]:
     return told
 
 
-def _judged(kind: type[Kind], told: Mapping[str, Any], name: str) -> Kind:
+def _validate(kind: type[FileModelType], told: Mapping[str, Any], name: str) -> FileModelType:
     try:
         return kind.model_validate(told)
     except ValidationError as mistake:
         error = mistake.errors(include_input=False, include_url=False)[0]
         key = ".".join(str(part) for part in error["loc"])
-        if CODED in error["loc"]:
+        if CODE_KEY in error["loc"]:
             raise ValueError(f"{name} has {key}: it brings code of its own, which is not run") from None
         if key == "model_type":
             raise ValueError(
@@ -206,24 +208,24 @@ def _check_tokens(told: Config, generation: Generation) -> None:
         raise ValueError("it has no eos_token_id: no text would end")
 
 
-def _header(folder: Path) -> dict[str, tuple[int, ...]]:
+def _read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights by their names."""
-    files = [folder / WEIGHTS]
+    files = [folder / WEIGHTS_FILE]
     if not files[0].exists():
-        if not (folder / INDEX).exists():
-            raise ValueError(f"{WEIGHTS} is missing; weights in another format may hold code, and are not read")
-        shards = _object(folder / INDEX).get("weight_map")
+        if not (folder / INDEX_FILE).exists():
+            raise ValueError(f"{WEIGHTS_FILE} is missing; weights in another format may hold code, and are not read")
+        shards = _read_object(folder / INDEX_FILE).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(one, str) for one in shards.values()):
-            raise ValueError(f"{INDEX} has no weight_map")
+            raise ValueError(f"{INDEX_FILE} has no weight_map")
         if odd := next(
             (one for one in shards.values() if Path(one).name != one or not one.endswith(".safetensors")), ""
         ):
-            raise ValueError(f"{INDEX}: {odd[:200]!r} is no file of the folder")
+            raise ValueError(f"{INDEX_FILE}: {odd[:200]!r} is no file of the folder")
         files = [folder / one for one in sorted(set(shards.values()))]
-    return {name: shape for file in files for name, shape in _shapes(file)}
+    return {name: shape for file in files for name, shape in _shapes_in(file)}
 
 
-def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _shapes_in(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -241,7 +243,7 @@ def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _check_weights(told: Config, found: Mapping[str, tuple[int, ...]]) -> None:
     shapes = {name.removeprefix("model."): shape for name, shape in found.items()}
-    for name, shape in _wanted(told):
+    for name, shape in _expected_shapes(told):
         if name not in shapes:
             raise ValueError(f"its weights lack {name}, which config.json tells of")
         if shapes[name] != shape:
@@ -253,7 +255,7 @@ def _check_weights(told: Config, found: Mapping[str, tuple[int, ...]]) -> None:
             raise ValueError(f"its weights hold {start}{beyond:.20}, and config.json says {layers} layers")
 
 
-def _wanted(told: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _expected_shapes(told: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The names and shapes of a Whisper's weights, as far as they tell its geometry."""
     width = told.d_model
     yield "encoder.conv1.weight", (width, told.num_mel_bins, 3)

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from asr.training import plan, search
+from asr.training import estimate, search
 
 
 def cost(tiny, joined, searching=None, training=None, **told):
@@ -11,9 +11,9 @@ def cost(tiny, joined, searching=None, training=None, **told):
         "search": tiny.search.model_copy(update=searching or {}),
         "training": tiny.training.model_copy(update=training or {}),
     })  # fmt: skip
-    trials = search.trials(tiny)
+    trials = search.plan_trials(tiny)
     summary = {**joined.summary, **told}
-    return plan.plan(tiny, trials, joined.shards, summary, at_once=3, threads=1, cores=2)
+    return estimate.estimate_cost(tiny, trials, joined.shards, summary, at_once=3, threads=1, cores=2)
 
 
 def test_the_plan_tells_clips_trials_steps_time_and_disk(joined, tiny, one_thread):
@@ -47,7 +47,7 @@ def test_the_plan_tells_what_machines_at_so_much_an_hour_cost(joined, tiny, one_
 
 
 def test_a_search_that_stops_losers_is_planned_as_cheaper(joined, tiny, monkeypatch, one_thread):
-    monkeypatch.setattr(plan, "_seconds_a_batch", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "_measure_batch", lambda *_: 1.0)
     whole, stopping = (cost(tiny, joined, searching={"stop_losers": stop}) for stop in (False, True))
     assert "losers stop early" in stopping.text
     assert stopping.seconds < 0.7 * whole.seconds
@@ -62,10 +62,10 @@ def test_a_search_that_stops_losers_is_planned_as_cheaper(joined, tiny, monkeypa
     ],
 )  # fmt: skip
 def test_the_probe_takes_batches_as_large_as_training_will(tiny, training, batch, lasting):
-    assert plan._batch(tiny.training.model_copy(update=training), 2.0) == (batch, lasting)
+    assert estimate._batch_shape(tiny.training.model_copy(update=training), 2.0) == (batch, lasting)
 
 
 def test_too_little_disk_is_told_before_work(tmp_path, refusal):
-    line = refusal(plan.check_disk, 10**18, tmp_path)
+    line = refusal(estimate.check_disk, 10**18, tmp_path)
     assert "1000000000000 MB of disk" in line
     assert "MB free" in line

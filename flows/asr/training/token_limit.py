@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REASON = "more tokens than a Whisper writes"
-LEARNT_FROM = ("train", "validation")  # a test clip stays: what the model leaves out of it is an error
+LIMITED_SPLITS = ("train", "validation")  # a test clip stays: what the model leaves out of it is an error
 
 
-def fit(joined: Joined, settings: Settings) -> Joined:
+def reject_long_texts(joined: Joined, settings: Settings) -> Joined:
     """The corpus without the clips of train and validation whose text is too long, each rejected with that reason.
 
     Only now is there a tokenizer to count with. Raises `InputError` where a split is left without a clip.
@@ -32,11 +32,11 @@ def _reasons(clips: pd.DataFrame, settings: Settings) -> pd.Series:
 
     reasons = pd.Series(None, index=clips.index, dtype=object)
     while True:
-        asked = clips[clips["split"].isin(LEARNT_FROM) & reasons.isna()]
+        asked = clips[clips["split"].isin(LIMITED_SPLITS) & reasons.isna()]
         texts = asked["text"][asked["split"] == "train"].tolist()
         if not texts:
             return reasons
-        tokenizer = models.processor(settings, texts).tokenizer
+        tokenizer = models.load_processor(settings, texts).tokenizer
         tokens = [len(spelt) for spelt in tokenizer([" " + text for text in asked["text"]]).input_ids]
         too_long = asked.index[[count > models.MAX_TOKENS for count in tokens]]
         if not len(too_long):

@@ -1,4 +1,4 @@
-"""`python -m asr.training.rank JOB`: the process of a rank above 0, which trains along."""
+"""`python -m asr.training.worker JOB`: the process of a rank above 0, which trains along."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import threading
 from pathlib import Path
 
 from asr.training import trial
-from asr.training.ranks import Share
+from asr.training.distributed import Rank
 
 
 def main(file: str) -> None:
     """Train along as the rank that the environment says, and end when rank 0 does, however it does."""
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
-    share = Share(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    trial.train_along(pickle.loads(Path(file).read_bytes()), share)
+    rank = Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    trial.train_worker(pickle.loads(Path(file).read_bytes()), rank)
 
 
 if __name__ == "__main__":

@@ -24,18 +24,18 @@ from asr.corpus.text import units
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models
-from asr.training.batches import by_length, evenly, labelled, pad
-from asr.training.examples import Clips, log_mels
+from asr.training.batches import batches_by_length, evenly_spaced, pad_features, pad_labels
+from asr.training.dataset import FeatureDataset, log_mels
 from asr.training.learner import Learner
 from asr.training.models import WINDOW_FRAMES
-from asr.training.search import Heard
+from asr.training.search import ClipErrors
 
-RETAINED_CLIPS = 200  # of each language that is not to be forgotten, at most; the same ones every time
+MAX_RETAINED_CLIPS = 200  # of each language that is not to be forgotten, at most; the same ones every time
 TAIL_FRAMES = 30  # of silence after the longest clip that a model is to transcribe, as the serving engine leaves it
 
 
-def transcripts(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: Clips, chosen: Sequence[int],
+def transcribe_clips(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: FeatureDataset, chosen: Sequence[int],
     say: Callable[[str], None] = print, context: int = 0, exact: bool = True,
 ) -> list[str]:  # fmt: skip
     """What a model hears in the chosen clips, in their order, on a GPU where there is one.
@@ -46,91 +46,94 @@ def transcripts(
     """
     was_training, before, heard = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    listen = _listener(model, processor, exact)
-    for batch in console.with_progress(by_length(clips, chosen), len(chosen), say):
-        heard.update(zip(batch, listen(*_stacked(clips, batch, context)), strict=True))
+    listen = _decoder_of(model, processor, exact)
+    for batch in console.with_progress(batches_by_length(clips, chosen), len(chosen), say):
+        heard.update(zip(batch, listen(*_stack_features(clips, batch, context)), strict=True))
     model.train(was_training).to(before)
     return [heard[clip] for clip in chosen]
 
 
-def by_language(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, Clips],
+def errors_by_language(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, FeatureDataset],
     settings: Settings, say: Callable[[str], None] = print, context: int = 0,
 ) -> dict[str, list[rates.Errors]]:  # fmt: skip
-    """What a model, in 8-bit integers on a CPU, gets wrong in `some` of the clips of each language.
+    """The errors of a model, in 8-bit integers on a CPU, in `choose_retained_clips` of each language.
 
-    Each is heard and scored in its own; the model speaks the corpus' again afterwards. `context` as for `transcripts`.
+    Each language is scored as itself; the model's language is the corpus' again afterwards. `context` is
+    that of `transcribe_clips`.
     """
     found = dict[str, list[rates.Errors]]()
     try:
         for language, clips in speech.items():
-            models.speak(model, processor, language)
-            chosen = some(clips)
-            told = transcripts(model, processor, clips, chosen, say, context, exact=False)
+            models.set_language(model, processor, language)
+            chosen = choose_retained_clips(clips)
+            told = transcribe_clips(model, processor, clips, chosen, say, context, exact=False)
             found[language] = rates.errors(
                 [clips.texts[clip] for clip in chosen], told, settings.text.scoring, language
             )
     finally:
-        models.speak(model, processor, settings.corpus.language)
+        models.set_language(model, processor, settings.corpus.language)
     return found
 
 
-def some(clips: Sized) -> list[int]:
+def choose_retained_clips(clips: Sized) -> list[int]:
     """Those of a language's clips that are heard."""
-    return evenly(len(clips), RETAINED_CLIPS)
+    return evenly_spaced(len(clips), MAX_RETAINED_CLIPS)
 
 
-def texts(
+def transcribe_sounds(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, sounds: Sequence[np.ndarray], context: int = 0
 ) -> list[str]:
-    """What a float model hears in a few (samples,) float32 sounds, one by one; `context` as for `transcripts`."""
+    """What a float model hears in a few (samples,) float32 sounds, one by one; `context` as for `transcribe_clips`."""
     found = []
     for sound in sounds:
         features = log_mels(processor, sound)
         spoken = min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES)
-        found += models.transcribe(model, processor, pad([features], max(context, spoken)), spoken)
+        found += models.transcribe(model, processor, pad_features([features], max(context, spoken)), spoken)
     return found
 
 
-def _batches(clips: Clips, chosen: Sequence[int], context: int = 0) -> Iterator[tuple[list[int], torch.Tensor, int]]:
-    """The chosen clips in batches, longest first, each as `_stacked` gives it."""
-    for batch in by_length(clips, chosen):
-        yield batch, *_stacked(clips, batch, context)
+def _feature_batches(
+    clips: FeatureDataset, chosen: Sequence[int], context: int = 0
+) -> Iterator[tuple[list[int], torch.Tensor, int]]:
+    """The chosen clips in batches, longest first, each as `_stack_features` gives it."""
+    for batch in batches_by_length(clips, chosen):
+        yield batch, *_stack_features(clips, batch, context)
 
 
-def _stacked(clips: Clips, batch: Sequence[int], context: int = 0) -> tuple[torch.Tensor, int]:
+def _stack_features(clips: FeatureDataset, batch: Sequence[int], context: int = 0) -> tuple[torch.Tensor, int]:
     """(batch, mel, frames) log-mels, and in how many of the frames there is speech."""
     features = [clips.features(clip) for clip in batch]
     spoken = min(WINDOW_FRAMES, max(one.shape[1] for one in features) + TAIL_FRAMES)
-    return pad(features, max(context, spoken)), spoken
+    return pad_features(features, max(context, spoken)), spoken
 
 
 class Validation:
     """A fixed choice of the validation clips, the same in every trial, and how well a learner does on it."""
 
-    def __init__(self, clips: Clips, processor: WhisperProcessor, settings: Settings) -> None:
+    def __init__(self, clips: FeatureDataset, processor: WhisperProcessor, settings: Settings) -> None:
         self.clips, self.processor, self.settings = clips, processor, settings
-        self.chosen = evenly(len(clips), settings.training.validation_clips)
+        self.chosen = evenly_spaced(len(clips), settings.training.validation_clips)
         self.speakers: list[str | None] = [clips.speakers[clip] for clip in self.chosen]
 
     def errors(self, learner: Learner, context: int = 0) -> list[rates.Errors]:
         """What is wrong in each clip, heard at its batch's own length, or at `context` frames where that is more."""
-        whisper, was_training = learner.plain(), learner.training
+        whisper, was_training = learner.merged_model(), learner.training
         learner.eval()
-        listen = _listener(whisper, self.processor, exact=False)
+        listen = _decoder_of(whisper, self.processor, exact=False)
         heard = dict[int, str]()
-        for batch, features, spoken in _batches(self.clips, self.chosen, context):
+        for batch, features, spoken in _feature_batches(self.clips, self.chosen, context):
             heard.update(zip(batch, listen(features, spoken), strict=True))
         learner.train(was_training)
         said = [self.clips.texts[clip] for clip in self.chosen]
         told = [heard[clip] for clip in self.chosen]
         return rates.errors(said, told, self.settings.text.scoring, self.settings.corpus.language)
 
-    def heard(self, wrong: Sequence[int]) -> Heard:
+    def clip_errors(self, wrong: Sequence[int]) -> ClipErrors:
         """So many wrong words in each clip, beside how many were said and by whom."""
         said = [self.clips.texts[clip] for clip in self.chosen] if wrong else []
         words = (len(units(text, self.settings.text.scoring, self.settings.corpus.language)) for text in said)
-        return Heard(tuple(wrong), tuple(words), tuple(self.speakers[: len(said)]))
+        return ClipErrors(tuple(wrong), tuple(words), tuple(self.speakers[: len(said)]))
 
     @torch.no_grad()
     def loss(self, learner: Learner) -> float:
@@ -138,22 +141,22 @@ class Validation:
         was_training, total, tokens = learner.training, 0.0, 0
         learner.eval()
         device = learner.whisper.device
-        for batch, features, _ in _batches(self.clips, self.chosen):
-            labels = labelled([self.clips.tokens(clip) for clip in batch])
-            surprise, counted = learner.surprise(features.to(device), labels.to(device))
+        for batch, features, _ in _feature_batches(self.clips, self.chosen):
+            labels = pad_labels([self.clips.tokens(clip) for clip in batch])
+            surprise, counted = learner.total_cross_entropy(features.to(device), labels.to(device))
             total, tokens = total + float(surprise), tokens + counted
         learner.train(was_training)
         return total / tokens
 
 
-def _listener(
+def _decoder_of(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, exact: bool
 ) -> Callable[[torch.Tensor, int], list[str]]:
     quick = not exact and model.device.type == "cpu"
-    return Listener(model, processor) if quick else partial(models.transcribe, model, processor)
+    return Int8Decoder(model, processor) if quick else partial(models.transcribe, model, processor)
 
 
-class Listener:
+class Int8Decoder:
     """A model converted in memory to CTranslate2's 8-bit integers: (batch, mel, frames) log-mels to texts."""
 
     def __init__(self, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
@@ -188,6 +191,6 @@ class Listener:
         results = self._model.generate(
             sounds, [self._prompt] * len(features), beam_size=1,
             # It makes half as many.
-            max_length=min(models.POSITIONS, 2 * models.most_tokens(spoken or features.shape[2])),
+            max_length=min(models.POSITIONS, 2 * models.max_tokens(spoken or features.shape[2])),
         )  # fmt: skip
         return [[token for token in one.sequences_ids[0] if token not in self._times] for one in results]

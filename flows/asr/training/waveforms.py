@@ -10,13 +10,13 @@ from asr import acoustics
 from asr.corpus import recordings
 from asr.settings import Training
 
-QUIETEST, LOUDEST = 0.0, 30.0  # decibels that speech stands above noise
-ROOMS = 64  # simulated ones that a trial knows: one takes 40 ms, too long for a draw
+MIN_SNR, MAX_SNR = 0.0, 30.0  # decibels that speech stands above noise
+SIMULATED_ROOMS = 64  # simulated ones that a trial knows: one takes 40 ms, too long for a draw
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-class Surroundings:
+class WaveformAugmentation:
     """What may happen to the sound of a draw. Raises `InputError` where a folder of recordings cannot be read.
 
     It is made before the loader's processes part, so that they share its rooms.
@@ -27,33 +27,33 @@ class Surroundings:
         self._noise = recordings.listed(training.noise, "noise")[0] if training.noise else None
         self._rooms = recordings.listed(training.rooms, "rooms")[0] if training.rooms else None
         simulated = training.room_share and not self._rooms
-        self._simulated = acoustics.rooms(ROOMS, training.seed) if simulated else ()
+        self._simulated = acoustics.simulate_rooms(SIMULATED_ROOMS, training.seed) if simulated else ()
 
-    def drawn(self, random: np.random.Generator) -> list[Change]:
+    def sample(self, random: np.random.Generator) -> list[Change]:
         """What happens in one draw, in this order."""
         training = self.training
         noisy = random.random() < training.noise_share
         shares: tuple[tuple[Change, float], ...] = (
-            (self._in_room, training.room_share),
-            (self._over_noise, float(noisy)),
-            (acoustics.by_telephone, training.telephone_share),
-            (acoustics.through_codec, training.codec_share),
+            (self._add_reverberation, training.room_share),
+            (self._add_noise, float(noisy)),
+            (acoustics.apply_telephone, training.telephone_share),
+            (acoustics.apply_codec, training.codec_share),
         )
         # A share of 0 takes no number from `random`, so that who asks for nothing gets the draws of before.
         return [change for change, share in shares if share and (share == 1 or random.random() < share)]
 
-    def _over_noise(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _add_noise(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         samples = len(sound)
-        noise = self._noise.stretch(samples, random) if self._noise else acoustics.coloured(samples, random)
-        return acoustics.over(sound, noise, random.uniform(QUIETEST, LOUDEST))
+        noise = self._noise.stretch(samples, random) if self._noise else acoustics.coloured_noise(samples, random)
+        return acoustics.add_noise(sound, noise, random.uniform(MIN_SNR, MAX_SNR))
 
-    def _in_room(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _add_reverberation(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if self._rooms:
-            return acoustics.in_room(sound, self._rooms.whole(random))
-        return acoustics.in_room(sound, self._simulated[int(random.integers(len(self._simulated)))])
+            return acoustics.add_reverberation(sound, self._rooms.whole(random))
+        return acoustics.add_reverberation(sound, self._simulated[int(random.integers(len(self._simulated)))])
 
 
-def heard(sound: np.ndarray, changes: Sequence[Change], random: np.random.Generator) -> np.ndarray:
+def apply_changes(sound: np.ndarray, changes: Sequence[Change], random: np.random.Generator) -> np.ndarray:
     """(samples,) float32 after all of them, one after another."""
     for change in changes:
         sound = change(sound, random)
