@@ -48,7 +48,7 @@ import transcriber as engine  # noqa: E402
 from asr.corpus import audio, text  # noqa: E402
 from asr.corpus import folder as folders  # noqa: E402
 from asr.release import folder  # noqa: E402
-from asr.scoring import behaviour, rates  # noqa: E402
+from asr.scoring import diagnostics, rates  # noqa: E402
 from sample import make  # noqa: E402
 
 RATE, SAMPLE = 16_000, ROOT / "flows" / "sample"
@@ -166,7 +166,7 @@ def recording(said: list[Clip], seconds: float, noises: list[np.ndarray] | None,
 def score(of: Recording, heard: Words, rule: str, language: str) -> dict[str, float]:
     """The figures of one system's words in a recording."""
     said = " ".join(clip.text for clip in of.clips)
-    (wrong,) = rates.errors([said], [" ".join(word for word, _, _ in heard)], rule, language)
+    (wrong,) = rates.count_errors([said], [" ".join(word for word, _, _ in heard)], rule, language)
     middles = np.array([(start + end) / 2 for _, start, end in heard])
     astray = sum(((middles > start + INSIDE) & (middles < end - INSIDE)).sum() for start, end in of.stretches)
     quiet = sum(max(0.0, end - start - 2 * INSIDE) for start, end in of.stretches)
@@ -174,7 +174,7 @@ def score(of: Recording, heard: Words, rule: str, language: str) -> dict[str, fl
     loops, off = 0, list[float]()
     for clip, begin, start, end in zip(of.clips, of.begins, borders, borders[1:], strict=False):
         own = [word for word, middle in zip(heard, middles, strict=True) if start <= middle < end]
-        loops += behaviour.loops(clip.text, " ".join(word for word, _, _ in own), language)
+        loops += diagnostics.has_repetition_loop(clip.text, " ".join(word for word, _, _ in own), language)
         off += distances(clip.words, [(word, first - begin, last - begin) for word, first, last in own], rule, language)
     return {
         "wer": rates.wer([wrong]),

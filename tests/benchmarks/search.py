@@ -44,7 +44,7 @@ weight_decay = [0.01, 0.1, 0.3]
 stop_losers = {stop}
 """
 
-Trained = tuple[Outcome, list[rates.Errors]]
+Trained = tuple[Outcome, list[rates.ErrorCounts]]
 
 
 def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
@@ -67,7 +67,7 @@ def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained
         )
         test = Clips(speech.split("test"), processor)
         heard = hearing.transcripts(model, processor, test, range(len(test)))
-    return outcome, rates.errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
+    return outcome, rates.count_errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
 
 
 def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
@@ -81,7 +81,7 @@ def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
     return made
 
 
-def winner(made: list[Trained]) -> list[rates.Errors]:
+def winner(made: list[Trained]) -> list[rates.ErrorCounts]:
     best = search.leaderboard([outcome for outcome, _ in made]).iloc[0]["trial"]
     return next(errors for outcome, errors in made if outcome.trial.number == best)
 
@@ -99,7 +99,7 @@ def main() -> None:
     steps = [sum(outcome.steps for outcome, _ in made) for made in (grid, stopped)]
     found, best = winner(stopped), winner(grid)
     wrong, words = [one.word_errors for one in best], [one.words for one in best]
-    interval = intervals.interval(wrong, words, [None] * len(best))
+    interval = intervals.confidence_interval(wrong, words, [None] * len(best))
     print(f"{'':18s} {'whole':>10s} {'stopping':>10s}")
     print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
     print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")

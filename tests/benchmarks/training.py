@@ -158,7 +158,7 @@ class Reference:
         labels = np.where(predicted.label_ids == -100, padding, predicted.label_ids)
         said = self.processor.batch_decode(labels, skip_special_tokens=True)
         heard = self.processor.batch_decode(np.where(tokens < 0, padding, tokens), skip_special_tokens=True)
-        return {"wer": rates.wer(rates.errors(said, heard, "verbatim"))}
+        return {"wer": rates.wer(rates.count_errors(said, heard, "verbatim"))}
 
 
 def ours(base: Path, **training: Any) -> Settings:
@@ -275,7 +275,7 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
     print(f"{'context':24s} {'own length':>24s} {'at 30 s':>24s}  clips seen  seconds")
     for name in contexts:
         training = CONTEXTS[name]
-        found: dict[str, list[rates.Errors]] = {"own": [], "full": []}
+        found: dict[str, list[rates.ErrorCounts]] = {"own": [], "full": []}
         seen, seconds = 0, 0.0
         for seed in range(seeds):
             asked = {"steps": steps, "evaluations": 1, "seed": seed, "validation_clips": len(test), **training}
@@ -294,7 +294,7 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
             clips = [
                 str(clip) for clip in range(len(test))
             ] * seeds  # the interval is over them, as if they were speakers
-            interval = intervals.interval(wrong, words, clips)
+            interval = intervals.confidence_interval(wrong, words, clips)
             row[where] = [round(rates.wer(errors), 2), round(interval.low, 2), round(interval.high, 2)]
         own, full = (f"{one[0]:.1f} % ({one[1]:.1f} to {one[2]:.1f})" for one in row.values())
         print(f"{name:24s} {own:>24s} {full:>24s}  {seen // seeds:10d}  {seconds / seeds:7.0f}", flush=True)

@@ -10,13 +10,13 @@ from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.cards.training import between
 from asr.corpus.text import RATES, unit
 from asr.scoring import rates
-from asr.scoring.intervals import CHANCE
+from asr.scoring.intervals import SIGNIFICANCE
 from asr.story import chance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from asr.scoring.report import Exam
+    from asr.scoring.report import Evaluation
     from asr.settings import Settings
 
 NAMED = 8  # speakers and sources, by name
@@ -25,7 +25,7 @@ CONFUSED = 10  # pairs of words
 
 
 @shown
-def evaluate(exam: Exam, settings: Settings) -> str:
+def evaluate(exam: Evaluation, settings: Settings) -> str:
     """The three figures side by side, how the release behaves, where the errors lie, and the worst clips to hear."""
     table, report, counted = exam.scores, exam.report, exam.report["unit"]
     name = RATES[counted]
@@ -61,7 +61,7 @@ def verdict(report: Mapping[str, Any]) -> list[str]:
         found = report["against_baseline"]
         better = "better" if found["difference"] < 0 else "worse"
         sure = f"The model is {better} than its base (p {chance(found['p'])})."
-        said.append(sure if found["p"] < CHANCE else "No difference between the model and its base can be shown.")
+        said.append(sure if found["p"] < SIGNIFICANCE else "No difference between the model and its base can be shown.")
     who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new speakers"
     said.append(f"The 95\u00a0% intervals hold for new {who}.")
     if crossing := report.get("speakers_crossing"):
@@ -171,7 +171,7 @@ def _rest(part: pd.DataFrame) -> str:
 
 def _confusions(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
-    found = rates.confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
+    found = rates.count_confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
     if found.empty:
         return panel("Confusions", f"<p>None: every {unit(language)} was heard correctly.</p>")
     nothing = "<i>nothing</i>"
@@ -189,7 +189,7 @@ def worst(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) 
         row: Any = found.loc[clip]
         told = [row["speaker"] or "", f"{row['seconds']:.1f} s", clip]
         title = f"{row['word_errors']:,} of {row['words']:,} {counted}s wrong"
-        quote = difference(rates.aligned(row["reference"], row["heard"], rule, language), joint)
+        quote = difference(rates.align_words(row["reference"], row["heard"], rule, language), joint)
         made.append(panel(title, f"<blockquote>{quote}</blockquote>", audio(sounds[clip]), f"<p>{facts(told)}</p>"))
     if not made:
         return ""
@@ -197,7 +197,7 @@ def worst(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) 
     return f"<h2>The worst clips</h2>{key}<div class=clips>{''.join(made)}</div>"
 
 
-def difference(pairs: list[rates.Pair], joint: str) -> str:
+def difference(pairs: list[rates.WordPair], joint: str) -> str:
     """Aligned words as HTML: what was said and not heard is struck out, what was heard in its stead underlined.
 
     >>> difference([("hej", "hej"), ("du", "nu"), ("", "då")], " ")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.drawing import HEIGHT, LOW, chip, draw, lines, scattered
 from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
 from asr.corpus.text import RATES, unit
-from asr.scoring.intervals import CHANCE
+from asr.scoring.intervals import SIGNIFICANCE
 from asr.story import chance, clock
 from asr.training.batches import long_from
 from asr.training.search import Look, Outcome, Point, Trial, best
@@ -129,14 +129,14 @@ def leaderboard(board: pd.DataFrame, name: str) -> str:
     }  # fmt: skip
     heads = [said.get(name, name.replace("_", " ")) for name in names]
     table = [[_cell(told.get(name), row[name]) for name in names] for row in board.to_dict("records")]
-    alike = [str(row["trial"]) for row in board.iloc[1:].to_dict("records") if row["p"] > CHANCE]
+    alike = [str(row["trial"]) for row in board.iloc[1:].to_dict("records") if row["p"] > SIGNIFICANCE]
     notes = []
     if len(board) > 1:
         notes.append("p is how often chance alone makes a difference this large from the winner.")
     if alike:
         which = f"Trial {alike[0]}" if len(alike) == 1 else f"Trials {', '.join(alike[:-1])} and {alike[-1]}"
         which = f"{len(alike)} trials" if len(alike) > MOST_NAMED else which
-        notes.append(f"{which} may be as good as the winner: p is above {CHANCE:g}.")
+        notes.append(f"{which} may be as good as the winner: p is above {SIGNIFICANCE:g}.")
     return panel("Leaderboard", rows(heads, table, "records"), f"<p>{' '.join(notes)}</p>" if notes else "")
 
 

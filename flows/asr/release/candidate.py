@@ -18,8 +18,8 @@ from asr import compute, story
 from asr.corpus.audio import RATE
 from asr.corpus.shards import Speech
 from asr.release import averaging, engine, examples, folder, gate, ggml
-from asr.scoring import behaviour, conditions, hotwords, intervals, rates, report
-from asr.scoring.report import Exam
+from asr.scoring import diagnostics, hotwords, intervals, rates, report, robustness
+from asr.scoring.report import Evaluation
 from asr.settings import Settings
 from asr.training import hearing, models
 from asr.training.batches import by_length, evenly
@@ -121,7 +121,7 @@ def _first(language: str, known: Mapping[str, float]) -> dict[str, Any]:
 def make(
     ready: Path, settings: Settings, winner: Path, corpus: Speech, space: dict[str, str], about: dict[str, Any],
     say: Callable[[str], None] = print,
-) -> Exam:  # fmt: skip
+) -> Evaluation:  # fmt: skip
     """Build the release in `ready` from the winner's folder, averaged with its base, and examine it.
 
     What it tells `about` itself goes into its record and card. The report gains what `report.retained` tells where the
@@ -146,7 +146,7 @@ def make(
             speakers = {
                 language: [clips["speaker"][at] for at in hearing.some(clips)] for language, clips in retained.items()
             }
-            exam.report.update(report.retained(ours, theirs, speakers))
+            exam.report.update(report.build_retained_report(ours, theirs, speakers))
     faults = gate.faults(gate.checks(exam.report, settings.release))
     folder.write(ready / folder.COUNTS, gate.counts(exam.scores, settings.text.scoring))
     by_source = {shown(name, settings): wer for name, wer in exam.report["wer_by_source"].items()}
@@ -166,7 +166,7 @@ def examine(
     ready: Path, settings: Settings, source: str | Path, speech: Dataset, space: dict[str, str],
     baseline: Sequence[str] | None = None, known: Mapping[str, float] | None = None,
     say: Callable[[str], None] = print, validation: Dataset | None = None,
-) -> Exam:  # fmt: skip
+) -> Evaluation:  # fmt: skip
     """Score the model of `source`, a folder or a Hub id, on the clips of `speech`, and as served: a release in `ready`.
 
     `baseline` is what its base heard in them, `known` what `taught` tells of it, by default what its own record does.
@@ -195,11 +195,11 @@ def examine(
         heard["baseline"] = list(baseline)
     said = pd.DataFrame({name: speech[name][:] for name in ("clip", "source", "speaker", "seconds")})
     said = said.assign(decibels=served.decibels, sound=served.hashes, reference=test.texts)
-    table = report.scores(said, heard, settings)
+    table = report.score_clips(said, heard, settings)
     say("and under noise and in a room")
     seconds = sum(test.seconds)
     told = {
-        **report.report(table, settings),
+        **report.build_report(table, settings),
         **context,
         **_beside(transcriber, test, served.texts, settings),
         **_hinted(transcriber, served_by, test, served.texts, settings, say),
@@ -212,7 +212,7 @@ def examine(
         "real_time_factor": served.took / seconds,
         "threads": compute.cores(),
     }
-    return Exam(table, told, report.breakdown(table), _sounds(speech, table))
+    return Evaluation(table, told, report.build_breakdown(table), _sounds(speech, table))
 
 
 def rival(
@@ -225,7 +225,7 @@ def rival(
         folder.write(ready / folder.RECORD, _first(settings.corpus.language, _known(source)))
         test = Sounds(speech)
         texts = _served(engine.load(space).Transcriber(ready), test, say).texts
-    errors = rates.errors(test.texts, texts, settings.text.scoring, settings.corpus.language)
+    errors = rates.count_errors(test.texts, texts, settings.text.scoring, settings.corpus.language)
     return [one.word_errors for one in errors]
 
 
@@ -242,7 +242,7 @@ def _heard(
 
 def _retained(
     source: str | Path, settings: Settings, speech: Mapping[str, Dataset], context: str, say: Callable[[str], None]
-) -> dict[str, list[rates.Errors]]:
+) -> dict[str, list[rates.ErrorCounts]]:
     """What a model gets wrong in the languages that are not to be forgotten."""
     model, processor = models.load(source)
     clips = {language: Clips(dataset, processor, room=0) for language, dataset in speech.items()}
@@ -257,7 +257,7 @@ def _frames(context: str) -> int:
 def _sounds(speech: Dataset, table: pd.DataFrame) -> dict[str, bytes]:
     """The worst clips to hear, as many as a card holds."""
     sounds, room = dict[str, bytes](), SOUND_BYTES
-    for row in report.worst(table, WORST):
+    for row in report.worst_clips(table, WORST):
         clip = speech[row]
         flac = clip["audio"]["bytes"]
         if len(flac) <= room:
@@ -282,7 +282,7 @@ def _served(transcriber: Any, test: Sounds, say: Callable[[str], None], **asked:
         found = transcriber.transcribe_batch(sounds, **asked)
         took += time.perf_counter() - began
         for clip, text, sound in zip(batch, found, sounds, strict=True):
-            texts[clip], decibels[clip] = text, behaviour.speech_over_noise(sound)
+            texts[clip], decibels[clip] = text, diagnostics.estimate_snr(sound)
             hashes[clip] = hashlib.sha256(sound.tobytes()).hexdigest()[:16]
     return _Served(texts, decibels, hashes, took)
 
@@ -295,17 +295,17 @@ def _context(transcriber: Any, test: Sounds, settings: Settings) -> dict[str, An
     wrong = {}
     for context in ("full", "trimmed"):
         transcriber.context = context
-        errors = rates.errors(
+        errors = rates.count_errors(
             said, transcriber.transcribe_batch(sounds), settings.text.scoring, settings.corpus.language
         )
         wrong[context] = [one.word_errors for one in errors]
     words, speakers = [one.words for one in errors], [test.speakers[clip] for clip in some]
-    found = intervals.compare(wrong["trimmed"], wrong["full"], words, speakers)
-    loses = found.difference > 0 and found.p < intervals.CHANCE
+    found = intervals.compare_models(wrong["trimmed"], wrong["full"], words, speakers)
+    loses = found.difference > 0 and found.p < intervals.SIGNIFICANCE
     return {
         "context": "full" if loses else "trimmed",
-        "trimmed_context_wer": rates.rate(sum(wrong["trimmed"]), sum(words)),
-        "full_context_wer": rates.rate(sum(wrong["full"]), sum(words)),
+        "trimmed_context_wer": rates.error_rate(sum(wrong["trimmed"]), sum(words)),
+        "full_context_wer": rates.error_rate(sum(wrong["full"]), sum(words)),
         "full_context_p": found.p,
         "context_clips": len(some),
     }
@@ -320,7 +320,7 @@ def _hinted(
         return {}
     say("and once more with the hotwords as a hint")
     texts = _served(transcriber, test, say, decoding=served_by.Decoding(hotwords=tuple(settings.text.hotwords))).texts
-    return hotwords.report(test.texts, served, texts, test.speakers, settings)
+    return hotwords.score_hotwords(test.texts, served, texts, test.speakers, settings)
 
 
 def _formats(ready: Path, settings: Settings, say: Callable[[str], None]) -> list[str]:
@@ -348,9 +348,9 @@ def _by_whisper_cpp(ready: Path, test: Sounds, settings: Settings, say: Callable
             heard = ggml.listen(ready, kind, sounds, settings.corpus.language)
         except RuntimeError:
             continue
-        errors = rates.errors(said, heard, settings.text.scoring, settings.corpus.language)
+        errors = rates.count_errors(said, heard, settings.text.scoring, settings.corpus.language)
         wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
-        found = intervals.interval(wrong, words, [test.speakers[clip] for clip in some])
+        found = intervals.confidence_interval(wrong, words, [test.speakers[clip] for clip in some])
         told.setdefault("ggml_wer", {})[kind] = rates.wer(errors)
         told.setdefault("ggml_wer_ci", {})[kind] = found.low, found.high
     return {**told, "ggml_clips": len(some)} if told else {}
@@ -359,17 +359,19 @@ def _by_whisper_cpp(ready: Path, test: Sounds, settings: Settings, say: Callable
 def _beside(transcriber: Any, test: Sounds, served: Sequence[str], settings: Settings) -> dict[str, Any]:
     """What a WER of the clips as they are does not tell of the release: what it hears where nobody speaks, how far its
     times are off, and what noise and rooms cost."""
-    probes = behaviour.probes()
-    invented = behaviour.invented(transcriber.transcribe_batch(probes), sum(map(len, probes)) / RATE)
+    probes = diagnostics.non_speech_probes()
+    invented = diagnostics.hallucinated_words_per_minute(
+        transcriber.transcribe_batch(probes), sum(map(len, probes)) / RATE
+    )
     timed, off = [clip for clip in range(len(test)) if test.segments(clip)], list[float]()
     for clip in (timed[at] for at in evenly(len(timed), COMPARED)):
         told = [(one.start, one.end) for one in transcriber.transcribe(test.sound(clip)).segments]
-        off += behaviour.timing([(one.start, one.end) for one in test.segments(clip)], told)
+        off += diagnostics.timestamp_errors([(one.start, one.end) for one in test.segments(clip)], told)
     some = evenly(len(test), COMPARED)
     sounds, speakers = [test.sound(clip) for clip in some], [test.speakers[clip] for clip in some]
     said, heard = ([texts[clip] for clip in some] for texts in (test.texts, served))
     return {
         "invented_words_per_minute": invented,
         "timestamp_error": float(np.median(off)) if off else None,
-        **conditions.report(transcriber.transcribe_batch, sounds, said, heard, speakers, settings),
+        **robustness.measure_robustness(transcriber.transcribe_batch, sounds, said, heard, speakers, settings),
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from asr.corpus.text import MARKED, POINTED, RATES, unit
-from asr.scoring.intervals import CHANCE, FEWEST_SPEAKERS
+from asr.scoring.intervals import MIN_SPEAKERS, SIGNIFICANCE
 from asr.training.models import FULL_VOCABULARY
 
 Record = Mapping[str, Any]
@@ -160,7 +160,7 @@ def _rates(record: Record) -> str:
     lines = ((models[key], _percent(record[key]), _between(record[f"{key}_ci"])) for key in known)
     base, found = "There is no base to compare with.", record["against_baseline"]
     if found:
-        told = "is more than chance would make" if found["p"] < CHANCE else "cannot be told from chance"
+        told = "is more than chance would make" if found["p"] < SIGNIFICANCE else "cannot be told from chance"
         base = f"""The difference to the base is {found["difference"]:+.1f} points ({INTERVAL} {found["low"]:+.1f} to
 {found["high"]:+.1f}). It {told} (p = {found["p"]:.2g})."""
     scoring, language = record["scoring"], record["language"]
@@ -325,7 +325,7 @@ def _limits(record: Record) -> str:
         (record["base"] is None,
          f"It knows no more {_language(record)} than it was taught in {_hours(record['split_hours']['train'])}."),
         (not record["speakers"], "Who speaks is not known, so its figures say nothing of new speakers."),
-        (0 < record["speakers"] < FEWEST_SPEAKERS, f"It was tested on {few}, too few to speak for others."),
+        (0 < record["speakers"] < MIN_SPEAKERS, f"It was tested on {few}, too few to speak for others."),
         (record["speakers_crossing"], "It may have learnt from people that it was tested on."),
         (words >= 0.05, f"It writes words where nobody speaks, {words:.1f} a minute."),
         (record["loops"] > 0, f"It repeats a phrase over and over in {_percent(record['loops'])} of the clips."),

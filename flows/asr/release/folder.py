@@ -67,7 +67,7 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
     found = []
     for name, (listen, wanted) in ways.items():
         try:
-            lost = rates.wer(rates.errors(wanted(), listen(), "basic", language))
+            lost = rates.wer(rates.count_errors(wanted(), listen(), "basic", language))
         except Exception as error:  # whatever a library makes of a broken folder, the release must not go out
             found.append(f"{name} cannot use it: {first_line(error)}")
             continue

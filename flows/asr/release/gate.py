@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from asr.scoring import intervals
-from asr.scoring.intervals import CHANCE
+from asr.scoring.intervals import SIGNIFICANCE
 from asr.settings import Release
 
 
@@ -72,14 +72,14 @@ def contest(ours: pd.DataFrame, theirs: Sequence[int], revision: str) -> Check:
     `ours` is the table of test clips, `theirs` the words that the published model got wrong in each.
     """
     wrong, words, speakers = (ours[name].tolist() for name in ("served_word_errors", "words", "speaker"))
-    found = intervals.compare(wrong, list(theirs), words, speakers)
+    found = intervals.compare_models(wrong, list(theirs), words, speakers)
     said, points = max(sum(words), 1), f"{abs(found.difference):.1f} points"
     where = "better" if found.difference < 0 else "worse"
     told = (
         f"served, its error rate of {100 * sum(wrong) / said:.1f} % is {points} {where} than the published model's "
-        f"{100 * sum(theirs) / said:.1f} % ({revision[:8]}; p {found.p:.3f}, must be below {CHANCE:g})"
+        f"{100 * sum(theirs) / said:.1f} % ({revision[:8]}; p {found.p:.3f}, must be below {SIGNIFICANCE:g})"
     )
-    return Check("Better than the published model", found.difference < 0 and found.p < CHANCE, told)
+    return Check("Better than the published model", found.difference < 0 and found.p < SIGNIFICANCE, told)
 
 
 def counts(table: pd.DataFrame, rule: str) -> dict[str, Any]:

@@ -56,18 +56,18 @@ def transcripts(
 def by_language(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, Clips],
     settings: Settings, say: Callable[[str], None] = print, context: int = 0,
-) -> dict[str, list[rates.Errors]]:  # fmt: skip
+) -> dict[str, list[rates.ErrorCounts]]:  # fmt: skip
     """What a model, in 8-bit integers on a CPU, gets wrong in `some` of the clips of each language.
 
     Each is heard and scored in its own; the model speaks the corpus' again afterwards. `context` as for `transcripts`.
     """
-    found = dict[str, list[rates.Errors]]()
+    found = dict[str, list[rates.ErrorCounts]]()
     try:
         for language, clips in speech.items():
             models.speak(model, processor, language)
             chosen = some(clips)
             told = transcripts(model, processor, clips, chosen, say, context, exact=False)
-            found[language] = rates.errors(
+            found[language] = rates.count_errors(
                 [clips.texts[clip] for clip in chosen], told, settings.text.scoring, language
             )
     finally:
@@ -113,7 +113,7 @@ class Validation:
         self.chosen = evenly(len(clips), settings.training.validation_clips)
         self.speakers: list[str | None] = [clips.speakers[clip] for clip in self.chosen]
 
-    def errors(self, learner: Learner, context: int = 0) -> list[rates.Errors]:
+    def errors(self, learner: Learner, context: int = 0) -> list[rates.ErrorCounts]:
         """What is wrong in each clip, heard at its batch's own length, or at `context` frames where that is more."""
         whisper, was_training = learner.plain(), learner.training
         learner.eval()
@@ -124,7 +124,7 @@ class Validation:
         learner.train(was_training)
         said = [self.clips.texts[clip] for clip in self.chosen]
         told = [heard[clip] for clip in self.chosen]
-        return rates.errors(said, told, self.settings.text.scoring, self.settings.corpus.language)
+        return rates.count_errors(said, told, self.settings.text.scoring, self.settings.corpus.language)
 
     def heard(self, wrong: Sequence[int]) -> Heard:
         """So many wrong words in each clip, beside how many were said and by whom."""

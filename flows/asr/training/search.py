@@ -204,5 +204,5 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     best = heard[board["trial"].iloc[0]]
     for row, number in board["trial"].items():
         if (one := heard[number]).wrong:
-            board.loc[row, "p"] = intervals.compare(one.wrong, best.wrong, best.words, best.speakers).p
+            board.loc[row, "p"] = intervals.compare_models(one.wrong, best.wrong, best.words, best.speakers).p
     return board

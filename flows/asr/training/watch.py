@@ -210,7 +210,7 @@ class Watch(TrainerCallback):
         began, progress = time.monotonic(), self.progress
         errors = self.validation.errors(self.learner)
         wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
-        bounds = intervals.interval(wrong, words, self.validation.speakers)
+        bounds = intervals.confidence_interval(wrong, words, self.validation.speakers)
         loss = self.validation.loss(self.learner)
         point = Point(step, progress.loss, loss, rates.wer(errors), bounds.low, bounds.high)
         self.changing = True

@@ -14,7 +14,7 @@ from asr.corpus.rows import SPLITS
 from asr.release.gate import Check
 from asr.release.outlet import Out
 from asr.scoring import report
-from asr.scoring.report import Exam
+from asr.scoring.report import Evaluation
 from asr.settings import Settings
 from asr.training import search
 from asr.training.search import Heard, Look, Outcome, Point, Trial
@@ -119,8 +119,8 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
     })  # fmt: skip
     models = {"heard": heard(wrong), "served": heard(wrong)} | ({"baseline": heard(3 * wrong)} if base else {})
     settings = Settings.model_validate({"corpus": {"language": language}})
-    scores = report.scores(table, models, settings)
-    told = report.report(scores, settings) | {
+    scores = report.score_clips(table, models, settings)
+    told = report.build_report(scores, settings) | {
         "invented_words_per_minute": 1.56, "timestamp_error": None, "trimmed_context_wer": 8.1, "full_context_wer": 7.9,
         "full_context_p": 0.4, "context_clips": 100, "real_time_factor": 0.031, "threads": 2, "speakers_crossing": None,
         "noisy_clips": 100, "noisy_clean_wer": 6.1, "noisy_clean_wer_ci": (4.2, 8.3),
@@ -128,8 +128,8 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
         "noisy_wer_ci": {"20": (5.1, 9.9), "10": (11.0, 17.9), "5": (25.4, 34.6), "0": (55.0, 68.2)},
         "room_wer": 12.8, "room_wer_ci": (9.7, 16.4), "room_heard": "simulated",
     }  # fmt: skip
-    sounds = {scores["clip"][row]: _flac() for row in report.worst(scores, 9)}
-    return Exam(scores, told, report.breakdown(scores), sounds), settings
+    sounds = {scores["clip"][row]: _flac() for row in report.worst_clips(scores, 9)}
+    return Evaluation(scores, told, report.build_breakdown(scores), sounds), settings
 
 
 def _standing(steps=500, stopped="", evaluations=5):

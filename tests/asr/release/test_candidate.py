@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from asr.release import candidate, engine, folder, gate
-from asr.scoring import behaviour, rates
+from asr.scoring import diagnostics, rates
 from asr.settings import Corpus
 from asr.training import search
 from asr.training.examples import Sounds
@@ -236,7 +236,9 @@ def test_a_release_that_needs_30_seconds_is_heard_and_served_at_them(examined, m
     monkeypatch.setattr(Engine, "full", "")  # nothing, where "tack" would be one word more
     assert examined().report["context"] == "trimmed"
     monkeypatch.setattr(
-        rates, "errors", lambda said, heard, *_: [rates.Errors(5, text == "tack", 0, 0, 9, 0) for text in heard]
+        rates,
+        "count_errors",
+        lambda said, heard, *_: [rates.ErrorCounts(5, text == "tack", 0, 0, 9, 0) for text in heard],
     )
     report = examined(some=16, place="other").report
     assert (report["context"], asked) == ("full", ["trimmed", "full"])
@@ -266,7 +268,7 @@ def test_worst_clips_that_a_card_does_not_hold_are_left_out(made, speech, monkey
 
 
 def test_probes_are_loud_enough_for_the_engine_to_listen():
-    assert min(np.abs(one).max() for one in behaviour.probes()) > engine.load(SPACE).SILENCE
+    assert min(np.abs(one).max() for one in diagnostics.non_speech_probes()) > engine.load(SPACE).SILENCE
 
 
 def test_it_says_what_it_is_about(made):
