@@ -75,8 +75,8 @@ class WhisperFlow(FlowSpec):
         ggml.check(self.settings.release)
         hub.check(self.settings.release, wait=False)
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
-        recordings.check(self.settings.training)
-        parts = sources.parts(self.settings.corpus)
+        recordings.check_recordings(self.settings.training)
+        parts = sources.list_parts(self.settings.corpus)
         store = Store.here()
         self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
         self.code_version, self.space = code_version(), engine.capture()
@@ -86,34 +86,36 @@ class WhisperFlow(FlowSpec):
     @step
     def preprocess(self):
         """Judge each clip of a part, and pack those that are fit into shards."""
-        from asr.corpus import joining, shards
+        from asr.corpus import manifest, shards
         from asr.store import Store
         from asr.values import plain
 
         store = Store.here()
-        packed, examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
+        packed, examples = shards.build_part(store.get_object(self.input, "start"), self.settings, store)
         print(packed)
-        current.card.append(cards.preprocess(self.about(self), joining.table(packed.shards), packed.rejects, examples))
-        self.packed, self.examples = packed.plain(), plain(examples)
+        current.card.append(
+            cards.preprocess(self.about(self), manifest.clip_table(packed.shards), packed.rejected_table, examples)
+        )
+        self.packed, self.examples = packed.to_plain(), plain(examples)
         self.next(self.collect)
 
     @card(type=cards.PAGE, customize=True)
     @step
     def collect(self, inputs):
         """Join the parts' records; their audio stays where it is."""
-        from asr.corpus import clips, joining, shards
+        from asr.corpus import clips, manifest, shards
         from asr.values import plain, typed
 
-        packed = [shards.Packed.of(branch.packed) for branch in inputs]
-        joined = joining.join(packed, self.settings.corpus)
-        self.shards = [shard.plain() for shard in joined.shards]
+        packed = [shards.PackedPart.from_plain(branch.packed) for branch in inputs]
+        joined = manifest.merge_parts(packed, self.settings.corpus)
+        self.shards = [shard.to_plain() for shard in joined.shards]
         self.rejected, self.rejected_rows, self.corpus = joined.rejected, plain(joined.rejected), joined.summary
         self.merge_artifacts(inputs, include=["code_version", "created", "space"])
-        joining.check(joined, self.settings.corpus)
-        heard = [typed(clips.Clip, clip) for at in joining.first(packed) for clip in inputs[at].examples]
-        table = joining.table(joined.shards)
+        manifest.check_splits(joined, self.settings.corpus)
+        heard = [typed(clips.Clip, clip) for at in manifest.example_parts(packed) for clip in inputs[at].examples]
+        table = manifest.clip_table(joined.shards)
         current.card.append(
-            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.taken_over, heard)
+            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.reused_shards, heard)
         )
         self.next(self.search)
 
@@ -121,12 +123,12 @@ class WhisperFlow(FlowSpec):
     def search(self):
         """Decide on the trials, and say what they will take."""
         from asr.corpus import shards
-        from asr.corpus.joining import Joined
+        from asr.corpus.manifest import Manifest
         from asr.training import gpu, limits, plan, search
         from asr.values import plain
 
-        left = limits.fit(Joined(shards.known(self.shards), self.rejected, self.corpus, 0), self.settings)
-        self.shards, self.corpus = [shard.plain() for shard in left.shards], left.summary
+        left = limits.fit(Manifest(shards.shards_from_plain(self.shards), self.rejected, self.corpus, 0), self.settings)
+        self.shards, self.corpus = [shard.to_plain() for shard in left.shards], left.summary
         self.rejected = left.rejected[["clip", "reason"]]
         self.rejected_rows, trials = plain(self.rejected), search.trials(self.settings)
         self.trials = plain(trials)
@@ -160,7 +162,7 @@ class WhisperFlow(FlowSpec):
         from asr.values import plain, typed
 
         store, settings = Store.here(), self.settings
-        one, known = typed(search.Trial, self.input), shards.known(self.shards)
+        one, known = typed(search.Trial, self.input), shards.shards_from_plain(self.shards)
         live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
         keeper = Checkpoints(store, place(self.searched, one, settings, known), settings.training)
         siblings = halving.Siblings(store, self.searched, one.number, len(self.trials))
@@ -168,7 +170,7 @@ class WhisperFlow(FlowSpec):
             outcome, model, processor = trial.fine_tune(
                 one,
                 settings,
-                shards.Speech(known, Path(scratch, "shards"), store.fetch),
+                shards.SpeechDataset(known, Path(scratch, "shards"), store.fetch),
                 lambda line: print(f"trial {one.number}  {line}", flush=True),
                 keeper,
                 siblings if settings.search.stop_losers else None,
@@ -204,7 +206,7 @@ class WhisperFlow(FlowSpec):
         self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
         self.merge_artifacts(inputs, include=HANDED_ON)
         current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
-        store, searched, known = Store.here(), inputs[0].searched, shards.known(inputs[0].shards)
+        store, searched, known = Store.here(), inputs[0].searched, shards.shards_from_plain(inputs[0].shards)
         for one in outcomes:
             Checkpoints(store, place(searched, one.trial, self.settings, known), self.settings.training).clear()
         self.next(self.evaluate)
@@ -222,7 +224,7 @@ class WhisperFlow(FlowSpec):
 
         store = Store.here()
         with tempfile.TemporaryDirectory() as scratch:
-            speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
+            speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
             facts = candidate.facts(
                 self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
@@ -248,7 +250,7 @@ class WhisperFlow(FlowSpec):
         store, checks = Store.here(), gate.checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
             ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
-            speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
+            speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
             out = outlet.let_out(
                 ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
                 here=not compute.in_pod(), dry=store.spinning,

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from asr.corpus.clips import Clip, Rejected
-from asr.corpus.shards import Packed, Shard
+from asr.corpus.shards import PackedPart, Shard
 from asr.corpus.transcripts import Segment
 from asr.training.search import Heard, Look, Outcome, Point, Trial
 from asr.values import plain, typed
@@ -64,7 +64,7 @@ def objects(clips):
 def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
     made = shard(speakers)
     less = Shard(made.key, made.split, made.size, made.clips[stays], made.retained)
-    again = Shard.of(pickle.loads(pickle.dumps(less.plain())))
+    again = Shard.from_plain(pickle.loads(pickle.dumps(less.to_plain())))
     assert (again.key, again.split, again.size, again.retained) == ("ab", "train", 99, "en")
     pd.testing.assert_frame_equal(objects(again.clips), objects(less.clips))
     numbers = ["seconds", "words"]
@@ -73,14 +73,14 @@ def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
 
 def test_a_shard_that_lost_every_clip_keeps_its_numbers_numbers():
     made = shard(["Anna"])
-    none = Shard.of(Shard(made.key, made.split, made.size, made.clips[:0]).plain())
+    none = Shard.from_plain(Shard(made.key, made.split, made.size, made.clips[:0]).to_plain())
     assert none.seconds == 0.0
     whole = pd.concat([none.clips, made.clips])
     assert whole.dtypes[["seconds", "words"]].equals(made.clips.dtypes[["seconds", "words"]])
 
 
 def test_a_part_comes_back_with_what_it_set_aside():
-    packed = Packed((shard(["Anna"]),), (Rejected("a.wav", "unreadable audio", "train"),), True)
-    again = Packed.of(packed.plain())
-    assert (again.rejected, again.taken_over) == (packed.rejected, True)
+    packed = PackedPart((shard(["Anna"]),), (Rejected("a.wav", "unreadable audio", "train"),), True)
+    again = PackedPart.from_plain(packed.to_plain())
+    assert (again.rejected, again.is_reused) == (packed.rejected, True)
     assert again.shards[0].clips.equals(packed.shards[0].clips)

@@ -91,7 +91,7 @@ def clips(root: Path) -> list[Clip]:
     """The test split, its words' times as far as they are known."""
     lines = {line.file_name: line for line in make.script() if line.split == "test"} if root == SAMPLE else {}
     found = []
-    for row in folders.rows(root, 30.0):
+    for row in folders.list_rows(root, 30.0):
         if row.split == "test" and row.audio is not None:
             sound = audio.Recording(row.audio).sound().samples
             line = lines.get(Path(row.clip).name)
@@ -191,7 +191,7 @@ def distances(said: Words, heard: Words, rule: str, language: str) -> Iterator[f
     """Seconds between the times that are known and those told, of the words that were heard rightly."""
 
     def apart(words: Words) -> tuple[list[str], list[int]]:
-        units = [(unit, at) for at, (word, _, _) in enumerate(words) for unit in text.units(word, rule, language)]
+        units = [(unit, at) for at, (word, _, _) in enumerate(words) for unit in text.split_units(word, rule, language)]
         return [unit for unit, _ in units], [at for _, at in units]
 
     (one, ones), (other, others) = apart(said), apart(heard)

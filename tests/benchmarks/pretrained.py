@@ -50,7 +50,7 @@ import machine  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from asr import acoustics, compute, settings  # noqa: E402
-from asr.corpus import joining, recordings, shards, sources  # noqa: E402
+from asr.corpus import manifest, recordings, shards, sources  # noqa: E402
 from asr.release import averaging, folder  # noqa: E402
 from asr.scoring import diagnostics, intervals, rates  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -109,9 +109,9 @@ class Corpus:
     def __init__(self, profile: str, scratch: Path) -> None:
         self.settings = settings.load(profile)
         store = Store.at(scratch / "store")
-        packed = [shards.make(part, self.settings, store)[0] for part in sources.parts(self.settings.corpus)]
-        joined = joining.join(packed, self.settings.corpus)
-        self.speech = shards.Speech(joined.shards, scratch / "shards", store.fetch)
+        packed = [shards.build_part(part, self.settings, store)[0] for part in sources.list_parts(self.settings.corpus)]
+        joined = manifest.merge_parts(packed, self.settings.corpus)
+        self.speech = shards.SpeechDataset(joined.shards, scratch / "shards", store.fetch)
 
 
 def clips(split: Any, most: int) -> list[Clip]:
@@ -307,12 +307,12 @@ def noise(
     print("noisy")
     tune(corpus(training=training), scratch / "noisy")
     pair = {"tuned": Served(quiet, scratch), "noisy": Served(scratch / "noisy", scratch)}
-    held_out = recordings.listed(asked.noise, "noise")[1]
+    held_out = recordings.list_recordings(asked.noise, "noise")[1]
     told = dict[str, float]()
     for decibels in (None, *DECIBELS):
         drawn = [np.random.default_rng([1, at]) for at in range(len(swedish))]
         loud = [
-            replace(clip, sound=acoustics.over(clip.sound, held_out.stretch(len(clip.sound), random), decibels))
+            replace(clip, sound=acoustics.over(clip.sound, held_out.random_excerpt(len(clip.sound), random), decibels))
             if decibels is not None else clip
             for clip, random in zip(swedish, drawn, strict=True)
         ]  # fmt: skip

@@ -26,7 +26,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import machine  # noqa: E402
 from asr import compute, settings  # noqa: E402
-from asr.corpus import joining, shards, sources  # noqa: E402
+from asr.corpus import manifest, shards, sources  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -48,8 +48,8 @@ Trained = tuple[Outcome, list[rates.ErrorCounts]]
 
 
 def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
-    made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]
-    return tuple(joining.join(made, profile.corpus).shards)
+    made = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]
+    return tuple(manifest.merge_parts(made, profile.corpus).shards)
 
 
 def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
@@ -61,7 +61,7 @@ def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained
     store, trials = Store.at(folder), search.trials(profile)
     siblings = Siblings(store, "search", number, len(trials)) if profile.search.stop_losers else None
     with tempfile.TemporaryDirectory() as scratch:
-        speech = shards.Speech(corpus(profile, store), Path(scratch), store.fetch)
+        speech = shards.SpeechDataset(corpus(profile, store), Path(scratch), store.fetch)
         outcome, model, processor = trial.fine_tune(
             trials[number], profile, speech, lambda line: None, siblings=siblings
         )

@@ -42,7 +42,7 @@ import parallel  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 from asr import compute  # noqa: E402
-from asr.corpus import joining, shards, sources  # noqa: E402
+from asr.corpus import manifest, shards, sources  # noqa: E402
 from asr.corpus.audio import RATE  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
@@ -76,18 +76,18 @@ class Corpus:
     def of(cls, folder: Path) -> Corpus:
         store, sample = Store.at(folder / "store"), Settings()
         made = [
-            shards.make(
+            shards.build_part(
                 part,
                 sample,
                 store,
             )[0]
-            for part in sources.parts(sample.corpus)
+            for part in sources.list_parts(sample.corpus)
         ]
-        return cls(folder, store, joining.join(made, sample.corpus))
+        return cls(folder, store, manifest.merge_parts(made, sample.corpus))
 
     @property
-    def speech(self) -> shards.Speech:
-        return shards.Speech(self.joined.shards, self.folder / "shards", self.store.fetch)
+    def speech(self) -> shards.SpeechDataset:
+        return shards.SpeechDataset(self.joined.shards, self.folder / "shards", self.store.fetch)
 
     def clips(self, count: int, seed: int) -> Dataset:
         """Pairs of the sample's clips, cut to 2 to 6 s, in a shard's columns."""

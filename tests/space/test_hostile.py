@@ -347,13 +347,13 @@ def test_what_was_agreed_to_is_kept_with_a_clip_and_goes_with_it(url, taught, up
 
     events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
     assert events[-2]["success"]
-    (row,) = folder.rows(taught, longest=30.0)
+    (row,) = folder.list_rows(taught, longest=30.0)
     assert (row.text, row.problem) == ("cmd|' /C calc'!A0 [31m<b>röd</b>", None)
     (record,) = taught.rglob("*.consent")
     told = json.loads(record.read_text())
     assert told["agreed"] == tell("consent", "en") and told["when"].endswith("+00:00")
     join(url, function(url, 1, 2), record.stem)
-    assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.rows(taught, longest=30.0) == []
+    assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.list_rows(taught, longest=30.0) == []
 
 
 FILLING = """

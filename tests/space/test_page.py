@@ -86,7 +86,7 @@ def test_what_is_given_is_read_by_the_flow_whatever_was_typed(tmp_path):
     lessons = teaching.Lessons(tmp_path)
     typed = ['Hej, "du"!', "=1+1", "två\nrader\x00", "å ä ö, 日本"]
     names = [lessons.keep(np.full(RATE, 0.5, np.float32), text) for text in typed]
-    rows = folder.rows(tmp_path, longest=30.0)
+    rows = folder.list_rows(tmp_path, longest=30.0)
     assert [row.text for row in rows] == ['Hej, "du"!', "1+1", "två rader", "å ä ö, 日本"]  # no formula
     assert [row.clip for row in rows] == [f"train/{name}" for name in names]
     assert all(row.problem is None and row.split == "train" for row in rows)
@@ -110,7 +110,7 @@ def test_who_has_the_code_takes_a_clip_back_and_nothing_else(tmp_path):
         assert not lessons.take_back(wrong)
     assert lessons.take_back(f" {names[1].removesuffix('.wav')} ")
     assert not lessons.take_back(names[1])
-    assert [(row.clip, row.text) for row in folder.rows(tmp_path, longest=30.0)] == [
+    assert [(row.clip, row.text) for row in folder.list_rows(tmp_path, longest=30.0)] == [
         (f"train/{names[0]}", "ett"), (f"train/{names[2]}", "tre"),
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "train").glob("*.wav")) == sorted([names[0], names[2]])
@@ -118,7 +118,7 @@ def test_who_has_the_code_takes_a_clip_back_and_nothing_else(tmp_path):
 
 def test_the_code_of_a_clip_is_what_the_flow_leaves_it_out_by(tmp_path):
     name = teaching.Lessons(tmp_path).keep(np.zeros(RATE, np.float32), "ett")
-    (row,) = folder.rows(tmp_path, longest=30.0)
+    (row,) = folder.list_rows(tmp_path, longest=30.0)
     assert name in row.names
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.drawing import NAMED, ORDER, amount, chip, columns, counts, draw, lasting, top
 from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.corpus import text
-from asr.corpus.rows import SPLITS, kind
+from asr.corpus.rows import reason_kind
+from asr.corpus.splits import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def rejects(rejected: pd.DataFrame) -> list[str]:
     """The panels on the clips that were not kept."""
     if rejected.empty:
         return [panel("Rejected clips", "<p>No clip was rejected.</p>")]
-    kinds = rejected["reason"].map(kind)
+    kinds = rejected["reason"].map(reason_kind)
     reasons = rejected.groupby(kinds).size().rename_axis("name").reset_index(name="value").assign(split="")
     turn = rejected.groupby(kinds).cumcount()  # one of every reason before a second of any
     some = rejected.assign(turn=turn).sort_values("turn", kind="stable").head(LISTED)

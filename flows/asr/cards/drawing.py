@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from asr.corpus.rows import SPLITS
+from asr.corpus.splits import SPLITS
 
 if TYPE_CHECKING:
     import altair as alt

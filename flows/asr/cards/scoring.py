@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.drawing import amount, draw, reaches
 from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
 from asr.cards.training import between
-from asr.corpus.text import RATES, unit
+from asr.corpus.text import RATES, rate_unit
 from asr.scoring import rates
 from asr.scoring.intervals import SIGNIFICANCE
 from asr.story import chance
@@ -109,7 +109,7 @@ def retained(report: Mapping[str, Any]) -> list[str]:
     table, told = [], []
     for language, wer in report.get("retained_wer", {}).items():
         found, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
-        before, name = report["retained_baseline_wer"][language], RATES[unit(language)]
+        before, name = report["retained_baseline_wer"][language], RATES[rate_unit(language)]
         table.append((f"{name} in {language}", percent(wer), percent(before)))
         sure = f"{between(found['low'], found['high'])}, p {chance(found['p'])}"
         told.append(f"<p>{clips:,} clips in {language}: {found['difference']:+.1f} points ({sure}).</p>")
@@ -173,7 +173,7 @@ def _confusions(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
     found = rates.count_confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
     if found.empty:
-        return panel("Confusions", f"<p>None: every {unit(language)} was heard correctly.</p>")
+        return panel("Confusions", f"<p>None: every {rate_unit(language)} was heard correctly.</p>")
     nothing = "<i>nothing</i>"
     pairs = ((safe(said) or nothing, safe(heard) or nothing, f"{times:,}") for said, heard, times in found.to_numpy())
     return panel("Confusions", rows(("said", "heard as", "times"), pairs, "words"))
@@ -183,7 +183,7 @@ def worst(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) 
     """The worst clips, to hear, with what was said and heard side by side."""
     found = table[table["clip"].isin(list(sounds)) & (table["word_errors"] > 0)].set_index("clip")
     made, rule, language = [], settings.text.scoring, settings.corpus.language
-    counted = unit(language)
+    counted = rate_unit(language)
     joint = " " if counted == "word" else ""
     for clip in (clip for clip in sounds if clip in found.index):
         row: Any = found.loc[clip]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.drawing import HEIGHT, LOW, chip, draw, lines, scattered
 from asr.cards.page import facts, panel, rows, safe, shown, stack, tiles
-from asr.corpus.text import RATES, unit
+from asr.corpus.text import RATES, rate_unit
 from asr.scoring.intervals import SIGNIFICANCE
 from asr.story import chance, clock
 from asr.training.batches import long_from
@@ -109,7 +109,7 @@ def select(board: pd.DataFrame, outcomes: Sequence[Outcome], settings: Settings)
 
 
 def _rate(settings: Settings) -> str:
-    return RATES[unit(settings.corpus.language)]
+    return RATES[rate_unit(settings.corpus.language)]
 
 
 def leaderboard(board: pd.DataFrame, name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import hearing, models
@@ -43,7 +43,7 @@ class Average:
 
 
 def release(
-    winner: Path, settings: Settings, speech: Speech, target: Path, say: Callable[[str], None] = print
+    winner: Path, settings: Settings, speech: SpeechDataset, target: Path, say: Callable[[str], None] = print
 ) -> tuple[Path, dict[str, Any]]:
     """The model to release, and what the report tells of it: `base_share`, and `averages`, those that were tried.
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from asr import compute, story
 from asr.corpus.audio import RATE
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.release import averaging, engine, examples, folder, gate, ggml
 from asr.scoring import diagnostics, hotwords, intervals, rates, report, robustness
 from asr.scoring.report import Evaluation
@@ -119,7 +119,7 @@ def _first(language: str, known: Mapping[str, float]) -> dict[str, Any]:
 
 
 def make(
-    ready: Path, settings: Settings, winner: Path, corpus: Speech, space: dict[str, str], about: dict[str, Any],
+    ready: Path, settings: Settings, winner: Path, corpus: SpeechDataset, space: dict[str, str], about: dict[str, Any],
     say: Callable[[str], None] = print,
 ) -> Evaluation:  # fmt: skip
     """Build the release in `ready` from the winner's folder, averaged with its base, and examine it.

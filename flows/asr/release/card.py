@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from asr.corpus.text import MARKED, POINTED, RATES, unit
+from asr.corpus.text import MARK_LANGUAGES, OPTIONAL_MARK_LANGUAGES, RATES, rate_unit
 from asr.scoring.intervals import MIN_SPEAKERS, SIGNIFICANCE
 from asr.training.models import FULL_VOCABULARY
 
@@ -167,8 +167,8 @@ def _rates(record: Record) -> str:
     rule = f"whisper-flow's rule `{scoring}`, so no figure compares with those published elsewhere"
     if scoring in ("basic", "whisper"):
         rule = "Whisper's basic normaliser leaves it: lower case, no punctuation"
-    if scoring == "basic" and language in MARKED | POINTED:
-        kept = "kept" if language in MARKED else "dropped"
+    if scoring == "basic" and language in MARK_LANGUAGES | OPTIONAL_MARK_LANGUAGES:
+        kept = "kept" if language in MARK_LANGUAGES else "dropped"
         rule += f""". But combining marks are {kept}, where that normaliser makes spaces
 of them, so no figure compares with those published under it"""
     name, unit = _rate(record), _unit(record)
@@ -191,7 +191,7 @@ def _retained(record: Record) -> str:
     for language, wer in record.get("retained_wer", {}).items():
         found, clips = record["against_retained_baseline"][language], record["retained_clips"][language]
         gap = f"{found['difference']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f}), p = {found['p']:.2g}"
-        name = f"{RATES[unit(language)]} in {_named(language)}, {_count(clips, 'clip')}"
+        name = f"{RATES[rate_unit(language)]} in {_named(language)}, {_count(clips, 'clip')}"
         lines.append((name, _percent(wer), _percent(record["retained_baseline_wer"][language]), gap))
     if not lines:
         return ""

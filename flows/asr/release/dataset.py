@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asr.corpus.rows import SPLITS
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
+from asr.corpus.splits import SPLITS
 from asr.release import hub
 from asr.settings import Release
 
 RECORD = "corpus.json"
 
 
-def push(speech: Speech, release: Release, about: Mapping[str, Any], say: Callable[[str], None] = print) -> str:
+def push(speech: SpeechDataset, release: Release, about: Mapping[str, Any], say: Callable[[str], None] = print) -> str:
     """Push sound and text of every clip in the corpus' language, a Parquet file a shard, in one commit; its id.
 
     One shard is on disk at a time. A corpus that is there already, by its fingerprint, is not pushed again.

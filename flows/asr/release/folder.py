@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from asr import Refused, disk
 from asr.corpus.audio import RATE
 from asr.corpus.files import first_line
-from asr.corpus.text import unit
+from asr.corpus.text import rate_unit
 from asr.release import ggml
 from asr.training import models
 
@@ -72,7 +72,7 @@ def faults(folder: Path, sounds: Sequence[np.ndarray], heard: Sequence[str], lan
             found.append(f"{name} cannot use it: {first_line(error)}")
             continue
         if lost > LOST:
-            found.append(f"{name} hears {lost:.0f} % of the {unit(language)}s differently")
+            found.append(f"{name} hears {lost:.0f} % of the {rate_unit(language)}s differently")
         gc.collect()
     return found
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.release import dataset, deploy, folder, gate, hub
 from asr.release.gate import Check
 from asr.settings import Settings
@@ -27,7 +27,7 @@ class Out:
 
 
 def let_out(
-    ready: Path, run_id: str, settings: Settings, checks: Sequence[Check], table: pd.DataFrame, corpus: Speech,
+    ready: Path, run_id: str, settings: Settings, checks: Sequence[Check], table: pd.DataFrame, corpus: SpeechDataset,
     space: Mapping[str, str], say: Callable[[str], None] = print, here: bool = True, dry: bool = False,
 ) -> Out:  # fmt: skip
     """Publish the folder `ready` here; on the Hub too, where one is asked for and it is better than what is there.
@@ -80,8 +80,8 @@ def _sizes(path: Path) -> dict[str, int]:
 
 
 def _theirs(
-    there: hub.Published, repo: str, settings: Settings, table: pd.DataFrame, corpus: Speech, space: Mapping[str, str],
-    say: Callable[[str], None],
+    there: hub.Published, repo: str, settings: Settings, table: pd.DataFrame, corpus: SpeechDataset,
+    space: Mapping[str, str], say: Callable[[str], None],
 ) -> list[int]:  # fmt: skip
     """The words that the published model got wrong in our test clips: kept with it, else heard now."""
     if there.counts and (kept := gate.known(there.counts, table, settings.text.scoring)) is not None:

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out:
             disk.check(options.out, "--out")
         profile = _load_profile(options.profile)
-        recordings.check(profile.training)
+        recordings.check_recordings(profile.training)
         for model in options.models:
             check_model(model)
         with tempfile.TemporaryDirectory() as scratch:
@@ -79,19 +79,19 @@ def check_model(model: str) -> None:
 
 def load_test_clips(profile: Settings, scratch: Path) -> Dataset:
     """The corpus' test clips, validated as in the flow. Raises `Refused` if there are none."""
-    from asr.corpus import joining, shards, sources
+    from asr.corpus import manifest, shards, sources
     from asr.store import Store
 
-    store, parts = Store.at(scratch / "store"), sources.parts(profile.corpus, splits=("test",))
+    store, parts = Store.at(scratch / "store"), sources.list_parts(profile.corpus, splits=("test",))
     own_parts = [part for part in parts if part.source not in profile.corpus.retained]
-    packed = [shards.make(part, profile, store)[0] for part in own_parts]
-    joined = joining.join(packed, profile.corpus)
+    packed = [shards.build_part(part, profile, store)[0] for part in own_parts]
+    joined = manifest.merge_parts(packed, profile.corpus)
     accepted = joined.summary["clips"].get("test", 0)
     rejected = int((joined.rejected["split"] == "test").sum())  # a file on the Hub may hold other splits' clips too
     print(f"{accepted:,} test clips, {rejected:,} rejected", flush=True)
     if not accepted:
         raise Refused("[corpus]: no usable test clip")
-    return shards.Speech(joined.shards, scratch / "shards", store.fetch).split("test")
+    return shards.SpeechDataset(joined.shards, scratch / "shards", store.fetch).split("test")
 
 
 def evaluate_model(model: str, profile: Settings, clips: Dataset) -> Evaluation:

@@ -56,7 +56,7 @@ def _synthetic_noises(samples: int, random: np.random.Generator) -> Iterator[np.
 
 def hallucinated_words_per_minute(hypotheses: Sequence[str], seconds: float) -> float:
     """Words transcribed per minute of audio that holds no speech."""
-    return 60 * sum(map(text.words, hypotheses)) / seconds
+    return 60 * sum(map(text.count_words, hypotheses)) / seconds
 
 
 def has_repetition_loop(reference: str, hypothesis: str, language: str) -> bool:
@@ -72,7 +72,7 @@ def has_repetition_loop(reference: str, hypothesis: str, language: str) -> bool:
 
 def _longest_repetition(transcript: str, language: str) -> int:
     """The largest number of times that any phrase occurs in a row."""
-    words, longest = text.units(transcript.lower(), "verbatim", language), 1
+    words, longest = text.split_units(transcript.lower(), "verbatim", language), 1
     for length in range(1, LOOP_WORDS + 1):
         equal = (word == later for word, later in zip(words, words[length:], strict=False))
         runs = (sum(1 for _ in run) for is_equal, run in itertools.groupby(equal) if is_equal)
@@ -96,10 +96,11 @@ def wrong_language_share(references: Sequence[str], hypotheses: Sequence[str], l
     if language not in dict(rank("")):
         return None
     pairs = zip(references, hypotheses, strict=True)
-    long_enough = (pair for pair in pairs if text.words(pair[0]) >= MIN_WORDS)
+    long_enough = (pair for pair in pairs if text.count_words(pair[0]) >= MIN_WORDS)
     checked = [hypothesis for reference, hypothesis in long_enough if identify(reference)[0] == language]
     wrong = [
-        text.words(hypothesis) >= MIN_WORDS and identify(hypothesis)[1] > LANGUAGE_MARGIN for hypothesis in checked
+        text.count_words(hypothesis) >= MIN_WORDS and identify(hypothesis)[1] > LANGUAGE_MARGIN
+        for hypothesis in checked
     ]
     return 100 * sum(wrong) / len(wrong) if wrong else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from asr.corpus.text import units
+from asr.corpus.text import split_units
 from asr.scoring import intervals, rates
 from asr.settings import Settings
 
@@ -29,10 +29,10 @@ def score_hotwords(
         `..._ci`; `hotword_p` is the p-value of the difference between the two recalls.
     """
     rule, language = settings.text.scoring, settings.corpus.language
-    phrases = [phrase for word in settings.text.hotwords if (phrase := tuple(units(word, rule, language)))]
+    phrases = [phrase for word in settings.text.hotwords if (phrase := tuple(split_units(word, rule, language)))]
 
     def count(transcript: str) -> list[int]:
-        words = units(transcript, rule, language)
+        words = split_units(transcript, rule, language)
         return [_count_phrase(words, phrase) for phrase in phrases]
 
     expected = [count(reference) for reference in references]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asr.corpus.text import unit, units
+from asr.corpus.text import rate_unit, split_units
 
 if TYPE_CHECKING:
     import evaluate
@@ -48,10 +48,10 @@ def count_errors(
 def _count_clip_errors(reference: str, hypothesis: str, rule: str, language: str) -> ErrorCounts:
     import jiwer
 
-    reference_words, hypothesis_words = units(reference, rule, language), units(hypothesis, rule, language)
+    reference_words, hypothesis_words = split_units(reference, rule, language), split_units(hypothesis, rule, language)
     joined = " ".join(reference_words), " ".join(hypothesis_words)
     words = jiwer.process_words(*joined)
-    by_character = unit(language) == "character"  # then the spaces are only separators
+    by_character = rate_unit(language) == "character"  # then the spaces are only separators
     characters = words if by_character else jiwer.process_characters(*joined)
     return ErrorCounts(
         words=len(reference_words),
@@ -89,7 +89,7 @@ def align_words(reference: str, hypothesis: str, rule: str = "basic", language: 
     """
     import jiwer
 
-    reference, hypothesis = (" ".join(units(text, rule, language)) for text in (reference, hypothesis))
+    reference, hypothesis = (" ".join(split_units(text, rule, language)) for text in (reference, hypothesis))
     output = jiwer.process_words(reference, hypothesis)
     reference_words, hypothesis_words, pairs = output.references[0], output.hypotheses[0], list[WordPair]()
     for chunk in output.alignments[0]:

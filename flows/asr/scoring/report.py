@@ -82,7 +82,7 @@ def build_report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
 
     has_base = "baseline" in table
     return {
-        "unit": text.unit(settings.corpus.language),
+        "unit": text.rate_unit(settings.corpus.language),
         "test_wer": rate("word_errors"),
         "test_wer_ci": bounds("word_errors"),
         "test_wer_ci_unit": _confidence_interval(table, "word_errors").unit,

@@ -68,16 +68,16 @@ def measure_robustness(
 def _noises(audio: Sequence[np.ndarray], settings: Settings) -> Iterator[np.ndarray]:
     """A noise of the same length, (samples,), for each clip."""
     folder = settings.training.noise
-    held_out = recordings.listed(folder, "noise")[1] if folder else None
+    held_out = recordings.list_recordings(folder, "noise")[1] if folder else None
     for number, clip in enumerate(audio):
         random = np.random.default_rng([SEED, number])
-        yield held_out.stretch(len(clip), random) if held_out else acoustics.coloured(len(clip), random)
+        yield held_out.random_excerpt(len(clip), random) if held_out else acoustics.coloured(len(clip), random)
 
 
 def _rooms(count: int, settings: Settings) -> list[np.ndarray]:
     """`count` impulse responses, (taps,) each."""
     if folder := settings.training.rooms:
-        held_out = recordings.listed(folder, "rooms")[1]
-        return [held_out.whole(np.random.default_rng([SEED, number])) for number in range(count)]
+        held_out = recordings.list_recordings(folder, "rooms")[1]
+        return [held_out.random_recording(np.random.default_rng([SEED, number])) for number in range(count)]
     simulated = acoustics.rooms(min(ROOMS, count), SEED)
     return [simulated[number % ROOMS] for number in range(count)]

@@ -20,7 +20,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from asr import story
-from asr.corpus.text import units
+from asr.corpus.text import split_units
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models
@@ -129,7 +129,7 @@ class Validation:
     def heard(self, wrong: Sequence[int]) -> Heard:
         """So many wrong words in each clip, beside how many were said and by whom."""
         said = [self.clips.texts[clip] for clip in self.chosen] if wrong else []
-        words = (len(units(text, self.settings.text.scoring, self.settings.corpus.language)) for text in said)
+        words = (len(split_units(text, self.settings.text.scoring, self.settings.corpus.language)) for text in said)
         return Heard(tuple(wrong), tuple(words), tuple(self.speakers[: len(said)]))
 
     @torch.no_grad()

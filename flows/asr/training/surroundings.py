@@ -24,8 +24,8 @@ class Surroundings:
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        self._noise = recordings.listed(training.noise, "noise")[0] if training.noise else None
-        self._rooms = recordings.listed(training.rooms, "rooms")[0] if training.rooms else None
+        self._noise = recordings.list_recordings(training.noise, "noise")[0] if training.noise else None
+        self._rooms = recordings.list_recordings(training.rooms, "rooms")[0] if training.rooms else None
         simulated = training.room_share and not self._rooms
         self._simulated = acoustics.rooms(ROOMS, training.seed) if simulated else ()
 
@@ -44,12 +44,12 @@ class Surroundings:
 
     def _over_noise(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         samples = len(sound)
-        noise = self._noise.stretch(samples, random) if self._noise else acoustics.coloured(samples, random)
+        noise = self._noise.random_excerpt(samples, random) if self._noise else acoustics.coloured(samples, random)
         return acoustics.over(sound, noise, random.uniform(QUIETEST, LOUDEST))
 
     def _in_room(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if self._rooms:
-            return acoustics.in_room(sound, self._rooms.whole(random))
+            return acoustics.in_room(sound, self._rooms.random_recording(random))
         return acoustics.in_room(sound, self._simulated[int(random.integers(len(self._simulated)))])
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
 from asr import Terminated, compute
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 from asr.training import gpu, halving, models, optimizers, ranks, trackers
 from asr.training.batches import LengthBuckets, Pool, collate
@@ -44,7 +44,7 @@ class BrokenOff(Terminated):
 
 
 def fine_tune(
-    trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print,
+    trial: Trial, settings: Settings, speech: SpeechDataset, say: Callable[[str], None] = print,
     keeper: Checkpoints | None = None, siblings: halving.Siblings | None = None,
     show: Callable[[Standing], None] | None = None, name: str = "trial", gpus: int = 1,
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
@@ -104,7 +104,7 @@ def fine_tune(
 
 def train_along(job: Job, share: Share) -> None:
     """Compute a share of a trial's batches, as another process of `fine_tune` leads."""
-    settings, speech = job.settings, Speech(job.shards, job.folder, lambda keys, folder: folder)
+    settings, speech = job.settings, SpeechDataset(job.shards, job.folder, lambda keys, folder: folder)
     heard = speech.split("train")
     torch.manual_seed(settings.training.seed + share.rank)
     learner, processor, optimizer = _learner(job.trial, settings, heard["text"])

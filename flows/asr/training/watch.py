@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback
 
 from asr import Terminated
-from asr.corpus.text import RATES, unit
+from asr.corpus.text import RATES, rate_unit
 from asr.scoring import intervals, rates
 from asr.settings import Settings
 from asr.story import clock
@@ -69,7 +69,7 @@ class Watch(TrainerCallback):
     ) -> None:  # fmt: skip
         self.learner, self.validation, self.training, self.say = learner, validation, settings.training, say
         self.scratch, self.born, self.keeper, self.siblings = scratch, born, keeper, siblings
-        self.rate = RATES[unit(settings.corpus.language)]
+        self.rate = RATES[rate_unit(settings.corpus.language)]
         self.show = show or (lambda standing: None)
         self.log: Callable[[dict[str, float]], None] = lambda figures: None  # to the trackers
         steps, times = self.training.steps, self.training.evaluations

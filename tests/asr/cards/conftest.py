@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from asr.cards import Run
 from asr.corpus.clips import Clip
-from asr.corpus.rows import SPLITS
+from asr.corpus.splits import SPLITS
 from asr.release.gate import Check
 from asr.release.outlet import Out
 from asr.scoring import report

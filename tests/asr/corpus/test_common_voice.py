@@ -42,7 +42,7 @@ def locale(shipped, tmp_path):
 
 
 def rows(path, language="sv", **more):
-    return common_voice.rows(Source(source="common_voice", path=str(path), **more), language)
+    return common_voice.list_rows(Source(source="common_voice", path=str(path), **more), language)
 
 
 def splits(found):
@@ -183,5 +183,5 @@ def test_a_row_that_lost_its_end_is_set_aside_and_those_beside_it_stay(locale, l
 def test_a_clip_that_is_listed_twice_is_told(locale):
     write(locale / "train.tsv", "aab")
     settings = Settings.model_validate({"corpus": {"source": "common_voice", "path": str(locale)}})
-    found = [row for part in sources.parts(settings.corpus) for row in part.rows]
+    found = [row for part in sources.list_parts(settings.corpus) for row in part.rows]
     assert [row.problem for row in found] == [None, "listed twice", None, None, None, None, None]

@@ -31,12 +31,12 @@ def started(tmp_path, monkeypatch):
 
 @pytest.fixture
 def good(tone):
-    return clips.encode(clips.pcm(tone(1.0)))
+    return clips.encode_flac(clips.to_pcm16(tone(1.0)))
 
 
 def judged(*contents):
     rows = [Row(f"{at}", "train", "hej", None, content) for at, content in enumerate(contents)]
-    return ["kept" if isinstance(one, Clip) else one.reason for one in clips.judged(rows, Settings())]
+    return ["kept" if isinstance(one, Clip) else one.reason for one in clips.validate_clips(rows, Settings())]
 
 
 def test_a_clip_that_crashes_its_decoder_is_set_aside_and_the_others_are_kept(started, good):
@@ -66,7 +66,7 @@ def test_a_process_that_dies_at_rest_costs_nothing(started, good):
 @pytest.mark.parametrize("kind", ["path", "bytes", "small file", "large file", "large in memory"])
 def test_the_sound_is_the_same_as_in_this_process(kind, tone, tmp_path):
     """And who stops in the midst of a long file leaves nothing of it to the next."""
-    content = clips.encode(clips.pcm(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
+    content = clips.encode_flac(clips.to_pcm16(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
     (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(decoder.SENT))
     given = {"path": tmp_path / "a", "bytes": content, "small file": io.BytesIO(content)}
     given["large in memory"] = io.BytesIO((tmp_path / "a").read_bytes())

@@ -25,7 +25,7 @@ def each(names=("a.flac",), **more):
 @pytest.fixture
 def rows(tmp_path):
     """A function from the settings of a folder, or nothing, to its rows."""
-    return lambda settings=None: folder.rows(settings.corpus.path if settings else tmp_path, 30.0)
+    return lambda settings=None: folder.list_rows(settings.corpus.path if settings else tmp_path, 30.0)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def told(tmp_path, tone):
             (tmp_path / metadata).write_text("\n".join(map(json.dumps, cells)), encoding="utf-8")
         else:
             pq.write_table(pa.Table.from_pylist(list(cells)), tmp_path / metadata)
-        return folder.rows(tmp_path, 30.0)
+        return folder.list_rows(tmp_path, 30.0)
 
     return make
 
@@ -128,8 +128,8 @@ def test_a_broken_letter_is_its_own_rows_trouble(told, tmp_path):
     (tmp_path / "metadata.jsonl").unlink()
     broken = pa.array([b"a.flac", b"\xe5.flac", b"b.flac"]).view(pa.string())
     pq.write_table(pa.table({"file_name": broken, "text": ["a", "b", "c"]}), tmp_path / "metadata.parquet")
-    assert [row.problem for row in folder.rows(tmp_path, 30.0)] == [None, "missing file", None]
-    for row in (first, second, third, *folder.rows(tmp_path, 30.0)):
+    assert [row.problem for row in folder.list_rows(tmp_path, 30.0)] == [None, "missing file", None]
+    for row in (first, second, third, *folder.list_rows(tmp_path, 30.0)):
         f"{row.clip}{row.text}{row.speaker}".encode()
 
 
@@ -181,7 +181,7 @@ def test_a_name_is_found_in_either_unicode_form(tmp_path, tone, form):
     (tmp_path / unicodedata.normalize(form, "två.srt")).write_text(SRT)
     other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "två")
     (tmp_path / "metadata.csv").write_text(f"file_name,transcript_file\n{other}.flac,{other}.srt\n{other}.flac,\n")
-    rows = folder.rows(tmp_path, 30.0)
+    rows = folder.list_rows(tmp_path, 30.0)
     assert [row.problem for row in rows] == [None, None]
     assert all(row.audio.is_file() for row in rows)
 
@@ -193,13 +193,13 @@ def test_training_cannot_borrow_a_clip_of_test(audiofolder, rows):
 
 
 def test_a_missing_folder_is_refused(tmp_path, refusal):
-    assert str(tmp_path / "nowhere") in refusal(folder.rows, tmp_path / "nowhere", 30.0)
+    assert str(tmp_path / "nowhere") in refusal(folder.list_rows, tmp_path / "nowhere", 30.0)
 
 
 def test_a_folder_without_metadata_and_transcripts_is_refused(tmp_path, tone, refusal):
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     (tmp_path / "metadata.csv").mkdir()
-    line = refusal(folder.rows, tmp_path, 30.0)
+    line = refusal(folder.list_rows, tmp_path, 30.0)
     assert "metadata.csv" in line
     assert str(tmp_path) in line
 
@@ -224,14 +224,14 @@ UNREADABLE = {
 def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, tmp_path, metadata, content):
     settings = audiofolder(each(), metadata)
     (tmp_path / "corpus" / "train" / metadata).write_bytes(content)
-    line = refusal(folder.rows, settings.corpus.path, 30.0)
+    line = refusal(folder.list_rows, settings.corpus.path, 30.0)
     assert line.startswith("[corpus] path: ")
     assert f"train/{metadata} " in line
 
 
 def test_a_torn_line_of_json_is_named(tmp_path, refusal):
     (tmp_path / "metadata.jsonl").write_bytes(UNREADABLE["a torn line"])
-    assert "line 2: " in refusal(folder.rows, tmp_path, 30.0)
+    assert "line 2: " in refusal(folder.list_rows, tmp_path, 30.0)
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def written(tmp_path, tone):
         for name in "abcde":
             soundfile.write(tmp_path / f"{name}.wav", tone(), 16_000)
         (tmp_path / metadata).write_text(text, encoding="utf-8", newline="")
-        return [(row.clip, row.text, row.problem) for row in folder.rows(tmp_path, 30.0)]
+        return [(row.clip, row.text, row.problem) for row in folder.list_rows(tmp_path, 30.0)]
 
     return read
 
@@ -382,14 +382,14 @@ def test_metadata_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, refusal
     (tmp_path / "secret.csv").write_text("file_name,words\nsecret.flac,hemligt\n")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "metadata.csv").symlink_to("../secret.csv")
-    line = refusal(folder.rows, tmp_path / "corpus", 30.0)
+    line = refusal(folder.list_rows, tmp_path / "corpus", 30.0)
     assert "leads out of the folder" in line
     assert "words" not in line
 
 
 def test_a_missing_column_is_refused_with_those_that_are_there(audiofolder, refusal):
     settings = audiofolder({split: [{"file_name": "a.flac", "words": "hej"}] for split in SPLITS})
-    line = refusal(folder.rows, settings.corpus.path, 30.0)
+    line = refusal(folder.list_rows, settings.corpus.path, 30.0)
     assert "transcription or sentence or text" in line
     assert "file_name, words" in line
 
@@ -402,7 +402,7 @@ def test_a_column_of_that_name_may_stand_for_the_rows_index(told, tmp_path):
     pd.DataFrame({"text": ["hej"]}, index=pd.Index(["a.flac"], name="file_name")).to_parquet(
         tmp_path / "metadata.parquet"
     )
-    assert [(row.clip, row.text) for row in folder.rows(tmp_path, 30.0)] == [("a.flac", "hej")]
+    assert [(row.clip, row.text) for row in folder.list_rows(tmp_path, 30.0)] == [("a.flac", "hej")]
 
 
 @pytest.fixture
@@ -413,7 +413,7 @@ def recording(tmp_path, tone):
         soundfile.write(tmp_path / "möte.flac", tone(2), 16_000)
         for name, text in files.items():
             (tmp_path / name.replace("__", ".")).write_text(text, encoding="utf-8")
-        return folder.rows(tmp_path, longest)
+        return folder.list_rows(tmp_path, longest)
 
     return make
 
@@ -465,14 +465,14 @@ def test_of_the_transcripts_beside_a_recording_one_is_taken_in_the_corpus_langua
     for name in names:
         start = "WEBVTT\n\n" if name.endswith("vtt") else ""
         (tmp_path / name).write_text(f"{start}00:00:00.000 --> 00:00:01.000\n{name}\n")
-    [row] = folder.rows(tmp_path, 30.0, "sv")
+    [row] = folder.list_rows(tmp_path, 30.0, "sv")
     assert (row.text, row.problem) == (taken, None)
 
 
 def test_a_translation_is_no_transcript_and_the_one_that_is_missing_is_named(tmp_path):
     for name in ("talk.webm", "talk.en.vtt", "borta.de.vtt", "borta.sv.vtt", "å.it.wav", "å.it.srt"):
         (tmp_path / name).write_text(SRT)
-    assert problems(folder.rows(tmp_path, 30.0, "sv")) == {
+    assert problems(folder.list_rows(tmp_path, 30.0, "sv")) == {
         "talk.webm": "missing transcript: 'talk.sv.vtt'",
         "borta": "missing file",
         "å.it.wav#0.00-1.00": None,
@@ -535,7 +535,7 @@ def listing(tmp_path, refusal):
 
     def refuse(name, write):
         write(tmp_path / name)
-        return refusal(folder.rows, tmp_path, 30.0)
+        return refusal(folder.list_rows, tmp_path, 30.0)
 
     return refuse
 
@@ -566,7 +566,7 @@ def test_columns_that_nobody_asked_for_are_not_read(tmp_path):
     other = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 9_000_000]))
     names = [f"{at}.wav" for at in range(2_000)]
     parquet_of(file_name=names, text=names, other=other, speaker_id=[[1]] * 2_000)(tmp_path / "metadata.parquet")
-    assert [row.speaker for row in folder.rows(tmp_path, 30.0)] == [None] * 2_000
+    assert [row.speaker for row in folder.list_rows(tmp_path, 30.0)] == [None] * 2_000
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"])
@@ -582,5 +582,5 @@ def test_a_transcript_of_gigabytes_sets_its_recording_aside(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.srt").touch()
     os.truncate(tmp_path / "a.srt", 1 << 31)
-    [row] = folder.rows(tmp_path, 30.0)
+    [row] = folder.list_rows(tmp_path, 30.0)
     assert "2,147,483,648 bytes" in row.problem

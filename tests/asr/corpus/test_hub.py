@@ -26,14 +26,13 @@ READ = """
 import json, sys
 sys.path.insert(0, {flows!r})
 from asr import Refused
-from asr import Refused
 from asr.corpus import hub as hub_module
 from asr.corpus import sources
 from asr.settings import Corpus
 for corpus in {corpora!r}:
     try:
-        parts = sources.parts(Corpus.model_validate({{"source": "hub", **corpus}}))
-        rows = [row for part in parts for row in sources.read(part)]
+        parts = sources.list_parts(Corpus.model_validate({{"source": "hub", **corpus}}))
+        rows = [row for part in parts for row in sources.read_part(part)]
         told = [[r.clip, r.split, r.text, r.speaker, r.problem, len(r.audio or b"")] for r in rows]
         print(json.dumps([told, len(parts)]))
     except Refused as mistake:
@@ -230,9 +229,9 @@ def test_a_data_set_without_text_says_what_it_has(speech, read):
 
 
 def test_the_commit_is_pinned_when_the_run_begins(speech):
-    part = sources.parts(Corpus(source="hub", id=str(speech)))[0]
+    part = sources.list_parts(Corpus(source="hub", id=str(speech)))[0]
     parquet(speech / "data/test-00000-of-00001.parquet", range(20, 24), speaker_id=["b"] * 4)
-    assert sources.parts(Corpus(source="hub", id=str(speech)))[0].stretch.place.commit != part.stretch.place.commit
+    assert sources.list_parts(Corpus(source="hub", id=str(speech)))[0].file.dataset.commit != part.file.dataset.commit
 
 
 SECRET = "hemlig"
@@ -247,7 +246,7 @@ def poisoned(tmp_path, refusal):
     corpus = Corpus(source="hub", id=str(tmp_path / "mine"))
 
     def read():
-        return [row for part in sources.parts(corpus) for row in sources.read(part)]
+        return [row for part in sources.list_parts(corpus) for row in sources.read_part(part)]
 
     return SimpleNamespace(folder=tmp_path / "mine", read=read, refusal=lambda: refusal(read), mark=tmp_path / "mark")
 
@@ -391,7 +390,7 @@ def test_a_file_cut_short_or_of_endless_rows_is_refused(poisoned, monkeypatch):
     pq.write_table(rows, file)
     assert "1,000,001 rows" in poisoned.refusal()
     file.write_bytes(whole)
-    monkeypatch.setattr(hub_module, "GROUP_BYTES", 1_000)
+    monkeypatch.setattr(hub_module, "MAX_GROUP_BYTES", 1_000)
     assert "a row group has" in poisoned.refusal()
 
 

@@ -1,8 +1,8 @@
 """Speech in another language than the corpus', not to be forgotten: judged by its own rules, and kept apart."""
 
 import pytest
-from asr.corpus import joining, shards, sources
-from asr.corpus.shards import Speech
+from asr.corpus import manifest, shards, sources
+from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 
 SPLITS = ("train", "validation", "test")
@@ -29,7 +29,7 @@ def two(audiofolder):
 @pytest.fixture
 def spoken(store, tmp_path):
     """A function to a corpus as training reads it."""
-    return lambda joined: Speech(joined.shards, tmp_path / "shards", store.fetch)
+    return lambda joined: SpeechDataset(joined.shards, tmp_path / "shards", store.fetch)
 
 
 def test_every_clip_is_judged_and_written_by_the_rules_of_its_own_language(two, store, preprocess, heard, tmp_path):
@@ -81,20 +81,20 @@ def test_the_books_tell_both_apart_and_found_is_kept_and_rejected(two, store, pr
 
 def test_retained_speech_needs_validation_and_no_test(two, store, preprocess, spoken, refusal):
     joined = preprocess(settings := two(russian=("train", "validation")), store)[1]
-    joining.check(joined, settings.corpus)
+    manifest.check_splits(joined, settings.corpus)
     assert spoken(joined).retained("test") == {}
 
 
 def test_without_validation_it_is_refused(two, refusal):
-    assert refusal(sources.parts, two(russian=("train", "test")).corpus).endswith(
+    assert refusal(sources.list_parts, two(russian=("train", "test")).corpus).endswith(
         "russian lists no clip for validation"
     )
 
 
 def test_where_none_of_its_validation_is_fit_the_refusal_says_in_which_language(two, store, preprocess, refusal):
     joined = preprocess(settings := two(given=[{"file_name": "x.flac", "text": "ω"}]), store)[1]
-    line = refusal(joining.check, joined, settings.corpus)
-    assert line == "[corpus] no clip of validation in ru is fit to use; set aside: 1 foreign letters"
+    line = refusal(manifest.check_splits, joined, settings.corpus)
+    assert line == "[corpus] no usable clip of validation in ru; rejected: 1 foreign letters"
 
 
 def test_it_stands_for_no_split_of_the_corpus_own(two, store, refusal, preprocess):
@@ -103,15 +103,15 @@ def test_it_stands_for_no_split_of_the_corpus_own(two, store, refusal, preproces
         "sources": (settings.corpus.sources[0].model_copy(update={"weight": 0.0}), settings.corpus.sources[1])
     })})  # fmt: skip
     joined = preprocess(only, store)[1]
-    assert refusal(joining.check, joined, only.corpus).endswith("training clips in sv has the weight 0")
+    assert refusal(manifest.check_splits, joined, only.corpus).endswith("training clips in sv has the weight 0")
     packed = preprocess(settings, store)[0][::-1]
-    assert [packed[at].shards[0].retained for at in joining.first(packed)] == [None] * 3
+    assert [packed[at].shards[0].retained for at in manifest.example_parts(packed)] == [None] * 3
 
 
 def test_the_same_folder_in_another_language_is_another_part(two):
     settings = two()
-    part = sources.parts(settings.corpus)[-1]
+    part = sources.list_parts(settings.corpus)[-1]
     other = settings.corpus.sources[1].model_copy(update={"language": "uk"})
     changed = settings.corpus.model_copy(update={"sources": (settings.corpus.sources[0], other)})
-    recipes = [shards.recipe(part, one) for one in (settings, settings.model_copy(update={"corpus": changed}))]
+    recipes = [shards.part_cache_key(part, one) for one in (settings, settings.model_copy(update={"corpus": changed}))]
     assert part.source == "other" and recipes[0] != recipes[1]

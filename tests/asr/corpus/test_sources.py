@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from asr.corpus import sources
-from asr.corpus.rows import carve
+from asr.corpus.splits import assign_split
 from asr.settings import Corpus, Settings
 
 SPLITS = ("train", "validation", "test")
@@ -27,7 +27,7 @@ def people(count):
 
 
 def listed(settings):
-    return [row for part in sources.parts(settings.corpus) for row in part.rows]
+    return [row for part in sources.list_parts(settings.corpus) for row in part.rows]
 
 
 def test_the_sample_needs_no_path():
@@ -38,7 +38,7 @@ def test_the_sample_needs_no_path():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 500])
 def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder, size):
-    parts = sources.parts(audiofolder(each("abcde"), shard_clips=size).corpus)
+    parts = sources.list_parts(audiofolder(each("abcde"), shard_clips=size).corpus)
     assert [len(part.rows) for part in parts] == 3 * ([size] * (5 // size) + [5 % size] * (5 % size > 0))
     assert all(len({row.split for row in part.rows}) == 1 for part in parts)
     assert [row.clip for part in parts for row in part.rows] == [
@@ -85,20 +85,20 @@ def test_a_limit_of_hours_holds_for_each_split_over_all_its_parts(audiofolder, p
 def test_a_missing_split_is_refused_by_its_name(audiofolder, refusal, missing):
     parts = each()
     del parts[missing]
-    assert f"lists no clip for {missing}" in refusal(sources.parts, audiofolder(parts).corpus)
+    assert f"lists no clip for {missing}" in refusal(sources.list_parts, audiofolder(parts).corpus)
 
 
 def test_a_split_of_which_metadata_at_the_top_list_nothing_is_not_carved(audiofolder, refusal):
     names = [f"{split}/{at}.flac" for split in ("train", "test") for at in range(20)]
     corpus = audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}).corpus
-    assert "lists no clip for validation" in refusal(sources.parts, corpus)
+    assert "lists no clip for validation" in refusal(sources.list_parts, corpus)
 
 
 def test_an_empty_corpus_is_refused(audiofolder, refusal, tmp_path):
     settings = audiofolder(each())
     for split in SPLITS:
         (tmp_path / "corpus" / split / "metadata.csv").write_text("file_name,transcription\n")
-    line = refusal(sources.parts, settings.corpus)
+    line = refusal(sources.list_parts, settings.corpus)
     assert "lists no clip for train" in line
     assert str(tmp_path / "corpus") in line
 
@@ -123,7 +123,7 @@ def test_one_name_in_two_unicode_forms_is_one_speaker(audiofolder):
     parts = each(speaker_id="Åsa")
     parts["train"] = each(speaker_id="A\u030asa")["train"]
     assert {row.speaker for row in listed(audiofolder(parts))} == {"Åsa"}
-    assert carve("Åsa") == carve("A\u030asa")
+    assert assign_split("Åsa") == assign_split("A\u030asa")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 from asr import TakenOver, Terminated
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.scoring import rates
 from asr.settings import Corpus, Settings
 from asr.story import clock
@@ -137,7 +137,7 @@ def test_clips_are_drawn_by_their_sources_weights_and_compared_as_the_profile_sa
     buckets, errors = trial.LengthBuckets, rates.count_errors
     monkeypatch.setattr(trial, "LengthBuckets", lambda pool, *more: drawn.append(pool.weights) or buckets(pool, *more))
     monkeypatch.setattr(rates, "count_errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
-    speech = Speech(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
+    speech = SpeechDataset(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
     trial.fine_tune(POINT, settings, speech, lambda line: None)
     assert drawn == [[0.5] * 4 + [3.0] * 6]
     assert compared == [("lenient", "sv")]

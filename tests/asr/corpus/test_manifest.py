@@ -4,9 +4,9 @@ import random
 
 import pandas as pd
 import pytest
-from asr.corpus import joining
+from asr.corpus import manifest
 from asr.corpus.clips import Rejected
-from asr.corpus.shards import Packed, Shard
+from asr.corpus.shards import PackedPart, Shard
 from asr.settings import Corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 SPLITS = ("train", "validation", "test")
 
 
-def pack(*clips, rejected=(), taken_over=False):
+def pack(*clips, rejected=(), is_reused=False):
     """A part of (name, split, speaker, sound), each a second long, a shard a split; and what it rejected."""
     shards = []
     for split in SPLITS:
@@ -33,15 +33,15 @@ def pack(*clips, rejected=(), taken_over=False):
         ]
         if rows:
             shards.append(Shard("-".join(row["clip"] for row in rows), split, 1, pd.DataFrame(rows)))
-    return Packed(
+    return PackedPart(
         tuple(shards),
         tuple(Rejected(clip, reason, *split or ["train"]) for clip, reason, *split in rejected),
-        taken_over,
+        is_reused,
     )
 
 
 def join(*parts, **corpus):
-    return joining.join(parts, Corpus(**corpus))
+    return manifest.merge_parts(parts, Corpus(**corpus))
 
 
 def reasons(joined):
@@ -149,16 +149,16 @@ def test_the_fingerprint_knows_which_clips_stay_and_the_order_of_parts():
 
 def test_it_tells_how_many_shards_were_not_made_again():
     joined = join(
-        pack(("a", "train", "A", "1"), ("b", "test", "B", "2"), taken_over=True), pack(("c", "train", "C", "3"))
+        pack(("a", "train", "A", "1"), ("b", "test", "B", "2"), is_reused=True), pack(("c", "train", "C", "3"))
     )
-    assert joined.taken_over == 2
+    assert joined.reused_shards == 2
 
 
 WHOLE = pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), ("c", "test", "C", "3"))
 
 
 def check(*parts, **corpus):
-    joining.check(join(*parts, **corpus), Corpus(**corpus))
+    manifest.check_splits(join(*parts, **corpus), Corpus(**corpus))
 
 
 def test_a_whole_corpus_is_taken():
@@ -169,36 +169,36 @@ def test_a_split_left_without_a_clip_is_refused_with_the_reasons(refusal):
     rejected = [("x", "missing file", "validation")] * 3 + [("y", "silent", "validation")] * 2
     rejected += [("z", "missing file", "train"), ("z", "speaker in another split", "test")]
     line = refusal(check, pack(("a", "train", "A", "1"), ("c", "test", "C", "3"), rejected=rejected))
-    assert line == "[corpus] no clip of validation is fit to use; set aside: 3 missing file, 2 silent"
+    assert line == "[corpus] no usable clip of validation; rejected: 3 missing file, 2 silent"
 
 
 def test_a_refusal_groups_reasons_and_tells_the_particulars_of_one_clip(refusal):
     rejected = [(f"{at}.wav", f"unreadable transcript: line {at} is no time") for at in (7, 8)] + [("x", "silent")]
     joined = join(pack(rejected=rejected))
     assert joined.summary["reasons"] == {"unreadable transcript": 2, "silent": 1}
-    assert refusal(joining.check, joined, Corpus()).endswith(
-        "set aside: 2 unreadable transcript ('7.wav': line 7 is no time), 1 silent"
+    assert refusal(manifest.check_splits, joined, Corpus()).endswith(
+        "rejected: 2 unreadable transcript ('7.wav': line 7 is no time), 1 silent"
     )
 
 
 def test_where_nothing_at_all_is_fit_that_is_one_line(refusal):
-    assert "no clip of train is fit to use; set aside: 2 unreadable audio" in refusal(
+    assert "no usable clip of train; rejected: 2 unreadable audio" in refusal(
         check, pack(rejected=[("x", "unreadable audio")] * 2)
     )
-    assert refusal(check, pack()).endswith("set aside: none")
+    assert refusal(check, pack()).endswith("rejected: none")
 
 
 def test_a_corpus_of_training_clips_alone_is_told_to_go_beside_another(refusal):
     line = refusal(check, pack(("a", "train", "A", "1")))
     assert line.endswith(
-        "set aside: none; put it beside a corpus that has validation clips, each as one of [[corpus.sources]]"
+        "rejected: none; combine it with a corpus that has validation clips, each as one of [[corpus.sources]]"
     )
 
 
 def test_where_speakers_cross_the_refusal_names_the_setting_that_allows_it(refusal):
     crossing = pack(*((split, split, "A", split) for split in SPLITS))
     assert refusal(check, crossing).endswith(
-        "set aside: 1 speaker in another split; speakers_may_cross = true lets a speaker stand in several splits"
+        "rejected: 1 speaker in another split; speakers_may_cross = true lets a speaker be in several splits"
     )
 
 
@@ -207,8 +207,8 @@ def test_training_clips_that_would_never_be_drawn_are_refused(refusal):
         return [{"weight": weight}, {"name": "other"}]
 
     joined = join(WHOLE, sources=mixture(0.5))
-    joining.check(joined, Corpus(sources=mixture(0.5)))
-    assert "[corpus] weight" in refusal(joining.check, joined, Corpus(sources=mixture(0.0)))
+    manifest.check_splits(joined, Corpus(sources=mixture(0.5)))
+    assert "[corpus] weight" in refusal(manifest.check_splits, joined, Corpus(sources=mixture(0.0)))
 
 
 NAMES = st.sampled_from("abcdef")
@@ -222,7 +222,7 @@ def test_whatever_is_joined_no_clip_is_lost_and_no_rule_is_broken(clips, duplica
         pack(*clips[at : at + 3], rejected=[("x", "silent")] * chance.randrange(3)) for at in range(0, len(clips), 3)
     ]
     joined = join(*parts, duplicates_may_stay=duplicates, speakers_may_cross=crossing)
-    summary, stays = joined.summary, joining.table(joined.shards)
+    summary, stays = joined.summary, manifest.clip_table(joined.shards)
     assert summary["found"] == len(clips) + sum(len(part.rejected) for part in parts)
     assert summary["kept"] == len(stays) == summary["found"] - len(joined.rejected)
     assert not stays["clip"].duplicated().any()
