@@ -72,14 +72,14 @@ class WhisperFlow(FlowSpec):
         if not compute.in_pod():
             disk.check(self.settings.release.folder, "[release] folder")
         trackers.check(self.settings)
-        ggml.check(self.settings.release)
-        hub.check(self.settings.release, wait=False)
+        ggml.check_packages(self.settings.release)
+        hub.check_access(self.settings.release, wait=False)
         search.trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
         recordings.check_recordings(self.settings.training)
         parts = sources.list_parts(self.settings.corpus)
         store = Store.here()
         self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
-        self.code_version, self.space = code_version(), engine.capture()
+        self.code_version, self.space = code_version(), engine.capture_space()
         self.next(self.preprocess, foreach="parts")
 
     @card(type=cards.PAGE, customize=True)
@@ -217,7 +217,7 @@ class WhisperFlow(FlowSpec):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
         compute.use(compute.cores())
         from asr.corpus import shards
-        from asr.release import candidate
+        from asr.release import evaluation, record
         from asr.store import Store
         from asr.training import search
         from asr.values import plain, typed
@@ -226,12 +226,12 @@ class WhisperFlow(FlowSpec):
         with tempfile.TemporaryDirectory() as scratch:
             speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
-            facts = candidate.facts(
+            facts = record.run_record(
                 self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
                 typed(search.Outcome, self.outcome), self.hardware,
             )  # fmt: skip
             ready = Path(scratch, "release")
-            exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
+            exam = evaluation.build_and_evaluate(ready, self.settings, winner, speech, self.space, facts)
             self.scores, self.report, self.breakdown = exam.scores, plain(exam.report), exam.breakdown
             self.scores_rows, self.breakdown_rows = plain(exam.scores), plain(exam.breakdown)
             self.release_key = store.put_folder(ready)
@@ -243,15 +243,15 @@ class WhisperFlow(FlowSpec):
     def push(self):
         """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""
         from asr.corpus import shards
-        from asr.release import gate, outlet
+        from asr.release import gate, publishing
         from asr.store import Store
         from asr.values import plain
 
-        store, checks = Store.here(), gate.checks(self.report, self.settings.release)
+        store, checks = Store.here(), gate.run_checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
             ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
             speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
-            out = outlet.let_out(
+            out = publishing.publish_release(
                 ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
                 here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip

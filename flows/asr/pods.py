@@ -73,7 +73,7 @@ class placed(FlowMutator):
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
         """The Space, which the run's first step keeps; and the sample, where it is what pods are to read."""
-        for file in engine.files():
+        for file in engine.space_files():
             yield str(file), str(Path("space", file.name)), ContentType.USER_CONTENT
         reads = self.elsewhere and any(source.source == "sample" for source in self.settings.corpus.mixed)
         for file in sorted(SAMPLE.glob("*/*")) if reads else ():

@@ -257,9 +257,9 @@ def main() -> None:
         ready = given.base
         if not (ready / folder.SERVED).is_dir():
             ready = Path(place)
-            folder.build(ready, given.base, given.language)
+            folder.build_release(ready, given.base, given.language)
             told_of = {"format": 2, "language": given.language, "context": given.context}
-            folder.write(ready / folder.RECORD, told_of)
+            folder.write_json(ready / folder.RECORD, told_of)
         hearing = systems(ready, given.language)
     print(f"{'':7s} {'':24s}    WER    ins    del  loops  astray/min   off  off 90 %  seconds", flush=True)
     for name, of in recordings.items():

@@ -125,10 +125,10 @@ class Served:
 
     def __init__(self, source: Path, scratch: Path) -> None:
         self.source, self.folder = source, Path(tempfile.mkdtemp(dir=scratch))
-        folder.build(self.folder, source, "sv")
+        folder.build_release(self.folder, source, "sv")
 
     def engine(self, language: str, context: str, beam: int = 1) -> Transcriber:
-        folder.write(self.folder / folder.RECORD, {"format": 2, "language": language, "context": context})
+        folder.write_json(self.folder / folder.RECORD, {"format": 2, "language": language, "context": context})
         engine = Transcriber(self.folder, threads=compute.cores())
         engine.beam = beam
         return engine
@@ -172,7 +172,9 @@ def tune(corpus: Corpus, target: Path) -> float:
 
 def average(corpus: Corpus, tuned: Path, target: Path) -> tuple[Path, float]:
     """The model that a release would be made of, and how much of the base is in it."""
-    found, told = averaging.release(tuned, corpus.settings, corpus.speech, target, lambda line: print(f"  {line}"))
+    found, told = averaging.choose_average(
+        tuned, corpus.settings, corpus.speech, target, lambda line: print(f"  {line}")
+    )
     return found, told["base_share"]
 
 

@@ -227,7 +227,7 @@ def test_the_release_works_in_transformers_without_a_network(release):
 
 def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, release):
 
-    transcriber = engine.load(held.space).Transcriber(release)
+    transcriber = engine.load_engine(held.space).Transcriber(release)
     first = held.scores.iloc[0]
     sound = soundfile.read(SAMPLE / first["clip"].removeprefix("sample/"), dtype="float32")[0]
     # The run served the clip from 16-bit FLAC in a batch.

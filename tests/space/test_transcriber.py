@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import transcriber as engine
-from asr.release.engine import capture, load
+from asr.release.engine import capture_space, load_engine
 from field.spoil import a_pipe, edited, of_gigabytes
 from transcriber import Transcriber, listen, locate
 
@@ -563,7 +563,7 @@ def test_the_language_is_all_that_a_release_must_tell(release):
 
 def test_a_captured_space_is_loaded_without_touching_what_is_loaded_here(tiny_release, speech, transcriber):
     here = dict(sys.modules)
-    captured = load(capture())
+    captured = load_engine(capture_space())
     assert captured.Transcriber is not Transcriber
     assert captured.Transcriber(tiny_release).transcribe(speech[0]).text == transcriber.transcribe(speech[0]).text
     assert all(sys.modules[name] is module for name, module in here.items())

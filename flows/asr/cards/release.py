@@ -14,13 +14,13 @@ from asr.story import fetching
 
 if TYPE_CHECKING:
     from asr.release.gate import Check
-    from asr.release.outlet import Out
+    from asr.release.publishing import Publication
 
 LISTED = 3  # files, by name
 
 
 @shown
-def push(out: Out, report: Mapping[str, Any]) -> str:
+def push(out: Publication, report: Mapping[str, Any]) -> str:
     """The release, whether it may take the place of the last one, what it holds and how to hear it."""
     made, faults = out.release, sum(not check.passed for check in out.checks)
     name, revision = Path(made["path"]).name, (made["revision"] or "")[:8]
@@ -33,7 +33,9 @@ def push(out: Out, report: Mapping[str, Any]) -> str:
         ("Checks", "<em>failed</em>" if faults else "passed", asked),
         ("On the Hub", f"<code>{safe(made['repo_id'])}</code>" if made["pushed"] else "no", f"<code>{revision}</code>"),
     ]
-    found = [(safe(check.name), mark(check), safe(check.told[:1].upper() + check.told[1:])) for check in out.checks]
+    found = [
+        (safe(check.name), mark(check), safe(check.finding[:1].upper() + check.finding[1:])) for check in out.checks
+    ]
     gate = panel("Release checks", rows(("check", "result", "what was measured"), found, "words"), *verdict(report))
     hear = "" if out.latest else f"MODEL_ID=released/{name} "
     space = f"<p>{safe(made['space'])}: {safe(made['space_told'])}.</p>" if "space" in made else ""

@@ -96,11 +96,11 @@ def load_test_clips(profile: Settings, scratch: Path) -> Dataset:
 
 def evaluate_model(model: str, profile: Settings, clips: Dataset) -> Evaluation:
     """Build a release from the model, and evaluate it on the clips."""
-    from asr.release import candidate, engine
+    from asr.release import engine, evaluation
 
     print(model, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        return candidate.examine(Path(scratch), profile, model, clips, engine.capture())
+        return evaluation.evaluate_model(Path(scratch), profile, model, clips, engine.capture_space())
 
 
 def format_table(evaluations: Sequence[tuple[str, Evaluation]]) -> str:
@@ -137,12 +137,12 @@ def write_evaluation(evaluation: Evaluation, profile: Settings, folder: Path) ->
     """Write the table of clips, the breakdown, the report and an HTML page."""
     from asr import cards
     from asr.cards.page import page
-    from asr.release.folder import write
+    from asr.release.folder import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     evaluation.scores.to_csv(folder / "scores.csv", index=False)
     evaluation.breakdown.to_csv(folder / "breakdown.csv", index=False)
-    write(folder / "report.json", evaluation.report)
+    write_json(folder / "report.json", evaluation.report)
     run = cards.Run(profile.name, datetime.now(UTC).isoformat(timespec="seconds"))
     content = cards.evaluate(run, evaluation, profile).content
     (folder / "page.html").write_text(page(folder.name, content), encoding="utf-8")

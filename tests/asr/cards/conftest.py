@@ -12,7 +12,7 @@ from asr.cards import Run
 from asr.corpus.clips import Clip
 from asr.corpus.splits import SPLITS
 from asr.release.gate import Check
-from asr.release.outlet import Out
+from asr.release.publishing import Publication
 from asr.scoring import report
 from asr.scoring.report import Evaluation
 from asr.settings import Settings
@@ -148,7 +148,7 @@ def _release(faults=(), said=None, pushed=False):
     sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, said or "release.json": 912}
     checks = [Check("Loads and runs", True, "each format loads and transcribes a few clips")]
     checks += [Check("Better than its base", False, fault) for fault in faults]
-    return Out(made, not faults, checks, sizes), _exam()[0].report
+    return Publication(made, not faults, checks, sizes), _exam()[0].report
 
 
 @pytest.fixture(scope="session")

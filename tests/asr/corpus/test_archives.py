@@ -513,7 +513,7 @@ def test_a_key_may_stand_in_a_file_as_the_client_documents(collective, tmp_path)
 def test_a_download_that_breaks_off_is_taken_up_where_it_was(collective, refusal):
     collective.breaks_at = [70_000, 140_000]
     assert "was interrupted at 64.0 KB of" in refusal(download_archive, "cv-22-sv")
-    assert "run again to go on" in refusal(download_archive, "cv-22-sv")
+    assert "run again to resume" in refusal(download_archive, "cv-22-sv")
     path = download_archive("cv-22-sv")
     assert collective.ranges == [None, "bytes=65536-", "bytes=131072-"]
     assert tree(archives.unpack_archive(path)) == RELEASE
