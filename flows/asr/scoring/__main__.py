@@ -136,7 +136,7 @@ def _format_rate(report: dict, name: str) -> str:
 def write_evaluation(evaluation: Evaluation, profile: Settings, folder: Path) -> None:
     """Write the table of clips, the breakdown, the report and an HTML page."""
     from asr import cards
-    from asr.cards.page import page
+    from asr.cards.page import render_page
     from asr.release.folder import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def write_evaluation(evaluation: Evaluation, profile: Settings, folder: Path) ->
     write_json(folder / "report.json", evaluation.report)
     run = cards.Run(profile.name, datetime.now(UTC).isoformat(timespec="seconds"))
     content = cards.evaluate(run, evaluation, profile).content
-    (folder / "page.html").write_text(page(folder.name, content), encoding="utf-8")
+    (folder / "page.html").write_text(render_page(folder.name, content), encoding="utf-8")
 
 
 if __name__ == "__main__":
