@@ -182,14 +182,15 @@ def _truncation_note(part: pd.DataFrame) -> str:
 
 def _confusions_panel(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
-    found = rates.count_confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(
+    confusions = rates.count_confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(
         MAX_CONFUSIONS
     )
-    if found.empty:
-        return panel("Confusions", f"<p>None: every {rate_unit(language)} was heard correctly.</p>")
+    if confusions.empty:
+        return panel("Confusions", f"<p>None: every {rate_unit(language)} was recognised correctly.</p>")
     nothing = "<i>nothing</i>"
     pairs = (
-        (escape(said) or nothing, escape(heard) or nothing, f"{times:,}") for said, heard, times in found.to_numpy()
+        (escape(reference) or nothing, escape(hypothesis) or nothing, f"{times:,}")
+        for reference, hypothesis, times in confusions.to_numpy()
     )
     return panel("Confusions", html_table(("said", "heard as", "times"), pairs, "words"))
 
@@ -221,11 +222,12 @@ def word_diff(pairs: list[rates.WordPair], joint: str) -> str:
     'hej <del>du</del> <ins>nu</ins> <ins>då</ins>'
     """
     words = []
-    for said, heard in pairs:
-        if said == heard:
-            words.append(escape(said))
+    for reference, hypothesis in pairs:
+        if reference == hypothesis:
+            words.append(escape(reference))
             continue
-        words += [f"<del>{escape(said)}</del>"] * bool(said) + [f"<ins>{escape(heard)}</ins>"] * bool(heard)
+        words += [f"<del>{escape(reference)}</del>"] * bool(reference)
+        words += [f"<ins>{escape(hypothesis)}</ins>"] * bool(hypothesis)
     return joint.join(words)
 
 

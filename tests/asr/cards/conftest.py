@@ -1,4 +1,4 @@
-"""What the cards are given: plausible corpora, searches and tests, of any size, by any name."""
+"""Input of the cards: plausible corpora, searches and evaluations of any size, with any names."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""The corpus cards: what they say, and the sums they say it from."""
+"""The corpus cards: their text, and the numbers behind it."""
 
 import numpy as np
 import pandas as pd
@@ -86,7 +86,7 @@ def test_the_figures_are_the_summary_s(shown):
 @pytest.mark.parametrize(
     ("crossing", "said"), [(None, ""), (0, "each in one split only"), (4, "<em>4 in more than one split</em>")]
 )
-def test_voices_that_stand_in_two_splits_are_told(crossing, said, about, corpus):
+def test_voices_that_stand_in_two_splits_are_reported(crossing, said, about, corpus):
     clips, rejected, summary, _, examples = corpus()
     text = cards.collect(about, clips, rejected, summary | {"speakers_crossing": crossing}, 0, examples).content
     assert said in text

@@ -1,4 +1,4 @@
-"""What the cards of training, scoring and release say, in words and figures."""
+"""The text and the numbers of the cards of training, scoring and release."""
 
 import math
 import re
@@ -85,7 +85,7 @@ def test_what_was_heard_of_a_text_without_spaces_is_shown_without():
     assert scoring.word_diff(pairs, "") == "好<del>门</del><ins>们</ins>"
 
 
-def test_from_nothing_there_is_no_base_and_few_speakers_are_told(about, exam):
+def test_from_nothing_there_is_no_base_and_few_speakers_are_reported(about, exam):
     given, settings = exam(base=False, speakers=5)
     text = cards.evaluate(about, given, settings).content
     assert "base model<" not in text and "Base model" not in text and "no base model to compare with" in text

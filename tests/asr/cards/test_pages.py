@@ -1,4 +1,4 @@
-"""The cards as Metaflow writes them, in a browser: on a desk and a phone, in light and in dark, live and finished."""
+"""The cards as Metaflow writes them, in a browser: on a desktop and a phone, in light and dark, live and finished."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A release's archive: unpacked whole or not at all, whatever is in it; fetched once, by the Collective's client."""
+"""A release's archive: unpacked completely or not at all, and downloaded once by the Collective's client."""
 
 import gzip
 import io
@@ -113,7 +113,7 @@ def test_it_is_unpacked_once_and_the_second_call_says_so(archive, cache, capsys)
 
 
 @pytest.mark.parametrize("change", ["content", "time", "name"])
-def test_another_archive_is_not_taken_for_one_that_was_unpacked(archive, change):
+def test_another_archive_is_not_mistaken_for_a_cached_one(archive, change):
     path = archive(tar())
     first = archives.unpack_archive(path)
     if change == "content":
@@ -130,11 +130,11 @@ def test_an_archive_may_go_to_a_cache_that_is_named(archive, tmp_path):
     assert folder.parent == tmp_path / "here"
 
 
-def test_the_longest_name_that_a_file_can_have_is_no_trouble(archive):
+def test_the_longest_possible_file_name_is_unpacked(archive):
     assert tree(archives.unpack_archive(archive(tar(), "å" * 127))) == RELEASE
 
 
-def test_how_far_it_is_is_told(archive, monkeypatch, capsys):
+def test_progress_is_reported(archive, monkeypatch, capsys):
     monkeypatch.setattr(archives, "PROGRESS_SECONDS", 0.005)
     content = tar(files={f"clips/{at}.mp3": SOUND(10_000) for at in range(1000)}, mode="w")
     archives.unpack_archive(archive(content, "cv.tar"))
@@ -145,13 +145,13 @@ def test_how_far_it_is_is_told(archive, monkeypatch, capsys):
     assert all(line.endswith(" %") for line in told)
 
 
-def test_folders_that_come_twice_and_a_dot_in_front_are_how_people_pack(archive):
+def test_repeated_folders_and_a_leading_dot_are_accepted(archive):
     folders = [odd(name, tarfile.DIRTYPE) for name in (".", "./clips", "./clips")]
     folder = archives.unpack_archive(archive(tar(*folders, files={"./clips/a.mp3": b"a", "./train.tsv": b"b"})))
     assert tree(folder) == {"clips/a.mp3": b"a", "train.tsv": b"b"}
 
 
-def test_odd_rights_of_a_packer_lock_nobody_out(archive):
+def test_odd_permissions_are_ignored(archive):
     members = [odd("clips", tarfile.DIRTYPE, mode=0o000), odd("clips/a.mp3", mode=0o4000, uid=12345)]
     folder = archives.unpack_archive(archive(tar(*members)))
     file = (folder / "clips/a.mp3").stat()
@@ -206,7 +206,7 @@ def test_a_member_that_no_release_has_refuses_the_archive_by_name(archive, cache
     assert not Path("/tmp/whisper-flow-was-here").exists()
 
 
-def test_the_same_name_twice_is_a_trick(archive, cache, refusal):
+def test_the_same_name_twice_is_refused(archive, cache, refusal):
     for first, second in [(f"{TOP}/train.tsv",) * 2, ("a", "./a"), ("a/b", "a"), ("a", "a/b"), ("a", "a//")]:
         line = refusal(archives.unpack_archive, archive(tar(odd(first), files={second: b"x"})))
         assert "comes twice" in line or "directory" in line.lower()
@@ -222,7 +222,7 @@ def swollen(members, size):
     return made.getvalue()
 
 
-def test_a_bomb_is_not_let_off(archive, cache, refusal):
+def test_a_compression_bomb_is_refused(archive, cache, refusal):
     path = archive(swollen(3, 50_000_000))
     line = refusal(archives.unpack_archive, path)
     assert str(path) in line
@@ -311,7 +311,7 @@ def test_headers_that_would_keep_the_reader_busy_are_refused_soon(archive, cache
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time, which no two processes share
 )
-def test_what_is_no_whole_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
+def test_an_incomplete_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
     path = archive(content)
     line = refusal(archives.unpack_archive, path)
     assert reason in line
@@ -319,7 +319,7 @@ def test_what_is_no_whole_archive_is_refused_in_one_line(archive, cache, refusal
     assert tree(cache) == {}
 
 
-def test_a_tar_that_ends_between_two_members_is_not_whole(archive, refusal):
+def test_a_tar_that_ends_between_two_members_is_incomplete(archive, refusal):
     """tarfile itself takes such an end, or a damaged header, for the end of the archive."""
     content = tar(files={"a.mp3": bytes(512), "b.mp3": bytes(512)}, mode="w")
     assert "cut short" in refusal(archives.unpack_archive, archive(content[:1024], "cv.tar"))
@@ -332,7 +332,7 @@ def test_no_file_and_a_folder_are_refused(tmp_path, cache, refusal):
     assert not cache.exists()
 
 
-def test_a_cache_that_cannot_be_is_refused(archive, cache, refusal):
+def test_an_impossible_cache_is_refused(archive, cache, refusal):
     cache.parent.mkdir()
     cache.write_bytes(b"")
     assert "cannot be unpacked" in refusal(archives.unpack_archive, archive(tar()))
@@ -341,7 +341,7 @@ def test_a_cache_that_cannot_be_is_refused(archive, cache, refusal):
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_disk_without_room_is_told_before_and_while_it_fills(archive, cache, refusal, monkeypatch):
+def test_a_disk_without_space_is_reported_before_and_during_unpacking(archive, cache, refusal, monkeypatch):
     path = archive(tar(files={"a": bytes(100), "b": bytes(10_000)}))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 50))
     assert f"{path} needs 0.00 GB" in refusal(archives.unpack_archive, path)
@@ -384,7 +384,7 @@ def wait_for_clips(cache):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_unpacking_that_was_killed_is_not_taken_for_whole(large, cache, how):
+def test_a_killed_unpacking_is_not_mistaken_for_a_complete_one(large, cache, how):
     process = start(large)
     wait_for_clips(cache)
     process.send_signal(how)
@@ -396,7 +396,7 @@ def test_an_unpacking_that_was_killed_is_not_taken_for_whole(large, cache, how):
     assert not any(cache.glob("*.partial"))
 
 
-def test_two_at_once_do_the_work_once(large, cache):
+def test_two_processes_at_once_unpack_once(large, cache):
     first = start(large)
     wait_for_clips(cache)
     second = start(large)
@@ -430,7 +430,7 @@ damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 25
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["w:gz", "w:bz2", "w:xz"]), damage, st.just(1) | st.floats(0, 1))
-def test_whatever_bytes_change_a_shrunk_archive_is_refused_or_all_there(mode, changes, kept):
+def test_a_changed_compressed_archive_is_refused_or_complete(mode, changes, kept):
     content = bytearray(WHOLE[mode])
     for place, by in changes:
         content[int(place * len(content))] ^= by
@@ -440,7 +440,7 @@ def test_whatever_bytes_change_a_shrunk_archive_is_refused_or_all_there(mode, ch
 
 @settings(max_examples=200, deadline=None)
 @given(damage, st.integers(0, len(WHOLE["w"]) // 512))
-def test_whatever_bytes_change_a_plain_archive_it_is_refused_or_unpacked(changes, kept):
+def test_a_changed_plain_archive_is_refused_or_unpacked(changes, kept):
     content = bytearray(WHOLE["w"])
     for place, by in changes:
         content[int(place * 4096)] ^= by
@@ -467,7 +467,7 @@ forged = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(forged, st.binary(max_size=40).map(lambda said: said.ljust(512, b"\0"))), max_size=6))
-def test_whatever_a_forger_sends_is_refused_or_unpacked(blocks):
+def test_a_forged_archive_is_refused_or_unpacked(blocks):
     attempt(raw(*blocks))
 
 
@@ -488,7 +488,7 @@ def test_a_release_is_fetched_and_unpacked_end_to_end(collective, cache, tmp_pat
     assert tree(cache / "fetched") == {f"cv-22-sv/{path.name}": path.read_bytes()}
 
 
-def test_what_was_fetched_is_not_asked_for_again_not_even_with_a_key(collective, monkeypatch, capsys):
+def test_a_downloaded_archive_is_not_requested_again(collective, monkeypatch, capsys):
     path = download_archive("cv-22-sv")
     asked = list(collective.requests)
     monkeypatch.delenv("MDC_API_KEY")
@@ -497,12 +497,12 @@ def test_what_was_fetched_is_not_asked_for_again_not_even_with_a_key(collective,
     assert "already there" in capsys.readouterr().out
 
 
-def test_where_someone_removed_the_archive_alone_it_is_told(collective, refusal):
+def test_a_removed_archive_is_reported(collective, refusal):
     download_archive("cv-22-sv").unlink()
     assert "is empty; remove it to fetch cv-22-sv again" in refusal(download_archive, "cv-22-sv")
 
 
-def test_a_key_may_stand_in_a_file_as_the_client_documents(collective, tmp_path):
+def test_the_key_may_be_in_a_file_as_the_client_documents(collective, tmp_path):
     (tmp_path / ".env").write_text("MDC_API_KEY=right-key\n")
     env = {name: value for name, value in os.environ.items() if name != "MDC_API_KEY"}
     code = "from asr.corpus import data_collective; data_collective.download_archive('cv-22-sv')"
@@ -510,7 +510,7 @@ def test_a_key_may_stand_in_a_file_as_the_client_documents(collective, tmp_path)
     assert download_archive("cv-22-sv").exists()
 
 
-def test_a_download_that_breaks_off_is_taken_up_where_it_was(collective, refusal):
+def test_an_interrupted_download_is_resumed(collective, refusal):
     collective.breaks_at = [70_000, 140_000]
     assert "was interrupted at 64.0 KB of" in refusal(download_archive, "cv-22-sv")
     assert "run again to resume" in refusal(download_archive, "cv-22-sv")
@@ -520,7 +520,7 @@ def test_a_download_that_breaks_off_is_taken_up_where_it_was(collective, refusal
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_new_release_in_the_midst_is_fetched_from_its_beginning(collective, archive, refusal):
+def test_a_new_release_during_a_download_is_downloaded_from_the_start(collective, archive, refusal):
     collective.breaks_at = [70_000]
     refusal(download_archive, "cv-22-sv")
     collective.archives["cv-22-sv"] = archive(tar(files={"new.tsv": SOUND(50_000)}), "cv-23.tar.gz")
@@ -540,7 +540,7 @@ def test_a_run_killed_between_the_last_byte_and_the_name_fetches_again(collectiv
 
 
 @pytest.mark.parametrize("wrong", [{"checksum": "0" * 64}, {"sizeBytes": 10**5 + 1}])
-def test_what_arrives_otherwise_than_announced_is_not_kept(collective, cache, refusal, wrong):
+def test_a_download_that_differs_from_its_description_is_removed(collective, cache, refusal, wrong):
     collective.details = wrong
     assert "did not arrive as it was announced" in refusal(download_archive, "cv-22-sv")
     assert tree(cache) == {}
@@ -549,9 +549,7 @@ def test_what_arrives_otherwise_than_announced_is_not_kept(collective, cache, re
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "two words", "right-key\n", "nyckelö"])
-def test_without_a_key_it_is_told_which_variable_to_set_and_where_keys_come_from(
-    collective, cache, refusal, monkeypatch, key
-):
+def test_without_a_key_the_line_names_the_variable_and_the_page_of_keys(collective, cache, refusal, monkeypatch, key):
     monkeypatch.delenv("MDC_API_KEY") if key is None else monkeypatch.setenv("MDC_API_KEY", key)
     line = refusal(download_archive, "cv-22-sv")
     assert "MDC_API_KEY" in line
@@ -562,14 +560,14 @@ def test_without_a_key_it_is_told_which_variable_to_set_and_where_keys_come_from
 
 
 @pytest.mark.parametrize("id", ["", "..", "../up", "/etc/passwd", ".hidden", "a/b", "a?b", "å", "a" * 101])
-def test_an_id_that_is_none_is_not_asked_for(collective, cache, refusal, id):
+def test_an_invalid_id_is_not_requested(collective, cache, refusal, id):
     assert "is no id or slug" in refusal(download_archive, id)
     assert not cache.exists()
     assert collective.requests == []
 
 
 @pytest.mark.parametrize("refused", ["terms", "paid", "busy", "ill"])
-def test_what_the_collective_says_is_passed_on_but_never_the_key(collective, cache, refusal, refused):
+def test_the_servers_message_is_shown_but_never_the_key(collective, cache, refusal, refused):
     collective.refusal = refused
     line = refusal(download_archive, "cv-22-sv")
     said = {"terms": "Agree to the", "paid": "has to be bought", "busy": "try again later", "ill": "Something broke"}
@@ -578,7 +576,7 @@ def test_what_the_collective_says_is_passed_on_but_never_the_key(collective, cac
     assert tree(cache) == {}
 
 
-def test_a_wrong_key_is_called_wrong_and_not_shown(collective, cache, refusal, monkeypatch):
+def test_a_wrong_key_is_reported_and_not_shown(collective, cache, refusal, monkeypatch):
     monkeypatch.setenv("MDC_API_KEY", "wrong-key")
     line = refusal(download_archive, "cv-22-sv")
     assert "the key in MDC_API_KEY is wrong, expired or revoked" in line
@@ -586,7 +584,7 @@ def test_a_wrong_key_is_called_wrong_and_not_shown(collective, cache, refusal, m
     assert tree(cache) == {}
 
 
-def test_an_unknown_and_a_withdrawn_release_are_told_apart(collective, cache, refusal):
+def test_an_unknown_and_a_withdrawn_release_have_different_messages(collective, cache, refusal):
     assert "no such id" in refusal(download_archive, "cv-99-xx")
     collective.withdrawn = {"cv-22-sv"}
     assert "withdrawn" in refusal(download_archive, "cv-22-sv")
@@ -617,13 +615,13 @@ def test_an_address_that_has_expired_is_not_shown(collective, refusal):
     assert SIGNED not in line
 
 
-def test_without_a_network_it_is_said_who_could_not_be_reached(cache, collective, refusal, monkeypatch):
+def test_without_a_network_the_unreachable_server_is_named(cache, collective, refusal, monkeypatch):
     monkeypatch.setenv("MDC_API_URL", "http://127.0.0.1:9/api")
     assert "no connection to http://127.0.0.1:9/api" in refusal(download_archive, "cv-22-sv")
     assert tree(cache) == {}
 
 
-def test_a_disk_too_small_for_the_download_is_told_before_it_begins(collective, cache, refusal, monkeypatch):
+def test_a_disk_too_small_for_the_download_is_reported_before_it_starts(collective, cache, refusal, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 50))
     assert "cv-22-sv needs 0.00 GB" in refusal(download_archive, "cv-22-sv")
     assert not any("download" in asked for asked in collective.requests)
@@ -644,19 +642,19 @@ def while_it_downloads(monkeypatch, error):
     monkeypatch.setattr(requests.Response, "iter_content", broken)
 
 
-def test_a_disk_that_fills_while_it_is_fetched_is_told(collective, refusal, monkeypatch):
+def test_a_disk_that_fills_during_the_download_is_reported(collective, refusal, monkeypatch):
     while_it_downloads(monkeypatch, OSError(28, "No space left on device"))
     assert "(No space left on device); run again" in refusal(download_archive, "cv-22-sv")
 
 
-def test_an_interrupt_is_an_interrupt(collective, monkeypatch):
+def test_an_interrupt_is_not_swallowed(collective, monkeypatch):
     """The client makes an error of it."""
     while_it_downloads(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         download_archive("cv-22-sv")
 
 
-def test_how_far_the_download_is_is_told(collective, archive, monkeypatch, capsys):
+def test_download_progress_is_reported(collective, archive, monkeypatch, capsys):
     monkeypatch.setattr(archives, "PROGRESS_SECONDS", 0.001)
     collective.archives["cv-22-sv"] = archive(SOUND(20_000_000))
     download_archive("cv-22-sv")

@@ -1,4 +1,4 @@
-"""A corpus of whatever may be found in one: never a traceback, never a lost clip, never a read outside of it."""
+"""Hostile corpora: never a traceback, a lost clip, or a read outside of the folder."""
 
 import csv
 import io
@@ -147,7 +147,7 @@ def loudest(flac):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(FILES, st.lists(ROWS, min_size=1, max_size=8), FORMS)
-def test_every_row_of_a_hostile_corpus_is_kept_or_set_aside(found, preprocess, heard, files, rows, form):
+def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(found, preprocess, heard, files, rows, form):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         train = lay_out(root, files, found)
@@ -195,7 +195,7 @@ def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
             assert all(row.problem for part in parts for row in part.rows)  # there is not one clip
 
 
-def test_names_that_the_system_gives_are_no_trouble(tmp_path, tone, preprocess, store):
+def test_file_names_from_the_system_are_handled(tmp_path, tone, preprocess, store):
     """A folder is listed in bytes, and not all of them are letters."""
     good = tmp_path / "corpus"
     for split in ("train", "validation", "test"):

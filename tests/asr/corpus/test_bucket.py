@@ -53,7 +53,7 @@ def pack(bucket, tmp_path):
     return run
 
 
-def test_a_folder_in_a_bucket_is_the_same_corpus_as_at_home(bucket, pack, audiofolder, tone):
+def test_a_folder_in_a_bucket_is_the_same_corpus_as_a_local_one(bucket, pack, audiofolder, tone):
     import soundfile
 
     rows = [{"file_name": f"{at}.flac", "text": f"mening {at}"} for at in range(3)]
@@ -99,7 +99,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:  # as a loader's proce
 """
 
 
-def test_noise_in_a_bucket_sounds_as_at_home_in_every_process(bucket, tmp_path, tone):
+def test_noise_in_a_bucket_equals_local_noise_in_every_process(bucket, tmp_path, tone):
     import soundfile
 
     for at in range(6):

@@ -1,4 +1,4 @@
-"""The files below a folder of this machine: never one outside of it, whatever its name or its links."""
+"""The files below a local folder: never one outside of it, whatever its name or its links."""
 
 import pytest
 from asr.corpus import files
@@ -24,14 +24,14 @@ def test_files_are_listed_and_read_by_their_names(here):
 
 
 @pytest.mark.parametrize("name", ["nowhere.wav", "train", "", "a\0b", "x" * 300, "x/" * 3000, "b.wav/c", "\udce5"])
-def test_what_is_no_file_is_told_without_an_error(here, name):
+def test_a_missing_file_does_not_exist_and_raises_no_error(here, name):
     assert not here.exists(name)
 
 
 @pytest.mark.parametrize(
     "target", ["../secret.wav", "/etc/passwd", "../../nowhere", "..", "train/../../secret.wav", "way"]
 )
-def test_a_link_that_leads_out_has_no_place(here, tmp_path, target):
+def test_a_link_that_leads_out_has_no_path(here, tmp_path, target):
     (here.root / "way").symlink_to(tmp_path)  # also when it does so through another link
     (here.root / "link").symlink_to(target)
     assert here.locate("link") is None
@@ -56,10 +56,10 @@ def test_the_folder_itself_may_be_a_link(here, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "secret.wav"])
-def test_what_is_no_folder_is_refused(here, tmp_path, refusal, name):
+def test_a_path_that_is_not_a_folder_is_refused(here, tmp_path, refusal, name):
     assert refusal(files.open_folder, tmp_path / name) == f"[corpus] path: there is no folder {tmp_path / name}"
 
 
-def test_what_lies_here_is_not_fetched(here):
+def test_local_files_are_not_downloaded(here):
     rows = [Row("b.wav", "train", "hej", None, audio) for audio in (here.locate("b.wav"), b"bytes", None)]
     assert list(files.download_audio(rows)) == rows

@@ -1,4 +1,4 @@
-"""A folder of noise or of rooms: what is trained with, what is kept for the test, and what is refused."""
+"""Folders of noise and rooms: what is for training, what is held out, and what is refused."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def pitch(sound):
 
 
 @pytest.mark.parametrize(("count", "kept"), [(2, 1), (5, 1), (6, 2), (11, 3)])
-def test_every_fifth_recording_is_kept_from_training_and_at_least_one(folder, count, kept):
+def test_every_fifth_recording_is_held_out_and_at_least_one(folder, count, kept):
     root = folder(*(f"{at:02d}.wav" for at in range(count)))
     train, held_out = recordings.list_recordings(root, "noise")
     assert len(held_out.paths) == kept
@@ -35,7 +35,7 @@ def test_every_fifth_recording_is_kept_from_training_and_at_least_one(folder, co
     assert sorted(train.paths + held_out.paths) == [f"{root}/{at:02d}.wav" for at in range(count)]
 
 
-def test_recordings_lie_at_any_depth_beside_what_is_none(folder):
+def test_recordings_are_found_at_any_depth_among_other_files(folder):
     root = folder("rain.wav", "music/a/long.flac", "._rain.wav")
     with open(f"{root}/LICENSE.txt", "w") as file:
         file.write("free")
@@ -45,7 +45,7 @@ def test_recordings_lie_at_any_depth_beside_what_is_none(folder):
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 1.7])
-def test_a_stretch_is_as_long_as_asked_and_loops_where_the_recording_is_shorter(folder, suffix, seconds):
+def test_an_excerpt_has_the_requested_length_and_repeats_a_shorter_recording(folder, suffix, seconds):
     train, _ = recordings.list_recordings(folder(f"a.{suffix}", f"b.{suffix}", rate=44_100), "noise")
     sound = train.random_excerpt(round(seconds * RATE), np.random.default_rng(0))
     assert sound.shape == (round(seconds * RATE),)
@@ -54,7 +54,7 @@ def test_a_stretch_is_as_long_as_asked_and_loops_where_the_recording_is_shorter(
     assert np.mean(sound[-1_600:] ** 2) == pytest.approx(0.045, rel=0.2)
 
 
-def test_the_draw_decides_what_is_heard(folder):
+def test_the_random_generator_decides_the_excerpt(folder):
     root = folder(*(f"{at}.wav" for at in range(6)), seconds=3.0)
     heard = [
         recordings.list_recordings(root, "noise")[0].random_excerpt(5_000, np.random.default_rng(seed))
@@ -65,7 +65,7 @@ def test_the_draw_decides_what_is_heard(folder):
     assert {round(pitch(one), -2) for one in heard} == {400, 500, 600, 700}
 
 
-def test_what_is_kept_in_memory_has_a_limit_and_changes_nothing(folder, monkeypatch):
+def test_the_cache_has_a_limit_and_changes_nothing(folder, monkeypatch):
     train, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
     before = [train.random_recording(random) for random in map(np.random.default_rng, range(9))]
     monkeypatch.setattr(recordings, "CACHE_BYTES", 40_000)

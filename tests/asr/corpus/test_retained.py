@@ -1,4 +1,4 @@
-"""Speech in another language than the corpus', not to be forgotten: judged by its own rules, and kept apart."""
+"""Retained speech in another language: validated by its own rules, and kept separate."""
 
 import pytest
 from asr.corpus import manifest, shards, sources
@@ -32,7 +32,7 @@ def spoken(store, tmp_path):
     return lambda joined: SpeechDataset(joined.shards, tmp_path / "shards", store.fetch)
 
 
-def test_every_clip_is_judged_and_written_by_the_rules_of_its_own_language(two, store, preprocess, heard, tmp_path):
+def test_every_clip_is_validated_by_the_rules_of_its_own_language(two, store, preprocess, heard, tmp_path):
     writing = ["unicode", "numbers"]
     clips = heard(preprocess(two(text={"writing": writing}), store)[1], store, tmp_path / "shards")
     assert clips.loc["own/train/0.flac", "text"] == "Åsa har sju ägg"
@@ -64,13 +64,13 @@ def test_where_every_source_speaks_the_corpus_language_there_is_none(speech):
     assert speech.retained("validation") == speech.retained("test") == {}
 
 
-def test_what_is_only_heard_is_not_prepared_for_training(two, store, preprocess, spoken):
+def test_retained_speech_with_weight_zero_is_not_prepared_for_training(two, store, preprocess, spoken):
     joined = preprocess(two(weight=0.0), store)[1]
     assert joined.summary["retained"] == {"ru": {"train": 0, "validation": 3, "test": 3}}
     assert set(spoken(joined).split("train")["source"]) == {"own"}
 
 
-def test_the_books_tell_both_apart_and_found_is_kept_and_rejected(two, store, preprocess):
+def test_the_summary_separates_both_and_found_is_kept_plus_rejected(two, store, preprocess):
     summary = preprocess(two(given=[*RUSSIAN, {"file_name": "x.flac", "text": "ω"}]), store)[1].summary
     assert (summary["found"], summary["kept"], summary["rejected"]) == (18, 15, 3)
     assert summary["clips"] == dict.fromkeys(SPLITS, 2)
@@ -91,13 +91,13 @@ def test_without_validation_it_is_refused(two, refusal):
     )
 
 
-def test_where_none_of_its_validation_is_fit_the_refusal_says_in_which_language(two, store, preprocess, refusal):
+def test_an_empty_retained_validation_split_is_refused_with_its_language(two, store, preprocess, refusal):
     joined = preprocess(settings := two(given=[{"file_name": "x.flac", "text": "ω"}]), store)[1]
     line = refusal(manifest.check_splits, joined, settings.corpus)
     assert line == "[corpus] no usable clip of validation in ru; rejected: 1 foreign letters"
 
 
-def test_it_stands_for_no_split_of_the_corpus_own(two, store, refusal, preprocess):
+def test_retained_speech_does_not_replace_a_split(two, store, refusal, preprocess):
     settings = two()
     only = settings.model_copy(update={"corpus": settings.corpus.model_copy(update={
         "sources": (settings.corpus.sources[0].model_copy(update={"weight": 0.0}), settings.corpus.sources[1])

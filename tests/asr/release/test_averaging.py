@@ -1,4 +1,4 @@
-"""The average of a tuned model and its base: which weights it has, and which average is released."""
+"""Averages of a tuned model and its base: their weights, and which one is released."""
 
 from dataclasses import replace
 

@@ -71,7 +71,7 @@ def test_somebody_elses_commit_in_between_is_written_over_by_one_more(server):
     assert set(server.space("me/hear").files()) - {".gitattributes"} == set(FILES)
 
 
-def test_a_free_account_is_told_what_it_may_do(server):
+def test_a_free_account_is_reported_what_it_may_do(server):
     server.free = True
     made = deployed(release=FREE)
     assert not made.running
@@ -103,7 +103,7 @@ def test_a_space_that_takes_for_ever_is_not_waited_for(server, monkeypatch):
     assert "did not start within 0 minutes" in deployed().status
 
 
-def test_a_private_model_needs_a_token_in_the_space_and_that_is_told(server):
+def test_a_private_model_needs_a_token_in_the_space_and_that_is_reported(server):
     made = deployed(release=Release(repo_id="me/svenska", space_id="me/hear"))
     assert made.running and "HF_TOKEN" in made.status
     assert server.space("me/hear").private

@@ -132,7 +132,7 @@ def examined(tiny, base, speech, tmp_path, monkeypatch):
     return examine
 
 
-def test_a_format_that_the_model_is_too_small_for_is_told_and_left_out(made):
+def test_a_format_that_the_model_is_too_small_for_is_reported_and_left_out(made):
     exam, record, said = made
     assert [line for line in said if line.startswith("ggml is left out: ")]
     assert record["formats"] == ["ct2-int8"] and "ggml_wer" not in exam.report

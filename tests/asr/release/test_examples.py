@@ -1,4 +1,4 @@
-"""A release carries clips only of speech that anybody may pass on."""
+"""A release has example clips only with an open licence."""
 
 import io
 from types import SimpleNamespace

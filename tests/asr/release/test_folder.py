@@ -1,4 +1,4 @@
-"""The release: whole or not at all, and telling nothing of the machine that made it."""
+"""The release folder: complete or absent, and without information about the machine."""
 
 import json
 import os
@@ -228,7 +228,7 @@ def test_every_format_loads_and_transcribes_alike(built, whisper, sounds):
     assert fault.startswith("transformers writes")
 
 
-def test_a_format_that_does_not_load_is_told_in_one_line(built, sounds, tmp_path):
+def test_a_format_that_does_not_load_is_reported_in_one_line(built, sounds, tmp_path):
     broken = Path(shutil.copytree(built, tmp_path / "broken"))
     (broken / "model.safetensors").write_bytes(b"nothing")
     (fault,) = folder.check_formats(broken, sounds, ["a", "b"], "sv", 0)

@@ -1,4 +1,4 @@
-"""The file of whisper.cpp: what it hears by it, and who cannot have one."""
+"""The files for whisper.cpp: their transcripts, and models that cannot be converted."""
 
 import json
 
@@ -72,14 +72,14 @@ def test_a_file_that_is_cut_short_is_a_fault_of_the_release(whole, sounds, monke
     assert fault.startswith("whisper.cpp (f16) cannot use it: whisper.cpp does not read model-f16.bin")
 
 
-def test_a_small_vocabulary_is_told_and_is_no_fault():
+def test_a_small_vocabulary_is_reported_and_is_no_fault():
     assert ggml.unsupported_reason(2_000) == (
         "ggml is left out: whisper.cpp needs a published Whisper's 51,865 tokens, not 2,000"
     )
     assert ggml.unsupported_reason(51_866) == ""
 
 
-def test_a_package_that_is_missing_is_told_before_any_work(monkeypatch, refusal):
+def test_a_package_that_is_missing_is_reported_before_any_work(monkeypatch, refusal):
     monkeypatch.setattr(ggml, "find_spec", lambda name: None if name == "gguf" else name)
     ggml.check_packages(Release())
     line = refusal(ggml.check_packages, Release(formats=("ct2-int8", "ggml")))

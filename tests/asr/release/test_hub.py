@@ -1,4 +1,4 @@
-"""A release on the Hub, over HTTP: one whole release there after whatever goes wrong, and the token nowhere."""
+"""A release on the Hub, over HTTP: one complete release after any error, and the token nowhere."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def there(server, revision="main", repo=REPO):
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_an_answer_that_shows_the_request_is_told_without_its_token(server, release, status):
+def test_an_answer_that_shows_the_request_is_reported_without_its_token(server, release, status):
     shown = f"POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:password-1@127.0.0.1/x"
     headers = {"Content-Type": "application/json", "X-Error-Message": shown}
     server.answers(Reply(status, json.dumps({"error": shown}).encode(), headers), times=9, match="/repos/create")
@@ -209,7 +209,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(server, release
         (400, "answers 400"),
     ],
 )
-def test_what_the_hub_refuses_is_told_in_one_line_and_leaves_what_was_there(server, release, refusal, status, hint):
+def test_what_the_hub_refuses_is_reported_in_one_line_and_leaves_what_was_there(server, release, refusal, status, hint):
     first = release("17")
     push(first)
     server.fail(99, status, "^POST .*/commit/")
@@ -220,14 +220,14 @@ def test_what_the_hub_refuses_is_told_in_one_line_and_leaves_what_was_there(serv
 
 
 @pytest.mark.parametrize("match", ["^POST .*/commit/", "^PUT "])
-def test_a_hub_that_stays_away_is_told_in_one_line(server, release, refusal, match):
+def test_a_hub_that_stays_away_is_reported_in_one_line(server, release, refusal, match):
     server.fail(99, 503, match)
     line = refusal(push, release())
     assert line.startswith(f"[release] repo_id: {REPO}: ")
     assert there(server) == {}
 
 
-def test_a_hub_that_cannot_be_reached_is_told_before_any_work(server, monkeypatch, refusal):
+def test_a_hub_that_cannot_be_reached_is_reported_before_any_work(server, monkeypatch, refusal):
     monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))
     assert "cannot be reached" in refusal(hub.check_access, SETTINGS)
     assert server.slept  # a run that has its release waits

@@ -166,7 +166,7 @@ def test_the_hub_reads_what_the_model_is():
     assert data.metrics == ["wer", "cer"]
 
 
-def test_a_base_and_a_data_set_of_the_hub_are_metadata_and_links():
+def test_a_base_and_a_dataset_of_the_hub_are_metadata_and_links():
     text = model_card.render_card({**BASED, "sources": {"KBLab/rixvox-v2": 300.0, "our-own": 2.0},
                       "licences": {"KBLab/rixvox-v2": "CC-BY-4.0", "our-own": "not stated"}})  # fmt: skip
     data = front(text)
@@ -175,7 +175,7 @@ def test_a_base_and_a_data_set_of_the_hub_are_metadata_and_links():
     assert {"https://huggingface.co/KBLab/kb-whisper-tiny", "https://huggingface.co/datasets/KBLab/rixvox-v2"} < links
 
 
-def test_the_scores_stand_under_the_data_set_where_it_is_the_only_one():
+def test_the_scores_stand_under_the_dataset_where_it_is_the_only_one():
     assert {one.dataset_type for one in front(model_card.render_card(BASED)).eval_results} == {"KBLab/rixvox-v2"}
     assert {one.dataset_type for one in front(model_card.render_card(RECORD)).eval_results} == {"svenska"}
 
@@ -318,7 +318,7 @@ def test_what_was_never_measured_is_called_that_and_not_zero():
         ({"timestamp_error": None}, "was not measured"),
     ],
 )
-def test_a_limit_is_told_where_the_record_shows_it(changes, limit):
+def test_a_limit_is_reported_where_the_record_shows_it(changes, limit):
     last = "Dialects, noises and topics that are not in the test clips were not measured."
     assert prose(model_card.render_card(BASED), "Limitations") == last
     tokens = section(model_card.render_card({**BASED, **changes}), "Limitations")
@@ -496,7 +496,7 @@ def test_the_picture_and_the_card_are_the_same_in_every_process():
     assert told == [here, here]
 
 
-def test_what_noise_and_a_room_cost_is_told_where_it_was_measured():
+def test_what_noise_and_a_room_cost_is_reported_where_it_was_measured():
     text = model_card.render_card({**RECORD, **NOISY})
     told = {line[0]: line[1:] for line in rows(text, "Behaviour")}
     assert told["100 test clips, as served"] == ["WER", "95 % interval"]

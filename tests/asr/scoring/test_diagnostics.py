@@ -50,7 +50,7 @@ SWEDISH = ["Klockan är halv åtta och jag vill gå hem.", "Hon köpte ägg och 
 ENGLISH = ["The clock is half past seven and I want to go home.", "She bought eggs and milk on Saturday morning."]
 
 
-def test_text_in_another_language_is_told_from_text_with_errors():
+def test_text_in_another_language_is_reported_from_text_with_errors():
     wrong = ["Klockan är hal åta och jag vil gå hem.", ENGLISH[1]]
     assert diagnostics.wrong_language_share(SWEDISH, SWEDISH, "sv") == 0
     assert diagnostics.wrong_language_share(SWEDISH, wrong, "sv") == 50
