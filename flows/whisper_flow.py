@@ -73,26 +73,28 @@ class WhisperFlow(FlowSpec):
         if not compute.in_pod():
             disk.check(self.settings.release.folder, "[release] folder")
         extras.check(self.settings)
-        hub.check(self.settings.release, wait=False)
+        hub.check_access(self.settings.release, wait=False)
         search.plan_trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
-        recordings.check(self.settings.training)
-        parts = sources.parts(self.settings.corpus)
+        recordings.check_recordings(self.settings.training)
+        parts = sources.list_parts(self.settings.corpus)
         store = Store.of_task()
         self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
-        self.code_version, self.space = code_version(), engine.capture()
+        self.code_version, self.space = code_version(), engine.capture_space()
         self.next(self.preprocess, foreach="parts")
 
     @card(type=cards.PAGE, customize=True)
     @step
     def preprocess(self):
         """Judge each clip of a part, and pack those that are fit into shards."""
-        from asr.corpus import joining, shards
+        from asr.corpus import manifest, shards
         from asr.store import Store
 
         store = Store.of_task()
-        packed, examples = shards.make(store.get_object(self.input, "start"), self.settings, store)
+        packed, examples = shards.build_part(store.get_object(self.input, "start"), self.settings, store)
         print(packed)
-        current.card.append(cards.preprocess(self.about(self), joining.table(packed.shards), packed.rejects, examples))
+        current.card.append(
+            cards.preprocess(self.about(self), manifest.clip_table(packed.shards), packed.rejected_table, examples)
+        )
         self.packed, self.examples = packed.to_plain(), to_plain(examples)
         self.next(self.collect)
 
@@ -100,18 +102,18 @@ class WhisperFlow(FlowSpec):
     @step
     def collect(self, inputs):
         """Join the parts' records; their audio stays where it is."""
-        from asr.corpus import clips, joining, shards
+        from asr.corpus import clips, manifest, shards
 
-        packed = [shards.Packed.of(branch.packed) for branch in inputs]
-        joined = joining.join(packed, self.settings.corpus)
+        packed = [shards.PackedPart.from_plain(branch.packed) for branch in inputs]
+        joined = manifest.merge_parts(packed, self.settings.corpus)
         self.shards = [shard.to_plain() for shard in joined.shards]
         self.rejected, self.rejected_rows, self.corpus = joined.rejected, to_plain(joined.rejected), joined.summary
         self.merge_artifacts(inputs, include=["code_version", "created", "space"])
-        joining.check(joined, self.settings.corpus)
-        heard = [from_plain(clips.Clip, clip) for at in joining.first(packed) for clip in inputs[at].examples]
-        table = joining.table(joined.shards)
+        manifest.check_splits(joined, self.settings.corpus)
+        heard = [from_plain(clips.Clip, clip) for at in manifest.example_parts(packed) for clip in inputs[at].examples]
+        table = manifest.clip_table(joined.shards)
         current.card.append(
-            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.taken_over, heard)
+            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.reused_shards, heard)
         )
         self.next(self.search)
 
@@ -119,12 +121,11 @@ class WhisperFlow(FlowSpec):
     def search(self):
         """Decide on the trials, and say what they will take."""
         from asr.corpus import shards
-        from asr.corpus.joining import Joined
+        from asr.corpus.manifest import Manifest
         from asr.training import estimate, gpu, search, token_limit
 
-        left = token_limit.reject_long_texts(
-            Joined(shards.known(self.shards), self.rejected, self.corpus, 0), self.settings
-        )
+        known = shards.shards_from_plain(self.shards)
+        left = token_limit.reject_long_texts(Manifest(known, self.rejected, self.corpus, 0), self.settings)
         self.shards, self.corpus = [shard.to_plain() for shard in left.shards], left.summary
         self.rejected = left.rejected[["clip", "reason"]]
         self.rejected_rows, trials = to_plain(self.rejected), search.plan_trials(self.settings)
@@ -158,7 +159,7 @@ class WhisperFlow(FlowSpec):
         from asr.training.checkpoints import Checkpoints, checkpoint_path
 
         store, settings = Store.of_task(), self.settings
-        one, known = from_plain(search.Trial, self.input), shards.known(self.shards)
+        one, known = from_plain(search.Trial, self.input), shards.shards_from_plain(self.shards)
         live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
         keeper = Checkpoints(store, checkpoint_path(self.searched, one, settings, known), settings.training)
         siblings = halving.SuccessiveHalving(store, self.searched, one.number, len(self.trials))
@@ -166,7 +167,7 @@ class WhisperFlow(FlowSpec):
             outcome, model, processor = trial.fine_tune(
                 one,
                 settings,
-                shards.Speech(known, Path(scratch, "shards"), store.fetch),
+                shards.SpeechDataset(known, Path(scratch, "shards"), store.fetch),
                 lambda line: print(f"trial {one.number}  {line}", flush=True),
                 keeper,
                 siblings if settings.search.stop_losers else None,
@@ -201,7 +202,7 @@ class WhisperFlow(FlowSpec):
         self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
         self.merge_artifacts(inputs, include=HANDED_ON)
         current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
-        store, searched, known = Store.of_task(), inputs[0].searched, shards.known(inputs[0].shards)
+        store, searched, known = Store.of_task(), inputs[0].searched, shards.shards_from_plain(inputs[0].shards)
         for one in outcomes:
             Checkpoints(
                 store, checkpoint_path(searched, one.trial, self.settings, known), self.settings.training
@@ -214,24 +215,24 @@ class WhisperFlow(FlowSpec):
         """Make the winner a release, and score that very folder once on test, beside the float model."""
         compute.set_threads(compute.cores())
         from asr.corpus import shards
-        from asr.release import candidate
+        from asr.release import evaluation, record
         from asr.store import Store
         from asr.training import search
 
         store = Store.of_task()
         with tempfile.TemporaryDirectory() as scratch:
-            speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
+            speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
             winner = store.fetch_folder(self.weights_key, Path(scratch, "winner"), "train")
-            facts = candidate.facts(
+            facts = record.run_record(
                 self.settings, current.run_id, self.created, self.code_version, self.corpus, self.leaderboard,
                 from_plain(search.Outcome, self.outcome), self.hardware,
             )  # fmt: skip
             ready = Path(scratch, "release")
-            exam = candidate.make(ready, self.settings, winner, speech, self.space, facts)
-            self.scores, self.report, self.breakdown = exam.scores, to_plain(exam.report), exam.breakdown
-            self.scores_rows, self.breakdown_rows = to_plain(exam.scores), to_plain(exam.breakdown)
+            result = evaluation.build_and_evaluate(ready, self.settings, winner, speech, self.space, facts)
+            self.scores, self.report, self.breakdown = result.scores, to_plain(result.report), result.breakdown
+            self.scores_rows, self.breakdown_rows = to_plain(result.scores), to_plain(result.breakdown)
             self.release_key = store.put_folder(ready)
-        current.card.append(cards.evaluate(self.about(self), exam, self.settings))
+        current.card.append(cards.evaluate(self.about(self), result, self.settings))
         self.next(self.push)
 
     @card(type=cards.PAGE, customize=True)
@@ -239,14 +240,14 @@ class WhisperFlow(FlowSpec):
     def push(self):
         """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""
         from asr.corpus import shards
-        from asr.release import gate, outlet
+        from asr.release import gate, publishing
         from asr.store import Store
 
-        store, checks = Store.of_task(), gate.checks(self.report, self.settings.release)
+        store, checks = Store.of_task(), gate.run_checks(self.report, self.settings.release)
         with tempfile.TemporaryDirectory() as scratch:
             ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
-            speech = shards.Speech(shards.known(self.shards), Path(scratch, "shards"), store.fetch)
-            out = outlet.let_out(
+            speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
+            out = publishing.publish_release(
                 ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
                 here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip

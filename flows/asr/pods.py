@@ -77,7 +77,7 @@ class on_kubernetes(FlowMutator):
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
         """The Space, which the first step stores; and the sample corpus, where pods read it."""
-        for file in engine.files():
+        for file in engine.space_files():
             yield str(file), str(Path("space", file.name)), ContentType.USER_CONTENT
         reads = self.remote and any(source.source == "sample" for source in self.settings.corpus.all_sources)
         for file in sorted(SAMPLE.glob("*/*")) if reads else ():

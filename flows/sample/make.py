@@ -2,12 +2,10 @@
 
     python flows/sample/make.py [FOLDER]
 
-writes FOLDER/{train,validation,test}/metadata.csv and one 16 kHz Ogg Opus file a clip, in the
-audiofolder layout that `[corpus] source = "folder"` reads. Needs espeak-ng (1.51 made the
-committed files). The same espeak-ng gives the same sound: every choice comes from one seed.
+writes FOLDER/{train,validation,test}/metadata.csv and a 16 kHz Ogg Opus file per clip, in the audiofolder layout that
+`[corpus] source = "folder"` reads. Needs espeak-ng; version 1.51 made the committed files. The output is deterministic.
 
-No two splits share a sentence, and none shares a voice: what validation and test measure is
-how well a model reads new sentences in voices it has never heard.
+No two splits share a sentence or a voice, so validation and test measure new sentences by new speakers.
 """
 
 from __future__ import annotations
@@ -29,10 +27,10 @@ import soxr
 RATE = 16_000
 SHORTEST = 1.5  # seconds
 SEED = 20_26
-BITRATE = 15_500  # of Opus tuned for speech, in frames of 60 ms
+BITRATE = 15_500  # of Opus in its speech mode, with frames of 60 ms
 
-# espeak-ng's `sv+VARIANT` voices. Robots, whispers and jokes are left out. Variants of one family
-# (linda and aunty share their formants) never stand on both sides of a split.
+# espeak-ng's `sv+VARIANT` voices, without robots, whispers and jokes. Variants of one family (linda and aunty share
+# their formants) are in the same split.
 VOICES = {
     "train": """Alex Alicia Andy Annie Denis Diogo Gene Gene2 Hugo Jacky Lee Marco Mike
         RicishayMax RicishayMax2 RicishayMax3 anika announcer benjamin boris caleb david ed edward
@@ -101,24 +99,24 @@ def sentence(choose: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """What one clip says, and how it is said."""
+    """The text and the voice of a clip."""
 
     split: str
     file_name: str
     text: str
     voice: str
-    speed: int  # words a minute
+    speed: int  # words per minute
     pitch: int  # espeak-ng's scale, 0 to 99
 
 
 def script(seed: int = SEED) -> Iterator[Line]:
     """Every line of the corpus in order; sentences are unique over all splits."""
-    choose, said = random.Random(seed), set[str]()
+    choose, used = random.Random(seed), set[str]()
     for split, voices in VOICES.items():
         for number_ in range(CLIPS[split]):
-            while (text := sentence(choose)) in said:
+            while (text := sentence(choose)) in used:
                 pass
-            said.add(text)
+            used.add(text)
             voice = voices[number_ % len(voices)]
             yield Line(
                 split=split,
@@ -131,14 +129,14 @@ def script(seed: int = SEED) -> Iterator[Line]:
 
 
 def speak(line: Line) -> np.ndarray:
-    """(samples,) float32 at 16 kHz: the line with 0.1 s of quiet around it, slower if it would be too short."""
+    """(samples,) float32 at 16 kHz: the line with 0.1 s of silence around it, slower if it would be too short."""
     # fmt: off
     wav = subprocess.run(
         ["espeak-ng", "-v", f"sv+{line.voice}", "-s", str(line.speed), "-p", str(line.pitch), "--stdout", line.text],
         check=True, capture_output=True,
     ).stdout
     # fmt: on
-    sound, rate = soundfile.read(io.BytesIO(_whole(wav)), dtype="float32")
+    sound, rate = soundfile.read(io.BytesIO(_with_sizes(wav)), dtype="float32")
     sound = soxr.resample(sound, rate, RATE)
     loud = np.flatnonzero(np.abs(sound) > 0.01)
     margin = RATE // 10
@@ -149,7 +147,7 @@ def speak(line: Line) -> np.ndarray:
 
 
 def encode(sound: np.ndarray) -> bytes:
-    """Ogg Opus of (samples,) float32 at 16 kHz: the same bytes each time."""
+    """Ogg Opus of (samples,) float32 at 16 kHz; deterministic."""
     file = io.BytesIO()
     with av.open(file, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
         options = {"application": "voip", "frame_duration": "60"}
@@ -164,8 +162,8 @@ def encode(sound: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _whole(wav: bytes) -> bytes:
-    """espeak-ng cannot seek in a pipe, so its header claims 2 GB: write the true sizes in."""
+def _with_sizes(wav: bytes) -> bytes:
+    """The WAV with correct sizes in its header: espeak-ng cannot seek in a pipe, and writes 2 GB."""
     size = len(wav)
     return wav[:4] + (size - 8).to_bytes(4, "little") + wav[8:40] + (size - 44).to_bytes(4, "little") + wav[44:]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 from asr import InputError
-from asr.corpus import joining, shards, sources
-from asr.corpus.shards import Speech
+from asr.corpus import manifest, shards, sources
+from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 from asr.store import Store
 
@@ -114,8 +114,8 @@ def preprocess():
     """A function that does what `start`, `preprocess` and `collect` do: what each part came to, and the whole."""
 
     def make(settings, store):
-        packed = [shards.make(part, settings, store)[0] for part in sources.parts(settings.corpus)]
-        return packed, joining.join(packed, settings.corpus)
+        packed = [shards.build_part(part, settings, store)[0] for part in sources.list_parts(settings.corpus)]
+        return packed, manifest.merge_parts(packed, settings.corpus)
 
     return make
 
@@ -159,7 +159,7 @@ def joined(tiny, tiny_store, preprocess):
 @pytest.fixture(scope="session")
 def speech(joined, tiny_store, tmp_path_factory):
     """The same as training and release read it."""
-    return Speech(joined.shards, tmp_path_factory.mktemp("speech"), tiny_store.fetch)
+    return SpeechDataset(joined.shards, tmp_path_factory.mktemp("speech"), tiny_store.fetch)
 
 
 @pytest.fixture(scope="session")

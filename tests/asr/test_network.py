@@ -29,7 +29,7 @@ asked = {{
     "base": lambda: models.base_config("owner/whisper")["d_model"],
     "weights": lambda: models.load("owner/whisper"),
     "folder": lambda: models.base_config("released/latest"),
-    "corpus": lambda: hub.place(Source(source="hub", id="owner/speech")).commit,
+    "corpus": lambda: hub.resolve_dataset(Source(source="hub", id="owner/speech")).commit,
     "release": lambda: releases.check(Release(repo_id="me/x"), wait=False).repo_id,
 }}
 for name in {names!r}:

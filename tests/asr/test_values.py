@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from asr.corpus.clips import Clip, Rejected
-from asr.corpus.shards import Packed, Shard
+from asr.corpus.shards import PackedPart, Shard
 from asr.corpus.transcripts import Segment
-from asr.training.search import ClipErrors, Evaluation, LogEntry, Outcome, Trial
+from asr.training.search import ClipErrors, LogEntry, Outcome, Trial
 from asr.values import from_plain, to_plain
 
 CLIP = Clip("å/1.wav", "train", "mine", "Hej på dig", None, 1.25, b"fLaC\0\xff", "3f", (Segment(0.0, 1.0, "Hej"),))
@@ -65,7 +65,7 @@ def objects(clips):
 def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
     made = shard(speakers)
     less = Shard(made.key, made.split, made.size, made.clips[stays], made.retained)
-    again = Shard.of(pickle.loads(pickle.dumps(less.to_plain())))
+    again = Shard.from_plain(pickle.loads(pickle.dumps(less.to_plain())))
     assert (again.key, again.split, again.size, again.retained) == ("ab", "train", 99, "en")
     pd.testing.assert_frame_equal(objects(again.clips), objects(less.clips))
     numbers = ["seconds", "words"]
@@ -74,14 +74,14 @@ def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
 
 def test_a_shard_that_lost_every_clip_keeps_its_numbers_numbers():
     made = shard(["Anna"])
-    none = Shard.of(Shard(made.key, made.split, made.size, made.clips[:0]).to_plain())
+    none = Shard.from_plain(Shard(made.key, made.split, made.size, made.clips[:0]).to_plain())
     assert none.seconds == 0.0
     whole = pd.concat([none.clips, made.clips])
     assert whole.dtypes[["seconds", "words"]].equals(made.clips.dtypes[["seconds", "words"]])
 
 
 def test_a_part_comes_back_with_what_it_set_aside():
-    packed = Packed((shard(["Anna"]),), (Rejected("a.wav", "unreadable audio", "train"),), True)
-    again = Packed.of(packed.to_plain())
-    assert (again.rejected, again.taken_over) == (packed.rejected, True)
+    packed = PackedPart((shard(["Anna"]),), (Rejected("a.wav", "unreadable audio", "train"),), True)
+    again = PackedPart.from_plain(packed.to_plain())
+    assert (again.rejected, again.is_reused) == (packed.rejected, True)
     assert again.shards[0].clips.equals(packed.shards[0].clips)

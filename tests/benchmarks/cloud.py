@@ -9,9 +9,9 @@ Google, one request at a time, and takes its time from the same cores: what the 
 
 *Wall* goes from the scheduler's "Task is starting." of a step's first task to "Task finished" of its last; the Client's
 `finished_at` would leave out what a task does after its artifacts are written. *Work* is what the heavy call takes
-(`shards.make`, `trial.fine_tune`, `candidate.make`; a module that Python loads by itself, `sitecustomize`, tells it)
-less the time in it that goes to the datastore and the live card. *Own* is the rest: scheduling, processes, imports,
-artifacts, cards, the datastore, and the steps without a heavy call, whole. Where tasks of a step run side by side, its
+(`shards.build_part`, `trial.fine_tune`, `evaluation.build_and_evaluate`; `sitecustomize` measures it) less the
+time in it that goes to the datastore and the live card. *Own* is the rest: scheduling, processes, imports, artifacts,
+cards, the datastore, and the steps without a heavy call, whole. Where tasks of a step run side by side, its
 wall is shared out as their seconds are. The columns after it tell what was taken off the heavy calls, tasks together.
 
 A run whose training takes an hour has as many own seconds as the one measured, but for checkpoints, which are scaled to
@@ -73,9 +73,9 @@ import importlib.machinery, json, os, sys, time
 from collections import Counter
 
 CALLS = {
-    "asr.corpus.shards": {"make": "heavy"},
+    "asr.corpus.shards": {"build_part": "heavy"},
     "asr.training.trial": {"fine_tune": "heavy"},
-    "asr.release.candidate": {"make": "heavy"},
+    "asr.release.evaluation": {"build_and_evaluate": "heavy"},
     "asr.cards.page": {"Live.__call__": "cards"},
     "asr.store": {
         **{f"Store.{name}": "store" for name in ("put", "fetch", "has", "get_object", "recall_all", "load_file")},

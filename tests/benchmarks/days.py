@@ -322,8 +322,8 @@ for turn in range(10):
     with tempfile.TemporaryDirectory() as scratch:
         ready = Path(scratch, "ready")
         shutil.copytree("undisturbed", ready)
-        folder.publish(ready, Path("released"), f"tiny-{10 * turn + number}", newest=True)
-        folder.prune(Path("released"), "tiny", 3)
+        folder.publish_folder(ready, Path("released"), f"tiny-{10 * turn + number}", newest=True)
+        folder.prune_releases(Path("released"), "tiny", 3)
     latest = Path("released/latest").resolve()
     assert not latest.exists() or (latest / "release.json").is_file() and (latest / "model.safetensors").is_file()
 assert (Path("released/latest") / "release.json").is_file()
@@ -350,7 +350,7 @@ from asr import InputError
 from asr.release import hub
 from asr.settings import Release
 try:
-    hub.push(Path(sys.argv[1]), Release(repo_id="me/svenska"), lambda there: "")
+    hub.push_release(Path(sys.argv[1]), Release(repo_id="me/svenska"), lambda there: "")
 except InputError:
     pass
 """

@@ -39,7 +39,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from asr.release import hub
 from asr.settings import Release
-hub.push(Path(sys.argv[2]), Release(repo_id="me/svenska"), lambda there: "")
+hub.push_release(Path(sys.argv[2]), Release(repo_id="me/svenska"), lambda there: "")
 """
 Fault = Callable[[WritableHub], None]
 
@@ -72,10 +72,10 @@ FAULTS: dict[str, Fault] = {
 def release(place: Path, run: str) -> Path:
     path = place / f"svenska-{run}"
     (path / "ct2-int8").mkdir(parents=True)
-    folder.write(path / "release.json", {
+    folder.write_json(path / "release.json", {
         "format": 2, "run_id": run, "created": "2026-11-25T08:06:00+00:00", "served_wer": 9.0, "served_wer_ci": [8, 10],
     })  # fmt: skip
-    folder.write(path / "test-counts.json", {"scoring": "basic", "clips": {}})
+    folder.write_json(path / "test-counts.json", {"scoring": "basic", "clips": {}})
     (path / "config.json").write_text("{}")
     for name in ("model.safetensors", "ct2-int8/model.bin"):
         (path / name).write_bytes(f"weights of {run} ".encode() * 20_000)
@@ -88,7 +88,11 @@ def files(path: Path) -> dict[str, bytes]:
 
 def push(path: Path) -> str:
     try:
-        return "pushed" if hub.push(path, Release(repo_id=REPO), lambda there: "", lambda line: None).revision else "no"
+        return (
+            "pushed"
+            if hub.push_release(path, Release(repo_id=REPO), lambda there: "", lambda line: None).revision
+            else "no"
+        )
     except InputError as refused:
         return str(refused)
 

@@ -78,7 +78,7 @@ import json, os, runpy, signal, socket, sys, traceback
 address, python, flow, training = sys.argv[1:]
 sys.argv = [flow]
 made = runpy.run_path(flow, run_name="flow")
-import asr.corpus.joining, asr.corpus.shards, asr.store, pandas, pyarrow.parquet, soundfile
+import asr.corpus.manifest, asr.corpus.shards, asr.store, pandas, pyarrow.parquet, soundfile
 if training:
     import asr.training.models, asr.training.estimate, asr.training.trial, vl_convert
 from metaflow.plugins.cards import card_creator

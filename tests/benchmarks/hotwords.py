@@ -121,8 +121,8 @@ def measure(asked: argparse.Namespace, scratch: Path) -> None:
             for kind, words in (("known", set(CITIES) - UNSEEN), ("unseen", UNSEEN), ("all", CITIES)):
                 text = corpus.settings.text.model_copy(update={"hotwords": tuple(sorted(words))})
                 settings: Settings = corpus.settings.model_copy(update={"text": text})
-                found = hotwords.report(said, heard, hinted, speakers, settings)
-                wer = rates.wer(rates.errors(said, heard, "lenient", "sv"))
+                found = hotwords.score_hotwords(said, heard, hinted, speakers, settings)
+                wer = rates.wer(rates.count_errors(said, heard, "lenient", "sv"))
                 print(f"{name:8s} {condition:6s} {kind:7s} {found['hotwords_said']:4d}"
                       f" {found['hotword_recall']:7.1f} {found['hinted_recall']:7.1f} {found['hotword_p']:6.3f}"
                       f" {found['hotword_false_alarms']:7.1f} {found['hinted_false_alarms']:7.1f}"

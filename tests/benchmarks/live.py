@@ -89,7 +89,7 @@ def main() -> None:
             text = seen.read("#words .words").split()
             took = time.monotonic() - began
     as_file = heard.transcribe(sound).text
-    errors = rates.errors([as_file], [" ".join(text)], "basic", heard.language)[0]
+    errors = rates.count_errors([as_file], [" ".join(text)], "basic", heard.language)[0]
     found = serving.delays(words, screens)
     timely = [late for word, late in found.items() if not cut[0] - AFTER < words[word][2] < cut[1]]
     told = {

@@ -48,7 +48,7 @@ import transcriber as engine  # noqa: E402
 from asr.corpus import audio, text  # noqa: E402
 from asr.corpus import folder as folders  # noqa: E402
 from asr.release import folder  # noqa: E402
-from asr.scoring import behaviour, rates  # noqa: E402
+from asr.scoring import diagnostics, rates  # noqa: E402
 from sample import make  # noqa: E402
 
 RATE, SAMPLE = 16_000, ROOT / "flows" / "sample"
@@ -91,7 +91,7 @@ def clips(root: Path) -> list[Clip]:
     """The test split, its words' times as far as they are known."""
     lines = {line.file_name: line for line in make.script() if line.split == "test"} if root == SAMPLE else {}
     found = []
-    for row in folders.rows(root, 30.0):
+    for row in folders.list_rows(root, 30.0):
         if row.split == "test" and row.audio is not None:
             sound = audio.Recording(row.audio).sound().samples
             line = lines.get(Path(row.clip).name)
@@ -166,7 +166,7 @@ def recording(said: list[Clip], seconds: float, noises: list[np.ndarray] | None,
 def score(of: Recording, heard: Words, rule: str, language: str) -> dict[str, float]:
     """The figures of one system's words in a recording."""
     said = " ".join(clip.text for clip in of.clips)
-    (wrong,) = rates.errors([said], [" ".join(word for word, _, _ in heard)], rule, language)
+    (wrong,) = rates.count_errors([said], [" ".join(word for word, _, _ in heard)], rule, language)
     middles = np.array([(start + end) / 2 for _, start, end in heard])
     astray = sum(((middles > start + INSIDE) & (middles < end - INSIDE)).sum() for start, end in of.stretches)
     quiet = sum(max(0.0, end - start - 2 * INSIDE) for start, end in of.stretches)
@@ -174,7 +174,7 @@ def score(of: Recording, heard: Words, rule: str, language: str) -> dict[str, fl
     loops, off = 0, list[float]()
     for clip, begin, start, end in zip(of.clips, of.begins, borders, borders[1:], strict=False):
         own = [word for word, middle in zip(heard, middles, strict=True) if start <= middle < end]
-        loops += behaviour.loops(clip.text, " ".join(word for word, _, _ in own), language)
+        loops += diagnostics.has_repetition_loop(clip.text, " ".join(word for word, _, _ in own), language)
         off += distances(clip.words, [(word, first - begin, last - begin) for word, first, last in own], rule, language)
     return {
         "wer": rates.wer([wrong]),
@@ -191,7 +191,7 @@ def distances(said: Words, heard: Words, rule: str, language: str) -> Iterator[f
     """Seconds between the times that are known and those told, of the words that were heard rightly."""
 
     def apart(words: Words) -> tuple[list[str], list[int]]:
-        units = [(unit, at) for at, (word, _, _) in enumerate(words) for unit in text.units(word, rule, language)]
+        units = [(unit, at) for at, (word, _, _) in enumerate(words) for unit in text.split_units(word, rule, language)]
         return [unit for unit, _ in units], [at for _, at in units]
 
     (one, ones), (other, others) = apart(said), apart(heard)
@@ -257,9 +257,9 @@ def main() -> None:
         ready = given.base
         if not (ready / folder.SERVED).is_dir():
             ready = Path(place)
-            folder.build(ready, given.base, given.language)
+            folder.build_release(ready, given.base, given.language)
             told_of = {"format": 2, "language": given.language, "context": given.context}
-            folder.write(ready / folder.RECORD, told_of)
+            folder.write_json(ready / folder.RECORD, told_of)
         hearing = systems(ready, given.language)
     print(f"{'':7s} {'':24s}    WER    ins    del  loops  astray/min   off  off 90 %  seconds", flush=True)
     for name, of in recordings.items():

@@ -35,7 +35,7 @@ import sys
 sys.path.insert(0, {flows!r})
 from asr import compute, settings
 compute.set_threads({threads})
-from asr.corpus import joining, shards, sources
+from asr.corpus import manifest, shards, sources
 from asr.store import Store
 from asr.training import search, trial
 from pathlib import Path
@@ -43,9 +43,9 @@ import tempfile
 profile = settings.load("[training]\\nsteps = {steps}\\nevaluations = 1\\n")
 one = search.plan_trials(profile)[{number}]
 store = Store.in_folder(Path({folder!r}))
-made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]  # as they are kept already
+made = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]  # reused
 with tempfile.TemporaryDirectory() as scratch:
-    speech = shards.Speech(joining.join(made, profile.corpus).shards, Path(scratch), store.fetch)
+    speech = shards.SpeechDataset(manifest.merge_parts(made, profile.corpus).shards, Path(scratch), store.fetch)
     trial.fine_tune(one, profile, speech, lambda line: None)
 """
 
@@ -66,8 +66,8 @@ def measure(steps: int, rounds: int, trials: int) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         folder, sample = Path(scratch), settings.Settings()
         store = Store.in_folder(folder)
-        for part in sources.parts(sample.corpus):
-            shards.make(part, sample, store)
+        for part in sources.list_parts(sample.corpus):
+            shards.build_part(part, sample, store)
         for _ in range(rounds):
             began = time.perf_counter()
             finish(*(start(number, compute.threads_per_trial(trials), steps, folder) for number in range(trials)))

@@ -35,7 +35,7 @@ sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
 from asr import compute  # noqa: E402
-from asr.corpus import audio, clips, folder, joining, shards, sources  # noqa: E402
+from asr.corpus import audio, clips, folder, manifest, shards, sources  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
 
@@ -44,7 +44,7 @@ CORES = compute.cores()
 
 
 def flac(source: Path, target: Path) -> None:
-    target.with_suffix(".flac").write_bytes(clips.encode(clips.pcm(audio.Recording(source).sound().samples)))
+    target.with_suffix(".flac").write_bytes(clips.encode_flac(clips.to_pcm16(audio.Recording(source).sound().samples)))
 
 
 def opus(source: Path, target: Path) -> None:
@@ -70,7 +70,7 @@ def lay_out(place: Path, count: int, form: str) -> Path:
     """An audiofolder of the sample's first clips, in proportion of its splits."""
     import pandas as pd
 
-    every = folder.rows(sources.SAMPLE, 30.0)
+    every = folder.list_rows(sources.SAMPLE, 30.0)
     for split in ("train", "validation", "test"):
         rows = [row for row in every if row.split == split]
         rows = rows[: max(1, count * len(rows) // len(every))]
@@ -122,18 +122,18 @@ def tuned(corpus: Path, place: Path) -> tuple[float, int, int]:
     return published(corpus, place, threads=1)
 
 
-def _pack(part: sources.Part, settings: Settings, place: Path) -> shards.Packed:
-    return shards.pack(sources.read(part), settings, Store.in_folder(place).put)[0]
+def _pack(part: sources.Part, settings: Settings, place: Path) -> shards.PackedPart:
+    return shards.pack_rows(sources.read_part(part), settings, Store.in_folder(place).put)[0]
 
 
 def ours(corpus: Path, place: Path) -> tuple[float, int, int]:
     """The same of our own way, from listing the folder to the joined corpus."""
     settings = Settings.model_validate({"corpus": {"source": "folder", "path": str(corpus), "shard_clips": 100}})
     began = time.perf_counter()
-    parts = sources.parts(settings.corpus)
+    parts = sources.list_parts(settings.corpus)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("fork")) as pool:
         packed = [pool.submit(_pack, part, settings, place) for part in parts]
-        joined = joining.join([one.result() for one in packed], settings.corpus)
+        joined = manifest.merge_parts([one.result() for one in packed], settings.corpus)
     seconds = time.perf_counter() - began
     assert joined.summary["rejected"] == 0, joined.rejected
     return seconds, joined.summary["kept"], sum(shard.size for shard in joined.shards)

@@ -50,9 +50,9 @@ import machine  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from asr import acoustics, compute, settings  # noqa: E402
-from asr.corpus import joining, recordings, shards, sources  # noqa: E402
+from asr.corpus import manifest, recordings, shards, sources  # noqa: E402
 from asr.release import averaging, folder  # noqa: E402
-from asr.scoring import behaviour, intervals, rates  # noqa: E402
+from asr.scoring import diagnostics, intervals, rates  # noqa: E402
 from asr.store import Store  # noqa: E402
 from asr.training import decoding, models, trial  # noqa: E402
 from asr.training.batches import evenly_spaced  # noqa: E402
@@ -109,9 +109,9 @@ class Corpus:
     def __init__(self, profile: str, scratch: Path) -> None:
         self.settings = settings.load(profile)
         store = Store.in_folder(scratch / "store")
-        packed = [shards.make(part, self.settings, store)[0] for part in sources.parts(self.settings.corpus)]
-        joined = joining.join(packed, self.settings.corpus)
-        self.speech = shards.Speech(joined.shards, scratch / "shards", store.fetch)
+        packed = [shards.build_part(part, self.settings, store)[0] for part in sources.list_parts(self.settings.corpus)]
+        joined = manifest.merge_parts(packed, self.settings.corpus)
+        self.speech = shards.SpeechDataset(joined.shards, scratch / "shards", store.fetch)
 
 
 def clips(split: Any, most: int) -> list[Clip]:
@@ -125,33 +125,33 @@ class Served:
 
     def __init__(self, source: Path, scratch: Path) -> None:
         self.source, self.folder = source, Path(tempfile.mkdtemp(dir=scratch))
-        folder.build(self.folder, source, "sv")
+        folder.build_release(self.folder, source, "sv")
 
     def engine(self, language: str, context: str, beam: int = 1) -> Transcriber:
-        folder.write(self.folder / folder.RECORD, {"format": 2, "language": language, "context": context})
+        folder.write_json(self.folder / folder.RECORD, {"format": 2, "language": language, "context": context})
         engine = Transcriber(self.folder, threads=compute.cores())
         engine.beam = beam
         return engine
 
-    def errors(self, clips: Sequence[Clip], language: str, context: str, beam: int = 1) -> list[rates.Errors]:
+    def errors(self, clips: Sequence[Clip], language: str, context: str, beam: int = 1) -> list[rates.ErrorCounts]:
         """What it gets wrong in each clip."""
         heard = self.engine(language, context, beam).transcribe_batch([clip.sound for clip in clips])
-        return rates.errors([clip.text for clip in clips], heard, "lenient", language)
+        return rates.count_errors([clip.text for clip in clips], heard, "lenient", language)
 
-    def exactly(self, clips: Sequence[Clip], language: str) -> list[rates.Errors]:
+    def exactly(self, clips: Sequence[Clip], language: str) -> list[rates.ErrorCounts]:
         """The same by transformers in floats at 30 s."""
         model, processor = models.load(self.source)
         models.set_language(model, processor, language)
         heard = decoding.transcribe_sounds(
             model.eval(), processor, [clip.sound for clip in clips], models.WINDOW_FRAMES
         )
-        return rates.errors([clip.text for clip in clips], heard, "lenient", language)
+        return rates.count_errors([clip.text for clip in clips], heard, "lenient", language)
 
     def invented(self, context: str) -> float:
         """Words a minute where nobody speaks."""
-        probes = behaviour.probes()
+        probes = diagnostics.non_speech_probes()
         heard = self.engine("sv", context).transcribe_batch(probes)
-        return behaviour.invented(heard, sum(map(len, probes)) / espeak.RATE)
+        return diagnostics.hallucinated_words_per_minute(heard, sum(map(len, probes)) / espeak.RATE)
 
     def off(self, spoken: Sequence[espeak.Spoken], context: str) -> list[float]:
         """Seconds by which each word's true beginning lies from the nearest that was told."""
@@ -174,29 +174,31 @@ def tune(corpus: Corpus, target: Path) -> float:
 
 def average(corpus: Corpus, tuned: Path, target: Path) -> tuple[Path, float]:
     """The model that a release would be made of, and how much of the base is in it."""
-    found, told = averaging.release(tuned, corpus.settings, corpus.speech, target, lambda line: print(f"  {line}"))
+    found, told = averaging.choose_average(
+        tuned, corpus.settings, corpus.speech, target, lambda line: print(f"  {line}")
+    )
     return found, told["base_share"]
 
 
-def counts(errors: Sequence[rates.Errors]) -> list[int]:
+def counts(errors: Sequence[rates.ErrorCounts]) -> list[int]:
     return [one.word_errors for one in errors]
 
 
-def against(first: Sequence[rates.Errors], second: Sequence[rates.Errors], heard: Sequence[Clip]) -> str:
+def against(first: Sequence[rates.ErrorCounts], second: Sequence[rates.ErrorCounts], heard: Sequence[Clip]) -> str:
     """The first's WER less the second's, with interval and p."""
     words, who = [one.words for one in first], [clip.speaker for clip in heard]
-    found = intervals.compare(counts(first), counts(second), words, who)
+    found = intervals.compare_models(counts(first), counts(second), words, who)
     return f"{found.difference:+.1f} ({found.low:+.1f} to {found.high:+.1f}), p {found.p:.3f}"
 
 
-def shown(errors: Sequence[rates.Errors], heard: Sequence[Clip]) -> str:
+def shown(errors: Sequence[rates.ErrorCounts], heard: Sequence[Clip]) -> str:
     """A WER with its interval."""
     words, who = [one.words for one in errors], [clip.speaker for clip in heard]
-    found = intervals.interval(counts(errors), words, who)
+    found = intervals.confidence_interval(counts(errors), words, who)
     return f"{rates.wer(errors):.1f} ({found.low:.1f} to {found.high:.1f})"
 
 
-def by_length(heard: Sequence[Clip], errors: Mapping[tuple[str, int], Sequence[rates.Errors]]) -> str:
+def by_length(heard: Sequence[Clip], errors: Mapping[tuple[str, int], Sequence[rates.ErrorCounts]]) -> str:
     """The WERs at both contexts of clips of like length."""
     told = []
     for low, high in pairwise(LENGTHS):
@@ -210,9 +212,9 @@ def by_length(heard: Sequence[Clip], errors: Mapping[tuple[str, int], Sequence[r
 class Figures:
     """What one model came to."""
 
-    swedish: dict[tuple[str, int], list[rates.Errors]]  # by context and beam
-    floats: list[rates.Errors]  # at 30 s; empty where it was not heard so
-    english: list[rates.Errors]
+    swedish: dict[tuple[str, int], list[rates.ErrorCounts]]  # by context and beam
+    floats: list[rates.ErrorCounts]  # at 30 s; empty where it was not heard so
+    english: list[rates.ErrorCounts]
     invented: float  # words a minute
     off: float  # seconds, the median
 
@@ -309,12 +311,15 @@ def noise(
     print("noisy")
     tune(corpus(training=training), scratch / "noisy")
     pair = {"tuned": Served(quiet, scratch), "noisy": Served(scratch / "noisy", scratch)}
-    held_out = recordings.listed(asked.noise, "noise")[1]
+    held_out = recordings.list_recordings(asked.noise, "noise")[1]
     told = dict[str, float]()
     for decibels in (None, *DECIBELS):
         drawn = [np.random.default_rng([1, at]) for at in range(len(swedish))]
         loud = [
-            replace(clip, sound=acoustics.add_noise(clip.sound, held_out.stretch(len(clip.sound), random), decibels))
+            replace(
+                clip,
+                sound=acoustics.add_noise(clip.sound, held_out.random_excerpt(len(clip.sound), random), decibels),
+            )
             if decibels is not None else clip
             for clip, random in zip(swedish, drawn, strict=True)
         ]  # fmt: skip

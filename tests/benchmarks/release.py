@@ -34,11 +34,11 @@ def held(which):
 random = np.random.default_rng(0)
 sounds = [(0.1 * random.standard_normal(3 * 16_000)).astype(np.float32) for _ in range(3)]
 before, began = held("VmRSS"), time.perf_counter()
-folder.build(Path(sys.argv[3]), sys.argv[2], "sv")
+folder.build_release(Path(sys.argv[3]), sys.argv[2], "sv")
 built, made = time.perf_counter() - began, held("VmHWM")
-faults = folder.faults(Path(sys.argv[3]), sounds, [""] * 3, "sv")
+faults = folder.check_formats(Path(sys.argv[3]), sounds, [""] * 3, "sv")
 took = time.perf_counter() - began
-weights = 4 * folder.parameters(Path(sys.argv[3]))
+weights = 4 * folder.count_parameters(Path(sys.argv[3]))
 print(json.dumps({"build_s": built, "check_s": took - built, "seconds": took, "build_bytes": made - before,
                   "peak_bytes": held("VmHWM") - before, "weights_bytes": weights}))
 """

@@ -27,7 +27,7 @@ FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
-from asr.corpus import audio, clips, folder, joining, shards, sources  # noqa: E402
+from asr.corpus import audio, clips, folder, manifest, shards, sources  # noqa: E402
 from asr.corpus.rows import Row  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -45,10 +45,10 @@ def peak_mb() -> float:
 
 @cache
 def _sample() -> list[tuple[Row, np.ndarray]]:
-    every = folder.rows(sources.SAMPLE, 30.0)
+    every = folder.list_rows(sources.SAMPLE, 30.0)
     mixed = [every[at * STRIDE % len(every)] for at in range(len(every))]
     heard = [(row, audio.Recording(row.audio).sound()) for row in mixed if isinstance(row.audio, Path)]
-    return [(row, clips.pcm(sound.samples)) for row, sound in heard]
+    return [(row, clips.to_pcm16(sound.samples)) for row, sound in heard]
 
 
 def _write(place: Path, first: int, last: int) -> None:
@@ -56,7 +56,7 @@ def _write(place: Path, first: int, last: int) -> None:
         _, samples = _sample()[number % len(_sample())]
         unique = samples.copy()
         unique[100:108] += np.frombuffer(np.int64(number).tobytes(), np.int8)
-        (place / f"{number}.flac").write_bytes(clips.encode(unique))
+        (place / f"{number}.flac").write_bytes(clips.encode_flac(unique))
 
 
 def lay_out(place: Path, count: int, pool: ProcessPoolExecutor) -> None:
@@ -83,17 +83,17 @@ def part_of(everything: Path, place: Path, count: int) -> Path:
     return place
 
 
-def _pack(part: sources.Part, settings: Settings, place: Path) -> tuple[shards.Packed, float]:
-    return shards.make(part, settings, Store.in_folder(place))[0], peak_mb()
+def _pack(part: sources.Part, settings: Settings, place: Path) -> tuple[shards.PackedPart, float]:
+    return shards.build_part(part, settings, Store.in_folder(place))[0], peak_mb()
 
 
 def preprocess(corpus: Path, place: Path, pool: ProcessPoolExecutor) -> tuple[float, float]:
     """Seconds, and the most memory (MB) that a process working on parts ever held."""
     settings = Settings.model_validate({"corpus": {"source": "folder", "path": str(corpus)}})
     began = time.perf_counter()
-    parts = sources.parts(settings.corpus)
+    parts = sources.list_parts(settings.corpus)
     results = [one.result() for one in [pool.submit(_pack, part, settings, place) for part in parts]]
-    joined = joining.join([packed for packed, _ in results], settings.corpus)
+    joined = manifest.merge_parts([packed for packed, _ in results], settings.corpus)
     seconds = time.perf_counter() - began
     assert joined.summary["rejected"] == 0, joined.summary
     return seconds, max(peak for _, peak in results)

@@ -56,15 +56,15 @@ def main() -> None:
     clips = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
     said, heard = made(clips)
     settings = Settings()
-    table = report.scores(said, heard, settings)
+    table = report.score_clips(said, heard, settings)
     wrong, words = table["word_errors"].tolist(), table["words"].tolist()
     texts = table["reference"].tolist(), table["heard"].tolist()
     took = {
-        "bootstrap": seconds(lambda: intervals.interval(wrong, words, [None] * clips)),
-        "scores": seconds(lambda: report.scores(said, heard, settings)),
-        "report": seconds(lambda: report.report(table, settings)),
-        "breakdown": seconds(lambda: report.breakdown(table)),
-        "confusions": seconds(lambda: rates.confusions(*texts)),
+        "bootstrap": seconds(lambda: intervals.confidence_interval(wrong, words, [None] * clips)),
+        "scores": seconds(lambda: report.score_clips(said, heard, settings)),
+        "report": seconds(lambda: report.build_report(table, settings)),
+        "breakdown": seconds(lambda: report.build_breakdown(table)),
+        "confusions": seconds(lambda: rates.count_confusions(*texts)),
     }
     took["scoring"] = sum(took.values()) - took["bootstrap"]
     for name, spent in took.items():

@@ -26,7 +26,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import machine  # noqa: E402
 from asr import compute, settings  # noqa: E402
-from asr.corpus import joining, shards, sources  # noqa: E402
+from asr.corpus import manifest, shards, sources  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -44,12 +44,12 @@ weight_decay = [0.01, 0.1, 0.3]
 stop_losers = {stop}
 """
 
-Trained = tuple[Outcome, list[rates.Errors]]
+Trained = tuple[Outcome, list[rates.ErrorCounts]]
 
 
 def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
-    made = [shards.make(part, profile, store)[0] for part in sources.parts(profile.corpus)]
-    return tuple(joining.join(made, profile.corpus).shards)
+    made = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]
+    return tuple(manifest.merge_parts(made, profile.corpus).shards)
 
 
 def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
@@ -61,13 +61,13 @@ def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained
     store, trials = Store.in_folder(folder), search.plan_trials(profile)
     siblings = SuccessiveHalving(store, "search", number, len(trials)) if profile.search.stop_losers else None
     with tempfile.TemporaryDirectory() as scratch:
-        speech = shards.Speech(corpus(profile, store), Path(scratch), store.fetch)
+        speech = shards.SpeechDataset(corpus(profile, store), Path(scratch), store.fetch)
         outcome, model, processor = trial.fine_tune(
             trials[number], profile, speech, lambda line: None, siblings=siblings
         )
         test = FeatureDataset(speech.split("test"), processor)
         heard = decoding.transcribe_clips(model, processor, test, range(len(test)))
-    return outcome, rates.errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
+    return outcome, rates.count_errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
 
 
 def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
@@ -81,7 +81,7 @@ def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
     return made
 
 
-def winner(made: list[Trained]) -> list[rates.Errors]:
+def winner(made: list[Trained]) -> list[rates.ErrorCounts]:
     best = search.leaderboard([outcome for outcome, _ in made]).iloc[0]["trial"]
     return next(errors for outcome, errors in made if outcome.trial.number == best)
 
@@ -99,7 +99,7 @@ def main() -> None:
     steps = [sum(outcome.steps for outcome, _ in made) for made in (grid, stopped)]
     found, best = winner(stopped), winner(grid)
     wrong, words = [one.word_errors for one in best], [one.words for one in best]
-    interval = intervals.interval(wrong, words, [None] * len(best))
+    interval = intervals.confidence_interval(wrong, words, [None] * len(best))
     print(f"{'':18s} {'whole':>10s} {'stopping':>10s}")
     print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
     print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")

@@ -61,8 +61,8 @@ def made(shape: Any, place: Path) -> Path:
     """A release with random weights."""
     torch.manual_seed(0)
     source = models.save(place / "source", *geometry.build(shape, ["Klockan är halv åtta och Åsa köper ägg."]))
-    folder.build(place / "ready", source, "sv")
-    folder.write(place / "ready" / folder.RECORD, {"format": 2, "language": "sv"})
+    folder.build_release(place / "ready", source, "sv")
+    folder.write_json(place / "ready" / folder.RECORD, {"format": 2, "language": "sv"})
     return place / "ready"
 
 
@@ -95,10 +95,10 @@ def clip(shape: Any, rounds: int) -> dict[str, float]:
         original = pipeline("automatic-speech-recognition", model=str(ready))
         plain = WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=1)
         ours = engine.Transcriber(ready, threads=1)
-        ggml.build(ready)
+        ggml.write_models(ready)
         cpp = {
             kind: Model(
-                str(ggml.file(ready, kind)), redirect_whispercpp_logs_to=None, n_threads=1, language="sv",
+                str(ggml.model_path(ready, kind)), redirect_whispercpp_logs_to=None, n_threads=1, language="sv",
                 print_progress=False, no_timestamps=True, single_segment=True, temperature_inc=0.0,
                 greedy={"best_of": 1}, max_tokens=TOKENS,
             )

@@ -42,7 +42,7 @@ import parallel  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 from asr import compute  # noqa: E402
-from asr.corpus import joining, shards, sources  # noqa: E402
+from asr.corpus import manifest, shards, sources  # noqa: E402
 from asr.corpus.audio import RATE  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
@@ -76,18 +76,18 @@ class Corpus:
     def of(cls, folder: Path) -> Corpus:
         store, sample = Store.in_folder(folder / "store"), Settings()
         made = [
-            shards.make(
+            shards.build_part(
                 part,
                 sample,
                 store,
             )[0]
-            for part in sources.parts(sample.corpus)
+            for part in sources.list_parts(sample.corpus)
         ]
-        return cls(folder, store, joining.join(made, sample.corpus))
+        return cls(folder, store, manifest.merge_parts(made, sample.corpus))
 
     @property
-    def speech(self) -> shards.Speech:
-        return shards.Speech(self.joined.shards, self.folder / "shards", self.store.fetch)
+    def speech(self) -> shards.SpeechDataset:
+        return shards.SpeechDataset(self.joined.shards, self.folder / "shards", self.store.fetch)
 
     def clips(self, count: int, seed: int) -> Dataset:
         """Pairs of the sample's clips, cut to 2 to 6 s, in a shard's columns."""
@@ -158,7 +158,7 @@ class Reference:
         labels = np.where(predicted.label_ids == -100, padding, predicted.label_ids)
         said = self.processor.batch_decode(labels, skip_special_tokens=True)
         heard = self.processor.batch_decode(np.where(tokens < 0, padding, tokens), skip_special_tokens=True)
-        return {"wer": rates.wer(rates.errors(said, heard, "verbatim"))}
+        return {"wer": rates.wer(rates.count_errors(said, heard, "verbatim"))}
 
 
 def ours(base: Path, **training: Any) -> Settings:
@@ -277,7 +277,7 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
     print(f"{'context':24s} {'own length':>24s} {'at 30 s':>24s}  clips seen  seconds")
     for name in contexts:
         training = CONTEXTS[name]
-        found: dict[str, list[rates.Errors]] = {"own": [], "full": []}
+        found: dict[str, list[rates.ErrorCounts]] = {"own": [], "full": []}
         seen, seconds = 0, 0.0
         for seed in range(seeds):
             asked = {"steps": steps, "evaluations": 1, "seed": seed, "validation_clips": len(test), **training}
@@ -296,7 +296,7 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
             clips = [
                 str(clip) for clip in range(len(test))
             ] * seeds  # the interval is over them, as if they were speakers
-            interval = intervals.interval(wrong, words, clips)
+            interval = intervals.confidence_interval(wrong, words, clips)
             row[where] = [round(rates.wer(errors), 2), round(interval.low, 2), round(interval.high, 2)]
         own, full = (f"{one[0]:.1f} % ({one[1]:.1f} to {one[2]:.1f})" for one in row.values())
         print(f"{name:24s} {own:>24s} {full:>24s}  {seen // seeds:10d}  {seconds / seeds:7.0f}", flush=True)

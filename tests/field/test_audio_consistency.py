@@ -24,7 +24,7 @@ WIDE = Settings.model_validate({"corpus": {"max_seconds": 30.0, "max_clipped": 1
 
 
 def trained(odd):
-    [found] = clips.judged([Row(odd.name, "train", "hej", None, odd.content)], WIDE)
+    [found] = clips.validate_clips([Row(odd.name, "train", "hej", None, odd.content)], WIDE)
     return found
 
 
@@ -67,7 +67,7 @@ def test_a_file_has_the_same_samples_at_every_entry_point(file):
     found = trained(odd)
     assert getattr(found, "reason", None) == odd.reason
     for heard in filter(None, doors.values()):
-        assert (clips.FAULTS[heard.fault] if heard.fault else None) == odd.reason
+        assert (clips.FAULT_REASONS[heard.fault] if heard.fault else None) == odd.reason
         if isinstance(found, Clip):
             assert found.seconds == round(len(heard.samples) / 16_000, 3)
 

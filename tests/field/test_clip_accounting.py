@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from asr import InputError
-from asr.corpus import joining, shards, sources
-from asr.corpus.rows import SPLITS
+from asr.corpus import manifest, shards, sources
+from asr.corpus.splits import SPLITS
 from asr.settings import Settings
 from asr.store import Store
 from asr.training import token_limit
@@ -54,18 +54,18 @@ def test_every_clip_is_kept_or_rejected_once_at_every_step(rows):
         store = Store.in_folder(Path(folder) / "store")
         corpus = profile.corpus.model_copy(update={"source": "folder", "path": str(root)})
         profile = profile.model_copy(update={"corpus": corpus})
-        packed = [shards.make(part, profile, store)[0] for part in sources.parts(corpus)]
-        joined = joining.join(packed, corpus)
+        packed = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(corpus)]
+        joined = manifest.merge_parts(packed, corpus)
         balanced(joined, len(listed))
         try:
-            joining.check(joined, corpus)
+            manifest.check_splits(joined, corpus)
             balanced(token_limit.reject_long_texts(joined, profile), len(listed))
         except InputError as refused:  # a split without a clip that can be learnt from
             assert "\n" not in str(refused)
 
 
 def balanced(joined, found):
-    kept = joining.table(joined.shards)
+    kept = manifest.clip_table(joined.shards)
     summary = joined.summary
     assert summary["found"] == found == summary["kept"] + summary["rejected"]
     assert (len(kept), len(joined.rejected)) == (summary["kept"], summary["rejected"])

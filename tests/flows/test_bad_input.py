@@ -46,7 +46,7 @@ def test_noise_that_leaves_none_for_the_test_is_refused_before_any_work(flow, tm
     (tmp_path / "noise").mkdir()
     shutil.copy(next(SAMPLE.glob("train/*.ogg")), tmp_path / "noise")
     said = refused(flow, tmp_path, '[training]\nnoise = "noise"\nnoise_share = 0.5\n')
-    assert f"[training] noise: {tmp_path / 'noise'} holds one recording; it takes two or more" in said
+    assert f"[training] noise: {tmp_path / 'noise'} holds one recording; it needs two or more" in said
     assert "preprocess" not in said
 
 
@@ -97,7 +97,7 @@ def test_speakers_who_cross_splits_are_refused_in_one_line_that_says_how_to_allo
         (tmp_path / "mine" / split / "metadata.csv").write_text("file_name,text,speaker_id\na.ogg,Hej,Anna\n")
     said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n', begun=True)
     [line] = [line for line in said.splitlines() if "speakers_may_cross" in line]
-    assert "[corpus] no clip of train is fit to use; set aside: 1 speaker in another split" in line
+    assert "[corpus] no usable clip of train; rejected: 1 speaker in another split" in line
 
 
 def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
@@ -107,7 +107,7 @@ def test_a_corpus_without_one_good_clip_says_why(flow, tmp_path):
         (corpus / split / "clip.wav").write_text("this is no audio")
         (corpus / split / "metadata.csv").write_text("file_name,text\nclip.wav,Hej\n")
     said = refused(flow, tmp_path, '[corpus]\nsource = "folder"\npath = "mine"\n', begun=True)
-    assert "[corpus] no clip of train is fit to use; set aside: 1 unreadable audio" in said
+    assert "[corpus] no usable clip of train; rejected: 1 unreadable audio" in said
 
 
 COMMANDS = {

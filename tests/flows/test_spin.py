@@ -50,7 +50,7 @@ def kept(place: Path) -> dict[str, str]:
 
 
 SAID = {
-    "preprocess": "clips kept",
+    "preprocess": "clips accepted",
     "search": "trials     2 of 2 steps",
     "train": "step 2/2",
     "evaluate": "as it is served",

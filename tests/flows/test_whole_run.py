@@ -69,7 +69,7 @@ def test_each_source_of_a_mixture_keeps_its_name_in_every_report(held, tiny_run)
 def test_a_part_tells_what_became_of_it(tiny_run):
     told = sorted(task.stdout for task in Run(tiny_run.run.pathspec)["preprocess"])
     assert len(told) == 6
-    assert any("4 clips kept (0.0" in log and "6 set aside" in log for log in told)
+    assert any("4 clips accepted (0.0" in log and "6 rejected" in log for log in told)
     assert not any("not made again" in log for log in told)
 
 
@@ -227,7 +227,7 @@ def test_the_release_works_in_transformers_without_a_network(release):
 
 def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, release):
 
-    transcriber = engine.load(held.space).Transcriber(release)
+    transcriber = engine.load_engine(held.space).Transcriber(release)
     first = held.scores.iloc[0]
     sound = soundfile.read(SAMPLE / first["clip"].removeprefix("sample/"), dtype="float32")[0]
     # The run served the clip from 16-bit FLAC in a batch.

@@ -18,7 +18,7 @@ import soundfile
 import speech_detection
 import transcriber as engine
 import word_timing
-from asr.release.engine import capture, load
+from asr.release.engine import capture_space, load_engine
 from audio_files import read_file
 from batching import Cancelled
 from decoding import DecodingOptions
@@ -574,7 +574,7 @@ def test_a_release_record_needs_only_the_language(release):
 
 def test_a_captured_space_is_loaded_beside_the_current_modules(tiny_release, speech, transcriber):
     here = dict(sys.modules)
-    captured = load(capture())
+    captured = load_engine(capture_space())
     assert captured.Transcriber is not Transcriber
     assert captured.Transcriber(tiny_release).transcribe(speech[0]).text == transcriber.transcribe(speech[0]).text
     assert all(sys.modules[name] is module for name, module in here.items())

@@ -1,9 +1,9 @@
-"""What the Metaflow cards show: a function a step, in a module for each wing of the flow.
+"""The Metaflow cards: a function per step, in a module per package.
 
-A card is a page of ours: it reads the same offline, on a phone, in light and in dark, and its security policy lets it
-ask nothing of anyone. Below `@card(type=cards.PAGE)` a step says
+A card is a self-contained page for desktop and phone, in light and dark; its security policy blocks all requests. Below
+`@card(type=cards.PAGE)` a step calls
 
-    current.card.append(cards.collect(cards.Run(profile, created), clips, rejected, summary, taken, examples))
+    current.card.append(cards.collect(cards.Run(profile, created), clips, rejected, summary, reused_shards, examples))
 """
 
 from asr.cards.corpus import collect as collect

@@ -1,4 +1,4 @@
-"""The frame of every card: a page of ours, and the pieces of HTML that the cards are made of."""
+"""The frame of every card: a self-contained page, and the HTML elements of the cards."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from metaflow.plugins import CARDS
 
 P = ParamSpec("P")
 
-PAGE, LIVE = "whisper_page", "whisper_live_page"  # the cards' types
-COLUMNS, GAP = 3, 16  # of panels, at most; pixels between them
-REFRESH_SECONDS = 30.0  # between two pictures of a running step: each is a process that imports the flow
+PAGE, LIVE = "whisper_page", "whisper_live_page"  # card types
+MAX_COLUMNS, GAP = 3, 16  # of panels; pixels between them
+REFRESH_SECONDS = 30.0  # of a running step's card; each refresh starts a process that imports the flow
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a card is about."""
+    """The run that a card shows."""
 
-    profile: str  # its name
-    created: str  # when the run began, as ISO 8601
+    profile: str  # the name
+    created: str  # start of the run, ISO 8601
 
 
-class Part(MetaflowCardComponent):
-    """A piece of a card, as HTML."""
+class CardPart(MetaflowCardComponent):
+    """A part of a card, as HTML."""
 
     def __init__(self, content: str) -> None:
         self.content = content
@@ -44,7 +44,7 @@ class Part(MetaflowCardComponent):
 
 
 class Page(MetaflowCard):
-    """The frame of a card: its parts, one below the other."""
+    """A card: its parts, one below the other."""
 
     type = PAGE  # type: ignore[assignment]
     ALLOW_USER_COMPONENTS = True
@@ -53,11 +53,11 @@ class Page(MetaflowCard):
         self.parts = components
 
     def render(self, task: Any) -> str:
-        return page(task.pathspec, "".join(self.parts))
+        return render_page(task.pathspec, "".join(self.parts))
 
 
 class LivePage(Page):
-    """A page that shows a step while it runs."""
+    """A card that is updated while its step runs."""
 
     type = LIVE
     RUNTIME_UPDATABLE = True
@@ -66,82 +66,82 @@ class LivePage(Page):
         return self.render(task)
 
     def refresh(self, task: Any, data: Any) -> Any:
-        """What a viewer that has the page open puts in its place."""
+        """The update for an open card."""
         return data["user"]
 
 
-CARDS += [Page, LivePage]  # where the task, and the process that writes its card, look the types up
+CARDS += [Page, LivePage]  # registers the types with Metaflow
 
 
 class Live(MetaflowCardComponent):
-    """A part of a card that follows a running step: call it with what `draw` takes, as often as there is news."""
+    """A part of a card that follows a running step: call it with the arguments of `draw` after each change."""
 
     def __init__(self, card: Any, run: Run, draw: Callable[..., str]) -> None:
-        self.card, self.run, self.draw, self.latest, self.due = card, run, draw, (), 0.0
+        self.card, self.run, self.draw, self.arguments, self.next_refresh = card, run, draw, (), 0.0
         card.append(self)
 
-    def __call__(self, *given: Any) -> None:
-        self.latest = given
-        if time.monotonic() >= self.due:
-            self.due = time.monotonic() + REFRESH_SECONDS
+    def __call__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        if time.monotonic() >= self.next_refresh:
+            self.next_refresh = time.monotonic() + REFRESH_SECONDS
             self.card.refresh({"content": self.render()})
 
     def render(self) -> str:
-        return shown(self.draw)(self.run, *self.latest).content if self.latest else ""
+        return card_part(self.draw)(self.run, *self.arguments).content if self.arguments else ""
 
 
-def shown(make: Callable[P, str]) -> Callable[Concatenate[Run, P], Part]:
-    """The HTML as a part of a run's card; where it cannot be made the card says why, and the step goes on."""
+def card_part(render: Callable[P, str]) -> Callable[Concatenate[Run, P], CardPart]:
+    """Decorator: the HTML as a part of a run's card. An error is shown on the card and does not end the step."""
 
-    @wraps(make)
-    def part(run: Run, *args: P.args, **kwargs: P.kwargs) -> Part:
+    @wraps(render)
+    def part(run: Run, *args: P.args, **kwargs: P.kwargs) -> CardPart:
         try:
-            return Part(named(run) + make(*args, **kwargs))
+            return CardPart(run_line(run) + render(*args, **kwargs))
         except Exception:
             traceback.print_exc()
-            told = safe(traceback.format_exc())
-            return Part(f"{named(run)}<h1>This card could not be drawn</h1><pre>{told}</pre>")
+            error = escape(traceback.format_exc())
+            return CardPart(f"{run_line(run)}<h1>This card could not be drawn</h1><pre>{error}</pre>")
 
     return part
 
 
-def named(run: Run) -> str:
+def run_line(run: Run) -> str:
     """The line above a card's title.
 
-    >>> named(Run("sample", "2026-11-27T23:18:05+00:00"))
+    >>> run_line(Run("sample", "2026-11-27T23:18:05+00:00"))
     '<p class=run>Profile sample · 27 November 2026, 23:18 UTC</p>'
     """
     began = datetime.fromisoformat(run.created)
-    return f"<p class=run>{facts([f'Profile {run.profile}', f'{began.day} {began:%B %Y, %H:%M %Z}'])}</p>"
+    return f"<p class=run>{join_facts([f'Profile {run.profile}', f'{began.day} {began:%B %Y, %H:%M %Z}'])}</p>"
 
 
-def tiles(title: str, of: Sequence[tuple[str, str, str]], more: str = "") -> str:
-    """The head of a card: figures, each with its name and what is worth adding."""
-    told = "".join(f"<div><dt>{name}<dd>{value}<dd>{beside}</div>" for name, value, beside in of)
-    return f"<h1>{title}</h1>{f'<p class=lead>{more}</p>' if more else ''}<dl>{told}</dl>"
+def stat_tiles(title: str, stats: Sequence[tuple[str, str, str]], more: str = "") -> str:
+    """The head of a card: name, value and note of each number."""
+    items = "".join(f"<div><dt>{name}<dd>{value}<dd>{note}</div>" for name, value, note in stats)
+    return f"<h1>{title}</h1>{f'<p class=lead>{more}</p>' if more else ''}<dl>{items}</dl>"
 
 
 def panel(title: str, *content: str) -> str:
     return f"<section><h2>{title}</h2>{''.join(content)}</section>"
 
 
-def stack(panels: Sequence[str]) -> str:
-    """Panels in up to three columns, dealt so that these come out even; one below the other where there is no room.
+def panel_columns(panels: Sequence[str]) -> str:
+    """Panels in up to three balanced columns; one below the other on a small screen.
 
-    The panels take up what a column is short of, so that none ends before the others.
+    Panels stretch so that all columns end at the same height.
     """
-    columns: list[list[int]] = [[] for _ in panels[:COLUMNS]]
-    tall = [height(panel) for panel in panels]
-    for number in sorted(range(len(panels)), key=lambda number: -tall[number]):
-        min(columns, key=lambda column: sum(tall[of] + GAP for of in column)).append(number)
-    placed = [panel.replace("<section", f'<section style="order: {at}"', 1) for at, panel in enumerate(panels)]
-    dealt = ("".join(placed[number] for number in sorted(column)) for column in sorted(columns, key=min))
-    return f"<div class=stack>{''.join(f'<div>{column}</div>' for column in dealt)}</div>" if panels else ""
+    columns: list[list[int]] = [[] for _ in panels[:MAX_COLUMNS]]
+    heights = [panel_height(panel) for panel in panels]
+    for number in sorted(range(len(panels)), key=lambda number: -heights[number]):
+        min(columns, key=lambda column: sum(heights[index] + GAP for index in column)).append(number)
+    placed = [panel.replace("<section", f'<section style="order: {index}"', 1) for index, panel in enumerate(panels)]
+    contents = ("".join(placed[number] for number in sorted(column)) for column in sorted(columns, key=min))
+    return f"<div class=stack>{''.join(f'<div>{column}</div>' for column in contents)}</div>" if panels else ""
 
 
-def height(panel: str) -> float:
-    """About how many pixels tall a panel is in a column of three."""
-    charts = sum(float(tall) for tall in re.findall(r'<svg [^>]*height="([\d.]+)"', panel))
+def panel_height(panel: str) -> float:
+    """Approximate height in pixels of a panel in a column of three."""
+    charts = sum(float(height) for height in re.findall(r'<svg [^>]*height="([\d.]+)"', panel))
     paragraphs = [
         re.sub("<[^>]*>", "", text) for _, text in re.findall(r"<(p|pre)\b[^>]*>(.*?)</\1>", panel, re.DOTALL)
     ]
@@ -150,31 +150,31 @@ def height(panel: str) -> float:
     return 60 + 0.9 * charts + 33 * len(re.findall(r"<(?:tr|li)\b", panel)) + 12 * len(paragraphs) + 21 * lines
 
 
-def rows(heads: Sequence[str], lines: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table. Of kind "words" it is all text; of "records" each line is a paragraph where there is little room."""
+def html_table(heads: Sequence[str], lines: Iterable[Sequence[str]], kind: str = "") -> str:
+    """A table. Kind "words" is for text; with "records" each row becomes a paragraph on a small screen."""
     head = f"<tr>{''.join(f'<th>{name}' for name in heads)}" if any(heads) else ""
     starts = [f'<td data-head="{name}">' if kind == "records" else "<td>" for name in heads]
     body = "".join(f"<tr>{''.join(map(''.join, zip(starts, line, strict=True)))}" for line in lines)
     return f'<table class="{kind}">{head}{body}</table>'
 
 
-def facts(parts: Iterable[str]) -> str:
-    """What is worth adding, side by side."""
-    return " · ".join(safe(part) for part in parts if part)
+def join_facts(parts: Iterable[str]) -> str:
+    """Notes side by side."""
+    return " · ".join(escape(part) for part in parts if part)
 
 
-def audio(flac: bytes) -> str:
-    """A sound to play."""
+def audio_player(flac: bytes) -> str:
+    """An audio player."""
     return f'<audio controls preload="metadata" src="data:audio/flac;base64,{b64encode(flac).decode()}"></audio>'
 
 
-def safe(text: object) -> str:
+def escape(text: object) -> str:
     """Any text as HTML that shows it."""
     return html.escape(str(text))
 
 
-# Blue, amber and plum stand apart for the colour-blind too, and 3 to 1 or more from their ground in light and in dark.
-# All is below `.card`, so that a card in a notebook leaves the notebook as it was.
+# Blue, amber and plum are distinct for colour-blind readers, with a contrast of at least 3 to 1 in light and dark. All
+# rules are below `.card`, so that a card does not change the notebook around it.
 STYLE = """
 html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f7f9, #0d1117); }
 .card { color-scheme: light dark; --paper: light-dark(#f6f7f9, #0d1117); --panel: light-dark(#fff, #161c26);
@@ -256,12 +256,12 @@ html:has(> body > .card) { color-scheme: light dark; background: light-dark(#f6f
 }
 """
 
-# A bar says its figures where it is touched, and of the sounds one plays at a time.
+# Shows the label of a bar under the pointer, and plays one clip at a time.
 SCRIPT = """{
 const tip = document.querySelector(".card .tip"), content = document.querySelector(".card .content");
-// A viewer of a running step compares the token and calls the function: Metaflow's way to bring news to an open card.
+// Metaflow's interface for updating an open card: the viewer compares the token and calls the function.
 window.METAFLOW_RELOAD_TOKEN = document.querySelector("meta[name=reload]").content;
-window.metaflow_card_update = (news) => { if (news?.content) content.innerHTML = news.content; };
+window.metaflow_card_update = (update) => { if (update?.content) content.innerHTML = update.content; };
 addEventListener("pointerover", ({ target, clientX, clientY }) => {
   const bar = target.closest(".card [aria-roledescription=bar], .card [aria-roledescription=point]");
   tip.hidden = !bar;
@@ -275,17 +275,18 @@ addEventListener("play", ({ target }) => {
 }"""
 
 
-def page(title: str, content: str) -> str:
-    """A whole card. Nothing runs in it but its own script, and nothing is loaded."""
-    ours = b64encode(sha256(SCRIPT.encode()).digest()).decode()
+def render_page(title: str, content: str) -> str:
+    """A whole card. Its security policy allows only its own script, and no requests."""
+    script_hash = b64encode(sha256(SCRIPT.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{ours}'"
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{script_hash}'"
     )
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="reload" content="{MetaflowCard.RELOAD_POLICY_TOKEN}">
-<link rel="icon" href="data:,"><title>{safe(title)}</title><style>{STYLE}</style>
+<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{STYLE}</style>
 <main class="card"><div class="content">{content}</div>
-<footer>{safe(title)}</footer><div class="tip" hidden></div></main>
+<footer>{escape(title)}</footer><div class="tip" hidden></div></main>
 <script>{SCRIPT}</script></html>"""

@@ -1,75 +1,86 @@
-"""What the test came to: the card of `evaluate`."""
+"""The card of `evaluate`: error rates, diagnostics and the worst clips."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from asr.cards.drawing import amount, draw, reaches
-from asr.cards.page import audio, facts, panel, rows, safe, shown, stack, tiles
-from asr.cards.training import between
+from asr.cards.charts import format_duration, interval_chart, render_svg
+from asr.cards.page import audio_player, card_part, escape, html_table, join_facts, panel, panel_columns, stat_tiles
+from asr.cards.training import format_interval
 from asr.console import format_p
-from asr.corpus.text import RATES, unit
+from asr.corpus.text import RATES, rate_unit
 from asr.scoring import rates
-from asr.scoring.intervals import CHANCE
+from asr.scoring.intervals import SIGNIFICANCE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from asr.scoring.report import Exam
+    from asr.scoring.report import Evaluation
     from asr.settings import Settings
 
-NAMED = 8  # speakers and sources, by name
-FEWEST = 10  # clips of a group that is shown: the interval of fewer says nothing
-CONFUSED = 10  # pairs of words
+MAX_GROUPS = 8  # speakers and sources that are listed
+MIN_GROUP_CLIPS = 10  # in a group that is shown: with fewer the interval is too wide
+MAX_CONFUSIONS = 10  # pairs of words that are listed
 
 
-@shown
-def evaluate(exam: Exam, settings: Settings) -> str:
-    """The three figures side by side, how the release behaves, where the errors lie, and the worst clips to hear."""
-    table, report, counted = exam.scores, exam.report, exam.report["unit"]
+@card_part
+def evaluate(evaluation: Evaluation, settings: Settings) -> str:
+    """The evaluation: error rates of the models, diagnostics, errors by group, and the worst clips."""
+    table, report, counted = evaluation.scores, evaluation.report, evaluation.report["unit"]
     name = RATES[counted]
     speakers, base = report["speakers"], report["baseline_wer_ci"]
     head = [
-        (f"Test {name}", percent(report["test_wer"]), between(*report["test_wer_ci"])),
-        ("As served", percent(report["served_wer"]), between(*report["served_wer_ci"])),
-        *([("Base model", percent(report["baseline_wer"]), between(*base))] if base else []),
-        *([("CER", percent(report["test_cer"]), between(*report["test_cer_ci"]))] if name == "WER" else []),
+        (f"Test {name}", format_percent(report["test_wer"]), format_interval(*report["test_wer_ci"])),
+        ("As served", format_percent(report["served_wer"]), format_interval(*report["served_wer_ci"])),
+        *([("Base model", format_percent(report["baseline_wer"]), format_interval(*base))] if base else []),
+        *(
+            [("CER", format_percent(report["test_cer"]), format_interval(*report["test_cer_ci"]))]
+            if name == "WER"
+            else []
+        ),
         ("Test clips", f"{report['clips']:,}", f"of {speakers:,} speakers" if speakers else "speakers unknown"),
     ]
-    models, noisy = _models(report), _conditions(report)
-    parts = _parts(exam.breakdown, name)
-    tallest = max(float(rates["high"].max()) for rates in (models, noisy, *parts.values()))
-    most = min(max(1.0, tallest), 100.0)  # a base that loops may have a multiple of it
+    models, robustness = _model_rates(report), _robustness_rates(report)
+    parts = _group_rates(evaluation.breakdown, name)
+    tallest = max(float(rates["high"].max()) for rates in (models, robustness, *parts.values()))
+    axis_end = min(max(1.0, tallest), 100.0)  # a base in a loop may have several hundred percent
     panels = [
-        panel(f"{counted.title()} error rate", draw(reaches(models, most)), *verdict(report)),
-        panel(f"Kinds of {counted} errors", _kinds(report)),
-        *retained(report),
-        *averages(report),
-        panel("Behaviour as served", behaviour(report)),
-        panel(f"{name} with noise and in a room", draw(reaches(noisy, most)), _noise(report)),
-        *(panel(title, draw(reaches(part.head(NAMED), most)), _rest(part)) for title, part in parts.items()),
-        _confusions(table, settings),
+        panel(f"{counted.title()} error rate", render_svg(interval_chart(models, axis_end)), *conclusions(report)),
+        panel(f"Kinds of {counted} errors", _error_kinds(report)),
+        *retained_panel(report),
+        *averages_panel(report),
+        panel("Behaviour as served", diagnostics_table(report)),
+        panel(
+            f"{name} with noise and in a room", render_svg(interval_chart(robustness, axis_end)), _noise_note(report)
+        ),
+        *(
+            panel(title, render_svg(interval_chart(part.head(MAX_GROUPS), axis_end)), _truncation_note(part))
+            for title, part in parts.items()
+        ),
+        _confusions_panel(table, settings),
     ]
-    return tiles("Test", head) + stack(panels) + worst(table, exam.sounds, settings)
+    return stat_tiles("Test", head) + panel_columns(panels) + worst_clips(table, evaluation.sounds, settings)
 
 
-def verdict(report: Mapping[str, Any]) -> list[str]:
-    """What the figures show, and for whom."""
-    said = [] if report["against_baseline"] else ["There is no base model to compare with."]
+def conclusions(report: Mapping[str, Any]) -> list[str]:
+    """Whether the model is better than its base, and whether the intervals hold for new speakers."""
+    sentences = [] if report["against_baseline"] else ["There is no base model to compare with."]
     if report["against_baseline"]:
-        found = report["against_baseline"]
-        better = "better" if found["difference"] < 0 else "worse"
-        sure = f"The model is {better} than its base (p {format_p(found['p'])})."
-        said.append(sure if found["p"] < CHANCE else "No difference between the model and its base can be shown.")
+        comparison = report["against_baseline"]
+        better = "better" if comparison["difference"] < 0 else "worse"
+        sure = f"The model is {better} than its base (p {format_p(comparison['p'])})."
+        sentences.append(
+            sure if comparison["p"] < SIGNIFICANCE else "No difference between the model and its base can be shown."
+        )
     who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new speakers"
-    said.append(f"The 95\u00a0% intervals hold for new {who}.")
+    sentences.append(f"The 95\u00a0% intervals hold for new {who}.")
     if crossing := report.get("speakers_crossing"):
-        said.append(f"{crossing:,} speakers are in more than one split.")
-    return [f"<p>{' '.join(said)}</p>"]
+        sentences.append(f"{crossing:,} speakers are in more than one split.")
+    return [f"<p>{' '.join(sentences)}</p>"]
 
 
-def _models(report: Mapping[str, Any]) -> pd.DataFrame:
+def _model_rates(report: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     of = [
@@ -81,136 +92,144 @@ def _models(report: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(table, columns=["name", "split", "wer", "low", "high"])
 
 
-def _kinds(report: Mapping[str, Any]) -> str:
-    kinds = [(name, percent(report[name])) for name in ("substitutions", "deletions", "insertions")]
-    written = (f"{RATES[report['unit']]} with capitals and punctuation", percent(report["orthographic_wer"]))
-    return rows(("", f"of\u00a0{report['unit']}s"), [*kinds, written])
+def _error_kinds(report: Mapping[str, Any]) -> str:
+    kinds = [(name, format_percent(report[name])) for name in ("substitutions", "deletions", "insertions")]
+    written = (f"{RATES[report['unit']]} with capitals and punctuation", format_percent(report["orthographic_wer"]))
+    return html_table(("", f"of\u00a0{report['unit']}s"), [*kinds, written])
 
 
-def behaviour(report: Mapping[str, Any]) -> str:
-    """What a WER does not tell, as a table."""
+def diagnostics_table(report: Mapping[str, Any]) -> str:
+    """What a WER does not show, as a table."""
     took, seconds, name = report["real_time_factor"], report["timestamp_error"], RATES[report["unit"]]
     table = [
-        ("words made up on noise", f"{report['invented_words_per_minute']:.1f} per minute"),
-        ("clips with repeated text", percent(report["loops"])),
-        ("clips in another language", percent(report["wrong_language"])),
+        ("words hallucinated on noise", f"{report['invented_words_per_minute']:.1f} per minute"),
+        ("clips with repeated text", format_percent(report["loops"])),
+        ("clips in another language", format_percent(report["wrong_language"])),
         ("median error of word times", "unknown" if seconds is None else f"{seconds:.2f} s"),
-        (f"{name} without padding, {report['context_clips']:,} clips", percent(report["trimmed_context_wer"])),
-        (f"{name} padded to 30 s, same clips", percent(report["full_context_wer"])),
-        *((f"{name} by whisper.cpp, {kind}, {report['ggml_clips']:,} clips", percent(wer))
+        (f"{name} without padding, {report['context_clips']:,} clips", format_percent(report["trimmed_context_wer"])),
+        (f"{name} padded to 30 s, same clips", format_percent(report["full_context_wer"])),
+        *((f"{name} by whisper.cpp, {kind}, {report['ggml_clips']:,} clips", format_percent(wer))
           for kind, wer in report.get("ggml_wer", {}).items()),
-        (f"time for an hour of speech, {report['threads']} cores", amount(3600 * took)),
+        (f"time for an hour of speech, {report['threads']} cores", format_duration(3600 * took)),
     ]  # fmt: skip
-    return rows(("", ""), table)
+    return html_table(("", ""), table)
 
 
-def retained(report: Mapping[str, Any]) -> list[str]:
-    """A panel on the languages that the model was to keep, where there are such."""
-    table, told = [], []
+def retained_panel(report: Mapping[str, Any]) -> list[str]:
+    """A panel about retained languages, if there are any."""
+    table, notes = [], []
     for language, wer in report.get("retained_wer", {}).items():
-        found, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
-        before, name = report["retained_baseline_wer"][language], RATES[unit(language)]
-        table.append((f"{name} in {language}", percent(wer), percent(before)))
-        sure = f"{between(found['low'], found['high'])}, p {format_p(found['p'])}"
-        told.append(f"<p>{clips:,} clips in {language}: {found['difference']:+.1f} points ({sure}).</p>")
-    return [panel("Retained languages", rows(("", "this model", "base model"), table), *told)] if table else []
+        comparison, clips = report["against_retained_baseline"][language], report["retained_clips"][language]
+        before, name = report["retained_baseline_wer"][language], RATES[rate_unit(language)]
+        table.append((f"{name} in {language}", format_percent(wer), format_percent(before)))
+        sure = f"{format_interval(comparison['low'], comparison['high'])}, p {format_p(comparison['p'])}"
+        notes.append(f"<p>{clips:,} clips in {language}: {comparison['difference']:+.1f} points ({sure}).</p>")
+    return [panel("Retained languages", html_table(("", "this model", "base model"), table), *notes)] if table else []
 
 
-def averages(report: Mapping[str, Any]) -> list[str]:
-    """A panel on the averages of the winner with its base that were tried, where there were such."""
-    tried, name = report.get("averages", []), RATES[report["unit"]]
-    if not tried:
+def averages_panel(report: Mapping[str, Any]) -> list[str]:
+    """A panel about the averages of the winner with its base, if any were evaluated."""
+    averages, name = report.get("averages", []), RATES[report["unit"]]
+    if not averages:
         return []
     table = []
-    for one in tried:
-        share = f"{100 * one['base_share']:.0f}\u00a0% of the base"
-        share += ", released" * (one["base_share"] == report["base_share"])
-        table.append((share, *map(percent, (one["wer"], *one["retained"].values()))))
-    heads = ("", f"validation {name}", *(f"in {language}" for language in tried[0]["retained"]))
-    return [panel("Averages with the base model", rows(heads, table, "records"))]
+    for average in averages:
+        share = f"{100 * average['base_share']:.0f}\u00a0% of the base"
+        share += ", released" * (average["base_share"] == report["base_share"])
+        table.append((share, *map(format_percent, (average["wer"], *average["retained"].values()))))
+    heads = ("", f"validation {name}", *(f"in {language}" for language in averages[0]["retained"]))
+    return [panel("Averages with the base model", html_table(heads, table, "records"))]
 
 
-def _conditions(report: Mapping[str, Any]) -> pd.DataFrame:
-    """What noise and a room cost: the same clips in each, as served."""
+def _robustness_rates(report: Mapping[str, Any]) -> pd.DataFrame:
+    """The rates of the same clips with noise and in a room, as served."""
     import pandas as pd
 
-    noisy, reach = report["noisy_wer"], report["noisy_wer_ci"]
+    noisy, bounds = report["noisy_wer"], report["noisy_wer_ci"]
     table = [
         ("as recorded", report["noisy_clean_wer"], *report["noisy_clean_wer_ci"]),
-        *((_noisy(int(decibels)), wer, *reach[decibels]) for decibels, wer in noisy.items()),
+        *((_noise_level(int(decibels)), wer, *bounds[decibels]) for decibels, wer in noisy.items()),
         ("in a room", report["room_wer"], *report["room_wer_ci"]),
     ]
     return pd.DataFrame(table, columns=["name", "wer", "low", "high"]).assign(split="test")
 
 
-def _noisy(decibels: int) -> str:
+def _noise_level(decibels: int) -> str:
     return f"noise {decibels} dB below speech" if decibels else "noise as loud as speech"
 
 
-def _noise(report: Mapping[str, Any]) -> str:
+def _noise_note(report: Mapping[str, Any]) -> str:
     noise = "held-out recordings" if report["noise_heard"] == "recordings" else "generated, white to brown"
     rooms = "held-out recordings" if report["room_heard"] == "recordings" else "simulated"
     return f"<p>The same {report['noisy_clips']:,} clips each time, as served. Noise: {noise}. Rooms: {rooms}.</p>"
 
 
-def _parts(breakdown: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
-    """Under its title, each way to part the clips that parts them."""
+def _group_rates(breakdown: pd.DataFrame, name: str) -> dict[str, pd.DataFrame]:
+    """The error rates by group, by title; groupings with a single group are left out."""
     titles = {"length": "clip length", "noise": "signal-to-noise ratio", "source": "source", "speaker": "speaker"}
-    made = {}
+    tables = {}
     for by, title in titles.items():
-        part = breakdown[(breakdown["by"] == by) & (breakdown["clips"] >= FEWEST)]
+        part = breakdown[(breakdown["by"] == by) & (breakdown["clips"] >= MIN_GROUP_CLIPS)]
         if len(part) > 1:
             counted = [f"{name}, {clips:,} clips" for name, clips in zip(part["name"], part["clips"], strict=True)]
-            made[f"{name} by {title}"] = part.assign(name=counted, split="test")
-    return made
+            tables[f"{name} by {title}"] = part.assign(name=counted, split="test")
+    return tables
 
 
-def _rest(part: pd.DataFrame) -> str:
-    return f"<p>The worst {NAMED} of {len(part):,}.</p>" if len(part) > NAMED else ""
+def _truncation_note(part: pd.DataFrame) -> str:
+    return f"<p>The worst {MAX_GROUPS} of {len(part):,}.</p>" if len(part) > MAX_GROUPS else ""
 
 
-def _confusions(table: pd.DataFrame, settings: Settings) -> str:
+def _confusions_panel(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
-    found = rates.confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(CONFUSED)
-    if found.empty:
-        return panel("Confusions", f"<p>None: every {unit(language)} was heard correctly.</p>")
+    confusions = rates.count_confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(
+        MAX_CONFUSIONS
+    )
+    if confusions.empty:
+        return panel("Confusions", f"<p>None: every {rate_unit(language)} was recognised correctly.</p>")
     nothing = "<i>nothing</i>"
-    pairs = ((safe(said) or nothing, safe(heard) or nothing, f"{times:,}") for said, heard, times in found.to_numpy())
-    return panel("Confusions", rows(("said", "heard as", "times"), pairs, "words"))
+    pairs = (
+        (escape(reference) or nothing, escape(hypothesis) or nothing, f"{times:,}")
+        for reference, hypothesis, times in confusions.to_numpy()
+    )
+    return panel("Confusions", html_table(("said", "heard as", "times"), pairs, "words"))
 
 
-def worst(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) -> str:
-    """The worst clips, to hear, with what was said and heard side by side."""
-    found = table[table["clip"].isin(list(sounds)) & (table["word_errors"] > 0)].set_index("clip")
-    made, rule, language = [], settings.text.scoring, settings.corpus.language
-    counted = unit(language)
+def worst_clips(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) -> str:
+    """The worst clips with audio, and reference and hypothesis side by side."""
+    with_errors = table[table["clip"].isin(list(sounds)) & (table["word_errors"] > 0)].set_index("clip")
+    panels, rule, language = list[str](), settings.text.scoring, settings.corpus.language
+    counted = rate_unit(language)
     joint = " " if counted == "word" else ""
-    for clip in (clip for clip in sounds if clip in found.index):
-        row: Any = found.loc[clip]
-        told = [row["speaker"] or "", f"{row['seconds']:.1f} s", clip]
+    for clip in (clip for clip in sounds if clip in with_errors.index):
+        row: Any = with_errors.loc[clip]
+        notes = [row["speaker"] or "", f"{row['seconds']:.1f} s", clip]
         title = f"{row['word_errors']:,} of {row['words']:,} {counted}s wrong"
-        quote = difference(rates.aligned(row["reference"], row["heard"], rule, language), joint)
-        made.append(panel(title, f"<blockquote>{quote}</blockquote>", audio(sounds[clip]), f"<p>{facts(told)}</p>"))
-    if not made:
+        quote = word_diff(rates.align_words(row["reference"], row["heard"], rule, language), joint)
+        panels.append(
+            panel(title, f"<blockquote>{quote}</blockquote>", audio_player(sounds[clip]), f"<p>{join_facts(notes)}</p>")
+        )
+    if not panels:
         return ""
     key = "<p class=key><del>said</del> <ins>heard</ins></p>"
-    return f"<h2>The worst clips</h2>{key}<div class=clips>{''.join(made)}</div>"
+    return f"<h2>The worst clips</h2>{key}<div class=clips>{''.join(panels)}</div>"
 
 
-def difference(pairs: list[rates.Pair], joint: str) -> str:
-    """Aligned words as HTML: what was said and not heard is struck out, what was heard in its stead underlined.
+def word_diff(pairs: list[rates.WordPair], joint: str) -> str:
+    """Aligned words as HTML: reference words that differ are struck out, hypothesis words underlined.
 
-    >>> difference([("hej", "hej"), ("du", "nu"), ("", "då")], " ")
+    >>> word_diff([("hej", "hej"), ("du", "nu"), ("", "då")], " ")
     'hej <del>du</del> <ins>nu</ins> <ins>då</ins>'
     """
     words = []
-    for said, heard in pairs:
-        if said == heard:
-            words.append(safe(said))
+    for reference, hypothesis in pairs:
+        if reference == hypothesis:
+            words.append(escape(reference))
             continue
-        words += [f"<del>{safe(said)}</del>"] * bool(said) + [f"<ins>{safe(heard)}</ins>"] * bool(heard)
+        words += [f"<del>{escape(reference)}</del>"] * bool(reference)
+        words += [f"<ins>{escape(hypothesis)}</ins>"] * bool(hypothesis)
     return joint.join(words)
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.1f}\u00a0%"

@@ -1,9 +1,11 @@
-"""The files below a folder: on this machine, in a bucket (gs://BUCKET/FOLDER) or on the Hub (hf://datasets/ID@COMMIT)."""
+"""The files below a folder: local, in a bucket (gs://BUCKET/FOLDER) or on the Hub (hf://datasets/ID@COMMIT)."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import posixpath
+import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,88 +19,92 @@ from asr.corpus.rows import Row
 if TYPE_CHECKING:
     from google.cloud.storage import Client
 
-AWAY = ("gs://", "hf://")
-DOWNLOADS = 16  # at once
-MOST_BYTES = 1 << 30  # of a table of clips: ten million lines of a hundred letters
+REMOTE_SCHEMES = ("gs://", "hf://")
+PARALLEL_DOWNLOADS = 16
+MAX_TABLE_BYTES = 1 << 30  # of a table of clips: ten million lines of a hundred letters
+AUDIO_SUFFIXES = (
+    ".aac", ".aif", ".aiff", ".avi", ".flac", ".m4a", ".mka", ".mkv", ".mov",
+    ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
+)  # fmt: skip
 
 
-class Here:
+class LocalFolder:
     """A folder on this machine."""
 
     def __init__(self, root: Path, key: str) -> None:
         if not os.path.isdir(root):
             raise InputError(f"{key}: there is no folder {root}")
-        self.root, self._real, self._key = root, os.path.realpath(root), key
+        self.root, self._real_root, self._key = root, os.path.realpath(root), key
 
-    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """A file's content. Raises ValueError, before any of it is read, where it has more than `most` bytes."""
-        _check_size((self.root / name).stat().st_size, most)
+    def read(self, name: str, max_bytes: int = MAX_TABLE_BYTES) -> bytes:
+        """A file's content. Raises ValueError, before reading it, if it has more than `max_bytes` bytes."""
+        _check_size((self.root / name).stat().st_size, max_bytes)
         return (self.root / name).read_bytes()
 
-    def has(self, name: str) -> bool:
-        return os.path.isfile(self.root / name)  # False, and no error, for what cannot be a file's name
+    def exists(self, name: str) -> bool:
+        return os.path.isfile(self.root / name)  # False, not an error, for an invalid file name
 
-    def names(self, folder: str = "") -> list[str]:
-        """The files and folders that lie directly in a folder; [] where there is no such folder."""
+    def list_names(self, folder: str = "") -> list[str]:
+        """The files and folders directly in a folder; [] if there is no such folder."""
         try:
             return sorted(os.listdir(self.root / folder)) if os.path.isdir(self.root / folder) else []
         except OSError as error:
             raise InputError(f"{self._key}: {self.root / folder} cannot be listed: {error.strerror}") from None
 
-    def every(self) -> list[str]:
-        """The paths of all files in it, at any depth."""
+    def list_files(self) -> list[str]:
+        """The paths of all files, at any depth."""
 
-        def closed(error: OSError) -> None:
+        def refuse(error: OSError) -> None:
             raise InputError(f"{self._key}: {error.filename} cannot be listed: {error.strerror}") from None
 
-        found = [Path(folder, name) for folder, _, names in os.walk(self.root, onerror=closed) for name in names]
-        return sorted(path.relative_to(self.root).as_posix() for path in found)
+        paths = [Path(folder, name) for folder, _, names in os.walk(self.root, onerror=refuse) for name in names]
+        return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
-    def place(self, name: str) -> Path | None:
-        """Where the file is; None where a link leads out of the folder."""
+    def locate(self, name: str) -> Path | None:
+        """The file's path; None if a link leads out of the folder."""
         path = self.root / name
-        return path if Path(os.path.realpath(path)).is_relative_to(self._real) else None
+        return path if Path(os.path.realpath(path)).is_relative_to(self._real_root) else None
 
     def version(self, name: str) -> str | None:
-        return None  # its content is at hand
+        return None  # the content itself can be hashed
 
 
-class Away:
-    """A folder that is elsewhere, listed once: in Google Cloud Storage (gs://) or of a data set of the Hub (hf://)."""
+class RemoteFolder:
+    """A folder in Google Cloud Storage (gs://) or in a dataset on the Hub (hf://), listed once."""
 
     def __init__(self, url: str, key: str) -> None:
         self.root = url.rstrip("/")
-        self.versions = _bucket(self.root, key) if url.startswith("gs://") else _repository(self.root)
+        self.versions = _list_bucket(self.root, key) if url.startswith("gs://") else _list_repository(self.root)
         if not self.versions:
             raise InputError(f"{key}: there is no folder {url}")
 
-    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """As it is read here."""
-        return download(f"{self.root}/{name}", most)
+    def read(self, name: str, max_bytes: int = MAX_TABLE_BYTES) -> bytes:
+        """As `LocalFolder.read`."""
+        return download_file(f"{self.root}/{name}", max_bytes)
 
-    def has(self, name: str) -> bool:
+    def exists(self, name: str) -> bool:
         return name in self.versions
 
-    def names(self, folder: str = "") -> list[str]:
+    def list_names(self, folder: str = "") -> list[str]:
         start = folder and folder + "/"
         return sorted({name[len(start) :].partition("/")[0] for name in self.versions if name.startswith(start)})
 
-    def every(self) -> list[str]:
+    def list_files(self) -> list[str]:
         return sorted(self.versions)
 
-    def place(self, name: str) -> str | None:
+    def locate(self, name: str) -> str | None:
         return f"{self.root}/{name}"
 
     def version(self, name: str) -> str | None:
         return self.versions.get(name)
 
 
-def below(root: str | Path, key: str = "[corpus] path") -> Here | Away:
-    """The files of a folder that `key` of the profile names. Raises `InputError` where there is none."""
-    return Away(str(root), key) if str(root).startswith(AWAY) else Here(Path(root), key)
+def open_folder(root: str | Path, key: str = "[corpus] path") -> LocalFolder | RemoteFolder:
+    """The files of a folder that `key` of the profile names. Raises `InputError` if there is none."""
+    return RemoteFolder(str(root), key) if str(root).startswith(REMOTE_SCHEMES) else LocalFolder(Path(root), key)
 
 
-def _bucket(url: str, key: str) -> dict[str, str]:
+def _list_bucket(url: str, key: str) -> dict[str, str]:
     """The files below a folder of Google Cloud Storage, each with its checksum."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
@@ -106,14 +112,14 @@ def _bucket(url: str, key: str) -> dict[str, str]:
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
     prefix = prefix and prefix + "/"
     try:
-        found = list(_client().list_blobs(bucket, prefix=prefix))
+        blobs = list(_client().list_blobs(bucket, prefix=prefix))
     except (GoogleAPIError, GoogleAuthError, OSError) as error:
         raise InputError(f"{key}: {url} cannot be listed: {first_line(error)}") from None
-    return {blob.name.removeprefix(prefix): blob.crc32c for blob in found}
+    return {blob.name.removeprefix(prefix): blob.crc32c for blob in blobs}
 
 
-def _repository(url: str) -> dict[str, str]:
-    """The files of a data set on the Hub at one commit."""
+def _list_repository(url: str) -> dict[str, str]:
+    """The files of a dataset on the Hub at one commit, each with the URL, which changes with the commit."""
     from huggingface_hub import HfFileSystem
 
     start = url.removeprefix("hf://") + "/"
@@ -127,30 +133,33 @@ def _client() -> Client:
     return storage.Client()
 
 
-os.register_at_fork(after_in_child=_client.cache_clear)  # two processes cannot talk over one connection
+os.register_at_fork(after_in_child=_client.cache_clear)  # two processes cannot share a connection
 
 
-def opened(place: str) -> IO[bytes]:
-    """A file here, or of the Hub and then read as far as it is asked for. Raises FileNotFoundError."""
-    if not place.startswith("hf://"):
-        return open(place, "rb")
+def open_file(path: str) -> IO[bytes]:
+    """A local file, or one on the Hub that is downloaded as far as it is read. Raises FileNotFoundError."""
+    if not path.startswith("hf://"):
+        return open(path, "rb")
     from huggingface_hub import HfFileSystem
 
-    return HfFileSystem().open(place, "rb")
+    return HfFileSystem().open(path, "rb")
 
 
-def _check_size(size: int, most: int | None) -> None:
-    if most is not None and size > most:
-        raise ValueError(f"it has {size:,} bytes, and {most:,} are the most that are read")
+def _check_size(size: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and size > max_bytes:
+        raise ValueError(f"it has {size:,} bytes; at most {max_bytes:,} are read")
 
 
-def download(url: str, most: int | None = None) -> bytes:
-    """A file's content; the clients repeat what fails in passing. Raises FileNotFoundError where there is none, and
-    ValueError, before any of it is read, where it has more than `most` bytes.
+def download_file(url: str, max_bytes: int | None = None) -> bytes:
+    """A remote file's content; the clients retry transient errors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has more than `max_bytes` bytes; raised before any of it is read.
     """
     if url.startswith("hf://"):
-        with opened(url) as file:
-            _check_size(file.seek(0, os.SEEK_END), most)
+        with open_file(url) as file:
+            _check_size(file.seek(0, os.SEEK_END), max_bytes)
             file.seek(0)
             return file.read()
     from google.api_core.exceptions import NotFound
@@ -158,26 +167,45 @@ def download(url: str, most: int | None = None) -> bytes:
     bucket, _, name = url.removeprefix("gs://").partition("/")
     try:
         blob = _client().bucket(bucket).blob(name)
-        if most is not None:
+        if max_bytes is not None:
             blob.reload()
-            _check_size(blob.size or 0, most)
+            _check_size(blob.size or 0, max_bytes)
         return blob.download_as_bytes()
     except NotFound:
         raise FileNotFoundError(url) from None
 
 
-def fetched(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows with audio that is within reach: what is elsewhere is downloaded, some files ahead."""
+def download_audio(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows with remote audio downloaded, some files ahead; None replaces the audio of a missing file."""
 
-    def fetch(url: str) -> bytes | None:
+    def download(url: str) -> bytes | None:
         try:
-            return download(url)
+            return download_file(url)
         except FileNotFoundError:
             return None
 
     by_file = (list(group) for _, group in itertools.groupby(rows, key=lambda row: row.audio))
-    with ThreadPoolExecutor(DOWNLOADS) as pool:
-        while ahead := list(itertools.islice(by_file, DOWNLOADS)):
-            remote = {audio: pool.submit(fetch, audio) for (row, *_) in ahead if isinstance(audio := row.audio, str)}
-            for row in itertools.chain.from_iterable(ahead):
-                yield replace(row, audio=remote[row.audio].result()) if isinstance(row.audio, str) else row
+    with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
+        while batch := list(itertools.islice(by_file, PARALLEL_DOWNLOADS)):
+            urls = [audio for (row, *_) in batch if isinstance(audio := row.audio, str)]
+            downloads = {url: pool.submit(download, url) for url in urls}
+            for row in itertools.chain.from_iterable(batch):
+                yield replace(row, audio=downloads[row.audio].result()) if isinstance(row.audio, str) else row
+
+
+def resolve_path(folder: str, name: str) -> str | None:
+    """The path, from the corpus root, of a file that metadata in `folder` names; None if it leads out of the folder.
+
+    >>> resolve_path("train", "clips/1.flac"), resolve_path("train", "../../etc/passwd")
+    ('train/clips/1.flac', None)
+    """
+    if not name or "\0" in name or posixpath.isabs(name):
+        return None
+    path = posixpath.normpath(posixpath.join(folder, name))
+    return path if path.startswith(folder and folder + "/") and not path.startswith("..") and path != "." else None
+
+
+def match_spelling(files: LocalFolder | RemoteFolder, path: str | None) -> str | None:
+    """The path in the Unicode form of the existing file: macOS decomposes å in names, metadata often does not."""
+    forms = [path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))] if path else []
+    return next((form for form in forms if files.exists(form)), path)

@@ -1,9 +1,9 @@
-"""Clips packed as FLAC in Parquet: what `preprocess` writes and training reads.
+"""Shards: clips as FLAC in Parquet, which `preprocess` writes and training reads.
 
-The columns are those of a Hugging Face audio data set, so that `datasets` and pandas read a shard as it is:
-`clip, split, source, text, speaker, seconds`, `segments` (start, end, text; seconds from the clip's start;
-null where no times are known) and `audio` (a struct of `bytes` and `path`). A shard holds one split. Its
-Parquet metadata carry a `fingerprint` of all that.
+The columns are those of a Hugging Face audio dataset, so that `datasets` and pandas read a shard directly:
+`clip, split, source, text, speaker, seconds`, `segments` (start, end, text; seconds from the clip's start; null if no
+times are known) and `audio` (a struct of `bytes` and `path`). A shard holds one split. Its Parquet metadata contain a
+`fingerprint` of its content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asr.corpus import sources, text
-from asr.corpus.clips import Clip, Rejected, judged
+from asr.corpus.clips import Clip, Rejected, validate_clips
 from asr.corpus.rows import Row
 from asr.settings import Settings
 from asr.values import to_plain
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from asr.store import Store
 
-SEGMENT = pa.struct([("start", pa.float64()), ("end", pa.float64()), ("text", pa.string())])
+SEGMENT_TYPE = pa.struct([("start", pa.float64()), ("end", pa.float64()), ("text", pa.string())])
 SCHEMA = pa.schema(
     [
         ("clip", pa.string()),
@@ -44,101 +44,118 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("speaker", pa.string()),
         ("seconds", pa.float64()),
-        ("segments", pa.list_(SEGMENT)),
+        ("segments", pa.list_(SEGMENT_TYPE)),
         ("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
     ]
 )
-GROUP = 100  # clips a row group: what a reader takes into memory at once
-MOST_BYTES = 128 << 20  # of a shard, which a task holds in memory
-EXAMPLES, EXAMPLE_SECONDS = 2, 10.0  # clips of each split that a part's card plays, of two speakers; and the longest
-REPORT_SECONDS = 20.0
-TYPES: dict[str, Any] = {"clip": "str", "source": "str", "seconds": float, "words": int, "text": "str", "sound": "str"}
-MAKERS = ("av", "num2words", "numpy", "pyarrow", "soundfile", "soxr")  # whose version can change a shard's bytes
+ROW_GROUP_CLIPS = 100  # a reader holds one row group in memory
+MAX_SHARD_BYTES = 128 << 20  # a task holds a shard in memory
+EXAMPLES_PER_SPLIT, MAX_EXAMPLE_SECONDS = 2, 10.0  # clips that a part's card plays, each of another speaker
+REPORT_SECONDS = 20.0  # between two lines of progress
+COLUMN_TYPES: dict[str, Any] = {
+    "clip": "str",
+    "source": "str",
+    "seconds": float,
+    "words": int,
+    "text": "str",
+    "sound": "str",
+}
+VERSIONED_LIBRARIES = (
+    "av",
+    "num2words",
+    "numpy",
+    "pyarrow",
+    "soundfile",
+    "soxr",
+)  # their versions can change a shard's bytes
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What is known of a shard without opening it."""
+    """A shard's description, without its audio."""
 
-    key: str  # of its Parquet in the datastore; the hash of its content
+    key: str  # of its Parquet in the datastore: the hash of its content
     split: str
     size: int  # bytes
-    clips: pd.DataFrame  # by their place in the Parquet: clip, source, speaker, seconds, words, text, sound
-    retained: str | None = None  # the language of retained speech; None: it is the corpus' own
+    clips: pd.DataFrame  # clip, source, speaker, seconds, words, text, sound; indexed by the row in the Parquet
+    retained: str | None = None  # the language of retained speech; None for the corpus' own
 
     @property
     def seconds(self) -> float:
         return float(self.clips["seconds"].sum())
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain Python: of the clips the columns, and their places as `at`."""
+        """As plain Python: the clips by column, with their row numbers as `at`."""
         columns = {name: self.clips[name].tolist() for name in self.clips}
-        clips = {name: [one if one == one else None for one in column] for name, column in columns.items()}
+        clips = {name: [cell if cell == cell else None for cell in column] for name, column in columns.items()}
         clips = {"at": self.clips.index.tolist(), **clips}
         return {"key": self.key, "split": self.split, "size": self.size, "clips": clips, "retained": self.retained}
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Shard:
-        """What `to_plain` was made of."""
-        return known([told])[0]
+    def from_plain(cls, fields: dict[str, Any]) -> Shard:
+        """The inverse of `to_plain`."""
+        return shards_from_plain([fields])[0]
 
 
-def known(told: Sequence[dict[str, Any]]) -> tuple[Shard, ...]:
-    """A run's `shards`. Their clips are cut from one table: to make thousands of small ones takes a trial seconds."""
+def shards_from_plain(shards: Sequence[dict[str, Any]]) -> tuple[Shard, ...]:
+    """A run's `shards` artifact. Slices one table, because building thousands of small ones takes seconds."""
     import pandas as pd
 
-    names = told[0]["clips"] if told else ()
-    columns = {name: [one for shard in told for one in shard["clips"][name]] for name in names}
+    names = shards[0]["clips"] if shards else ()
+    columns = {name: [cell for shard in shards for cell in shard["clips"][name]] for name in names}
     table = pd.DataFrame(columns, index=columns.pop("at", None))
-    table = table.astype({name: TYPES[name] for name in TYPES if name in columns})
-    ends = itertools.accumulate(len(shard["clips"]["at"]) for shard in told)
+    table = table.astype({name: COLUMN_TYPES[name] for name in COLUMN_TYPES if name in columns})
+    ends = itertools.accumulate(len(shard["clips"]["at"]) for shard in shards)
     parts = (table.iloc[begin:end] for begin, end in itertools.pairwise((0, *ends)))
-    return tuple(Shard(**{**shard, "clips": part}) for shard, part in zip(told, parts, strict=True))
+    return tuple(Shard(**{**shard, "clips": part}) for shard, part in zip(shards, parts, strict=True))
 
 
-def rejects(rejected: Iterable[Rejected]) -> pd.DataFrame:
-    """clip, reason, split"""
+def rejected_table(rejected: Iterable[Rejected]) -> pd.DataFrame:
+    """A table with the columns clip, reason, split."""
     import pandas as pd
 
-    told = [(one.clip, one.reason, one.split) for one in rejected]
-    return pd.DataFrame(told, columns=["clip", "reason", "split"])
+    rows = [(clip.clip, clip.reason, clip.split) for clip in rejected]
+    return pd.DataFrame(rows, columns=["clip", "reason", "split"])
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What a part came to: every row of it is a clip in a shard, or was rejected."""
+class PackedPart:
+    """The result of packing a part: each of its rows is a clip in a shard, or rejected."""
 
     shards: tuple[Shard, ...]
     rejected: tuple[Rejected, ...]
-    taken_over: bool = False  # from an earlier run
+    is_reused: bool = False  # built by an earlier run
 
     @property
-    def rejects(self) -> pd.DataFrame:
-        return rejects(self.rejected)
+    def rejected_table(self) -> pd.DataFrame:
+        return rejected_table(self.rejected)
 
     def to_plain(self) -> dict[str, Any]:
         shards = [shard.to_plain() for shard in self.shards]
-        return {"shards": shards, "rejected": to_plain(self.rejected), "taken_over": self.taken_over}
+        return {"shards": shards, "rejected": to_plain(self.rejected), "is_reused": self.is_reused}
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Packed:
-        rejected = tuple(Rejected(**one) for one in told["rejected"])
-        return cls(known(told["shards"]), rejected, told["taken_over"])
+    def from_plain(cls, fields: dict[str, Any]) -> PackedPart:
+        rejected = tuple(Rejected(**clip) for clip in fields["rejected"])
+        return cls(shards_from_plain(fields["shards"]), rejected, fields["is_reused"])
 
     def __str__(self) -> str:
-        kept, hours = sum(len(shard.clips) for shard in self.shards), sum(one.seconds for one in self.shards) / 3600
-        told = f"{kept} clips kept ({hours:.2f} h), {len(self.rejected)} set aside"
-        return f"{told}; unchanged since an earlier run, not made again" if self.taken_over else told
+        count, hours = (
+            sum(len(shard.clips) for shard in self.shards),
+            sum(shard.seconds for shard in self.shards) / 3600,
+        )
+        line = f"{count} clips accepted ({hours:.2f} h), {len(self.rejected)} rejected"
+        return f"{line}; unchanged since an earlier run, not made again" if self.is_reused else line
 
 
-class _Writer:
-    """A shard in the making."""
+class _ShardWriter:
+    """Writes one shard."""
 
     def __init__(self, split: str, retained: str | None) -> None:
         self.split, self.retained, self.file = split, retained, io.BytesIO()
-        # FLAC does not shrink further.
+        # FLAC does not compress further.
         self.parquet = pq.ParquetWriter(self.file, SCHEMA, compression="none", store_schema=False)
-        self.waiting: list[Clip] = []
+        self.buffer: list[Clip] = []
         self.records: list[dict[str, Any]] = []
         self.fingerprint = hashlib.sha256()
 
@@ -146,21 +163,21 @@ class _Writer:
         self.fingerprint.update(repr(dataclasses.replace(clip, flac=b"")).encode("utf-8", "backslashreplace"))
         self.records.append({
             "clip": clip.clip, "source": clip.source, "speaker": clip.speaker, "seconds": clip.seconds,
-            "words": text.words(clip.text), "text": clip.text, "sound": clip.sound,
+            "words": text.count_words(clip.text), "text": clip.text, "sound": clip.sound,
         })  # fmt: skip
-        self.waiting.append(clip)
-        if len(self.waiting) == GROUP:
+        self.buffer.append(clip)
+        if len(self.buffer) == ROW_GROUP_CLIPS:
             self.flush()
 
     def flush(self) -> None:
-        table = pa.Table.from_pylist([_columns(clip) for clip in self.waiting], schema=SCHEMA)
-        self.parquet.write_table(table, row_group_size=GROUP)
-        self.waiting = []
+        table = pa.Table.from_pylist([_to_record(clip) for clip in self.buffer], schema=SCHEMA)
+        self.parquet.write_table(table, row_group_size=ROW_GROUP_CLIPS)
+        self.buffer = []
 
     def close(self, put: Callable[[bytes], str]) -> Shard:
         import pandas as pd
 
-        if self.waiting:
+        if self.buffer:
             self.flush()
         self.parquet.add_key_value_metadata({"fingerprint": self.fingerprint.hexdigest()[:16]})
         self.parquet.close()
@@ -168,7 +185,7 @@ class _Writer:
         return Shard(put(blob), self.split, len(blob), pd.DataFrame(self.records), self.retained)
 
 
-def _columns(clip: Clip) -> dict[str, Any]:
+def _to_record(clip: Clip) -> dict[str, Any]:
     return {
         "clip": clip.clip,
         "split": clip.split,
@@ -176,85 +193,93 @@ def _columns(clip: Clip) -> dict[str, Any]:
         "text": clip.text,
         "speaker": clip.speaker,
         "seconds": clip.seconds,
-        "segments": [{"start": one.start, "end": one.end, "text": one.text} for one in clip.segments] or None,
+        "segments": [{"start": part.start, "end": part.end, "text": part.text} for part in clip.segments] or None,
         "audio": {"bytes": clip.flac, "path": clip.clip},
     }
 
 
-def pack(
+def pack_rows(
     rows: Iterable[Row],
     settings: Settings,
     put: Callable[[bytes], str],
-    most_seconds: float | None = None,
-    say: Callable[[str], None] = print,
-) -> tuple[Packed, list[Clip]]:
-    """Judge a source's rows and pack those that are fit into shards, which `put` keeps; and a few clips to listen to.
+    max_seconds: float | None = None,
+    log: Callable[[str], None] = print,
+) -> tuple[PackedPart, list[Clip]]:
+    """Validate rows and pack the accepted clips into shards; also returns a few example clips for the card.
 
-    Stops at `most_seconds` of speech kept. Holds one shard a split in memory.
+    Holds one shard per split in memory.
+
+    Args:
+        rows: the rows of one source.
+        settings: the profile.
+        put: stores a shard's bytes, and returns their key.
+        max_seconds: stop after this much accepted speech.
+        log: prints a line of progress.
     """
-    making, retained = dict[str, _Writer](), settings.corpus.retained
-    made, rejected, examples = list[Shard](), list[Rejected](), list[Clip]()
-    seconds, reported, kept = 0.0, time.monotonic(), 0
-    for one in judged(rows, settings):
-        if isinstance(one, Rejected):
-            rejected.append(one)
+    writers, retained = dict[str, _ShardWriter](), settings.corpus.retained
+    shards, rejected, examples = list[Shard](), list[Rejected](), list[Clip]()
+    seconds, last_report, count = 0.0, time.monotonic(), 0
+    for clip in validate_clips(rows, settings):
+        if isinstance(clip, Rejected):
+            rejected.append(clip)
             continue
-        if one.split not in making:
-            making[one.split] = _Writer(one.split, retained.get(one.source))
-        writer = making[one.split]
-        writer.add(one)
-        seconds, kept = seconds + one.seconds, kept + 1
-        examples += [one] if _to_hear(one, examples) else []
-        if len(writer.records) == settings.corpus.shard_clips or writer.file.tell() > MOST_BYTES:
-            made.append(making.pop(one.split).close(put))
-        if time.monotonic() > reported + REPORT_SECONDS:
-            say(f"{kept} clips kept ({seconds / 3600:.2f} h) so far, {len(rejected)} set aside")
-            reported = time.monotonic()
-        if most_seconds and seconds >= most_seconds:
+        if clip.split not in writers:
+            writers[clip.split] = _ShardWriter(clip.split, retained.get(clip.source))
+        writer = writers[clip.split]
+        writer.add(clip)
+        seconds, count = seconds + clip.seconds, count + 1
+        examples += [clip] if _is_example(clip, examples) else []
+        if len(writer.records) == settings.corpus.shard_clips or writer.file.tell() > MAX_SHARD_BYTES:
+            shards.append(writers.pop(clip.split).close(put))
+        if time.monotonic() > last_report + REPORT_SECONDS:
+            log(f"{count} clips accepted ({seconds / 3600:.2f} h) so far, {len(rejected)} rejected")
+            last_report = time.monotonic()
+        if max_seconds and seconds >= max_seconds:
             break
-    made += [writer.close(put) for writer in making.values()]
-    return Packed(tuple(made), tuple(rejected)), examples
+    shards += [writer.close(put) for writer in writers.values()]
+    return PackedPart(tuple(shards), tuple(rejected)), examples
 
 
-def _to_hear(clip: Clip, chosen: Sequence[Clip]) -> bool:
-    """Whether a clip is one to listen to beside those chosen already."""
-    same = [one.speaker for one in chosen if one.split == clip.split]
-    return len(same) < EXAMPLES and clip.seconds <= EXAMPLE_SECONDS and (clip.speaker or "") not in same
+def _is_example(clip: Clip, examples: Sequence[Clip]) -> bool:
+    """Whether to add a clip to the examples."""
+    speakers = [example.speaker for example in examples if example.split == clip.split]
+    is_short = clip.seconds <= MAX_EXAMPLE_SECONDS
+    return is_short and len(speakers) < EXAMPLES_PER_SPLIT and (clip.speaker or "") not in speakers
 
 
-def make(part: sources.Part, settings: Settings, store: Store) -> tuple[Packed, list[Clip]]:
-    """The part packed, or what an earlier run made of the same one; and a few clips to listen to."""
-    name = recipe(part, settings)
-    if (known := store.recall(name)) and all(store.has(shard.key) for shard in known[0].shards):
-        return dataclasses.replace(known[0], taken_over=True), known[1]
-    made = pack(sources.read(part), settings, store.put, part.most_seconds)
-    store.remember(name, made)
-    return made
+def build_part(part: sources.Part, settings: Settings, store: Store) -> tuple[PackedPart, list[Clip]]:
+    """Pack a part, or reuse the result of an earlier run; also returns a few example clips for the card."""
+    name = part_cache_key(part, settings)
+    if (cached := store.recall(name)) and all(store.has(shard.key) for shard in cached[0].shards):
+        return dataclasses.replace(cached[0], is_reused=True), cached[1]
+    result = pack_rows(sources.read_part(part), settings, store.put, part.max_seconds)
+    store.remember(name, result)
+    return result
 
 
-def recipe(part: sources.Part, settings: Settings) -> str:
-    """A hash of all that a part's shards are made of: content, text, settings, code and libraries."""
+def part_cache_key(part: sources.Part, settings: Settings) -> str:
+    """A hash of everything that determines a part's shards: audio, text, settings, code and libraries."""
     corpus = settings.corpus
     keys = {key for key in type(corpus).model_fields if key.startswith(("min_", "max_"))}
-    judging = corpus.model_dump(include=keys | {"language", "shard_clips"})
-    judging["retained"] = corpus.retained.get(part.source)
+    validation = corpus.model_dump(include=keys | {"language", "shard_clips"})
+    validation["retained"] = corpus.retained.get(part.source)
     writing = settings.text.model_dump(include={"writing", "alphabet"})
-    left_out = set(corpus.exclude)
+    excluded = set(corpus.exclude)
     hashes: dict[Path, str] = {}
-    told = hashlib.sha256(repr((_code(), judging, writing)).encode())
+    digest = hashlib.sha256(repr((_hash_code(), validation, writing)).encode())
     for row in part.rows:
         if isinstance(row.audio, Path) and row.audio not in hashes:
-            hashes[row.audio] = _hash(row.audio)
+            hashes[row.audio] = _hash_file(row.audio)
         content = hashes[row.audio] if isinstance(row.audio, Path) else row.version
         row = dataclasses.replace(row, audio=None, version=content)
-        told.update(repr((row, bool(row.names & left_out))).encode("utf-8", "backslashreplace"))
-    if part.stretch:
-        told.update(repr((part.stretch, part.source, part.prefix, sorted(left_out))).encode())
-    told.update(repr(part.most_seconds).encode())
-    return told.hexdigest()
+        digest.update(repr((row, bool(row.names & excluded))).encode("utf-8", "backslashreplace"))
+    if part.file:
+        digest.update(repr((part.file, part.source, part.prefix, sorted(excluded))).encode())
+    digest.update(repr(part.max_seconds).encode())
+    return digest.hexdigest()
 
 
-def _hash(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -262,44 +287,45 @@ def _hash(path: Path) -> str:
         return "missing"
 
 
-def _code() -> str:
-    """A hash of this wing's sources and the versions of the libraries that it makes shards with."""
+def _hash_code() -> str:
+    """A hash of this package's sources and the versions of the libraries that shards depend on."""
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    return hashlib.sha256(code).hexdigest() + repr([version(name) if find_spec(name) else None for name in MAKERS])
+    return hashlib.sha256(code).hexdigest() + repr(
+        [version(name) if find_spec(name) else None for name in VERSIONED_LIBRARIES]
+    )
 
 
 @dataclass(frozen=True)
-class Speech:
-    """The clips of a corpus, by split; and retained speech beside them."""
+class SpeechDataset:
+    """The clips of a corpus by split, with retained speech."""
 
     shards: Sequence[Shard]
-    folder: Path  # where the shards' files are put, named by their keys
-    fetch: Callable[[Iterable[str], Path], Path]  # brings them there
+    folder: Path  # holds the shards' files, named by their keys
+    fetch: Callable[[Iterable[str], Path], Path]  # downloads shards into the folder
 
     def split(self, name: str) -> Dataset:
-        """One split as a `datasets.Dataset`, mapped from disk: a row is read when it is asked for.
-
-        That of training holds retained speech too, the others do not.
-        """
-        return self._read([shard for shard in self._of(name) if name == "train" or shard.retained is None])
+        """One split as a memory-mapped `datasets.Dataset`. Only the train split includes retained speech."""
+        return self._load([shard for shard in self._split_shards(name) if name == "train" or shard.retained is None])
 
     def retained(self, name: str) -> dict[str, Dataset]:
-        """The clips of a split in the languages that the model is not to forget, by Whisper's code for each."""
-        shards = [shard for shard in self._of(name) if shard.retained]
+        """The clips of a split in the retained languages, by Whisper's language code."""
+        shards = [shard for shard in self._split_shards(name) if shard.retained]
         languages = sorted({str(shard.retained) for shard in shards})
-        return {language: self._read([one for one in shards if one.retained == language]) for language in languages}
+        return {
+            language: self._load([shard for shard in shards if shard.retained == language]) for language in languages
+        }
 
-    def _of(self, split: str) -> list[Shard]:
+    def _split_shards(self, split: str) -> list[Shard]:
         return [shard for shard in self.shards if shard.split == split and len(shard.clips)]
 
-    def _read(self, chosen: Sequence[Shard]) -> Dataset:
+    def _load(self, shards: Sequence[Shard]) -> Dataset:
         import datasets
 
-        self.fetch([shard.key for shard in chosen], self.folder)
-        files = [self.folder / shard.key for shard in chosen]
-        everything = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(self.folder / "arrow"))
-        kept, at = list[int](), 0
-        for shard, file in zip(chosen, files, strict=True):
-            kept += (shard.clips.index + at).tolist()
-            at += pq.read_metadata(file).num_rows
-        return everything if len(kept) == at else everything.select(kept)
+        self.fetch([shard.key for shard in shards], self.folder)
+        files = [self.folder / shard.key for shard in shards]
+        dataset = datasets.Dataset.from_parquet([str(file) for file in files], cache_dir=str(self.folder / "arrow"))
+        accepted, offset = list[int](), 0
+        for shard, file in zip(shards, files, strict=True):
+            accepted += (shard.clips.index + offset).tolist()
+            offset += pq.read_metadata(file).num_rows
+        return dataset if len(accepted) == offset else dataset.select(accepted)

@@ -1,7 +1,7 @@
 """Tables of text, a header and a row a line: metadata.csv, metadata.tsv, the lists of Common Voice.
 
-The readers are our own, because no clip may vanish or keep half of its words. pandas 3.1 fills up a row that a line
-feed broke and takes its tail for another, and a quotation mark that nobody closed takes in the rows below it.
+The parsers are our own, because no clip may be lost or keep half of its words: pandas 3.1 fills up a row that a line
+feed broke and takes its tail for another row, and an unclosed quotation mark swallows the rows below it.
 """
 
 from __future__ import annotations
@@ -12,75 +12,90 @@ from dataclasses import dataclass
 from typing import Any
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
-BROKEN, FEWER, MORE = "broken by a line feed", "fewer values than columns", "more values than columns"
+BROKEN_ROW, TOO_FEW_VALUES, TOO_MANY_VALUES = (
+    "broken by a line feed",
+    "fewer values than columns",
+    "more values than columns",
+)
 _CELL = re.compile(r'(?:"(?P<quoted>(?:[^"]++|"")*+)(?P<closed>"?))?+(?P<bare>[^,\n]*+)(?P<end>[,\n]|\Z)')
 _QUOTED = re.compile(r'"((?:[^"]++|"")*+)"')
 
 
 @dataclass(frozen=True)
 class Table:
-    """The names of the columns, and each row's cells by them with what is wrong with the row already."""
+    """Column names, and for each row its cells by column and its problem, if it has one."""
 
     columns: tuple[str, ...]
     rows: list[tuple[dict[str, Any], str | None]]
 
 
-def unix(text: str) -> str:
-    r"""Text with the line ends of Unix, be it from Windows, written twice over (\r\r\n) or from an old Mac."""
+def normalize_newlines(text: str) -> str:
+    r"""Text with the line ends of Unix, from Windows (also doubled: \r\r\n) or an old Mac."""
     text = re.sub(r"\r+\n", "\n", text)
     return text if "\n" in text else text.replace("\r", "\n")
 
 
-def separator(text: str, column: str, usual: str) -> str:
-    """What stands between the header's columns: the usual mark, unless only another one sets `column` apart."""
+def find_separator(text: str, column: str, expected: str) -> str:
+    """The separator of the header's columns: the expected one, unless only another one separates `column`."""
     header = text.lstrip().partition("\n")[0]
-    marks = (mark for mark in (usual, *SEPARATORS) if column in [cell.strip(' "') for cell in header.split(mark)])
-    return next(marks, usual)
+    candidates = (
+        mark for mark in (expected, *SEPARATORS) if column in [cell.strip(' "') for cell in header.split(mark)]
+    )
+    return next(candidates, expected)
 
 
-def tabbed(text: str) -> Iterator[list[str]]:
-    """The cells of each line that is not blank, as they stand: a quotation mark quotes nothing."""
+def split_tabs(text: str) -> Iterator[list[str]]:
+    """The cells of each line that is not blank; quotation marks do not quote."""
     return (line.split("\t") for line in text.split("\n") if line.strip())
 
 
-def unquoted(cell: str) -> str:
-    """A cell of which all is quoted, as pandas writes those with quotation marks; any other as it stands.
+def unquote(cell: str) -> str:
+    """A cell that is quoted as a whole, as pandas writes it, without the quotes; any other cell unchanged.
 
-    >>> unquoted('"Hon sade ""hej""."'), unquoted('"Hej", sade hon.')
+    >>> unquote('"Hon sade ""hej""."'), unquote('"Hej", sade hon.')
     ('Hon sade "hej".', '"Hej", sade hon.')
     """
     whole = _QUOTED.fullmatch(cell)
     return whole[1].replace('""', '"') if whole else cell
 
 
-def commas(text: str, column: str, names: Callable[[str], bool]) -> Iterator[list[str]]:
+def parse_csv(text: str, column: str, is_name: Callable[[str], bool]) -> Iterator[list[str]]:
     """The cells of each row of a CSV, whose quoted cells may hold commas and line feeds.
 
-    `names` says whether a cell names what `column` is for: rows of the table are told by it within quoted cells.
-    Raises ValueError with one line, which says where, for a quotation mark that nothing closes or that takes in other
-    rows, and for a row of more values than columns.
+    Args:
+        text: the whole table.
+        column: the column of file names.
+        is_name: whether a cell is a file name; used to recognise rows inside of quoted cells.
+
+    Raises:
+        ValueError: a quotation mark is never closed or swallows other rows, or a row has more values than columns. The
+            message has one line and says where.
     """
     header: list[str] = []
-    for found in _records(text):
-        start, end = found[0].start(), found[-1].end("bare")
-        if found[-1]["closed"] == "":
-            raise ValueError(f"{_line(text, found[-1].start())}: the quotation mark that opens here is never closed")
+    for record in _records(text):
+        start, end = record[0].start(), record[-1].end("bare")
+        if record[-1]["closed"] == "":
+            raise ValueError(
+                f"{_line_number(text, record[-1].start())}: the quotation mark that opens here is never closed"
+            )
         if not text[start:end].strip():
             continue
         if column in header and "\n" in text[start:end]:
-            opens = _takes_in(text, found, header.index(column), len(header), names)
-            if opens is not None:
-                raise ValueError(f"{_line(text, opens)}: the quotation mark that opens here is closed only rows later")
-        if header and len(found) > len(header):
-            values = f"{len(found)} values for {len(header)} columns"
-            raise ValueError(f"{_line(text, start)} has {values}; quote what holds a comma")
-        cells = [(cell["quoted"] or "").replace('""', '"') + cell["bare"] for cell in found]
+            quote = _find_swallowed_rows(text, record, header.index(column), len(header), is_name)
+            if quote is not None:
+                raise ValueError(
+                    f"{_line_number(text, quote)}: the quotation mark that opens here is closed only rows later"
+                )
+        if header and len(record) > len(header):
+            values = f"{len(record)} values for {len(header)} columns"
+            raise ValueError(f"{_line_number(text, start)} has {values}; quote what holds a comma")
+        cells = [(cell["quoted"] or "").replace('""', '"') + cell["bare"] for cell in record]
         header = header or cells
         yield cells
 
 
 def _records(text: str) -> Iterator[list[re.Match[str]]]:
-    """The cells of each row, as they are found in the text."""
+    """The cells of each row, as matches in the text."""
     record: list[re.Match[str]] = []
     for cell in _CELL.finditer(text):
         record.append(cell)
@@ -89,50 +104,87 @@ def _records(text: str) -> Iterator[list[re.Match[str]]]:
             record = []
 
 
-def _line(text: str, at: int) -> str:
-    number = 1 + text.count("\n", 0, at)
+def _line_number(text: str, position: int) -> str:
+    number = 1 + text.count("\n", 0, position)
     return f"line {number}"
 
 
-def _takes_in(text: str, found: list[re.Match[str]], at: int, columns: int, names: Callable[[str], bool]) -> int | None:
-    """Where in the text the quoted cell starts that holds rows of the table; None where none of a row's cells does.
+def _find_swallowed_rows(
+    text: str, record: list[re.Match[str]], index: int, columns: int, is_name: Callable[[str], bool]
+) -> int | None:
+    """The position of the quoted cell that contains other rows of the table, or None.
 
-    A line is such a row if, whatever is quoted, it has a value for every column, and names something in the column
-    `at`, counted from the left or from the right. The line that holds the row's own name is none.
+    A line counts as a row if, ignoring quotes, it has a value for every column and a file name in column `index`, from
+    the left or from the right. The line with the record's own name does not count.
     """
-    start, end = found[0].start(), found[-1].end("bare")
-    own = text.count("\n", 0, found[at].start()) if at < len(found) else None
+    start, end = record[0].start(), record[-1].end("bare")
+    own_line = text.count("\n", 0, record[index].start()) if index < len(record) else None
     for number, line in enumerate(text[start:end].split("\n"), text.count("\n", 0, start)):
         cells = [cell.strip(' "') for cell in line.split(",")]
-        if number != own and len(cells) >= columns and (names(cells[at]) or names(cells[at - columns])):
-            return next(cell.start() for cell in found if "\n" in (cell["quoted"] or "") and cell.end() > start)
+        has_name = len(cells) >= columns and (is_name(cells[index]) or is_name(cells[index - columns]))
+        if number != own_line and has_name:
+            return next(cell.start() for cell in record if "\n" in (cell["quoted"] or "") and cell.end() > start)
         start += len(line) + 1
     return None
 
 
-def table(records: Iterable[list[str]], column: str, names: Callable[[str], bool]) -> Table:
-    """The table of these rows, the header first; a row that has not one value for every column is told with why.
+def build_table(records: Iterable[list[str]], column: str, is_name: Callable[[str], bool]) -> Table:
+    """The table of the records, the header first; a row without one value for every column gets a problem.
 
-    A line that is short and names nothing in `column` (so say `names`) is no row but a piece of one that a line feed
-    broke. It belongs to the row before it where that is not whole yet. A single value between whole rows was broken
-    off the last column of the one before, or off the first column of the one after: both are told, but for the one
-    that would have lost a piece of its name.
+    A short line without a file name in `column` is not a row but a piece of one that a line feed broke. It belongs to
+    the row before it if that is incomplete. A single value between complete rows was broken off the last column of the
+    row before or the first column of the row after: both get a problem, except the one whose file name it would be.
     """
     header, *others = list(records) or [[]]
-    at, whole = header.index(column) if column in header else 0, len(header)
+    name_index, width = header.index(column) if column in header else 0, len(header)
     rows: list[tuple[dict[str, Any], str | None]] = []
-    values, is_head = whole, False  # of the row before, its pieces included; whether the next row lost its head
+    values, lost_head = width, False  # values of the row before with its pieces; whether the next row lost its start
     for cells in others:
-        is_piece = len(cells) < whole and not any(map(names, cells[at : at + 1]))
-        if is_piece and (values < whole or (len(cells) == 1 and (rows or at))):
-            if rows and (values < whole or at < whole - 1):
-                rows[-1] = rows[-1][0], BROKEN
-            is_head = values >= whole and at > 0
+        is_piece = len(cells) < width and not any(map(is_name, cells[name_index : name_index + 1]))
+        if is_piece and (values < width or (len(cells) == 1 and (rows or name_index))):
+            if rows and (values < width or name_index < width - 1):
+                rows[-1] = rows[-1][0], BROKEN_ROW
+            lost_head = values >= width and name_index > 0
             values += len(cells) - 1
             continue
         values = len(cells)
-        problem = BROKEN if is_head else FEWER if values < whole else MORE if values > whole else None
-        named = dict(reversed([*zip(header, cells, strict=False)]))  # of two columns of one name the first
+        problem = None
+        if lost_head:
+            problem = BROKEN_ROW
+        elif values != width:
+            problem = TOO_FEW_VALUES if values < width else TOO_MANY_VALUES
+        named = dict(reversed([*zip(header, cells, strict=False)]))  # of two columns with one name, the first
         rows.append((named, problem))
-        is_head = False
-    return Table(tuple(header), rows + [({}, FEWER)] * is_head)
+        lost_head = False
+    return Table(tuple(header), rows + [({}, TOO_FEW_VALUES)] * lost_head)
+
+
+def check_row_count(count: int, max_rows: int) -> None:
+    """Raises ValueError if a table has more than `max_rows` rows."""
+    if count > max_rows:
+        raise ValueError(f"it has {count:,} rows; at most {max_rows:,} are read")
+
+
+def text_as_bytes(column: Any) -> Any:
+    """An Arrow column with its texts as bytes, so that invalid UTF-8 affects only its own cell."""
+    import pyarrow as pa
+
+    column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return column.cast(pa.large_binary()) if is_text else column
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text; "" for an empty cell, a null, NaN and a list.
+
+    >>> cell_text(17.0), cell_text(None), cell_text(["hej"])
+    ('17', '', '')
+    """
+    import pandas as pd
+
+    if not pd.api.types.is_scalar(value) or pd.isna(value):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column with an empty cell becomes float, and speaker 17.0 is 17
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "backslashreplace").decode()  # JSON can hold a lone surrogate, which cannot be written

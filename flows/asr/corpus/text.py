@@ -1,7 +1,8 @@
-"""What the model should write, and what counts as the same word: two things, and two choices of a profile.
+"""Text normalisation: the orthography that the model learns, and the rules under which words are compared.
 
-`written` makes one orthography of many hands, for training; `scored` makes one word of its spellings, and `units` are
-what error rates then count. `foreign`, `words` and `wordless` judge a text before either.
+`normalize_transcript` gives transcripts one orthography for training; `normalize_for_scoring` gives the spellings of a
+word one form, and `split_units` returns what error rates count. `count_foreign_letters`, `count_words` and
+`is_wordless` check a text before either.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any
 
 from asr.corpus import numerals
 
-QUOTES = str.maketrans(dict.fromkeys("”“„‟»«″", '"') | dict.fromkeys("’‘‚‛′´`", "'"))
-STROKES = str.maketrans(dict.fromkeys("‐‑", "-") | dict.fromkeys("‒−", "–") | {"―": "—", "…": "..."})
-SIGNS = numerals.SHARES | {"&": "och", "§": "paragraf"}
-# As cut, and as said. Svenska skrivregler: a point after each word cut short, none in a contraction (ca, nr).
+QUOTE_TABLE = str.maketrans(dict.fromkeys("”“„‟»«″", '"') | dict.fromkeys("’‘‚‛′´`", "'"))
+DASH_TABLE = str.maketrans(dict.fromkeys("‐‑", "-") | dict.fromkeys("‒−", "–") | {"―": "—", "…": "..."})
+SIGNS = numerals.PERCENT_SIGNS | {"&": "och", "§": "paragraf"}
+# Svenska skrivregler: a point after each shortened word, none in a contraction (ca, nr).
 ABBREVIATIONS = {
     "bl a": "bland annat",
     "d v s": "det vill säga",
@@ -36,17 +37,19 @@ ABBREVIATIONS = {
     "ca": "cirka",
     "nr": "nummer",
 }
-JOINED = ("d v s", "m fl", "o s v", "p g a")  # no other word when run together, as bla, from, mm and tom are
-COUNTED = {"kl": ". ", "ca": " ", "nr": " "}  # cut only before what they count; and what follows them there
-KEPT = re.compile("(?<=[x0])[-‐‑'’:](?=[x0])|(?<=0)[.,/–](?=0)|(?<!\\S)-(?=0)|[%‰&§]")  # of punctuation; see below
-# What stands in brackets that touch no word (wide ones stand where nothing parts words), or between notes of music.
+JOINED_ABBREVIATIONS = ("d v s", "m fl", "o s v", "p g a")  # bla, from, mm and tom are other words
+NUMBER_ABBREVIATIONS = {"kl": ". ", "ca": " ", "nr": " "}  # abbreviations only before a number; and what follows them
+KEPT_PUNCTUATION = re.compile(
+    "(?<=[x0])[-‐‑'’:](?=[x0])|(?<=0)[.,/–](?=0)|(?<!\\S)-(?=0)|[%‰&§]"
+)  # punctuation that stays; see `_unpunctuated`
+# Text in brackets that touch no word (wide ones also inside of text without spaces), or between music notes.
 NOTES = "♩♪♫♬🎵🎶"
 ASIDE = re.compile(
     r" ?(?<!\w)(?:\[[^][]*\]|\([^()]*\)|<(?!\s)[^<>]*(?<!\s)>|\*(?!\s)[^*]+(?<!\s)\*)(?!\w)"
     r"|［[^［］]*］|（[^（）]*）|【[^【】]*】"
     rf"| ?[{NOTES}]+(?:[^{NOTES}]*[{NOTES}]+)?(?P<touched>(?=\w))?"
 )
-# Unicode's name of a script, and Whisper's languages that are written in it.
+# Unicode's name of each script, and Whisper's languages written in it.
 SCRIPTS = {
     "ARABIC": "ar fa ps sd ur",
     "BENGALI": "as bn",
@@ -62,148 +65,154 @@ SCRIPTS = {
         strict=True,
     )
 )
-UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-# Languages that put no space between words. Whisper's own figures count characters there (arXiv:2212.04356, appendix C:
-# zh ja th lo my); Cantonese came later, and Khmer is written likewise.
-SPACELESS = frozenset("ja km lo my th yue zh".split())
-RATES = {"word": "WER", "character": "CER"}  # what an error rate is called, by what it counts
-# Languages that spell with combining marks: the vowel signs of the scripts from Brahmi, and tones on letters such as ọ
-# and ɛ that Unicode has no single character for. Whisper's rule makes a space of each (arXiv:2409.02449).
-MARKED = frozenset("as bn bo gu hi km kn ln lo ml mr my ne pa sa si ta te th yo".split())
-# Languages whose marks nearly every writer leaves out, and which are scored without them: arXiv:2412.13788 of Arabic,
-# arXiv:2105.05209 of Hebrew.
-POINTED = frozenset("ar fa he ps sd ur yi".split())
-# CLDR's main and auxiliary letters; then those of names from Sweden's minorities and neighbours.
-SWEDISH = "abcdefghijklmnopqrstuvwxyzåäöàé" + "áâãāçèëíîïīñóúÿüæø" + "êòôõûýßšžčđŋŧłðþ"
+UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+# Languages without spaces between words. Whisper's published rates count characters there (arXiv:2212.04356, appendix
+# C: zh ja th lo my); Cantonese and Khmer are written the same way.
+SPACELESS_LANGUAGES = frozenset("ja km lo my th yue zh".split())
+RATES = {"word": "WER", "character": "CER"}  # the name of an error rate, by what it counts
+# Languages spelled with combining marks: vowel signs of Brahmic scripts, and tones on letters such as ọ and ɛ that have
+# no precomposed character. Whisper's normaliser replaces each by a space (arXiv:2409.02449).
+MARK_LANGUAGES = frozenset("as bn bo gu hi km kn ln lo ml mr my ne pa sa si ta te th yo".split())
+# Languages whose marks are usually omitted, and which are scored without them: arXiv:2412.13788 (Arabic),
+# arXiv:2105.05209 (Hebrew).
+OPTIONAL_MARK_LANGUAGES = frozenset("ar fa he ps sd ur yi".split())
+# CLDR's main and auxiliary letters, then letters in names from Sweden's minorities and neighbours.
+SWEDISH_LETTERS = "abcdefghijklmnopqrstuvwxyzåäöàé" + "áâãāçèëíîïīñóúÿüæø" + "êòôõûýßšžčđŋŧłðþ"
 
 
-def written(text: str, steps: Sequence[str], language: str) -> str:
-    """The text as the model should write it: its `steps`, in the order of `STEPS`, and single spaces.
+def normalize_transcript(text: str, steps: Sequence[str], language: str) -> str:
+    """The text as the model should write it: the given steps in the order of `STEPS`, and single spaces.
 
-    >>> written(" ”Hej”  —  sa  hon…", ["dashes", "quotes"], "sv")
+    >>> normalize_transcript(" ”Hej”  —  sa  hon…", ["dashes", "quotes"], "sv")
     '"Hej" – sa hon...'
     """
-    text = _spaced(unicodedata.normalize("NFC", text))
+    text = _collapse_spaces(unicodedata.normalize("NFC", text))
     for name, step in STEPS.items():
         if name in steps:
-            text = _spaced(step(text, language))
+            text = _collapse_spaces(step(text, language))
     return " ".join(text.split())
 
 
-def scored(text: str, rule: str, language: str) -> str:
-    """The text as words to compare, under one of `RULES`.
+def normalize_for_scoring(text: str, rule: str, language: str) -> str:
+    """The text in the form in which words are compared, under one of `RULES`.
 
-    >>> scored("Kl. 14 kom t.ex. 23 mejl.", "basic", "sv")
+    >>> normalize_for_scoring("Kl. 14 kom t.ex. 23 mejl.", "basic", "sv")
     'kl 14 kom t ex 23 mejl'
-    >>> scored("Kl. 14 kom t.ex. 23 mejl.", "lenient", "sv")
+    >>> normalize_for_scoring("Kl. 14 kom t.ex. 23 mejl.", "lenient", "sv")
     'klockan fjorton kom till exempel tjugotre mejl'
     """
     return " ".join(RULES[rule](" ".join(unicodedata.normalize("NFC", text).split()), language).split())
 
 
-def unit(language: str) -> str:
-    """What the language's error rates count, "word" or "character"; `RATES` has their names.
+def rate_unit(language: str) -> str:
+    """The unit of the language's error rates, "word" or "character"; `RATES` has their names.
 
-    >>> RATES[unit("sv")], RATES[unit("zh")]
+    >>> RATES[rate_unit("sv")], RATES[rate_unit("zh")]
     ('WER', 'CER')
     """
-    return "character" if language in SPACELESS else "word"
+    return "character" if language in SPACELESS_LANGUAGES else "word"
 
 
-def units(text: str, rule: str, language: str) -> list[str]:
-    """The text as what error rates count, under one of `RULES`: words, or each character with its marks.
+def split_units(text: str, rule: str, language: str) -> list[str]:
+    """The units that error rates count, under one of `RULES`: words, or each character with its marks.
 
-    >>> units("Hej, du!", "basic", "sv"), units("你好，GPU", "basic", "zh"), units("ที่นี่", "basic", "th")
-    (['hej', 'du'], ['你', '好', 'g', 'p', 'u'], ['ที่', 'นี่'])
+    >>> split_units("Hej, du!", "basic", "sv"), split_units("你好，GPU", "basic", "zh")
+    (['hej', 'du'], ['你', '好', 'g', 'p', 'u'])
+    >>> split_units("ที่นี่", "basic", "th")
+    ['ที่', 'นี่']
     """
-    text = scored(text, rule, language)
-    if unit(language) == "word":
+    text = normalize_for_scoring(text, rule, language)
+    if rate_unit(language) == "word":
         return text.split()
-    found = list[str]()
+    characters = list[str]()
     for character in text:
-        if found and _is_mark(character):
-            found[-1] += character
-        elif not (character.isspace() or unicodedata.category(character) == "Cf"):  # Khmer is typed with unseen spaces
-            found.append(character)
-    return found
+        if characters and _is_mark(character):
+            characters[-1] += character
+        elif not (character.isspace() or unicodedata.category(character) == "Cf"):  # Khmer uses zero-width spaces
+            characters.append(character)
+    return characters
 
 
-def foreign(text: str, language: str, alphabet: str | None = None) -> int:
-    """How many letters are not the language's: outside of `alphabet`, or of what its names and loanwords need.
+def count_foreign_letters(text: str, language: str, alphabet: str | None = None) -> int:
+    """How many letters are foreign to the language: not in `alphabet`, or not used in its names and loanwords.
 
-    >>> foreign("Åsa läser Достоевский", "sv"), foreign("Åsa läser Достоевский", "ru"), foreign("Åsa", "sv", "as")
-    (11, 0, 1)
+    >>> [count_foreign_letters("Åsa läser Достоевский", language) for language in ("sv", "ru")]
+    [11, 0]
+    >>> count_foreign_letters("Åsa", "sv", "as")
+    1
     """
     letters = [letter for letter in unicodedata.normalize("NFC", text) if letter.isalpha()]
     if alphabet is None and language != "sv":
-        own = {"LATIN", "MODIFIER"}  # names in Latin letters turn up in any script
+        own = {"LATIN", "MODIFIER"}  # names in Latin letters occur in any script
         own |= {script for script, languages in SCRIPTS.items() if language in languages.split()}
-        return sum(_script(letter) not in own for letter in letters)
-    native = _native(SWEDISH if alphabet is None else alphabet)
+        return sum(_script_of(letter) not in own for letter in letters)
+    native = _alphabet_letters(SWEDISH_LETTERS if alphabet is None else alphabet)
     return sum(native.isdisjoint((letter, letter.lower())) for letter in letters)
 
 
 @cache
-def _native(alphabet: str) -> frozenset[str]:
+def _alphabet_letters(alphabet: str) -> frozenset[str]:
     letters = set(unicodedata.normalize("NFC", alphabet))
     return frozenset(letters | {other for letter in letters for other in (letter.lower(), letter.upper())})
 
 
-def words(text: str) -> int:
-    """How many words are spoken; without spaces (Han, kana, Thai, Lao, Khmer, Burmese) two letters make one.
+def count_words(text: str) -> int:
+    """How many words are spoken; in scripts without spaces (Han, kana, Thai, Lao, Khmer, Burmese) two letters make one.
 
-    >>> words("Vi ses kl. 8 – kanske!"), words("東京へ行く")
+    >>> count_words("Vi ses kl. 8 – kanske!"), count_words("東京へ行く")
     (5, 3)
     """
 
     def spoken(token: str) -> int:
-        heard = [letter for letter in token if letter.isalnum()]
-        unspaced = sum(not letter.isascii() and letter.isalpha() and _script(letter) in UNSPACED for letter in heard)
-        return (unspaced + 1) // 2 + (len(heard) > unspaced)
+        letters = [letter for letter in token if letter.isalnum()]
+        unspaced = sum(
+            not letter.isascii() and letter.isalpha() and _script_of(letter) in UNSPACED_SCRIPTS for letter in letters
+        )
+        return (unspaced + 1) // 2 + (len(letters) > unspaced)
 
     return sum(map(spoken, text.split()))
 
 
-def wordless(text: str) -> bool:
-    """Whether there is nothing to say: no letter and no digit.
+def is_wordless(text: str) -> bool:
+    """Whether there is no letter and no digit.
 
-    >>> wordless(" – ... ♪"), wordless("7")
+    >>> is_wordless(" – ... ♪"), is_wordless("7")
     (True, False)
     """
     return not any(map(str.isalnum, text))
 
 
 @cache
-def _script(letter: str) -> str:
+def _script_of(letter: str) -> str:
     name = unicodedata.name(unicodedata.normalize("NFKC", letter)[0], "")
     return re.split("[ -]", name)[0].replace("IDEOGRAPHIC", "CJK")  # 々 and 〆
 
 
-def _spaced(text: str) -> str:
-    """Single spaces, and lines as yet: a dash that opens one is a speaker's."""
+def _collapse_spaces(text: str) -> str:
+    """Single spaces within lines; line breaks stay, since a dash at the start of a line marks a speaker."""
     return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
 
 
 def _unicode(text: str, language: str) -> str:
-    """NFC, of characters that show. NFKC would go further, and make 11⁄2 of 1½ and m2 of m²."""
-    return unicodedata.normalize("NFC", "".join(_plain(character, language) for character in text))
+    """NFC without invisible characters. NFKC would also turn 1½ into 11⁄2 and m² into m2."""
+    return unicodedata.normalize("NFC", "".join(_normalize_character(character, language) for character in text))
 
 
 @lru_cache(100_000)
-def _plain(character: str, language: str) -> str:
+def _normalize_character(character: str, language: str) -> str:
     shape = unicodedata.decomposition(character).partition(" ")[0]
     if shape == "<wide>" and language in ("ja", "yue", "zh") and not character.isalnum():
-        return character  # ，and ！ are how these write
+        return character  # the usual punctuation of these languages
     if shape in ("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>") or "ﬀ" <= character <= "ﬆ":
         return unicodedata.normalize("NFKC", character)
     if character in "\u200c\u200d" and language in " ".join(SCRIPTS.values()).split():
-        return character  # joiners spell, as in Persian
+        return character  # joiners are part of the spelling, as in Persian
     hidden = unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs") or "\ufe00" <= character <= "\ufe0f"
     return "" if hidden and not character.isspace() else character
 
 
 def has_aside(text: str) -> bool:
-    """Whether there is what the step "asides" would take away.
+    """Whether there is text that the step "asides" would remove.
 
     >>> has_aside("Hej! [skratt]"), has_aside("bil(ar)")
     (True, False)
@@ -212,55 +221,60 @@ def has_aside(text: str) -> bool:
 
 
 def _asides(text: str, language: str) -> str:
-    """Nothing that is only noted, in brackets or asterisks, no song between notes of music and none of these.
+    """Remove notes in brackets or asterisks, songs between music notes, and the music notes.
 
-    What touches a word is a part of it, as in bil(ar), and a bracket that never closes stays.
+    Brackets that touch a word are part of it, as in bil(ar), and a bracket that is never closed stays.
 
     >>> _asides("[skratt] Hej (viskar), du! *host* Bil(ar) eller <ohörbart> f(x) = 3 * 4 * 5 ♪ la la ♪", "sv")
     ' Hej, du! Bil(ar) eller f(x) = 3 * 4 * 5'
     """
     while (less := ASIDE.sub(lambda found: "" if found["touched"] is None else " ", text)) != text:
-        text = re.sub(r"(?m)(?<!\S)[-–—] *(?=[-–—] |$)", "", less)  # a speaker's, who has said nothing else
+        text = re.sub(r"(?m)(?<!\S)[-–—] *(?=[-–—] |$)", "", less)  # of a speaker with nothing else to say
     return text
 
 
 def _quotes(text: str, language: str) -> str:
-    """Straight ones: Whisper's vocabulary has no curly one whole, and Swedish opens and closes with the same."""
+    """Straight quotes: Whisper's vocabulary has no token for a curly one, and Swedish uses one mark on both sides."""
     if language == "fr":
         text = re.sub(r"«\s*|\s*»", '"', text)
-    return text.translate(QUOTES)
+    return text.translate(QUOTE_TABLE)
 
 
 def _dashes(text: str, language: str) -> str:
-    """A stroke keeps its kind, hyphen or dash, save where its place says more.
+    """Hyphens and dashes stay as they are unless their position determines the kind.
 
-    Never a hyphen made a dash between figures: 08-12 may be a telephone. Never a dash made a hyphen between words:
-    Stockholm–Göteborg is a stretch. A dash is short in Swedish; a long one that parts two words gets its spaces.
+    A hyphen between digits never becomes a dash (08-12 may be a phone number), nor a dash between words a hyphen
+    (Stockholm–Göteborg is a route). Swedish uses the short dash; a long one between two words gets spaces.
 
     >>> _dashes("-Hej — det är −5, e‑post, in- och utförsel, 10—12…", "sv")
     '– Hej – det är -5, e-post, in- och utförsel, 10–12...'
     """
-    text = re.sub("[-–—]{2,}", "—", text.translate(STROKES))
+    text = re.sub("[-–—]{2,}", "—", text.translate(DASH_TABLE))
     text = re.sub(r"(?<=[^\s\d])—(?=[^\s\d])", " – ", text).replace("—", "–")
     text = re.sub(r"(?<![^\s(])–(?=\d)", "-", text)  # minus
-    text = re.sub(r"(?m)^[-–](?=[^\W\d_])", "– ", text)  # a speaker's, as subtitles have it
+    text = re.sub(r"(?m)^[-–](?=[^\W\d_])", "– ", text)  # a speaker's dash, as in subtitles
     return re.sub(r"(?<!\S)-(?!\S)", "–", text)
 
 
 def _lower(text: str, language: str) -> str:
-    text = (text.replace("I", "ı") if language in ("az", "tr") else text).replace("İ", "i")  # Python's is i and a dot
-    return unicodedata.normalize("NFC", text.lower())  # ǰ is one character, its capital two
+    text = (text.replace("I", "ı") if language in ("az", "tr") else text).replace(
+        "İ", "i"
+    )  # Python would write i and a dot
+    return unicodedata.normalize("NFC", text.lower())  # the capital of ǰ is two characters
 
 
 def _abbreviations(text: str, language: str) -> str:
-    """
+    """Swedish abbreviations with their points.
+
     >>> _abbreviations("T ex kl 8, t. o. m. nr. 3 osv", "sv")
     'T.ex. kl. 8, t.o.m. nr 3 o.s.v.'
     """
     for cut in ABBREVIATIONS if language == "sv" else ():
-        rest = cut[1:].replace(" ", r"(?:\.\s?|\s)") + ("|" + cut[1:].replace(" ", "") if cut in JOINED else "")
-        end = r"(?:\.\s?|\s)(?=[^\W_])" if cut in COUNTED else r"(?![^\W_])\.?"
-        form = cut[1:].replace(" ", ".") + COUNTED.get(cut, ".")
+        rest = cut[1:].replace(" ", r"(?:\.\s?|\s)") + (
+            "|" + cut[1:].replace(" ", "") if cut in JOINED_ABBREVIATIONS else ""
+        )
+        end = r"(?:\.\s?|\s)(?=[^\W_])" if cut in NUMBER_ABBREVIATIONS else r"(?![^\W_])\.?"
+        form = cut[1:].replace(" ", ".") + NUMBER_ABBREVIATIONS.get(cut, ".")
         text = re.sub(
             rf"(?<![^\W_])(?<![^\W_][-:'’])([{cut[0]}{cut[0].upper()}])(?:{rest}){end}", rf"\g<1>{form}", text
         )
@@ -268,12 +282,12 @@ def _abbreviations(text: str, language: str) -> str:
 
 
 def _unpunctuated(text: str, language: str) -> str:
-    """No punctuation but inside of words (e-post, it's, FN:s) and figures (3,5), a minus and what is read out (%)."""
+    """No punctuation except in words (e-post, it's, FN:s) and numbers (3,5), a minus, and signs read aloud (%)."""
     kinds = "".join("0" if c.isdigit() else "x" if unicodedata.category(c)[0] in "LMN" else c for c in text)
-    kept = {found.start() for found in KEPT.finditer(kinds.replace("_", " "))}
+    kept = {match.start() for match in KEPT_PUNCTUATION.finditer(kinds.replace("_", " "))}
     return "".join(
-        " " if unicodedata.category(mark).startswith("P") and place not in kept else mark
-        for place, mark in enumerate(text)
+        " " if unicodedata.category(character).startswith("P") and position not in kept else character
+        for position, character in enumerate(text)
     )
 
 
@@ -288,30 +302,30 @@ def _normalizer(clean: Callable[[str], str] | None = None) -> Any:
 
 
 def _whisper(text: str, language: str) -> str:
-    """Whisper's own: lower case, no punctuation, nothing in brackets. After NFC, or ≮ in two parts opens one."""
+    """Whisper's own rule: lower case, no punctuation, nothing in brackets. In NFC: a decomposed ≮ opens a bracket."""
     return " ".join(_normalizer()(text).split())
 
 
 def _basic(text: str, language: str) -> str:
-    """Whisper's, save that no mark parts a word in two: it stays where it spells, and goes where it may be left out.
+    """Whisper's rule without splitting words at combining marks: they stay if part of the spelling, else are dropped.
 
     >>> _whisper("कितनी", "hi"), _basic("कितनी", "hi"), _basic("كِتَاب", "ar")
     ('क तन', 'कितनी', 'كتاب')
     """
-    clean = _marked if language in MARKED else _unpointed if language in POINTED else None
+    clean = _clean_marks if language in MARK_LANGUAGES else _drop_marks if language in OPTIONAL_MARK_LANGUAGES else None
     return " ".join(_normalizer(clean)(text).split())
 
 
-def _marked(text: str) -> str:
-    """A mark that opens a word belongs to no letter: emoji leave such."""
-    return " ".join("".join(dropwhile(_is_mark, word)) for word in _unsigned(text).split())
+def _clean_marks(text: str) -> str:
+    """Drops marks at the start of a word, which belong to no letter: removed emoji leave some."""
+    return " ".join("".join(dropwhile(_is_mark, word)) for word in _drop_symbols(text).split())
 
 
-def _unpointed(text: str) -> str:
-    return "".join(character for character in _unsigned(text) if not _is_mark(character))
+def _drop_marks(text: str) -> str:
+    return "".join(character for character in _drop_symbols(text) if not _is_mark(character))
 
 
-def _unsigned(text: str) -> str:
+def _drop_symbols(text: str) -> str:
     """NFKC, with a space for every symbol and punctuation mark."""
     text = unicodedata.normalize("NFKC", text)
     return "".join(" " if unicodedata.category(character)[0] in "SP" else character for character in text)
@@ -322,9 +336,9 @@ def _is_mark(character: str) -> bool:
 
 
 def _lenient(text: str, language: str) -> str:
-    """Basic, and figures are words; in Swedish so are signs and abbreviations, and a hyphen joins.
+    """The basic rule with numbers as words; in Swedish also signs and abbreviations, and without hyphens in words.
 
-    Joined, for e-post is also written epost, and hardly e post. é stays é: idé is a thought, ide a bear's den.
+    A hyphen joins, because e-post is also written epost, and rarely e post. é stays: idé and ide are different words.
 
     >>> _lenient("1 000 & ettusen e-postadresser", "sv") == _lenient("ett tusen och tusen epostadresser", "sv")
     True
@@ -332,24 +346,24 @@ def _lenient(text: str, language: str) -> str:
     if language == "sv":
         text = " ".join("".join(f" {SIGNS[sign]} " if sign in SIGNS else sign for sign in text).split())
         text = re.sub(r"(?<=[^\W\d_])[-‐‑](?=[^\W\d_])", "", text)
-        text = re.sub("(?<=[0-9])[-‐‑](?=[0-9])", "–", text)  # 10-12 is 10–12 here, for nobody hears the difference
-    text = _basic(numerals.said(text, language, "ett"), language)
-    text = _basic(numerals.said(text, language, "ett"), language)  # again: 12/34 is 12 34 by now
+        text = re.sub("(?<=[0-9])[-‐‑](?=[0-9])", "–", text)  # 10-12 sounds like 10–12
+    text = _basic(numerals.spell_out(text, language, "ett"), language)
+    text = _basic(numerals.spell_out(text, language, "ett"), language)  # again: 12/34 has become 12 34
     if language != "sv":
         return text
-    long = ABBREVIATIONS | {cut.replace(" ", ""): ABBREVIATIONS[cut] for cut in JOINED}
-    text = re.sub(rf"(?<!\S)({'|'.join(long)})(?!\S)", lambda found: long[found[1]], text)
-    return numerals.one_word(text)
+    long_forms = ABBREVIATIONS | {short.replace(" ", ""): ABBREVIATIONS[short] for short in JOINED_ABBREVIATIONS}
+    text = re.sub(rf"(?<!\S)({'|'.join(long_forms)})(?!\S)", lambda match: long_forms[match[1]], text)
+    return numerals.join_numerals(text)
 
 
-# In this order: asides before anything in them is changed; figures before lower case, for num2words writes German
-# nouns; abbreviations while they have points.
+# In this order: asides before their content changes; numbers before lower case, because num2words capitalises German
+# nouns; abbreviations before their points go.
 STEPS: dict[str, Callable[[str, str], str]] = {
     "unicode": _unicode,
     "asides": _asides,
     "quotes": _quotes,
     "dashes": _dashes,
-    "numbers": numerals.said,
+    "numbers": numerals.spell_out,
     "lower": _lower,
     "abbreviations": _abbreviations,
     "unpunctuated": _unpunctuated,

@@ -1,9 +1,9 @@
-"""The winner averaged with its base: what was learnt, with as much of what was known before as it can bear.
+"""Weight averaging of the winner with its base, which retains more of what the base knew.
 
-Between the weights of a base and of a model fine-tuned from it lie models that do nearly as well as the tuned one on
-what it was tuned for, and better on all else: Wortsman et al. (arXiv:2109.01903), for speech Vander Eeckt and
-Van hamme (arXiv:2210.15282). An average costs no training, only some listening. How much of the base is worth having
-depends on how far training went: retained speech tells, and where there is none the winner is released as it is.
+Averages of a base and a model fine-tuned from it are nearly as good as the tuned model on its task, and better on
+others: Wortsman et al. (arXiv:2109.01903), for speech Vander Eeckt and Van hamme (arXiv:2210.15282). The best share of
+the base depends on how far training went and is chosen on retained speech; without any, the winner is released as it
+is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import decoding, models
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the base that are tried
-HOPELESS = 3.0  # points of WER in all above the best average so far: larger shares are not tried
+BASE_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)  # that are evaluated
+MAX_WER_LOSS = 3.0  # WER points above the best average so far: larger shares are then skipped
 
 
 @dataclass(frozen=True)
 class Average:
-    """A share of the base, and the WERs (percent) of what it makes on validation."""
+    """A share of the base, and the validation WERs (percent) of the averaged model."""
 
     base_share: float
     wer: float
@@ -38,69 +38,72 @@ class Average:
 
     @property
     def cost(self) -> float:
-        """The language that was tuned for counts as much as all those retained together."""
+        """The mean over the tuned language, which counts as much as all retained ones together."""
         return self.wer + fmean(self.retained.values())
 
 
-def release(
-    winner: Path, settings: Settings, speech: Speech, target: Path, say: Callable[[str], None] = print
+def choose_average(
+    winner: Path, settings: Settings, speech: SpeechDataset, target: Path, log: Callable[[str], None] = print
 ) -> tuple[Path, dict[str, Any]]:
-    """The model to release, and what the report tells of it: `base_share`, and `averages`, those that were tried.
+    """Choose the model to release; returns its folder, and the report's `base_share` and `averages` (those evaluated).
 
-    The average is written to `target`. Without a base, with [release] base_share = 0, or where it is "auto" and no
-    speech is retained, it is the winner itself.
+    An average is written to `target`. Without a base, with [release] base_share = 0, or if that is "auto" and no speech
+    is retained, the winner itself is released.
     """
-    base, share, tried = settings.model.base, settings.release.base_share, list[Average]()
+    base, share, evaluated = settings.model.base, settings.release.base_share, list[Average]()
     if base and share == "auto" and (retained := speech.retained("validation")):
         validation = {settings.corpus.language: speech.split("validation"), **retained}
-        tried = list(averages(winner, base, settings, validation, say))
-        share = min(tried, key=lambda one: one.cost).base_share
+        evaluated = list(evaluate_averages(winner, base, settings, validation, log))
+        share = min(evaluated, key=lambda average: average.cost).base_share
     if not base or share == "auto" or not share:
-        return winner, {"base_share": 0.0, "averages": [asdict(one) for one in tried]}
-    models.save(target, *average(winner, base, share))
-    return target, {"base_share": share, "averages": [asdict(one) for one in tried]}
+        return winner, {"base_share": 0.0, "averages": [asdict(average) for average in evaluated]}
+    models.save(target, *average_weights(winner, base, share))
+    return target, {"base_share": share, "averages": [asdict(average) for average in evaluated]}
 
 
-def average(
+def average_weights(
     tuned: str | Path, base: str | Path, base_share: float
 ) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """The model whose weights are `base_share` of the base's and the rest the tuned one's.
+    """The model with `base_share` of the base's weights and the rest of the tuned one's.
 
-    Raises ValueError where the two are of different shapes.
+    Raises ValueError if the two have different shapes.
     """
     import torch
 
     model, processor = models.load(tuned)
     if base_share:
-        other = dict(models.load(base)[0].named_parameters())  # where one weight stands in two places it is named once
-        mine = dict(model.named_parameters())
-        if {name: weight.shape for name, weight in mine.items()} != {name: one.shape for name, one in other.items()}:
+        base_weights = dict(models.load(base)[0].named_parameters())  # lists tied weights once
+        weights = dict(model.named_parameters())
+        shapes = [{name: weight.shape for name, weight in of.items()} for of in (weights, base_weights)]
+        if shapes[0] != shapes[1]:
             raise ValueError(f"{tuned} has other weights than {base}")
         with torch.no_grad():
-            for name, weight in mine.items():
-                weight.lerp_(other[name], base_share)
+            for name, weight in weights.items():
+                weight.lerp_(base_weights[name], base_share)
     return model, processor
 
 
-def averages(
+def evaluate_averages(
     tuned: Path, base: str | Path, settings: Settings, validation: Mapping[str, Dataset],
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Iterator[Average]:  # fmt: skip
-    """Each share of the base with its WERs on `validation`: the corpus' own, and that of each language retained.
+    """The averages with increasing shares of the base, each with its WERs on `validation` by language.
 
-    Clips are heard as a trial's validation hears them. It ends where a share is hopeless.
+    Decoding is as in a trial's validation. Stops early once an average is far worse than the best one.
     """
-    own, lowest = settings.corpus.language, float("inf")
-    heard = dict[str, FeatureDataset]()
-    for share in SHARES:
-        model, processor = average(tuned, base, share)
-        heard = heard or {language: FeatureDataset(clips, processor) for language, clips in validation.items()}
-        errors = decoding.errors_by_language(model.eval(), processor, heard, settings, lambda line: None)
+    own, lowest_cost = settings.corpus.language, float("inf")
+    clips_by_language = dict[str, FeatureDataset]()
+    for share in BASE_SHARES:
+        model, processor = average_weights(tuned, base, share)
+        clips_by_language = clips_by_language or {
+            language: FeatureDataset(clips, processor) for language, clips in validation.items()
+        }
+        errors = decoding.errors_by_language(model.eval(), processor, clips_by_language, settings, lambda line: None)
         wers = {language: rates.wer(clips) for language, clips in errors.items()}
-        found = Average(share, wers.pop(own), wers)
-        told = "".join(f", {language} {wer:.1f} %" for language, wer in wers.items())
-        say(f"with {share:.0%} of the base's weights: {own} {found.wer:.1f} %{told} on validation")
-        yield found
-        lowest = min(lowest, found.cost)
-        if found.cost > lowest + HOPELESS:
+        result = Average(share, wers.pop(own), wers)
+        retained = "".join(f", {language} {wer:.1f} %" for language, wer in wers.items())
+        log(f"with {share:.0%} of the base's weights: {own} {result.wer:.1f} %{retained} on validation")
+        yield result
+        lowest_cost = min(lowest_cost, result.cost)
+        if result.cost > lowest_cost + MAX_WER_LOSS:
             return

@@ -1,4 +1,4 @@
-"""A few test clips that a release carries for its page, of speech that its licence lets anybody pass on."""
+"""Example clips of a release for its page: a few test clips with an open licence."""
 
 from __future__ import annotations
 
@@ -11,26 +11,35 @@ if TYPE_CHECKING:
     from asr.training.dataset import ClipDataset
 
 FOLDER = "examples"
-PLACES = (0.25, 0.5, 0.75)  # among the clips in order of length
-OPEN = re.compile(r"cc0|cc-by(-sa)?(-\d|$)|odc-by|pddl|public domain", re.IGNORECASE)
+LENGTH_QUANTILES = (0.25, 0.5, 0.75)  # of the chosen clips
+OPEN_LICENCE = re.compile(r"cc0|cc-by(-sa)?(-\d|$)|odc-by|pddl|public domain", re.IGNORECASE)
 
 
-def add(ready: Path, test: ClipDataset, licences: Sequence[str]) -> list[dict[str, Any]]:
-    """Write the clips to the release in `ready`; a record of each: file, text, licence.
+def write_examples(target: Path, test: ClipDataset, licences: Sequence[str]) -> list[dict[str, Any]]:
+    """Write the clips to the release folder `target`; returns file, text and licence of each.
 
-    `licences` of the clips, one each. They are chosen by their length alone, of different speakers where there are
-    such, and none is taken without an open licence: a voice that was recorded for training is not to be published.
+    Clips are chosen by their duration, from different speakers if possible. Only clips with an open licence are
+    published: a voice recorded for training is not.
+
+    Args:
+        target: the release folder.
+        test: the test clips.
+        licences: of each clip.
     """
-    free = sorted((at for at in range(len(test)) if OPEN.match(licences[at])), key=lambda at: (test.seconds[at], at))
+    is_open = [bool(OPEN_LICENCE.match(licence)) for licence in licences]
+    by_length = sorted(
+        (clip for clip in range(len(test)) if is_open[clip]), key=lambda clip: (test.seconds[clip], clip)
+    )
     chosen = list[int]()
-    for place in PLACES:
-        rest = [at for at in free[int(place * len(free)) :] if at not in chosen]
-        others = [at for at in rest if test.speakers[at] not in {test.speakers[one] for one in chosen}]
-        chosen += (others or rest)[:1]
+    for quantile in LENGTH_QUANTILES:
+        candidates = [clip for clip in by_length[int(quantile * len(by_length)) :] if clip not in chosen]
+        speakers = {test.speakers[clip] for clip in chosen}
+        others = [clip for clip in candidates if test.speakers[clip] not in speakers]
+        chosen += (others or candidates)[:1]
     records = []
-    for number, at in enumerate(chosen, 1):
-        file = ready / FOLDER / f"{number}.flac"
+    for number, clip in enumerate(chosen, 1):
+        file = target / FOLDER / f"{number}.flac"
         file.parent.mkdir(exist_ok=True)
-        file.write_bytes(test.dataset[at]["audio"]["bytes"])  # a shard holds FLAC
-        records.append({"file": f"{FOLDER}/{file.name}", "text": test.texts[at], "licence": licences[at]})
+        file.write_bytes(test.dataset[clip]["audio"]["bytes"])  # a shard holds FLAC
+        records.append({"file": f"{FOLDER}/{file.name}", "text": test.texts[clip], "licence": licences[clip]})
     return records

@@ -1,59 +1,67 @@
-"""Whether words that matter are heard, as they are and where the engine is told of them: recall and false alarms."""
+"""Recall and false alarms of hotwords, with and without the list as a hint to the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from asr.corpus.text import units
+from asr.corpus.text import split_units
 from asr.scoring import intervals, rates
 from asr.settings import Settings
 
 
-def report(
-    said: Sequence[str], heard: Sequence[str], hinted: Sequence[str], speakers: Sequence[str | None],
+def score_hotwords(
+    references: Sequence[str], hypotheses: Sequence[str], hinted: Sequence[str], speakers: Sequence[str | None],
     settings: Settings,
 ) -> dict[str, Any]:  # fmt: skip
-    """What was `said` in some clips, what was `heard` in them, and what was heard with `[text] hotwords` as a hint.
+    """How well the words in `[text] hotwords` are recognised.
 
-    Recalls are percent of the times that a hotword is said, false alarms those a hundred clips that one is heard and
-    not said, each with its 95 % interval `_ci`. `hotword_p` is that of the recalls' difference. Hotwords are compared
-    by the scoring rule, and may be several words.
+    Hotwords are compared under the scoring rule, and may be several words.
+
+    Args:
+        references: the clips' transcripts.
+        hypotheses: what the engine wrote without a hint.
+        hinted: what it wrote with the hotwords as a hint.
+        speakers: the clips' speakers, None where unknown.
+
+    Returns:
+        Recalls in percent of the hotwords' occurrences, false alarms per hundred clips, each with its 95 % interval in
+        `..._ci`; `hotword_p` is the p-value of the difference between the two recalls.
     """
     rule, language = settings.text.scoring, settings.corpus.language
-    words = [found for word in settings.text.hotwords if (found := tuple(units(word, rule, language)))]
+    phrases = [phrase for word in settings.text.hotwords if (phrase := tuple(split_units(word, rule, language)))]
 
-    def counts(text: str) -> list[int]:
-        found = units(text, rule, language)
-        return [_times(found, word) for word in words]
+    def count(transcript: str) -> list[int]:
+        words = split_units(transcript, rule, language)
+        return [_count_phrase(words, phrase) for phrase in phrases]
 
-    there = [counts(text) for text in said]
-    total, told, missed = [sum(of) for of in there], dict[str, Any](), dict[str, list[int]]()
-    for name, texts in (("hotword", heard), ("hinted", hinted)):
-        mine = [counts(text) for text in texts]
-        pairs = [list(zip(one, other, strict=True)) for one, other in zip(there, mine, strict=True)]
+    expected = [count(reference) for reference in references]
+    total, fields, missed = [sum(counts) for counts in expected], dict[str, Any](), dict[str, list[int]]()
+    for name, transcripts in (("hotword", hypotheses), ("hinted", hinted)):
+        recognised = [count(transcript) for transcript in transcripts]
+        pairs = [list(zip(*clip, strict=True)) for clip in zip(expected, recognised, strict=True)]
         missed[name] = [sum(max(0, wanted - got) for wanted, got in clip) for clip in pairs]
         alarms = [sum(max(0, got - wanted) for wanted, got in clip) for clip in pairs]
-        reach = intervals.interval(missed[name], total, speakers)
-        told[f"{name}_recall"] = 100 - rates.rate(sum(missed[name]), sum(total))
-        told[f"{name}_recall_ci"] = (100 - reach.high, 100 - reach.low)
-        reach = intervals.interval(alarms, [1] * len(said), speakers)
-        told[f"{name}_false_alarms"] = 100 * sum(alarms) / len(said)
-        told[f"{name}_false_alarms_ci"] = (reach.low, reach.high)
-    errors = rates.errors(said, hinted, rule, language)
+        interval = intervals.confidence_interval(missed[name], total, speakers)
+        fields[f"{name}_recall"] = 100 - rates.error_rate(sum(missed[name]), sum(total))
+        fields[f"{name}_recall_ci"] = (100 - interval.high, 100 - interval.low)
+        interval = intervals.confidence_interval(alarms, [1] * len(references), speakers)
+        fields[f"{name}_false_alarms"] = 100 * sum(alarms) / len(references)
+        fields[f"{name}_false_alarms_ci"] = (interval.low, interval.high)
     return {
-        "hotwords": len(words),
+        "hotwords": len(phrases),
         "hotwords_said": sum(total),
-        **told,
-        "hotword_p": intervals.compare(missed["hinted"], missed["hotword"], total, speakers).p,
-        "hinted_wer": rates.wer(errors),
+        **fields,
+        "hotword_p": intervals.compare_models(missed["hinted"], missed["hotword"], total, speakers).p,
+        "hinted_wer": rates.wer(rates.count_errors(references, hinted, rule, language)),
     }
 
 
-def _times(text: Sequence[str], word: Sequence[str]) -> int:
-    """How often a word or phrase comes in a text.
+def _count_phrase(words: Sequence[str], phrase: Sequence[str]) -> int:
+    """How often a word or phrase occurs.
 
-    >>> _times("från norra kvarken till norra kvarken".split(), ("norra", "kvarken"))
+    >>> _count_phrase("från norra kvarken till norra kvarken".split(), ("norra", "kvarken"))
     2
     """
-    return sum(tuple(text[at : at + len(word)]) == tuple(word) for at in range(len(text) - len(word) + 1))
+    starts = range(len(words) - len(phrase) + 1)
+    return sum(tuple(words[start : start + len(phrase)]) == tuple(phrase) for start in starts)

@@ -1,8 +1,8 @@
-"""Word and character error rates, as percentages, through jiwer; which word was taken for which.
+"""Word and character error rates in percent, computed by jiwer, and the word confusions behind them.
 
-What counts as a word, and as the same word, is `corpus/text.py`'s to say; by default it is what Whisper's own basic
-normaliser leaves (lower case, no punctuation, letters such as å, ä and ö kept), so that figures compare with published
-ones. In languages that put no space between words, each character is a word here, and the WER is a CER.
+`corpus/text.py` defines what a word is and which words are equal. The default is Whisper's basic normaliser (lower
+case, no punctuation, letters such as å, ä and ö kept), so that results compare with published ones. In languages
+without spaces between words each character counts as a word, and the WER is a CER.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asr.corpus.text import unit, units
+from asr.corpus.text import rate_unit, split_units
 
 if TYPE_CHECKING:
     import evaluate
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Errors:
-    """What is wrong in one clip."""
+class ErrorCounts:
+    """The errors in one clip."""
 
-    words: int  # in the reference: `units` of it
+    words: int  # in the reference: words, or characters in languages without spaces
     substitutions: int
     deletions: int
     insertions: int
@@ -35,90 +35,92 @@ class Errors:
         return self.substitutions + self.deletions + self.insertions
 
 
-Pair = tuple[str, str]  # a word said and what was heard in its place; "" where one of them has none
+WordPair = tuple[str, str]  # a reference word and the hypothesis word aligned with it; "" if there is none
 
 
-def errors(
+def count_errors(
     references: Sequence[str], hypotheses: Sequence[str], rule: str = "basic", language: str = "sv"
-) -> list[Errors]:
-    """A clip's errors each. An empty reference counts every word that was heard as an error."""
-    return [_errors(said, heard, rule, language) for said, heard in zip(references, hypotheses, strict=True)]
+) -> list[ErrorCounts]:
+    """The errors of each clip. With an empty reference, every word of the hypothesis is an error."""
+    return [_count_clip_errors(*pair, rule, language) for pair in zip(references, hypotheses, strict=True)]
 
 
-def _errors(said: str, heard: str, rule: str, language: str) -> Errors:
+def _count_clip_errors(reference: str, hypothesis: str, rule: str, language: str) -> ErrorCounts:
     import jiwer
 
-    reference, hypothesis = units(said, rule, language), units(heard, rule, language)
-    joined = " ".join(reference), " ".join(hypothesis)
+    reference_words, hypothesis_words = split_units(reference, rule, language), split_units(hypothesis, rule, language)
+    joined = " ".join(reference_words), " ".join(hypothesis_words)
     words = jiwer.process_words(*joined)
-    by_character = unit(language) == "character"  # the spaces are ours
+    by_character = rate_unit(language) == "character"  # then the spaces are only separators
     characters = words if by_character else jiwer.process_characters(*joined)
-    return Errors(
-        words=len(reference),
+    return ErrorCounts(
+        words=len(reference_words),
         substitutions=words.substitutions,
         deletions=words.deletions,
         insertions=words.insertions,
-        characters=len(reference) if by_character else len(joined[0]),
+        characters=len(reference_words) if by_character else len(joined[0]),
         character_errors=characters.substitutions + characters.insertions + characters.deletions,
     )
 
 
-def wer(clips: Sequence[Errors]) -> float:
-    """Percent of the words said that are wrong: over 100 where more was heard than was said.
+def wer(clips: Sequence[ErrorCounts]) -> float:
+    """Word errors in percent of the reference words; may exceed 100.
 
-    Where no word was said it is 0 if none was heard either, else 100.
+    Without any reference words it is 0 if the hypotheses are empty too, else 100.
     """
-    return rate(sum(clip.word_errors for clip in clips), sum(clip.words for clip in clips))
+    return error_rate(sum(clip.word_errors for clip in clips), sum(clip.words for clip in clips))
 
 
-def cer(clips: Sequence[Errors]) -> float:
-    """The same for characters."""
-    return rate(sum(clip.character_errors for clip in clips), sum(clip.characters for clip in clips))
+def cer(clips: Sequence[ErrorCounts]) -> float:
+    """Character errors in percent of the reference characters, defined as `wer`."""
+    return error_rate(sum(clip.character_errors for clip in clips), sum(clip.characters for clip in clips))
 
 
-def rate(wrong: int, of: int) -> float:
+def error_rate(wrong: int, total: int) -> float:
     """Percent, defined as for `wer`."""
-    return 100 * wrong / of if of else 100.0 * (wrong > 0)
+    return 100 * wrong / total if total else 100.0 * (wrong > 0)
 
 
-def aligned(said: str, heard: str, rule: str = "basic", language: str = "sv") -> list[Pair]:
-    """The words of a clip as they are compared, side by side.
+def align_words(reference: str, hypothesis: str, rule: str = "basic", language: str = "sv") -> list[WordPair]:
+    """The normalised words of reference and hypothesis, aligned.
 
-    >>> aligned("Hej på dig, du.", "hej dig du då")
+    >>> align_words("Hej på dig, du.", "hej dig du då")
     [('hej', 'hej'), ('på', ''), ('dig', 'dig'), ('du', 'du'), ('', 'då')]
     """
     import jiwer
 
-    found = jiwer.process_words(" ".join(units(said, rule, language)), " ".join(units(heard, rule, language)))
-    reference, hypothesis, pairs = found.references[0], found.hypotheses[0], list[Pair]()
-    for chunk in found.alignments[0]:
-        words = reference[chunk.ref_start_idx : chunk.ref_end_idx]
-        others = hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]
-        longer = max(len(words), len(others))  # they differ only where one of them is empty
-        pairs += zip(words or [""] * longer, others or [""] * longer, strict=True)
+    reference, hypothesis = (" ".join(split_units(text, rule, language)) for text in (reference, hypothesis))
+    output = jiwer.process_words(reference, hypothesis)
+    reference_words, hypothesis_words, pairs = output.references[0], output.hypotheses[0], list[WordPair]()
+    for chunk in output.alignments[0]:
+        expected = reference_words[chunk.ref_start_idx : chunk.ref_end_idx]
+        recognised = hypothesis_words[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        longer = max(len(expected), len(recognised))  # the lengths differ only if one is empty
+        pairs += zip(expected or [""] * longer, recognised or [""] * longer, strict=True)
     return pairs
 
 
-def confusions(
+def count_confusions(
     references: Sequence[str], hypotheses: Sequence[str], rule: str = "basic", language: str = "sv"
 ) -> pd.DataFrame:
-    """Which word was heard as which, the most frequent first: said, heard (either may be empty), times."""
+    """Which word was recognised as which, the most frequent first: said, heard (either may be empty), times."""
     import pandas as pd
 
-    def wrong() -> Iterator[Pair]:
-        for said, heard in zip(references, hypotheses, strict=True):
-            yield from (pair for pair in aligned(said, heard, rule, language) if pair[0] != pair[1])
+    def mismatches() -> Iterator[WordPair]:
+        for reference, hypothesis in zip(references, hypotheses, strict=True):
+            aligned = align_words(reference, hypothesis, rule, language)
+            yield from (pair for pair in aligned if pair[0] != pair[1])
 
-    rows = [(*pair, times) for pair, times in sorted(Counter(wrong()).items(), key=lambda one: (-one[1], one[0]))]
-    return pd.DataFrame(rows, columns=["said", "heard", "times"])
+    ranked = sorted(Counter(mismatches()).items(), key=lambda item: (-item[1], item[0]))
+    return pd.DataFrame([(*pair, times) for pair, times in ranked], columns=["said", "heard", "times"])
 
 
-def metric() -> evaluate.Metric:
-    """The same figures as an `evaluate.Metric` that needs no network, for `evaluate`'s own tools.
+def build_metric() -> evaluate.Metric:
+    """The same error rates as an `evaluate.Metric` that needs no network.
 
-    `compute` takes `rule` and `language` too, and a `speakers` list for the interval.
+    Its `compute` also takes `rule`, `language`, and a list of `speakers` for the interval.
 
-    >>> metric().compute(references=["Hej på dig."], predictions=["hej på mig"])["wer"]
+    >>> build_metric().compute(references=["Hej på dig."], predictions=["hej på mig"])["wer"]
     33.333333333333336
     """
     import datasets
@@ -129,7 +131,7 @@ def metric() -> evaluate.Metric:
     class WhisperErrorRates(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:
             return evaluate.MetricInfo(
-                description="WER and CER in percent of what is said, on text that is normalised first.",
+                description="WER and CER in percent of the reference, on normalised text.",
                 citation="",
                 features=datasets.Features(
                     {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
@@ -140,9 +142,9 @@ def metric() -> evaluate.Metric:
             self, predictions: list[str], references: list[str], rule: str = "basic", language: str = "sv",
             speakers: Sequence[str | None] | None = None,
         ) -> dict[str, float | int | str]:  # fmt: skip
-            clips = errors(references, predictions, rule, language)
+            clips = count_errors(references, predictions, rule, language)
             wrong, words = [clip.word_errors for clip in clips], [clip.words for clip in clips]
-            interval = intervals.interval(wrong, words, speakers or [None] * len(clips))
+            interval = intervals.confidence_interval(wrong, words, speakers or [None] * len(clips))
             return {
                 "wer": wer(clips),
                 "wer_low": interval.low,

@@ -1,4 +1,4 @@
-"""The scores of one test: a table with a row a clip, the report that sums it up, and where the errors lie."""
+"""An evaluation: a table with a row per clip, the report of its metrics, and a breakdown of the errors."""
 
 from __future__ import annotations
 
@@ -9,79 +9,83 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from asr.corpus import text
-from asr.scoring import behaviour, intervals, rates
-from asr.scoring.rates import Errors
+from asr.scoring import diagnostics, intervals, rates
+from asr.scoring.rates import ErrorCounts
 from asr.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SECONDS = (0, 2, 5, 10, 20, math.inf)  # edges of the brackets that clips are told apart by
-DECIBELS = (0, 20, 40, math.inf)
+LENGTH_EDGES = (0, 2, 5, 10, 20, math.inf)  # seconds
+SNR_EDGES = (0, 20, 40, math.inf)  # decibels
 
 
 @dataclass(frozen=True)
-class Exam:
-    """What a test came to."""
+class Evaluation:
+    """The results of evaluating one model on a test set."""
 
-    scores: pd.DataFrame  # a row a clip, see `scores`
-    report: dict[str, Any]  # see `report`
-    breakdown: pd.DataFrame  # see `breakdown`
+    scores: pd.DataFrame  # a row per clip, see `score_clips`
+    report: dict[str, Any]  # see `build_report`
+    breakdown: pd.DataFrame  # see `build_breakdown`
     sounds: dict[str, bytes]  # the worst clips as FLAC, the worst first
 
 
-def scores(said: pd.DataFrame, heard: Mapping[str, Sequence[str]], settings: Settings) -> pd.DataFrame:
-    """One row a test clip: what was said, what each model heard, and the words it got wrong.
+def score_clips(clips: pd.DataFrame, hypotheses: Mapping[str, Sequence[str]], settings: Settings) -> pd.DataFrame:
+    """A row per test clip: its reference, each model's hypothesis, and the errors.
 
-    `said` has the columns clip, source, speaker, seconds, decibels (of speech over noise) and reference. `heard` are
-    the texts of the models: `heard` of the winner in floats, `served` of the winner as served, and `baseline` of the
-    base where there is one. Each has a column with its texts; the counts of the first bear no model's name.
+    Args:
+        clips: with the columns clip, source, speaker, seconds, decibels (signal-to-noise ratio) and reference.
+        hypotheses: by model: `heard` is the winner in floats, `served` the winner as served, and `baseline` the base
+            model if there is one. Each becomes a column; the error counts of `heard` have no prefix.
     """
-    rule, language, references = settings.text.scoring, settings.corpus.language, said["reference"].tolist()
-    table = said.copy()
-    for model, texts in heard.items():
+    rule, language, references = settings.text.scoring, settings.corpus.language, clips["reference"].tolist()
+    table = clips.copy()
+    for model, texts in hypotheses.items():
         prefix = "" if model == "heard" else f"{model}_"
         table[model] = list(texts)
-        counts = rates.errors(references, texts, rule, language)
+        counts = rates.count_errors(references, texts, rule, language)
         for name in ("words", "characters") if model == "heard" else ():
-            table[name] = [getattr(one, name) for one in counts]
+            table[name] = [getattr(clip, name) for clip in counts]
         for name in ("word_errors", "substitutions", "deletions", "insertions", "character_errors"):
-            table[prefix + name] = [getattr(one, name) for one in counts]
-        table[f"{prefix}loops"] = [behaviour.loops(*pair, language) for pair in zip(references, texts, strict=True)]
-    as_written = rates.errors(references, heard["heard"], "verbatim", language)
-    table["written_words"] = [one.words for one in as_written]
-    table["written_word_errors"] = [one.word_errors for one in as_written]
+            table[prefix + name] = [getattr(clip, name) for clip in counts]
+        pairs = zip(references, texts, strict=True)
+        table[f"{prefix}loops"] = [diagnostics.has_repetition_loop(*pair, language) for pair in pairs]
+    verbatim = rates.count_errors(references, hypotheses["heard"], "verbatim", language)
+    table["written_words"] = [clip.words for clip in verbatim]
+    table["written_word_errors"] = [clip.word_errors for clip in verbatim]
     return table
 
 
-def report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
-    """What the table sums up to; WERs and other shares in percent, each WER with its 95 % interval `_ci`.
+def build_report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
+    """The metrics of the table of `score_clips`; shares in percent, each WER with its 95 % interval in `..._ci`.
 
-    `unit` is what a WER counts: "word", or "character" where the language puts no space between words, and it is a CER.
-    `test_wer`, `test_cer` and `substitutions`, `deletions`, `insertions` (shares of the words said) are the float
-    model's; `orthographic_wer` counts case and punctuation too. `served_wer` is the release's through the engine that
-    serves it, `baseline_wer` the base's (None where there is none); `against_served` and `against_baseline` compare the
-    float model with each on the same clips: difference, low, high (WER points) and p. `loops` and `wrong_language` are
-    shares of the clips as served.
+    - `unit`: what a WER counts: "word", or "character" in languages without spaces, where it is a CER.
+    - `test_wer`, `test_cer`, `substitutions`, `deletions`, `insertions` (shares of the reference words): the float
+      model. `orthographic_wer` also counts case and punctuation.
+    - `served_wer`: the release in the engine that serves it. `baseline_wer`: the base model, None if there is none.
+    - `against_served`, `against_baseline`: the float model compared with each on the same clips: difference, low, high
+      (WER points) and p.
+    - `loops`, `wrong_language`: shares of the clips, as served.
     """
 
-    def rate(errors: str, of: str = "words", part: pd.DataFrame = table) -> float:
-        return rates.rate(int(part[errors].sum()), int(part[of].sum()))
+    def rate(errors: str, total: str = "words", part: pd.DataFrame = table) -> float:
+        return rates.error_rate(int(part[errors].sum()), int(part[total].sum()))
 
-    def bounds(errors: str, of: str = "words") -> tuple[float, float]:
-        found = _interval(table, errors, of)
-        return found.low, found.high
+    def bounds(errors: str, total: str = "words") -> tuple[float, float]:
+        interval = _confidence_interval(table, errors, total)
+        return interval.low, interval.high
 
-    def against(other: str) -> dict[str, float]:
-        ours, theirs = table["word_errors"].tolist(), table[f"{other}_word_errors"].tolist()
-        return _told(intervals.compare(ours, theirs, table["words"].tolist(), table["speaker"].tolist()))
+    def compare(other: str) -> dict[str, float]:
+        names = ("word_errors", f"{other}_word_errors", "words", "speaker")
+        first, second, words, speakers = (table[name].tolist() for name in names)
+        return _comparison_fields(intervals.compare_models(first, second, words, speakers))
 
-    based = "baseline" in table
+    has_base = "baseline" in table
     return {
-        "unit": text.unit(settings.corpus.language),
+        "unit": text.rate_unit(settings.corpus.language),
         "test_wer": rate("word_errors"),
         "test_wer_ci": bounds("word_errors"),
-        "test_wer_ci_unit": _interval(table, "word_errors").unit,
+        "test_wer_ci_unit": _confidence_interval(table, "word_errors").unit,
         "test_cer": rate("character_errors", "characters"),
         "test_cer_ci": bounds("character_errors", "characters"),
         "substitutions": rate("substitutions"),
@@ -92,12 +96,12 @@ def report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
         "wer_by_source": {name: rate("word_errors", part=part) for name, part in table.groupby("source")},
         "served_wer": rate("served_word_errors"),
         "served_wer_ci": bounds("served_word_errors"),
-        "against_served": against("served"),
-        "baseline_wer": rate("baseline_word_errors") if based else None,
-        "baseline_wer_ci": bounds("baseline_word_errors") if based else None,
-        "against_baseline": against("baseline") if based else None,
+        "against_served": compare("served"),
+        "baseline_wer": rate("baseline_word_errors") if has_base else None,
+        "baseline_wer_ci": bounds("baseline_word_errors") if has_base else None,
+        "against_baseline": compare("baseline") if has_base else None,
         "loops": 100 * float(table["served_loops"].mean()),
-        "wrong_language": behaviour.strangers(
+        "wrong_language": diagnostics.wrong_language_share(
             table["reference"].tolist(), table["served"].tolist(), settings.corpus.language
         ),
         "clips": len(table),
@@ -105,74 +109,76 @@ def report(table: pd.DataFrame, settings: Settings) -> dict[str, Any]:
     }
 
 
-def retained(
-    ours: Mapping[str, Sequence[Errors]], theirs: Mapping[str, Sequence[Errors]],
+def build_retained_report(
+    model: Mapping[str, Sequence[ErrorCounts]], base: Mapping[str, Sequence[ErrorCounts]],
     speakers: Mapping[str, Sequence[str | None]],
 ) -> dict[str, Any]:  # fmt: skip
-    """What the report gains where there are languages that the model is not to forget, by Whisper's code for each.
+    """The metrics in retained languages, by Whisper's language code.
 
     `retained_wer` is the model's and `retained_baseline_wer` its base's on the same clips, each with its 95 % interval
-    `_ci`; `against_retained_baseline` compares them as `against_baseline` does. `retained_clips` are how many.
+    in `..._ci`; `against_retained_baseline` compares them as `against_baseline` does; `retained_clips` counts clips.
     """
-    told: dict[str, Any] = {"retained_clips": {language: len(errors) for language, errors in ours.items()}}
-    for name, heard in (("retained_wer", ours), ("retained_baseline_wer", theirs)):
-        told[name] = {language: rates.wer(errors) for language, errors in heard.items()}
-        told[f"{name}_ci"] = {}
-        for language, errors in heard.items():
-            found = intervals.interval(_wrong(errors), [one.words for one in errors], speakers[language])
-            told[f"{name}_ci"][language] = found.low, found.high
-    told["against_retained_baseline"] = {}
-    for language, errors in ours.items():
-        words = [one.words for one in errors]
-        compared = intervals.compare(_wrong(errors), _wrong(theirs[language]), words, speakers[language])
-        told["against_retained_baseline"][language] = _told(compared)
-    return told
+    fields: dict[str, Any] = {"retained_clips": {language: len(errors) for language, errors in model.items()}}
+    for name, errors_by_language in (("retained_wer", model), ("retained_baseline_wer", base)):
+        fields[name] = {language: rates.wer(errors) for language, errors in errors_by_language.items()}
+        fields[f"{name}_ci"] = {}
+        for language, errors in errors_by_language.items():
+            words = [clip.words for clip in errors]
+            interval = intervals.confidence_interval(_word_errors(errors), words, speakers[language])
+            fields[f"{name}_ci"][language] = interval.low, interval.high
+    fields["against_retained_baseline"] = {}
+    for language, errors in model.items():
+        counts = _word_errors(errors), _word_errors(base[language]), [clip.words for clip in errors]
+        comparison = intervals.compare_models(*counts, speakers[language])
+        fields["against_retained_baseline"][language] = _comparison_fields(comparison)
+    return fields
 
 
-def _wrong(errors: Sequence[Errors]) -> list[int]:
-    return [one.word_errors for one in errors]
+def _word_errors(errors: Sequence[ErrorCounts]) -> list[int]:
+    return [clip.word_errors for clip in errors]
 
 
-def _told(found: intervals.Comparison) -> dict[str, float]:
-    return {"difference": found.difference, "low": found.low, "high": found.high, "p": found.p}
+def _comparison_fields(comparison: intervals.Comparison) -> dict[str, float]:
+    return {name: getattr(comparison, name) for name in ("difference", "low", "high", "p")}
 
 
-def breakdown(table: pd.DataFrame) -> pd.DataFrame:
-    """Where the float model's errors lie: by, name, clips, words, wer, low, high.
+def build_breakdown(table: pd.DataFrame) -> pd.DataFrame:
+    """The float model's WER by group: by, name, clips, words, wer, low, high.
 
-    `by` is source, speaker, length or noise; speakers come by WER, the worst first, and what is of no speaker is left
-    out. The intervals are by clip, or by speaker where a group has 20 of them.
+    `by` is source, speaker, length or noise. Speakers come by WER, the worst first; clips of unknown speakers are left
+    out of them. Intervals are by clip, or by speaker where a group has at least 20.
     """
     import pandas as pd
 
     rows = []
-    for by, name, part in _groups(table):
-        found = _interval(part, "word_errors")
-        wer = rates.rate(int(part["word_errors"].sum()), int(part["words"].sum()))
-        rows.append((by, name, len(part), int(part["words"].sum()), wer, found.low, found.high))
-    found_rows = pd.DataFrame(rows, columns=["by", "name", "clips", "words", "wer", "low", "high"])
-    speakers = found_rows["by"] == "speaker"
-    ranked = found_rows[speakers].sort_values("wer", ascending=False, kind="stable")
-    return pd.concat([found_rows[~speakers], ranked], ignore_index=True)
+    for by, name, part in _group_clips(table):
+        interval = _confidence_interval(part, "word_errors")
+        words = int(part["words"].sum())
+        wer = rates.error_rate(int(part["word_errors"].sum()), words)
+        rows.append((by, name, len(part), words, wer, interval.low, interval.high))
+    groups = pd.DataFrame(rows, columns=["by", "name", "clips", "words", "wer", "low", "high"])
+    is_speaker = groups["by"] == "speaker"
+    ranked = groups[is_speaker].sort_values("wer", ascending=False, kind="stable")
+    return pd.concat([groups[~is_speaker], ranked], ignore_index=True)
 
 
-def worst(table: pd.DataFrame, most: int) -> list[int]:
-    """The rows of the clips in which most went wrong: by the share of words, then by their number."""
+def worst_clips(table: pd.DataFrame, limit: int) -> list[int]:
+    """The row numbers of the clips with the most errors: by the share of wrong words, then by their number."""
     ranked = table.assign(share=table["word_errors"] / table["words"].clip(lower=1), row=range(len(table)))
     ranked = ranked[ranked["word_errors"] > 0].sort_values(["share", "word_errors"], ascending=False, kind="stable")
-    return ranked["row"].head(most).tolist()
+    return ranked["row"].head(limit).tolist()
 
 
-def _groups(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _group_clips(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     for by in ("source", "speaker"):
         for name, part in table.groupby(by):
             yield by, str(name), part
-    for by, column, edges, unit in (("length", "seconds", SECONDS, "s"), ("noise", "decibels", DECIBELS, "dB")):
+    for by, column, edges, unit in (("length", "seconds", LENGTH_EDGES, "s"), ("noise", "decibels", SNR_EDGES, "dB")):
         for low, high in pairwise(edges):
             part = table[(table[column] >= low) & (table[column] < high)]
             if len(part):
                 yield by, f"over {low:g} {unit}" if high == math.inf else f"{low:g} to {high:g} {unit}", part
 
 
-def _interval(table: pd.DataFrame, errors: str, of: str = "words") -> intervals.Interval:
-    return intervals.interval(table[errors].tolist(), table[of].tolist(), table["speaker"].tolist())
+def _confidence_interval(table: pd.DataFrame, errors: str, total: str = "words") -> intervals.Interval:
+    return intervals.confidence_interval(table[errors].tolist(), table[total].tolist(), table["speaker"].tolist())

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from asr import Terminated
 from asr.console import format_duration
-from asr.corpus.text import RATES, unit
+from asr.corpus.text import RATES, rate_unit
 from asr.scoring import intervals, rates
 from asr.settings import Settings
 from asr.training import halving
@@ -69,7 +69,7 @@ class TrialCallback(TrainerCallback):
     ) -> None:  # fmt: skip
         self.learner, self.validation, self.training, self.say = learner, validation, settings.training, say
         self.scratch, self.start, self.keeper, self.siblings = scratch, born, keeper, siblings
-        self.rate = RATES[unit(settings.corpus.language)]
+        self.rate = RATES[rate_unit(settings.corpus.language)]
         self.on_status = show or (lambda standing: None)
         self.log: Callable[[dict[str, float]], None] = lambda figures: None  # to the trackers
         steps, times = self.training.steps, self.training.evaluations
@@ -210,7 +210,7 @@ class TrialCallback(TrainerCallback):
         began, progress = time.monotonic(), self.progress
         errors = self.validation.errors(self.learner)
         wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
-        bounds = intervals.interval(wrong, words, self.validation.speakers)
+        bounds = intervals.confidence_interval(wrong, words, self.validation.speakers)
         loss = self.validation.loss(self.learner)
         point = Evaluation(step, progress.loss, loss, rates.wer(errors), bounds.low, bounds.high)
         self.changing = True

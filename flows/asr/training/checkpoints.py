@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from asr import TakenOver
-from asr.corpus.archives import line
+from asr.corpus.archives import describe_error
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
 from asr.store import Store
@@ -98,7 +98,9 @@ class Checkpoints:
         except TakenOver:
             raise
         except Exception as error:  # a full disk, or whatever a cloud's client raises: training itself can go on
-            self.say(f"the checkpoint at step {step} could not be kept ({line(error)}); the one before it stands")
+            self.say(
+                f"the checkpoint at step {step} could not be kept ({describe_error(error)}); the one before it stands"
+            )
             return False
         finally:
             self._saved_at = time.monotonic()
@@ -120,14 +122,14 @@ class Checkpoints:
         try:
             self.store.remember(f"{self.path}/owner", self._owner)
         except Exception as error:  # as in `save`
-            self.say(f"the trial's checkpoints could not be taken over ({line(error)})")
+            self.say(f"the trial's checkpoints could not be taken over ({describe_error(error)})")
         records = self.store.recall_all([f"{self.path}/{slot}/record" for slot in SLOTS])
         found = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
         for slot in sorted(found, key=lambda slot: -found[slot].step):
             try:
                 whole = self._fetch(slot, found[slot], folder)
             except Exception as error:  # as above
-                self.say(f"the checkpoint at step {found[slot].step} cannot be read ({line(error)})")
+                self.say(f"the checkpoint at step {found[slot].step} cannot be read ({describe_error(error)})")
                 continue
             if whole:
                 self._next = 1 - SLOTS.index(slot)

@@ -20,7 +20,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from asr import console
-from asr.corpus.text import units
+from asr.corpus.text import split_units
 from asr.scoring import rates
 from asr.settings import Settings
 from asr.training import models
@@ -56,19 +56,19 @@ def transcribe_clips(
 def errors_by_language(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, FeatureDataset],
     settings: Settings, say: Callable[[str], None] = print, context: int = 0,
-) -> dict[str, list[rates.Errors]]:  # fmt: skip
+) -> dict[str, list[rates.ErrorCounts]]:  # fmt: skip
     """The errors of a model, in 8-bit integers on a CPU, in `choose_retained_clips` of each language.
 
     Each language is scored as itself; the model's language is the corpus' again afterwards. `context` is
     that of `transcribe_clips`.
     """
-    found = dict[str, list[rates.Errors]]()
+    found = dict[str, list[rates.ErrorCounts]]()
     try:
         for language, clips in speech.items():
             models.set_language(model, processor, language)
             chosen = choose_retained_clips(clips)
             told = transcribe_clips(model, processor, clips, chosen, say, context, exact=False)
-            found[language] = rates.errors(
+            found[language] = rates.count_errors(
                 [clips.texts[clip] for clip in chosen], told, settings.text.scoring, language
             )
     finally:
@@ -116,7 +116,7 @@ class Validation:
         self.chosen = evenly_spaced(len(clips), settings.training.validation_clips)
         self.speakers: list[str | None] = [clips.speakers[clip] for clip in self.chosen]
 
-    def errors(self, learner: Learner, context: int = 0) -> list[rates.Errors]:
+    def errors(self, learner: Learner, context: int = 0) -> list[rates.ErrorCounts]:
         """What is wrong in each clip, heard at its batch's own length, or at `context` frames where that is more."""
         whisper, was_training = learner.merged_model(), learner.training
         learner.eval()
@@ -127,12 +127,12 @@ class Validation:
         learner.train(was_training)
         said = [self.clips.texts[clip] for clip in self.chosen]
         told = [heard[clip] for clip in self.chosen]
-        return rates.errors(said, told, self.settings.text.scoring, self.settings.corpus.language)
+        return rates.count_errors(said, told, self.settings.text.scoring, self.settings.corpus.language)
 
     def clip_errors(self, wrong: Sequence[int]) -> ClipErrors:
         """So many wrong words in each clip, beside how many were said and by whom."""
         said = [self.clips.texts[clip] for clip in self.chosen] if wrong else []
-        words = (len(units(text, self.settings.text.scoring, self.settings.corpus.language)) for text in said)
+        words = (len(split_units(text, self.settings.text.scoring, self.settings.corpus.language)) for text in said)
         return ClipErrors(tuple(wrong), tuple(words), tuple(self.speakers[: len(said)]))
 
     @torch.no_grad()

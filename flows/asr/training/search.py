@@ -49,7 +49,7 @@ class LogEntry:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class CurvePoint:
     """How a trial stood at one evaluation."""
 
     step: int
@@ -78,12 +78,12 @@ class Outcome:
     steps: int
     seconds: float
     stopped: str  # why it ended: finished, plateau, outpaced, diverged, failed
-    curve: tuple[Evaluation, ...]
+    curve: tuple[CurvePoint, ...]
     clip_errors: ClipErrors = ClipErrors()
     history: tuple[LogEntry, ...] = field(default=(), compare=False)  # clips a second are never the same twice
 
     @property
-    def best_evaluation(self) -> Evaluation | None:
+    def best_evaluation(self) -> CurvePoint | None:
         """Where the model that was handed on stood."""
         return best_evaluation(self.curve)
 
@@ -93,7 +93,7 @@ def failed_outcome(trial: dict[str, Any]) -> Outcome:
     return Outcome(from_plain(Trial, trial), math.nan, 0, 0.0, "failed", ())
 
 
-def best_evaluation(curve: Sequence[Evaluation]) -> Evaluation | None:
+def best_evaluation(curve: Sequence[CurvePoint]) -> CurvePoint | None:
     """The point with the lowest validation WER, the earliest of equals."""
     return min(curve, key=lambda point: (point.validation_wer, point.step), default=None)
 
@@ -206,5 +206,5 @@ def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     best = heard[board["trial"].iloc[0]]
     for row, number in board["trial"].items():
         if (one := heard[number]).errors:
-            board.loc[row, "p"] = intervals.compare(one.errors, best.errors, best.words, best.speakers).p
+            board.loc[row, "p"] = intervals.compare_models(one.errors, best.errors, best.words, best.speakers).p
     return board

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asr.corpus import joining
-from asr.corpus.joining import Joined
+from asr.corpus import manifest
+from asr.corpus.manifest import Manifest
 from asr.settings import Settings
 from asr.training import models
 
@@ -16,13 +16,13 @@ REASON = "more tokens than a Whisper writes"
 LIMITED_SPLITS = ("train", "validation")  # a test clip stays: what the model leaves out of it is an error
 
 
-def reject_long_texts(joined: Joined, settings: Settings) -> Joined:
+def reject_long_texts(joined: Manifest, settings: Settings) -> Manifest:
     """The corpus without the clips of train and validation whose text is too long, each rejected with that reason.
 
     Only now is there a tokenizer to count with. Raises `InputError` where a split is left without a clip.
     """
-    left = joining.without(joined, _reasons(joining.table(joined.shards), settings), settings.corpus)
-    joining.check(left, settings.corpus)
+    left = manifest.remove_clips(joined, _reasons(manifest.clip_table(joined.shards), settings), settings.corpus)
+    manifest.check_splits(left, settings.corpus)
     return left
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
 from asr import Terminated, compute
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 from asr.training import distributed, gpu, halving, models, optimizers, trackers
 from asr.training.batches import BucketBatchSampler, ClipPool, collate
@@ -44,7 +44,7 @@ class StepInterrupted(Terminated):
 
 
 def fine_tune(
-    trial: Trial, settings: Settings, speech: Speech, say: Callable[[str], None] = print,
+    trial: Trial, settings: Settings, speech: SpeechDataset, say: Callable[[str], None] = print,
     keeper: Checkpoints | None = None, siblings: halving.SuccessiveHalving | None = None,
     show: Callable[[TrialStatus], None] | None = None, name: str = "trial", gpus: int = 1,
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
@@ -110,7 +110,7 @@ def fine_tune(
 
 def train_worker(job: Job, rank: Rank) -> None:
     """Compute a share of a trial's batches, as another process of `fine_tune` leads."""
-    settings, speech = job.settings, Speech(job.shards, job.folder, lambda keys, folder: folder)
+    settings, speech = job.settings, SpeechDataset(job.shards, job.folder, lambda keys, folder: folder)
     heard = speech.split("train")
     torch.manual_seed(settings.training.seed + rank.index)
     learner, processor, optimizer = _build_learner(job.trial, settings, heard["text"])

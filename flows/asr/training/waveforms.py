@@ -24,8 +24,8 @@ class WaveformAugmentation:
 
     def __init__(self, training: Training) -> None:
         self.training = training
-        self._noise = recordings.listed(training.noise, "noise")[0] if training.noise else None
-        self._rooms = recordings.listed(training.rooms, "rooms")[0] if training.rooms else None
+        self._noise = recordings.list_recordings(training.noise, "noise")[0] if training.noise else None
+        self._rooms = recordings.list_recordings(training.rooms, "rooms")[0] if training.rooms else None
         simulated = training.room_share and not self._rooms
         self._simulated = acoustics.simulate_rooms(SIMULATED_ROOMS, training.seed) if simulated else ()
 
@@ -44,12 +44,14 @@ class WaveformAugmentation:
 
     def _add_noise(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         samples = len(sound)
-        noise = self._noise.stretch(samples, random) if self._noise else acoustics.coloured_noise(samples, random)
+        noise = (
+            self._noise.random_excerpt(samples, random) if self._noise else acoustics.coloured_noise(samples, random)
+        )
         return acoustics.add_noise(sound, noise, random.uniform(MIN_SNR, MAX_SNR))
 
     def _add_reverberation(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if self._rooms:
-            return acoustics.add_reverberation(sound, self._rooms.whole(random))
+            return acoustics.add_reverberation(sound, self._rooms.random_recording(random))
         return acoustics.add_reverberation(sound, self._simulated[int(random.integers(len(self._simulated)))])
 
 

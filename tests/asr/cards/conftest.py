@@ -1,4 +1,4 @@
-"""What the cards are given: plausible corpora, searches and tests, of any size, by any name."""
+"""Input of the cards: plausible corpora, searches and evaluations of any size, with any names."""
 
 import io
 import math
@@ -10,15 +10,15 @@ import pytest
 import soundfile
 from asr.cards import Run
 from asr.corpus.clips import Clip
-from asr.corpus.rows import SPLITS
+from asr.corpus.splits import SPLITS
 from asr.release.gate import Check
-from asr.release.outlet import Out
+from asr.release.publishing import Publication
 from asr.scoring import report
-from asr.scoring.report import Exam
+from asr.scoring.report import Evaluation
 from asr.settings import Settings
 from asr.training import search
 from asr.training.callback import TrialStatus
-from asr.training.search import ClipErrors, Evaluation, LogEntry, Outcome, Trial
+from asr.training.search import ClipErrors, CurvePoint, LogEntry, Outcome, Trial
 
 RUN = Run("swedish-night", "2026-11-27T23:18:05+00:00")
 
@@ -68,7 +68,7 @@ def _curve(wer, steps=1000, evaluations=5):
     """An evaluation's points and looks on the way to a WER."""
     at = [round(steps * part / evaluations) for part in range(1, evaluations + 1)]
     wers = [wer + 90 * math.exp(-4 * step / steps) for step in at]
-    points = [Evaluation(step, 3 * math.exp(-3 * step / steps), wer / 40 + 0.1, wer, wer * 0.8, wer * 1.2)
+    points = [CurvePoint(step, 3 * math.exp(-3 * step / steps), wer / 40 + 0.1, wer, wer * 0.8, wer * 1.2)
               for step, wer in zip(at, wers, strict=True)]  # fmt: skip
     looks = [
         LogEntry(step, 6 * math.exp(-4 * step / 1000) + 0.1, 3e-3 * (1 - step / 1000), 40 + step % 7)
@@ -119,8 +119,8 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
     })  # fmt: skip
     models = {"heard": heard(wrong), "served": heard(wrong)} | ({"baseline": heard(3 * wrong)} if base else {})
     settings = Settings.model_validate({"corpus": {"language": language}})
-    scores = report.scores(table, models, settings)
-    told = report.report(scores, settings) | {
+    scores = report.score_clips(table, models, settings)
+    told = report.build_report(scores, settings) | {
         "invented_words_per_minute": 1.56, "timestamp_error": None, "trimmed_context_wer": 8.1, "full_context_wer": 7.9,
         "full_context_p": 0.4, "context_clips": 100, "real_time_factor": 0.031, "threads": 2, "speakers_crossing": None,
         "noisy_clips": 100, "noisy_clean_wer": 6.1, "noisy_clean_wer_ci": (4.2, 8.3),
@@ -128,8 +128,8 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
         "noisy_wer_ci": {"20": (5.1, 9.9), "10": (11.0, 17.9), "5": (25.4, 34.6), "0": (55.0, 68.2)},
         "room_wer": 12.8, "room_wer_ci": (9.7, 16.4), "room_heard": "simulated",
     }  # fmt: skip
-    sounds = {scores["clip"][row]: _flac() for row in report.worst(scores, 9)}
-    return Exam(scores, told, report.breakdown(scores), sounds), settings
+    sounds = {scores["clip"][row]: _flac() for row in report.worst_clips(scores, 9)}
+    return Evaluation(scores, told, report.build_breakdown(scores), sounds), settings
 
 
 def _standing(steps=500, stopped="", evaluations=5):
@@ -148,7 +148,7 @@ def _release(faults=(), said=None, pushed=False):
     sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, said or "release.json": 912}
     checks = [Check("Loads and runs", True, "each format loads and transcribes a few clips")]
     checks += [Check("Better than its base", False, fault) for fault in faults]
-    return Out(made, not faults, checks, sizes), _exam()[0].report
+    return Publication(made, not faults, checks, sizes), _exam()[0].report
 
 
 @pytest.fixture(scope="session")

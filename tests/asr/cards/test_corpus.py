@@ -1,11 +1,11 @@
-"""The corpus cards: what they say, and the sums they say it from."""
+"""The corpus cards: their text, and the numbers behind it."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from asr import cards
+from asr.cards import charts
 from asr.cards import corpus as made
-from asr.cards import drawing
 
 
 @pytest.fixture
@@ -23,19 +23,21 @@ def table(*rows):
 
 
 def test_the_largest_stand_first_and_the_smallest_of_many_are_one():
-    many = table(*((f"n{at}", "train", at) for at in range(drawing.NAMED + 5)), ("n3", "test", 100))
-    ranked = drawing.top(many)
+    many = table(*((f"n{at}", "train", at) for at in range(charts.MAX_BARS + 5)), ("n3", "test", 100))
+    ranked = charts.keep_largest(many)
     assert list(ranked["name"].unique()) == ["n3", *(f"n{at}" for at in range(14, 6, -1)), "6 others"]
     assert ranked["value"].sum() == many["value"].sum()
 
 
 def test_few_names_all_stay():
-    ranked = drawing.top(table(("a", "train", 1), ("b", "train", 2), ("b", "test", 1)))
+    ranked = charts.keep_largest(table(("a", "train", 1), ("b", "train", 2), ("b", "test", 1)))
     assert [tuple(row) for row in ranked.to_numpy()] == [("b", "train", 2), ("b", "test", 1), ("a", "train", 1)]
 
 
 def test_speakers_are_counted_by_how_much_they_say_without_gaps():
-    counted = made.brackets(table(("a", "train", 5), ("b", "train", 10), ("c", "test", 90), ("d", "train", 4e6)))
+    counted = made.bracket_speakers(
+        table(("a", "train", 5), ("b", "train", 10), ("c", "test", 90), ("d", "train", 4e6))
+    )
     filled = counted[counted["value"] > 0]
     assert [tuple(row) for row in filled.to_numpy()] == [
         ("0 s to 10 s", "train", 1),
@@ -52,15 +54,15 @@ def test_a_histogram_holds_every_clip_and_its_bins_are_few(longest):
     seconds = pd.Series(random.uniform(0, longest, 1000))
     seconds[0] = 10 * longest
     splits = pd.Series(random.choice(["test", "train"], 1000))
-    bins = made.spread(seconds, splits, " s")
+    bins = made.histogram_table(seconds, splits, " s")
     assert bins["clips"].sum() == 1000
     assert list(bins["split"].unique()) == ["train", "test"]
-    assert (bins.groupby("split").size() <= made.BINS).all()
+    assert (bins.groupby("split").size() <= made.MAX_BINS).all()
     assert bins["high"].max() < 2 * longest
 
 
 def test_a_histogram_of_one_clip():
-    assert made.spread(pd.Series([3.0]), pd.Series(["train"]))["clips"].sum() == 1
+    assert made.histogram_table(pd.Series([3.0]), pd.Series(["train"]))["clips"].sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_a_histogram_of_one_clip():
     [(0, "0 s"), (59.4, "59 s"), (59.7, "1 min"), (3580, "1 h"), (5400, "1.5 h"), (4_464_000, "1,240 h")],
 )
 def test_an_amount_of_speech_is_in_the_unit_one_would_say(seconds, said):
-    assert drawing.amount(seconds) == said
+    assert charts.format_duration(seconds) == said
 
 
 def test_a_hundred_thousand_clips_take_no_more_room_than_a_thousand(shown):
@@ -84,7 +86,7 @@ def test_the_figures_are_the_summary_s(shown):
 @pytest.mark.parametrize(
     ("crossing", "said"), [(None, ""), (0, "each in one split only"), (4, "<em>4 in more than one split</em>")]
 )
-def test_voices_that_stand_in_two_splits_are_told(crossing, said, about, corpus):
+def test_voices_that_stand_in_two_splits_are_reported(crossing, said, about, corpus):
     clips, rejected, summary, _, examples = corpus()
     text = cards.collect(about, clips, rejected, summary | {"speakers_crossing": crossing}, 0, examples).content
     assert said in text
@@ -128,15 +130,15 @@ def test_asides_are_counted_with_what_leaves_them_out_and_only_where_there_are_a
 
 def test_of_the_rejected_clips_every_reason_shows_before_any_shows_twice():
     aside = pd.DataFrame({"clip": [f"clip {at}" for at in range(20)], "reason": ["silent"] * 19 + ["too long"]})
-    text = made.rejects(aside)[1]
+    text = made.rejected_panels(aside)[1]
     assert text.index("clip 19") < text.index("clip 1<")
-    assert text.count("<li>") == made.LISTED
+    assert text.count("<li>") == made.MAX_REJECTED
 
 
 def test_a_reason_with_particulars_is_one_bar_and_its_particulars_are_listed():
     lines = [f"unreadable transcript: line {at} is no time of a caption" for at in range(40)]
     aside = pd.DataFrame({"clip": [f"clip {at}" for at in range(41)], "reason": [*lines, "silent"]})
-    chart, some = made.rejects(aside)
+    chart, some = made.rejected_panels(aside)
     assert "40" in chart
     assert "is no time" not in chart
     assert "line 3 is no time" in some
@@ -159,6 +161,6 @@ def test_bars_of_speech_share_one_scale_and_so_do_histograms(about, corpus, axes
 
 
 def test_each_histogram_counts_shares_of_its_own_split():
-    bins = made.spread(pd.Series([1.0, 1.0, 3.0, 1.0]), pd.Series(["train", "train", "train", "test"]))
+    bins = made.histogram_table(pd.Series([1.0, 1.0, 3.0, 1.0]), pd.Series(["train", "train", "train", "test"]))
     assert bins.groupby("split")["share"].sum().round(6).to_dict() == {"train": 100, "test": 100}
     assert bins.groupby("split")["share"].max().round(1).to_dict() == {"train": 66.7, "test": 100}

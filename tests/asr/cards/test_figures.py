@@ -1,11 +1,11 @@
-"""What the cards of training, scoring and release say, in words and figures."""
+"""The text and the numbers of the cards of training, scoring and release."""
 
 import math
 import re
 
 import pytest
 from asr import cards
-from asr.cards import drawing, scoring, training
+from asr.cards import charts, scoring, training
 from asr.settings import Settings
 
 SWEDISH = Settings.model_validate({"training": {"steps": 1000}})  # as many as a standing's
@@ -41,7 +41,7 @@ def test_the_search_tells_which_trials_the_clips_cannot_tell_from_the_winner(abo
 
 
 def test_a_trial_that_diverged_has_no_figures(searched):
-    row = [line for line in training.leaderboard(searched()[0], "WER").split("<tr>") if "diverged" in line]
+    row = [line for line in training.leaderboard_panel(searched()[0], "WER").split("<tr>") if "diverged" in line]
     assert len(row) == 1
     assert row[0].count(">\N{EN DASH}<") == 3  # no rate, interval and p
     assert "nan" not in row[0]
@@ -82,10 +82,10 @@ def test_the_rate_of_a_language_without_spaces_is_called_cer_on_every_card(
 
 def test_what_was_heard_of_a_text_without_spaces_is_shown_without():
     pairs = [("好", "好"), ("门", "们")]
-    assert scoring.difference(pairs, "") == "好<del>门</del><ins>们</ins>"
+    assert scoring.word_diff(pairs, "") == "好<del>门</del><ins>们</ins>"
 
 
-def test_from_nothing_there_is_no_base_and_few_speakers_are_told(about, exam):
+def test_from_nothing_there_is_no_base_and_few_speakers_are_reported(about, exam):
     given, settings = exam(base=False, speakers=5)
     text = cards.evaluate(about, given, settings).content
     assert "base model<" not in text and "Base model" not in text and "no base model to compare with" in text
@@ -143,14 +143,14 @@ def test_groups_of_a_few_clips_are_not_shown(about, exam):
 
 
 def test_what_is_not_known_is_said():
-    assert scoring.percent(None) == "unknown"
+    assert scoring.format_percent(None) == "unknown"
     report = {
         "unit": "word", "invented_words_per_minute": 0.0, "loops": 0.0, "wrong_language": None, "timestamp_error": None,
         "trimmed_context_wer": 1.0, "full_context_wer": 2.0, "context_clips": 10, "real_time_factor": 0.5, "threads": 2,
     }  # fmt: skip
-    assert "unknown" in scoring.behaviour(report)
-    assert "an hour of speech, 2 cores<td>30 min" in scoring.behaviour(report)
-    assert "0.21 s" in scoring.behaviour(report | {"timestamp_error": 0.21})
+    assert "unknown" in scoring.diagnostics_table(report)
+    assert "an hour of speech, 2 cores<td>30 min" in scoring.diagnostics_table(report)
+    assert "0.21 s" in scoring.diagnostics_table(report | {"timestamp_error": 0.21})
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_release_says_how_to_hear_it(about, released, faults, told):
 def test_a_logarithmic_axis_has_a_few_round_ticks(low, high, ticks):
     import pandas as pd
 
-    assert drawing.decades(pd.Series([low, high])) == ticks
+    assert charts.log_ticks(pd.Series([low, high])) == ticks
 
 
 def test_a_pushed_release_says_where_it_is_and_how_its_space_does(about, released):

@@ -1,4 +1,4 @@
-"""The cards as Metaflow writes them, in a browser: on a desk and a phone, in light and in dark, live and finished."""
+"""The cards as Metaflow writes them, in a browser: on a desktop and a phone, in light and dark, live and finished."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from asr import cards as made
-from asr.cards import drawing, page
+from asr.cards import charts, page
 from asr.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -80,7 +80,7 @@ def test_colours_stand_out_from_their_ground_in_light_and_in_dark(dark):
 
     for ground in ("panel", "paper"):
         assert min(contrast(name, ground) for name in ("ink", "quiet", "warn")) >= 4.5
-    assert min(contrast(name, "panel") for name in (*drawing.SPLITS, "plain")) >= 3
+    assert min(contrast(name, "panel") for name in (*charts.SPLITS, "plain")) >= 3
 
 
 @dataclass(frozen=True)

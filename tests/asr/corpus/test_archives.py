@@ -1,4 +1,4 @@
-"""A release's archive: unpacked whole or not at all, whatever is in it; fetched once, by the Collective's client."""
+"""A release's archive: unpacked completely or not at all, and downloaded once by the Collective's client."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from asr import InputError
 from asr.corpus import archives
-from asr.corpus.collective import fetched
+from asr.corpus.data_collective import download_archive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.collective import SIGNED, Collective
@@ -97,47 +97,47 @@ def archive(tmp_path):
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_a_release_is_unpacked_byte_for_byte(archive, mode, format):
-    assert tree(archives.unpacked(archive(tar(mode=mode, format=format)))) == RELEASE
+    assert tree(archives.unpack_archive(archive(tar(mode=mode, format=format)))) == RELEASE
 
 
 def test_it_is_unpacked_once_and_the_second_call_says_so(archive, cache, capsys):
     path = archive(tar())
-    folder = archives.unpacked(path)
+    folder = archives.unpack_archive(path)
     assert folder.parent == cache
     assert folder.name.startswith(path.name)
     (folder / TOP / "train.tsv").write_bytes(b"mine")
     capsys.readouterr()
-    assert archives.unpacked(path) == folder
+    assert archives.unpack_archive(path) == folder
     assert (folder / TOP / "train.tsv").read_bytes() == b"mine"
     assert str(folder) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["content", "time", "name"])
-def test_another_archive_is_not_taken_for_one_that_was_unpacked(archive, change):
+def test_another_archive_is_not_mistaken_for_a_cached_one(archive, change):
     path = archive(tar())
-    first = archives.unpacked(path)
+    first = archives.unpack_archive(path)
     if change == "content":
         path = archive(tar(files={**RELEASE, "more.tsv": b"more"}))
     elif change == "time":
         os.utime(path, ns=(1, 1))
     else:
         path = path.rename(path.with_name("other.tar.gz"))
-    assert archives.unpacked(path) != first
+    assert archives.unpack_archive(path) != first
 
 
 def test_an_archive_may_go_to_a_cache_that_is_named(archive, tmp_path):
-    folder = archives.unpacked(archive(tar()), tmp_path / "here")
+    folder = archives.unpack_archive(archive(tar()), tmp_path / "here")
     assert folder.parent == tmp_path / "here"
 
 
-def test_the_longest_name_that_a_file_can_have_is_no_trouble(archive):
-    assert tree(archives.unpacked(archive(tar(), "å" * 127))) == RELEASE
+def test_the_longest_possible_file_name_is_unpacked(archive):
+    assert tree(archives.unpack_archive(archive(tar(), "å" * 127))) == RELEASE
 
 
-def test_how_far_it_is_is_told(archive, monkeypatch, capsys):
-    monkeypatch.setattr(archives, "EVERY", 0.005)
+def test_progress_is_reported(archive, monkeypatch, capsys):
+    monkeypatch.setattr(archives, "PROGRESS_SECONDS", 0.005)
     content = tar(files={f"clips/{at}.mp3": SOUND(10_000) for at in range(1000)}, mode="w")
-    archives.unpacked(archive(content, "cv.tar"))
+    archives.unpack_archive(archive(content, "cv.tar"))
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unpacking cv.tar")]
     shares = [int(line.split()[2]) for line in told]
     assert shares == sorted(shares)
@@ -145,22 +145,24 @@ def test_how_far_it_is_is_told(archive, monkeypatch, capsys):
     assert all(line.endswith(" %") for line in told)
 
 
-def test_folders_that_come_twice_and_a_dot_in_front_are_how_people_pack(archive):
+def test_repeated_folders_and_a_leading_dot_are_accepted(archive):
     folders = [odd(name, tarfile.DIRTYPE) for name in (".", "./clips", "./clips")]
-    folder = archives.unpacked(archive(tar(*folders, files={"./clips/a.mp3": b"a", "./train.tsv": b"b"})))
+    folder = archives.unpack_archive(archive(tar(*folders, files={"./clips/a.mp3": b"a", "./train.tsv": b"b"})))
     assert tree(folder) == {"clips/a.mp3": b"a", "train.tsv": b"b"}
 
 
-def test_odd_rights_of_a_packer_lock_nobody_out(archive):
+def test_odd_permissions_are_ignored(archive):
     members = [odd("clips", tarfile.DIRTYPE, mode=0o000), odd("clips/a.mp3", mode=0o4000, uid=12345)]
-    folder = archives.unpacked(archive(tar(*members)))
+    folder = archives.unpack_archive(archive(tar(*members)))
     file = (folder / "clips/a.mp3").stat()
     assert file.st_mode & 0o7600 == 0o600
     assert file.st_uid == os.getuid()
 
 
 def test_swedish_names_stay_swedish(archive):
-    assert tree(archives.unpacked(archive(tar(files={"sv/Åsa köper ägg.mp3": b"a"})))) == {"sv/Åsa köper ägg.mp3": b"a"}
+    assert tree(archives.unpack_archive(archive(tar(files={"sv/Åsa köper ägg.mp3": b"a"})))) == {
+        "sv/Åsa köper ägg.mp3": b"a"
+    }
 
 
 HOSTILE = {
@@ -186,7 +188,7 @@ HOSTILE = {
     "long": (odd("a" * 300), "too long a name"),
     "deep": (odd("a/" * 120 + "a"), "too long a name"),
     "nameless": (odd(""), "leads out"),
-    "a size below nothing": (odd(pax_headers={"size": "-512"}), "size below nothing"),
+    "a negative size": (odd(pax_headers={"size": "-512"}), "negative size"),
 }
 
 
@@ -196,7 +198,7 @@ def test_a_member_that_no_release_has_refuses_the_archive_by_name(archive, cache
     member, reason = HOSTILE[kind]
     path = archive(tar(member, mode=mode))
     before = tree(tmp_path)
-    line = refusal(archives.unpacked, path)
+    line = refusal(archives.unpack_archive, path)
     assert str(path) in line
     assert reason in line
     assert repr(member.pax_headers.get("path", member.name)[:200]) in line
@@ -204,9 +206,9 @@ def test_a_member_that_no_release_has_refuses_the_archive_by_name(archive, cache
     assert not Path("/tmp/whisper-flow-was-here").exists()
 
 
-def test_the_same_name_twice_is_a_trick(archive, cache, refusal):
+def test_the_same_name_twice_is_refused(archive, cache, refusal):
     for first, second in [(f"{TOP}/train.tsv",) * 2, ("a", "./a"), ("a/b", "a"), ("a", "a/b"), ("a", "a//")]:
-        line = refusal(archives.unpacked, archive(tar(odd(first), files={second: b"x"})))
+        line = refusal(archives.unpack_archive, archive(tar(odd(first), files={second: b"x"})))
         assert "comes twice" in line or "directory" in line.lower()
         assert tree(cache) == {}
 
@@ -220,9 +222,9 @@ def swollen(members, size):
     return made.getvalue()
 
 
-def test_a_bomb_is_not_let_off(archive, cache, refusal):
+def test_a_compression_bomb_is_refused(archive, cache, refusal):
     path = archive(swollen(3, 50_000_000))
-    line = refusal(archives.unpacked, path)
+    line = refusal(archives.unpack_archive, path)
     assert str(path) in line
     assert "'clips/1.mp3' is more than a speech corpus" in line
     assert tree(cache) == {}
@@ -230,18 +232,18 @@ def test_a_bomb_is_not_let_off(archive, cache, refusal):
 
 def test_a_small_archive_of_text_may_shrink_well(archive):
     content = b"client_id\tpath\tsentence\n" * 400_000
-    assert tree(archives.unpacked(archive(tar(files={"train.tsv": content})))) == {"train.tsv": content}
+    assert tree(archives.unpack_archive(archive(tar(files={"train.tsv": content})))) == {"train.tsv": content}
 
 
 def test_a_bomb_of_nothing_but_names_is_refused(archive, cache, refusal, monkeypatch):
-    monkeypatch.setattr(archives, "MEMBERS", 10)
-    assert "'clips/10.mp3' is more than" in refusal(archives.unpacked, archive(swollen(11, 0)))
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 10)
+    assert "'clips/10.mp3' is more than" in refusal(archives.unpack_archive, archive(swollen(11, 0)))
     assert tree(cache) == {}
 
 
 @pytest.mark.parametrize("size", [10**11, 2**80])
 def test_a_member_that_claims_to_be_a_giant_is_refused_at_its_header(archive, cache, refusal, size):
-    assert "is more than a speech corpus" in refusal(archives.unpacked, archive(raw(header(size=size)), "cv.tar"))
+    assert "is more than a speech corpus" in refusal(archives.unpack_archive, archive(raw(header(size=size)), "cv.tar"))
     assert tree(cache) == {}
 
 
@@ -249,7 +251,7 @@ def test_a_member_that_claims_to_be_a_giant_is_refused_at_its_header(archive, ca
 @pytest.mark.parametrize("size", [10**6, 2**40])
 def test_a_header_that_would_fill_the_memory_is_refused(archive, cache, refusal, type, size):
     content = gzip.compress(raw(header(type=type, size=size), end=bytes(10**7)), 1)
-    assert "its headers are too long" in refusal(archives.unpacked, archive(content))
+    assert "its headers are too long" in refusal(archives.unpack_archive, archive(content))
     assert tree(cache) == {}
 
 
@@ -282,7 +284,7 @@ TANGLED = {
 @pytest.mark.parametrize("kind", TANGLED)
 def test_headers_that_would_keep_the_reader_busy_are_refused_soon(archive, cache, refusal, kind):
     begun = time.monotonic()
-    refusal(archives.unpacked, archive(raw(*TANGLED[kind]), "cv.tar"))
+    refusal(archives.unpack_archive, archive(raw(*TANGLED[kind]), "cv.tar"))
     assert time.monotonic() - begun < 5
     assert tree(cache) == {}
 
@@ -309,42 +311,42 @@ def test_headers_that_would_keep_the_reader_busy_are_refused_soon(archive, cache
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time, which no two processes share
 )
-def test_what_is_no_whole_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
+def test_an_incomplete_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
     path = archive(content)
-    line = refusal(archives.unpacked, path)
+    line = refusal(archives.unpack_archive, path)
     assert reason in line
     assert str(path) in line
     assert tree(cache) == {}
 
 
-def test_a_tar_that_ends_between_two_members_is_not_whole(archive, refusal):
+def test_a_tar_that_ends_between_two_members_is_incomplete(archive, refusal):
     """tarfile itself takes such an end, or a damaged header, for the end of the archive."""
     content = tar(files={"a.mp3": bytes(512), "b.mp3": bytes(512)}, mode="w")
-    assert "cut short" in refusal(archives.unpacked, archive(content[:1024], "cv.tar"))
-    assert "cut short" in refusal(archives.unpacked, archive(content[:1024] + b"x" + content[1025:], "cv.tar"))
+    assert "cut short" in refusal(archives.unpack_archive, archive(content[:1024], "cv.tar"))
+    assert "cut short" in refusal(archives.unpack_archive, archive(content[:1024] + b"x" + content[1025:], "cv.tar"))
 
 
 def test_no_file_and_a_folder_are_refused(tmp_path, cache, refusal):
-    assert "No such file" in refusal(archives.unpacked, tmp_path / "none.tar.gz")
-    assert "is no file" in refusal(archives.unpacked, tmp_path)
+    assert "No such file" in refusal(archives.unpack_archive, tmp_path / "none.tar.gz")
+    assert "is no file" in refusal(archives.unpack_archive, tmp_path)
     assert not cache.exists()
 
 
-def test_a_cache_that_cannot_be_is_refused(archive, cache, refusal):
+def test_an_impossible_cache_is_refused(archive, cache, refusal):
     cache.parent.mkdir()
     cache.write_bytes(b"")
-    assert "cannot be unpacked" in refusal(archives.unpacked, archive(tar()))
+    assert "cannot be unpacked" in refusal(archives.unpack_archive, archive(tar()))
 
 
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_disk_without_room_is_told_before_and_while_it_fills(archive, cache, refusal, monkeypatch):
+def test_a_disk_without_space_is_reported_before_and_during_unpacking(archive, cache, refusal, monkeypatch):
     path = archive(tar(files={"a": bytes(100), "b": bytes(10_000)}))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 50))
-    assert f"{path} needs 0.00 GB" in refusal(archives.unpacked, path)
+    assert f"{path} needs 0.00 GB" in refusal(archives.unpack_archive, path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 5000))
-    assert "its member 'b' needs 0.00 GB" in refusal(archives.unpacked, path)
+    assert "its member 'b' needs 0.00 GB" in refusal(archives.unpack_archive, path)
     assert tree(cache) == {}
 
 
@@ -353,7 +355,7 @@ def test_a_disk_that_is_full_all_at_once_leaves_nothing(archive, cache, refusal,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tarfile.TarFile, "makefile", full)
-    assert refusal(archives.unpacked, archive(tar())).endswith("cannot be unpacked: No space left on device")
+    assert refusal(archives.unpack_archive, archive(tar())).endswith("cannot be unpacked: No space left on device")
     assert tree(cache) == {}
 
 
@@ -361,7 +363,7 @@ def start(path):
     """Another process that unpacks."""
     # A shell's background job has SIGINT ignored, and so have its children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += f"from pathlib import Path; from asr.corpus import archives; archives.unpacked(Path({str(path)!r}))"
+    code += f"from pathlib import Path; from asr.corpus import archives; archives.unpack_archive(Path({str(path)!r}))"
     return subprocess.Popen(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(FLOWS)}, stdout=subprocess.PIPE, text=True
     )
@@ -382,7 +384,7 @@ def wait_for_clips(cache):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_unpacking_that_was_killed_is_not_taken_for_whole(large, cache, how):
+def test_a_killed_unpacking_is_not_mistaken_for_a_complete_one(large, cache, how):
     process = start(large)
     wait_for_clips(cache)
     process.send_signal(how)
@@ -390,11 +392,11 @@ def test_an_unpacking_that_was_killed_is_not_taken_for_whole(large, cache, how):
     assert process.returncode != 0
     assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
     assert any(cache.glob("*.partial")) == (how == signal.SIGKILL)
-    assert len(tree(archives.unpacked(large))) == MANY
+    assert len(tree(archives.unpack_archive(large))) == MANY
     assert not any(cache.glob("*.partial"))
 
 
-def test_two_at_once_do_the_work_once(large, cache):
+def test_two_processes_at_once_unpack_once(large, cache):
     first = start(large)
     wait_for_clips(cache)
     second = start(large)
@@ -414,7 +416,7 @@ def attempt(content):
         path, cache = Path(folder, "cv.tar"), Path(folder, "cache")
         path.write_bytes(content)
         try:
-            found = tree(archives.unpacked(path, cache))
+            found = tree(archives.unpack_archive(path, cache))
         except InputError as refused:
             assert "\n" not in str(refused)
             assert not cache.exists() or not tree(cache)
@@ -428,7 +430,7 @@ damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 25
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["w:gz", "w:bz2", "w:xz"]), damage, st.just(1) | st.floats(0, 1))
-def test_whatever_bytes_change_a_shrunk_archive_is_refused_or_all_there(mode, changes, kept):
+def test_a_changed_compressed_archive_is_refused_or_complete(mode, changes, kept):
     content = bytearray(WHOLE[mode])
     for place, by in changes:
         content[int(place * len(content))] ^= by
@@ -438,7 +440,7 @@ def test_whatever_bytes_change_a_shrunk_archive_is_refused_or_all_there(mode, ch
 
 @settings(max_examples=200, deadline=None)
 @given(damage, st.integers(0, len(WHOLE["w"]) // 512))
-def test_whatever_bytes_change_a_plain_archive_it_is_refused_or_unpacked(changes, kept):
+def test_a_changed_plain_archive_is_refused_or_unpacked(changes, kept):
     content = bytearray(WHOLE["w"])
     for place, by in changes:
         content[int(place * 4096)] ^= by
@@ -465,7 +467,7 @@ forged = st.builds(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.one_of(forged, st.binary(max_size=40).map(lambda said: said.ljust(512, b"\0"))), max_size=6))
-def test_whatever_a_forger_sends_is_refused_or_unpacked(blocks):
+def test_a_forged_archive_is_refused_or_unpacked(blocks):
     attempt(raw(*blocks))
 
 
@@ -479,50 +481,50 @@ def collective(archive, monkeypatch):
 
 
 def test_a_release_is_fetched_and_unpacked_end_to_end(collective, cache, tmp_path):
-    path = fetched("cv-22-sv")
+    path = download_archive("cv-22-sv")
     assert path.read_bytes() == collective.archives["cv-22-sv"].read_bytes()
-    assert tree(archives.unpacked(path)) == RELEASE
+    assert tree(archives.unpack_archive(path)) == RELEASE
     assert {name.split("/")[0] for name in tree(tmp_path)} == {"cache", "downloads"}
     assert tree(cache / "fetched") == {f"cv-22-sv/{path.name}": path.read_bytes()}
 
 
-def test_what_was_fetched_is_not_asked_for_again_not_even_with_a_key(collective, monkeypatch, capsys):
-    path = fetched("cv-22-sv")
+def test_a_downloaded_archive_is_not_requested_again(collective, monkeypatch, capsys):
+    path = download_archive("cv-22-sv")
     asked = list(collective.requests)
     monkeypatch.delenv("MDC_API_KEY")
-    assert fetched("cv-22-sv") == path
+    assert download_archive("cv-22-sv") == path
     assert collective.requests == asked
     assert "already there" in capsys.readouterr().out
 
 
-def test_where_someone_removed_the_archive_alone_it_is_told(collective, refusal):
-    fetched("cv-22-sv").unlink()
-    assert "is empty; remove it to fetch cv-22-sv again" in refusal(fetched, "cv-22-sv")
+def test_a_removed_archive_is_reported(collective, refusal):
+    download_archive("cv-22-sv").unlink()
+    assert "is empty; remove it to fetch cv-22-sv again" in refusal(download_archive, "cv-22-sv")
 
 
-def test_a_key_may_stand_in_a_file_as_the_client_documents(collective, tmp_path):
+def test_the_key_may_be_in_a_file_as_the_client_documents(collective, tmp_path):
     (tmp_path / ".env").write_text("MDC_API_KEY=right-key\n")
     env = {name: value for name, value in os.environ.items() if name != "MDC_API_KEY"}
-    code = "from asr.corpus import collective; collective.fetched('cv-22-sv')"
+    code = "from asr.corpus import data_collective; data_collective.download_archive('cv-22-sv')"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**env, "PYTHONPATH": str(FLOWS)}, check=True)
-    assert fetched("cv-22-sv").exists()
+    assert download_archive("cv-22-sv").exists()
 
 
-def test_a_download_that_breaks_off_is_taken_up_where_it_was(collective, refusal):
+def test_an_interrupted_download_is_resumed(collective, refusal):
     collective.breaks_at = [70_000, 140_000]
-    assert "broke off at 64.0 KB of" in refusal(fetched, "cv-22-sv")
-    assert "run again to go on" in refusal(fetched, "cv-22-sv")
-    path = fetched("cv-22-sv")
+    assert "was interrupted at 64.0 KB of" in refusal(download_archive, "cv-22-sv")
+    assert "run again to resume" in refusal(download_archive, "cv-22-sv")
+    path = download_archive("cv-22-sv")
     assert collective.ranges == [None, "bytes=65536-", "bytes=131072-"]
-    assert tree(archives.unpacked(path)) == RELEASE
+    assert tree(archives.unpack_archive(path)) == RELEASE
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_new_release_in_the_midst_is_fetched_from_its_beginning(collective, archive, refusal):
+def test_a_new_release_during_a_download_is_downloaded_from_the_start(collective, archive, refusal):
     collective.breaks_at = [70_000]
-    refusal(fetched, "cv-22-sv")
+    refusal(download_archive, "cv-22-sv")
     collective.archives["cv-22-sv"] = archive(tar(files={"new.tsv": SOUND(50_000)}), "cv-23.tar.gz")
-    path = fetched("cv-22-sv")
+    path = download_archive("cv-22-sv")
     assert path.read_bytes() == collective.archives["cv-22-sv"].read_bytes()
     assert os.listdir(path.parent) == [path.name]
 
@@ -530,28 +532,26 @@ def test_a_new_release_in_the_midst_is_fetched_from_its_beginning(collective, ar
 def test_a_run_killed_between_the_last_byte_and_the_name_fetches_again(collective, cache, refusal):
     """The client asks for the bytes past the end then, and for ever."""
     collective.breaks_at = [70_000]
-    refusal(fetched, "cv-22-sv")
+    refusal(download_archive, "cv-22-sv")
     archive = collective.archives["cv-22-sv"]
     part = next(cache.glob("fetched/.cv-22-sv.partial/*.part"))
     part.write_bytes(archive.read_bytes())
-    assert fetched("cv-22-sv").read_bytes() == archive.read_bytes()
+    assert download_archive("cv-22-sv").read_bytes() == archive.read_bytes()
 
 
 @pytest.mark.parametrize("wrong", [{"checksum": "0" * 64}, {"sizeBytes": 10**5 + 1}])
-def test_what_arrives_otherwise_than_announced_is_not_kept(collective, cache, refusal, wrong):
+def test_a_download_that_differs_from_its_description_is_removed(collective, cache, refusal, wrong):
     collective.details = wrong
-    assert "did not arrive as announced" in refusal(fetched, "cv-22-sv")
+    assert "did not arrive as announced" in refusal(download_archive, "cv-22-sv")
     assert tree(cache) == {}
     collective.details = {}
-    assert fetched("cv-22-sv").exists()
+    assert download_archive("cv-22-sv").exists()
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "two words", "right-key\n", "nyckelö"])
-def test_without_a_key_it_is_told_which_variable_to_set_and_where_keys_come_from(
-    collective, cache, refusal, monkeypatch, key
-):
+def test_without_a_key_the_line_names_the_variable_and_the_page_of_keys(collective, cache, refusal, monkeypatch, key):
     monkeypatch.delenv("MDC_API_KEY") if key is None else monkeypatch.setenv("MDC_API_KEY", key)
-    line = refusal(fetched, "cv-22-sv")
+    line = refusal(download_archive, "cv-22-sv")
     assert "MDC_API_KEY" in line
     assert "https://mozilladatacollective.com" in line
     assert "right-key" not in line
@@ -560,34 +560,34 @@ def test_without_a_key_it_is_told_which_variable_to_set_and_where_keys_come_from
 
 
 @pytest.mark.parametrize("id", ["", "..", "../up", "/etc/passwd", ".hidden", "a/b", "a?b", "å", "a" * 101])
-def test_an_id_that_is_none_is_not_asked_for(collective, cache, refusal, id):
-    assert "is no id or slug" in refusal(fetched, id)
+def test_an_invalid_id_is_not_requested(collective, cache, refusal, id):
+    assert "is no id or slug" in refusal(download_archive, id)
     assert not cache.exists()
     assert collective.requests == []
 
 
 @pytest.mark.parametrize("refused", ["terms", "paid", "busy", "ill"])
-def test_what_the_collective_says_is_passed_on_but_never_the_key(collective, cache, refusal, refused):
+def test_the_servers_message_is_shown_but_never_the_key(collective, cache, refusal, refused):
     collective.refusal = refused
-    line = refusal(fetched, "cv-22-sv")
+    line = refusal(download_archive, "cv-22-sv")
     said = {"terms": "Agree to the", "paid": "has to be bought", "busy": "try again later", "ill": "Something broke"}
     assert said[refused] in line
     assert "right-key" not in line
     assert tree(cache) == {}
 
 
-def test_a_wrong_key_is_called_wrong_and_not_shown(collective, cache, refusal, monkeypatch):
+def test_a_wrong_key_is_reported_and_not_shown(collective, cache, refusal, monkeypatch):
     monkeypatch.setenv("MDC_API_KEY", "wrong-key")
-    line = refusal(fetched, "cv-22-sv")
+    line = refusal(download_archive, "cv-22-sv")
     assert "the key in MDC_API_KEY is wrong, expired or revoked" in line
     assert "wrong-key" not in line
     assert tree(cache) == {}
 
 
-def test_an_unknown_and_a_withdrawn_release_are_told_apart(collective, cache, refusal):
-    assert "no such id" in refusal(fetched, "cv-99-xx")
+def test_an_unknown_and_a_withdrawn_release_have_different_messages(collective, cache, refusal):
+    assert "no such id" in refusal(download_archive, "cv-99-xx")
     collective.withdrawn = {"cv-22-sv"}
-    assert "withdrawn" in refusal(fetched, "cv-22-sv")
+    assert "withdrawn" in refusal(download_archive, "cv-22-sv")
     assert tree(cache) == {}
 
 
@@ -595,14 +595,14 @@ def test_an_unknown_and_a_withdrawn_release_are_told_apart(collective, cache, re
 def test_the_collective_does_not_choose_where_its_archive_is_written(collective, tmp_path, refusal, filename):
     before = tree(tmp_path)
     collective.details = {"filename": filename}
-    assert "its archive is called" in refusal(fetched, "cv-22-sv")
+    assert "its archive is called" in refusal(download_archive, "cv-22-sv")
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("session", [{}, [], "x", {"downloadUrl": "http://127.0.0.1:1/?" + SIGNED}, {"sizeBytes": 5}])
 def test_an_answer_that_makes_no_sense_is_one_line_without_the_signed_address(collective, refusal, session):
     collective.session = session
-    line = refusal(fetched, "cv-22-sv")
+    line = refusal(download_archive, "cv-22-sv")
     assert "makes no sense" in line
     assert SIGNED not in line
 
@@ -610,20 +610,20 @@ def test_an_answer_that_makes_no_sense_is_one_line_without_the_signed_address(co
 def test_an_address_that_has_expired_is_not_shown(collective, refusal):
     address = f"{collective.url}/nothing?{SIGNED}"
     collective.session = {**collective.told("cv-22-sv"), "downloadUrl": address}
-    line = refusal(fetched, "cv-22-sv")
-    assert "broke off at 0.0 B" in line
+    line = refusal(download_archive, "cv-22-sv")
+    assert "was interrupted at 0.0 B" in line
     assert SIGNED not in line
 
 
-def test_without_a_network_it_is_said_who_could_not_be_reached(cache, collective, refusal, monkeypatch):
+def test_without_a_network_the_unreachable_server_is_named(cache, collective, refusal, monkeypatch):
     monkeypatch.setenv("MDC_API_URL", "http://127.0.0.1:9/api")
-    assert "no connection to http://127.0.0.1:9/api" in refusal(fetched, "cv-22-sv")
+    assert "no connection to http://127.0.0.1:9/api" in refusal(download_archive, "cv-22-sv")
     assert tree(cache) == {}
 
 
-def test_a_disk_too_small_for_the_download_is_told_before_it_begins(collective, cache, refusal, monkeypatch):
+def test_a_disk_too_small_for_the_download_is_reported_before_it_starts(collective, cache, refusal, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 50))
-    assert "cv-22-sv needs 0.00 GB" in refusal(fetched, "cv-22-sv")
+    assert "cv-22-sv needs 0.00 GB" in refusal(download_archive, "cv-22-sv")
     assert not any("download" in asked for asked in collective.requests)
     assert tree(cache) == {}
 
@@ -642,21 +642,21 @@ def while_it_downloads(monkeypatch, error):
     monkeypatch.setattr(requests.Response, "iter_content", broken)
 
 
-def test_a_disk_that_fills_while_it_is_fetched_is_told(collective, refusal, monkeypatch):
+def test_a_disk_that_fills_during_the_download_is_reported(collective, refusal, monkeypatch):
     while_it_downloads(monkeypatch, OSError(28, "No space left on device"))
-    assert "(No space left on device); run again" in refusal(fetched, "cv-22-sv")
+    assert "(No space left on device); run again" in refusal(download_archive, "cv-22-sv")
 
 
-def test_an_interrupt_is_an_interrupt(collective, monkeypatch):
+def test_an_interrupt_is_not_swallowed(collective, monkeypatch):
     """The client makes an error of it."""
     while_it_downloads(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
-        fetched("cv-22-sv")
+        download_archive("cv-22-sv")
 
 
-def test_how_far_the_download_is_is_told(collective, archive, monkeypatch, capsys):
-    monkeypatch.setattr(archives, "EVERY", 0.001)
+def test_download_progress_is_reported(collective, archive, monkeypatch, capsys):
+    monkeypatch.setattr(archives, "PROGRESS_SECONDS", 0.001)
     collective.archives["cv-22-sv"] = archive(SOUND(20_000_000))
-    fetched("cv-22-sv")
+    download_archive("cv-22-sv")
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fetching cv-corpus-22.0")]
     assert any(0 < int(line.split()[2]) < 100 for line in told)

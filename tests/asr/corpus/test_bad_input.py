@@ -1,4 +1,4 @@
-"""A corpus of whatever may be found in one: never a traceback, never a lost clip, never a read outside of it."""
+"""Hostile corpora: never a traceback, a lost clip, or a read outside of the folder."""
 
 import csv
 import io
@@ -147,7 +147,7 @@ def loudest(flac):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(FILES, st.lists(ROWS, min_size=1, max_size=8), FORMS)
-def test_every_row_of_a_hostile_corpus_is_kept_or_set_aside(found, preprocess, heard, files, rows, form):
+def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(found, preprocess, heard, files, rows, form):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         train = lay_out(root, files, found)
@@ -159,7 +159,7 @@ def test_every_row_of_a_hostile_corpus_is_kept_or_set_aside(found, preprocess, h
             {"corpus": {"source": "folder", "path": f"{folder}/corpus", "shard_clips": 3}}
         )
         store = Store.in_folder(root / "store")
-        listed = sum(len(part.rows) for part in sources.parts(profile.corpus))
+        listed = sum(len(part.rows) for part in sources.list_parts(profile.corpus))
         _, joined = preprocess(profile, store)
         summary, table = joined.summary, heard(joined, store, root / "shards")
     assert listed >= len(rows) + 2
@@ -187,7 +187,7 @@ def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
         Path(folder, name).write_bytes(damaged)
         profile = Settings.model_validate({"corpus": {"source": "folder", "path": folder}})
         try:
-            parts = sources.parts(profile.corpus)
+            parts = sources.list_parts(profile.corpus)
         except InputError as refused:
             assert str(refused).startswith("[corpus] path: ")
             assert len(str(refused).split("\n")) == 1
@@ -195,13 +195,13 @@ def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
             assert all(row.problem for part in parts for row in part.rows)  # there is not one clip
 
 
-def test_names_that_the_system_gives_are_no_trouble(tmp_path, tone, preprocess, store):
+def test_file_names_from_the_system_are_handled(tmp_path, tone, preprocess, store):
     """A folder is listed in bytes, and not all of them are letters."""
     good = tmp_path / "corpus"
     for split in ("train", "validation", "test"):
         (good / split).mkdir(parents=True)
         for at, name in enumerate([b"a", b"\xe5\xff", b"new\nline", b"'\"$(x)"]):
-            sound = clips.encode(clips.pcm(tone(hertz=300 + at)))
+            sound = clips.encode_flac(clips.to_pcm16(tone(hertz=300 + at)))
             (good / split / os.fsdecode(name + b".wav")).write_bytes(sound)
             (good / split / os.fsdecode(name + b".srt")).write_text(TRANSCRIPTS["good.srt"])
     _, joined = preprocess(Settings.model_validate({"corpus": {"source": "folder", "path": str(good)}}), store)

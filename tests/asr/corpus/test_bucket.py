@@ -15,17 +15,17 @@ import json, sys
 from pathlib import Path
 sys.path.insert(0, {flows!r})
 from asr import InputError
-from asr.corpus import joining, shards, sources
+from asr.corpus import manifest, shards, sources
 from asr.settings import Settings
 from asr.store import Store
 from asr.datastore import Location
 settings = Settings.model_validate({{"corpus": {corpus!r}}})
 store = Store(Location.at("WhisperFlow", "gs", "gs://speech/metaflow"))
 try:
-    made = [shards.make(part, settings, store)[0] for part in sources.parts(settings.corpus)]
-    joined = joining.join(made, settings.corpus)
-    speech = shards.Speech(joined.shards, Path({folder!r}), store.fetch).split("train")
-    summary = {{**joined.summary, "again": [one.taken_over for one in made], "texts": speech["text"][:]}}
+    made = [shards.build_part(part, settings, store)[0] for part in sources.list_parts(settings.corpus)]
+    joined = manifest.merge_parts(made, settings.corpus)
+    speech = shards.SpeechDataset(joined.shards, Path({folder!r}), store.fetch).split("train")
+    summary = {{**joined.summary, "again": [one.is_reused for one in made], "texts": speech["text"][:]}}
     print(json.dumps(summary))
 except InputError as mistake:
     print(json.dumps(str(mistake)))
@@ -53,7 +53,7 @@ def pack(bucket, tmp_path):
     return run
 
 
-def test_a_folder_in_a_bucket_is_the_same_corpus_as_at_home(bucket, pack, audiofolder, tone):
+def test_a_folder_in_a_bucket_is_the_same_corpus_as_a_local_one(bucket, pack, audiofolder, tone):
     import soundfile
 
     rows = [{"file_name": f"{at}.flac", "text": f"mening {at}"} for at in range(3)]
@@ -91,15 +91,15 @@ sys.path.insert(0, {flows!r})
 import numpy as np
 from asr.corpus import recordings
 def heard(_):
-    sounds = [train.stretch(9_000, np.random.default_rng(seed)) for seed in range(6)]
+    sounds = [train.random_excerpt(9_000, np.random.default_rng(seed)) for seed in range(6)]
     return [hashlib.sha256(sound.tobytes()).hexdigest()[:16] for sound in sounds]
-train, held_out = recordings.listed({folder!r}, "noise")
+train, held_out = recordings.list_recordings({folder!r}, "noise")
 with multiprocessing.get_context("fork").Pool(2) as pool:  # as a loader's processes
-    print(len(held_out.places), *{{",".join(one) for one in pool.map(heard, range(4), chunksize=1)}})
+    print(len(held_out.paths), *{{",".join(one) for one in pool.map(heard, range(4), chunksize=1)}})
 """
 
 
-def test_noise_in_a_bucket_sounds_as_at_home_in_every_process(bucket, tmp_path, tone):
+def test_noise_in_a_bucket_equals_local_noise_in_every_process(bucket, tmp_path, tone):
     import soundfile
 
     for at in range(6):

@@ -1,4 +1,4 @@
-"""One clip: what is heard, and why one is set aside."""
+"""Clip validation: decoding, and why a clip is rejected."""
 
 import io
 import json
@@ -25,7 +25,7 @@ FLOWS = Path(clips.__file__).parents[2]
 def judge(file, words="hej på dig", text=None, **corpus):
     """What becomes of one clip, a file or its bytes, under a profile's [corpus] and [text]."""
     settings = Settings.model_validate({"corpus": corpus, "text": text or {}})
-    [one] = clips.judged([Row("a", "train", words, "Åsa", file)], settings)
+    [one] = clips.validate_clips([Row("a", "train", words, "Åsa", file)], settings)
     return one
 
 
@@ -92,7 +92,7 @@ def test_a_tone_keeps_its_frequency_loudness_and_length(tmp_path, tone, form):
 
 
 @pytest.mark.parametrize("form", RECORDED)
-def test_what_phones_browsers_and_cameras_record_is_heard_too(tmp_path, tone, encoded, form):
+def test_formats_of_phones_browsers_and_cameras_are_decoded(tmp_path, tone, encoded, form):
     suffix, rate, codec, layout, film = RECORDED[form]
     path = encoded(tmp_path / f"a.{suffix}", tone(2, 1_000, rate), rate, codec, layout, film)
     sound = audio.Recording(path).sound().samples
@@ -107,7 +107,7 @@ def test_what_phones_browsers_and_cameras_record_is_heard_too(tmp_path, tone, en
 def test_resampling_keeps_a_low_tone_and_removes_a_high_one(tone, rate, by):
     def heard(hertz):
         content = wav(tone(2, hertz, rate), rate)
-        found = audio.Recording(content).sound() if by == "decode" else next(clips.windows(content, [(0, 2)]))
+        found = audio.Recording(content).sound() if by == "decode" else next(clips.decode_spans(content, [(0, 2)]))
         return found.samples
 
     assert level(heard(1_000)) == pytest.approx(0.3, abs=0.001)
@@ -116,7 +116,7 @@ def test_resampling_keeps_a_low_tone_and_removes_a_high_one(tone, rate, by):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mka"])
-def test_eight_channels_at_96_khz_are_one(tmp_path, tone, suffix):
+def test_eight_channels_at_96_khz_become_one(tmp_path, tone, suffix):
     (tmp_path / "a.wav").write_bytes(wav(tone(2, 1_000, 96_000, channels=8), 96_000))
     with av.open(str(tmp_path / "a.wav")) as given, av.open(str(tmp_path / "a.mka"), "w") as made:
         stream = made.add_stream_from_template(given.streams.audio[0])
@@ -129,7 +129,7 @@ def test_eight_channels_at_96_khz_are_one(tmp_path, tone, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "m4a"])
-def test_every_channel_is_heard_and_none_gets_louder(tmp_path, tone, encoded, suffix):
+def test_every_channel_is_mixed_and_none_gets_louder(tmp_path, tone, encoded, suffix):
     """The interviewer is in the left one often, and the guest in the right."""
     both = np.stack([tone(2, 500, 48_000), tone(2, 3_000, 48_000)], axis=1)
     path = tmp_path / f"a.{suffix}"
@@ -152,8 +152,8 @@ def test_sound_of_16_bits_and_16_khz_comes_through_to_the_bit():
     samples = np.random.default_rng(0).integers(-32_768, 32_768, RATE, np.int16)
     kept = judge(wav(samples, subtype="PCM_16", form="FLAC"), max_clipped=1.0)
     assert np.array_equal(soundfile.read(io.BytesIO(kept.flac), dtype="int16")[0], samples)
-    [cut] = clips.windows(wav(samples, subtype="PCM_16", form="FLAC"), [(0.25, 0.75)])
-    assert np.array_equal(clips.pcm(cut.samples), samples[4_000:12_000])
+    [cut] = clips.decode_spans(wav(samples, subtype="PCM_16", form="FLAC"), [(0.25, 0.75)])
+    assert np.array_equal(clips.to_pcm16(cut.samples), samples[4_000:12_000])
 
 
 def test_a_clip_is_kept_as_16_bit_flac_with_its_text(tone):
@@ -166,8 +166,8 @@ def test_a_clip_is_kept_as_16_bit_flac_with_its_text(tone):
 
 def test_tags_and_pictures_of_a_file_are_not_kept(tone):
     """They may name people, and take more bytes than the sound."""
-    samples = clips.pcm(tone())
-    plain = clips.encode(samples)
+    samples = clips.to_pcm16(tone())
+    plain = clips.encode_flac(samples)
     comment = (
         b"\x04\x00\x00\x00gent\x01\x00\x00\x00"
         + len(b"ARTIST=Anna Hemlig").to_bytes(4, "little")
@@ -179,7 +179,7 @@ def test_tags_and_pictures_of_a_file_are_not_kept(tone):
     )
     tagged = plain[:4] + b"\x00" + plain[5:42] + blocks + plain[42:] if plain[4] < 128 else None
     kept = judge(tagged)
-    assert kept.flac == clips.as_it_is(Row("a", "train", "hej", None, plain), len(samples))
+    assert kept.flac == clips.reuse_flac(Row("a", "train", "hej", None, plain), len(samples))
     assert b"Hemlig" not in kept.flac
 
 
@@ -203,7 +203,7 @@ def spoiled(tone, value):
 
 
 THRESHOLDS = {
-    # What is wrong: the sound, the words, a setting under which it is kept, and one under which it is set aside.
+    # The problem: the audio, the text, a setting that accepts it, and one that rejects it.
     "too short": (lambda tone: tone(0.4), "hej", {}, {"min_seconds": 0.5}),
     "too long": (lambda tone: tone(6), "hej", {}, {"max_seconds": 5}),
     "silent": (lambda tone: tone(loud=0.002), "hej", {}, {"min_peak": 0.003}),
@@ -215,7 +215,7 @@ THRESHOLDS = {
 
 
 @pytest.mark.parametrize("wrong", THRESHOLDS)
-def test_each_threshold_of_the_profile_keeps_a_clip_and_sets_it_aside(tone, wrong):
+def test_each_threshold_of_the_profile_accepts_and_rejects_a_clip(tone, wrong):
     sound, words, keeps, drops = THRESHOLDS[wrong]
     assert reason(wav(sound(tone)), words, **keeps) is None
     assert reason(wav(sound(tone)), words, **drops) == wrong
@@ -233,19 +233,19 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize("wrong", DEFAULTS)
-def test_an_unfit_sound_is_set_aside_with_its_reason(tone, wrong):
+def test_unusable_audio_is_rejected_with_its_reason(tone, wrong):
     bad, good, words = DEFAULTS[wrong]
     assert (reason(wav(bad(tone)), words), reason(wav(good(tone)), words)) == (wrong, None)
 
 
 @pytest.mark.parametrize("rate", [RATE, 44_100])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_not_one_sample_may_be_no_number(tone, rate, value):
+def test_every_sample_must_be_a_number(tone, rate, value):
     assert reason(wav(spoiled(tone, value), rate)) == "samples that are no numbers"
 
 
 @pytest.mark.parametrize("words", ["", "  \n", "...", "?!", " - ", "…", "–", "”“", "¿", "♪", "\u200b", "\ufeff"])
-def test_a_text_without_a_letter_or_figure_is_set_aside(tone, words):
+def test_a_text_without_a_letter_or_figure_is_rejected(tone, words):
     assert reason(wav(tone()), words) == "empty text"
 
 
@@ -276,7 +276,7 @@ def test_a_speaker_or_a_clip_is_left_out_by_any_form_of_its_name(tone, name):
     """macOS writes å and ö in two letters."""
     row = Row("mo\u0308te.wav", "train", "hej", "A\u030asa", wav(tone()), source="sample")
     settings = Settings.model_validate({"corpus": {"exclude": [name]}})
-    assert [one.reason for one in clips.judged([row], settings)] == ["excluded"]
+    assert [one.reason for one in clips.validate_clips([row], settings)] == ["excluded"]
 
 
 def test_a_recording_is_left_out_with_all_its_cuts_even_where_a_number_sign_is_in_its_name(tone):
@@ -286,7 +286,7 @@ def test_a_recording_is_left_out_with_all_its_cuts_even_where_a_number_sign_is_i
     ]
     for name in ("möte #7.wav", "möte #7.wav#1.00-2.00", "möte ", "möte"):
         settings = Settings.model_validate({"corpus": {"exclude": [name]}})
-        told = [isinstance(one, Rejected) for one in clips.judged(rows, settings)]
+        told = [isinstance(one, Rejected) for one in clips.validate_clips(rows, settings)]
         assert told == {"möte #7.wav": [True, True], "möte #7.wav#1.00-2.00": [False, True]}.get(name, [False, False])
 
 
@@ -298,12 +298,12 @@ def test_a_recording_is_left_out_with_all_its_cuts_even_where_a_number_sign_is_i
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.m4a", "a.mp3"])
-def test_a_file_that_holds_no_audio_is_set_aside(tmp_path, name, content):
+def test_a_file_that_holds_no_audio_is_rejected(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert reason(tmp_path / name) == "unreadable audio"
 
 
-def test_a_film_without_sound_is_set_aside(tmp_path):
+def test_a_film_without_sound_is_rejected(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as file:
         stream = file.add_stream("mpeg4", rate=25)
         stream.width = stream.height = 64
@@ -319,16 +319,16 @@ def test_a_header_that_lies_about_the_rate_is_unreadable_and_takes_no_time(tone,
     content = bytearray(wav(tone(1), subtype="PCM_16"))
     content[24:28] = rate.to_bytes(4, "little")
     row = Row("a", "train", "hej", None, bytes(content), end=1.0 if cut else None)
-    assert [one.reason for one in clips.judged([row], Settings())] == ["unreadable audio"]
+    assert [one.reason for one in clips.validate_clips([row], Settings())] == ["unreadable audio"]
 
 
-def test_what_is_not_there_is_set_aside(tmp_path):
+def test_a_missing_file_is_rejected(tmp_path):
     assert reason(tmp_path / "a.wav") == reason(tmp_path) == reason(None) == "missing file"
 
 
 def test_a_clip_that_comes_with_a_problem_keeps_it(tone):
     row = Row("a", "train", "hej", None, wav(tone()), problem="outside the folder")
-    assert list(clips.judged([row], Settings())) == [Rejected("a", "outside the folder", "train")]
+    assert list(clips.validate_clips([row], Settings())) == [Rejected("a", "outside the folder", "train")]
 
 
 PLAYLISTS = {
@@ -375,11 +375,11 @@ def cut(file, *spans, **corpus):
         )
         for start, end in spans
     ]
-    return list(clips.judged(rows, Settings.model_validate({"corpus": corpus})))
+    return list(clips.validate_clips(rows, Settings.model_validate({"corpus": corpus})))
 
 
 @pytest.mark.parametrize("form", ["flac 16 kHz", "flac 44.1 kHz", "mp3", "m4a"])
-def test_each_cut_of_a_recording_holds_its_own_stretch(tmp_path, steps, encoded, form):
+def test_each_cut_of_a_recording_has_its_own_audio(tmp_path, steps, encoded, form):
     import soxr
 
     if form.startswith("flac"):
@@ -403,7 +403,7 @@ def test_each_cut_of_a_recording_holds_its_own_stretch(tmp_path, steps, encoded,
 
 
 def test_a_cut_is_as_exact_as_the_recording(steps):
-    exact = clips.pcm(steps)
+    exact = clips.to_pcm16(steps)
     for start, end in ((0.0, 0.5), (1.23456, 4.2), (19.0, 20.0)):
         [one] = cut(wav(exact, subtype="PCM_16"), (start, end))
         assert np.array_equal(
@@ -411,7 +411,7 @@ def test_a_cut_is_as_exact_as_the_recording(steps):
         )
 
 
-def test_times_beyond_the_recording_are_told_but_for_half_a_second(steps):
+def test_times_more_than_half_a_second_beyond_the_recording_are_rejected(steps):
     told = cut(
         wav(steps), (17.0, 19.0), (19.0, 20.4), (19.5, 20.6), (19.9, 20.1), (20.5, 20.9), (30.0, 40.0), (1e9, 2e9)
     )
@@ -432,18 +432,18 @@ def test_a_recording_is_decoded_once_for_all_its_cuts(steps, monkeypatch):
     assert len(opened) == 1
 
 
-def test_where_a_recording_breaks_off_what_comes_before_is_kept(tmp_path, steps, encoded):
+def test_the_part_before_the_damage_of_a_recording_is_accepted(tmp_path, steps, encoded):
     content = encoded(tmp_path / "a.mp3", steps, RATE, "libmp3lame").read_bytes()
     told = cut(content[: len(content) // 2], (0.0, 2.0), (4.0, 6.0), (14.0, 16.0), (18.0, 20.0))
     assert [isinstance(one, Clip) for one in told] == [True, True, False, False]
 
 
-def test_clips_of_one_file_that_is_broken_are_all_told():
+def test_all_clips_of_a_broken_file_are_rejected():
     told = cut(b"RIFF", (0.0, 1.0), (2.0, 3.0))
     assert told == [Rejected(clip, "unreadable audio", "train") for clip in ("a#0.0-1.0", "a#2.0-3.0")]
 
 
-def test_what_is_unfit_lets_go_of_its_audio_at_once(tone):
+def test_rejected_clips_release_their_audio_at_once(tone):
     """Else a stream whose clips are all unfit but two would be held from the one to the other."""
     alive, good = [], wav(tone())
 
@@ -460,7 +460,7 @@ def test_what_is_unfit_lets_go_of_its_audio_at_once(tone):
             most.append(len(alive))
 
     most = []
-    assert sum(isinstance(one, Clip) for one in clips.judged(rows(), Settings())) == 2
+    assert sum(isinstance(one, Clip) for one in clips.validate_clips(rows(), Settings())) == 2
     assert max(most) < 5
 
 
@@ -472,13 +472,14 @@ from asr.corpus import audio, clips
 from asr.corpus.rows import Row
 from asr.settings import Settings
 paths, spans = map(Path, sys.argv[3:]), json.loads(sys.argv[2])
-list(clips.judged([Row("warm", "train", "hej", None, clips.encode(clips.np.zeros(16000, "i2")))], Settings()))
+silence = clips.encode_flac(clips.np.zeros(16000, "i2"))
+list(clips.validate_clips([Row("warm", "train", "hej", None, silence)], Settings()))
 import av
 for path in paths:
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     rows = [Row(str(at), "train", "hej", None, path, start=at, end=end) for at, end in spans or [(0, None)]]
     told = {}
-    for one in clips.judged(rows, Settings()):
+    for one in clips.validate_clips(rows, Settings()):
         word = getattr(one, "reason", "kept")
         told[word] = told.get(word, 0) + 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
@@ -526,30 +527,30 @@ def test_an_hour_of_recording_is_cut_in_little_memory(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [8, 30, 41, 50])
-def test_flac_whose_tags_run_beyond_its_end_is_not_taken_as_it_is(tone, torn):
-    samples = clips.pcm(tone(0.5))
-    flac = clips.encode(samples)
+def test_flac_with_tags_beyond_its_end_is_not_reused(tone, torn):
+    samples = clips.to_pcm16(tone(0.5))
+    flac = clips.encode_flac(samples)
     hostile = flac[:5] + b"\0\0\x22" + flac[8:43] + b"\xff\xff\xff" + flac[46:]
     row = Row("a", "train", "hej", None, flac[:torn])
-    assert clips.as_it_is(row, len(samples)) is None
-    assert clips.as_it_is(replace(row, audio=hostile), len(samples)) is None
-    assert clips.as_it_is(replace(row, audio=flac + b"TAG" + bytes(125)), len(samples)) is None
-    assert clips.as_it_is(replace(row, audio=flac), len(samples) + 1) is None
+    assert clips.reuse_flac(row, len(samples)) is None
+    assert clips.reuse_flac(replace(row, audio=hostile), len(samples)) is None
+    assert clips.reuse_flac(replace(row, audio=flac + b"TAG" + bytes(125)), len(samples)) is None
+    assert clips.reuse_flac(replace(row, audio=flac), len(samples) + 1) is None
 
 
-def test_flac_that_is_as_wanted_is_not_encoded_again(tone):
-    samples = clips.pcm(tone(0.5))
-    kept = clips.as_it_is(Row("a", "train", "hej", None, clips.encode(samples)), len(samples))
+def test_flac_in_the_right_form_is_not_encoded_again(tone):
+    samples = clips.to_pcm16(tone(0.5))
+    kept = clips.reuse_flac(Row("a", "train", "hej", None, clips.encode_flac(samples)), len(samples))
     assert (soundfile.read(io.BytesIO(kept), dtype="int16")[0] == samples).all()
 
 
-def test_a_clip_says_the_same_with_the_times_of_its_words_as_without(tone):
+def test_a_clip_has_the_same_text_with_and_without_times(tone):
     said = ("Hej [skratt]", "♪ la la", "la ♪", "-Ja, (viskar", "ja) då.")
     segments = tuple(Segment(at / 5, at / 5 + 0.2, text) for at, text in enumerate(said))
     row = Row("a", "train", " ".join(said), None, wav(tone()), end=1.0, segments=segments)
     settings = Settings.model_validate({"text": {"writing": ["dashes", "asides"]}})
-    [one] = clips.judged([row], settings)
+    [one] = clips.validate_clips([row], settings)
     assert [part.text for part in one.segments] == ["Hej", "la la", "la", "– Ja, (viskar", "ja) då."]
     assert one.text == " ".join(part.text for part in one.segments)
-    [one] = clips.judged([replace(row, segments=(*segments, Segment(0.8, 1.0, "[skratt]")))], settings)
+    [one] = clips.validate_clips([replace(row, segments=(*segments, Segment(0.8, 1.0, "[skratt]")))], settings)
     assert len(one.segments) == len(said)

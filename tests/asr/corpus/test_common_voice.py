@@ -1,4 +1,4 @@
-"""A Common Voice release: unpacked or not, its lists become splits, and its clips are heard."""
+"""A Common Voice release: unpacked or not, its lists become splits, and its clips are decoded."""
 
 import shutil
 import tarfile
@@ -42,7 +42,7 @@ def locale(shipped, tmp_path):
 
 
 def rows(path, language="sv", **more):
-    return common_voice.rows(Source(source="common_voice", path=str(path), **more), language)
+    return common_voice.list_rows(Source(source="common_voice", path=str(path), **more), language)
 
 
 def splits(found):
@@ -60,7 +60,7 @@ def test_a_release_is_found_in_the_folder_or_below_it(locale, up):
     assert found[0].speaker == f"{ord('a'):064x}"
 
 
-def test_an_archive_is_unpacked_into_the_cache_and_every_clip_is_heard(
+def test_an_archive_is_unpacked_into_the_cache_and_every_clip_decoded(
     shipped, tmp_path, monkeypatch, store, preprocess
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -81,7 +81,7 @@ def test_sentences_keep_their_quotation_marks(locale, end):
     assert [row.text for row in rows(locale) if row.split == "train"] == SENTENCES
 
 
-def test_what_was_validated_is_trained_on_but_for_the_clips_of_dev_and_test(locale):
+def test_validated_clips_are_for_training_except_those_of_dev_and_test(locale):
     assert splits(rows(locale, splits={"train": "validated"})) == ("abgh", "cd", "ef")
 
 
@@ -113,7 +113,7 @@ def test_a_missing_list_is_refused_in_one_line(locale, refusal):
 
 
 @pytest.mark.parametrize("language", ["fi", "s"])
-def test_a_language_that_is_not_in_it_is_refused_with_what_is(locale, refusal, language):
+def test_a_missing_language_is_refused_with_the_available_ones(locale, refusal, language):
     line = refusal(rows, locale.parent, language)
     assert f'no Common Voice lists for "{language}"' in line
     assert "it holds sv-SE" in line
@@ -125,7 +125,7 @@ def test_of_two_releases_one_must_be_chosen(locale, refusal):
     assert "cv-corpus-23.0-2025-09-05, cv-corpus-24.0-2025-12-05" in line
 
 
-def test_what_is_no_release_is_refused(tmp_path, refusal):
+def test_a_folder_without_a_release_is_refused(tmp_path, refusal):
     assert "there is no folder" in refusal(rows, tmp_path / "nowhere")
     assert "it holds nothing" in refusal(rows, tmp_path)
 
@@ -136,7 +136,7 @@ def test_a_list_that_is_a_link_out_of_the_release_is_not_read(locale, tmp_path, 
     assert "leads out of the folder" in refusal(rows, locale)
 
 
-def test_bad_lines_are_told_and_none_is_lost(locale, tmp_path):
+def test_bad_lines_are_rejected_and_none_is_lost(locale, tmp_path):
     (tmp_path / "secret.mp3").write_bytes(b"secret")
     (locale / "clips" / "link.mp3").symlink_to(tmp_path / "secret.mp3")
     end = "\t\t\t\t"
@@ -158,7 +158,7 @@ def test_bad_lines_are_told_and_none_is_lost(locale, tmp_path):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("within", ["Hej\ndu.", "Hej\n\ndu\n.", "\nHej.", "Hej.\n", "Hej\r\ndu."])
-def test_a_row_that_a_line_feed_broke_is_one_row_and_set_aside(locale, end, within):
+def test_a_row_that_a_line_feed_broke_is_one_row_and_rejected(locale, end, within):
     """Else half of a sentence is trained on, and its other half is counted as a clip."""
     write(locale / "train.tsv", "abg", end=end)
     text = (locale / "train.tsv").read_bytes().decode()
@@ -170,7 +170,7 @@ def test_a_row_that_a_line_feed_broke_is_one_row_and_set_aside(locale, end, with
 
 
 @pytest.mark.parametrize("left", [7, 4, 3])
-def test_a_row_that_lost_its_end_is_set_aside_and_those_beside_it_stay(locale, left):
+def test_a_row_that_lost_its_end_is_rejected_and_its_neighbours_stay(locale, left):
     """It may have lost some of its sentence. A list need not end with a line end."""
     write(locale / "train.tsv", "abgh")
     lines = [line.split("\t") for line in (locale / "train.tsv").read_text(encoding="utf-8").splitlines()]
@@ -180,8 +180,8 @@ def test_a_row_that_lost_its_end_is_set_aside_and_those_beside_it_stay(locale, l
     assert [row.problem for row in rows(locale) if row.split == "train"] == [None, short, None, short]
 
 
-def test_a_clip_that_is_listed_twice_is_told(locale):
+def test_a_clip_listed_twice_is_rejected(locale):
     write(locale / "train.tsv", "aab")
     settings = Settings.model_validate({"corpus": {"source": "common_voice", "path": str(locale)}})
-    found = [row for part in sources.parts(settings.corpus) for row in part.rows]
+    found = [row for part in sources.list_parts(settings.corpus) for row in part.rows]
     assert [row.problem for row in found] == [None, "listed twice", None, None, None, None, None]

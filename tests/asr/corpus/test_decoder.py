@@ -1,4 +1,4 @@
-"""A file that harms its decoder costs one clip; whoever asks goes on."""
+"""A file that crashes its decoder loses one clip, and the caller continues."""
 
 import io
 import subprocess
@@ -31,15 +31,15 @@ def started(tmp_path, monkeypatch):
 
 @pytest.fixture
 def good(tone):
-    return clips.encode(clips.pcm(tone(1.0)))
+    return clips.encode_flac(clips.to_pcm16(tone(1.0)))
 
 
 def judged(*contents):
     rows = [Row(f"{at}", "train", "hej", None, content) for at, content in enumerate(contents)]
-    return ["kept" if isinstance(one, Clip) else one.reason for one in clips.judged(rows, Settings())]
+    return ["kept" if isinstance(one, Clip) else one.reason for one in clips.validate_clips(rows, Settings())]
 
 
-def test_a_clip_that_crashes_its_decoder_is_set_aside_and_the_others_are_kept(started, good):
+def test_a_clip_that_crashes_its_decoder_is_rejected_and_the_others_accepted(started, good):
     assert judged(good, b"CRASH" + good, good, b"HANGS", good) == [
         "kept", "decoder crashed", "kept", "decoder hung", "kept",
     ]  # fmt: skip
@@ -55,7 +55,7 @@ def test_one_process_decodes_file_after_file(started, good):
     assert started() == 1
 
 
-def test_a_process_that_dies_at_rest_costs_nothing(started, good):
+def test_an_idle_process_that_dies_loses_nothing(started, good):
     assert judged(good) == ["kept"]
     (process,) = decoder._idle
     process._process.kill()
@@ -64,9 +64,9 @@ def test_a_process_that_dies_at_rest_costs_nothing(started, good):
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes", "small file", "large file", "large in memory"])
-def test_the_sound_is_the_same_as_in_this_process(kind, tone, tmp_path):
+def test_the_audio_is_the_same_as_in_this_process(kind, tone, tmp_path):
     """And who stops in the midst of a long file leaves nothing of it to the next."""
-    content = clips.encode(clips.pcm(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
+    content = clips.encode_flac(clips.to_pcm16(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
     (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(decoder.MAX_CONTENT))
     given = {"path": tmp_path / "a", "bytes": content, "small file": io.BytesIO(content)}
     given["large in memory"] = io.BytesIO((tmp_path / "a").read_bytes())
@@ -89,7 +89,7 @@ def test_what_the_system_refuses_is_refused_as_here(tmp_path):
         decoder.Recording(tmp_path).sound()
 
 
-def test_no_process_outlives_the_one_that_asked(tmp_path, good):
+def test_no_process_outlives_its_parent(tmp_path, good):
     (tmp_path / "a.flac").write_bytes(good)
     code = """
 import sys, time

@@ -1,4 +1,4 @@
-"""The files below a folder of this machine: never one outside of it, whatever its name or its links."""
+"""The files below a local folder: never one outside of it, whatever its name or its links."""
 
 import pytest
 from asr.corpus import files
@@ -12,54 +12,54 @@ def here(tmp_path):
     (root / "train" / "a.wav").write_bytes(b"sound")
     (root / "b.wav").write_bytes(b"other")
     (tmp_path / "secret.wav").write_bytes(b"secret")
-    return files.below(root)
+    return files.open_folder(root)
 
 
 def test_files_are_listed_and_read_by_their_names(here):
-    assert here.names() == ["b.wav", "train"]
-    assert here.names("train") == ["a.wav", "åäö"]
-    assert here.names("b.wav") == here.names("nowhere") == []
+    assert here.list_names() == ["b.wav", "train"]
+    assert here.list_names("train") == ["a.wav", "åäö"]
+    assert here.list_names("b.wav") == here.list_names("nowhere") == []
     assert here.read("train/a.wav") == b"sound"
-    assert here.place("train/a.wav") == here.root / "train" / "a.wav"
+    assert here.locate("train/a.wav") == here.root / "train" / "a.wav"
 
 
 @pytest.mark.parametrize("name", ["nowhere.wav", "train", "", "a\0b", "x" * 300, "x/" * 3000, "b.wav/c", "\udce5"])
-def test_what_is_no_file_is_told_without_an_error(here, name):
-    assert not here.has(name)
+def test_a_missing_file_does_not_exist_and_raises_no_error(here, name):
+    assert not here.exists(name)
 
 
 @pytest.mark.parametrize(
     "target", ["../secret.wav", "/etc/passwd", "../../nowhere", "..", "train/../../secret.wav", "way"]
 )
-def test_a_link_that_leads_out_has_no_place(here, tmp_path, target):
+def test_a_link_that_leads_out_has_no_path(here, tmp_path, target):
     (here.root / "way").symlink_to(tmp_path)  # also when it does so through another link
     (here.root / "link").symlink_to(target)
-    assert here.place("link") is None
-    assert here.place("way/secret.wav") is None
+    assert here.locate("link") is None
+    assert here.locate("way/secret.wav") is None
 
 
 def test_a_link_to_another_file_of_the_folder_is_followed(here):
     (here.root / "train" / "link.wav").symlink_to("../b.wav")
-    assert here.has("train/link.wav")
-    assert here.place("train/link.wav").read_bytes() == b"other"
+    assert here.exists("train/link.wav")
+    assert here.locate("train/link.wav").read_bytes() == b"other"
 
 
 def test_a_link_to_itself_is_no_file(here):
     (here.root / "loop.wav").symlink_to("loop.wav")
-    assert not here.has("loop.wav")
-    here.place("loop.wav")
+    assert not here.exists("loop.wav")
+    here.locate("loop.wav")
 
 
 def test_the_folder_itself_may_be_a_link(here, tmp_path):
     (tmp_path / "link").symlink_to(here.root)
-    assert files.below(tmp_path / "link").place("b.wav") == tmp_path / "link" / "b.wav"
+    assert files.open_folder(tmp_path / "link").locate("b.wav") == tmp_path / "link" / "b.wav"
 
 
 @pytest.mark.parametrize("name", ["nowhere", "secret.wav"])
-def test_what_is_no_folder_is_refused(here, tmp_path, refusal, name):
-    assert refusal(files.below, tmp_path / name) == f"[corpus] path: there is no folder {tmp_path / name}"
+def test_a_path_that_is_not_a_folder_is_refused(here, tmp_path, refusal, name):
+    assert refusal(files.open_folder, tmp_path / name) == f"[corpus] path: there is no folder {tmp_path / name}"
 
 
-def test_what_lies_here_is_not_fetched(here):
-    rows = [Row("b.wav", "train", "hej", None, audio) for audio in (here.place("b.wav"), b"bytes", None)]
-    assert list(files.fetched(rows)) == rows
+def test_local_files_are_not_downloaded(here):
+    rows = [Row("b.wav", "train", "hej", None, audio) for audio in (here.locate("b.wav"), b"bytes", None)]
+    assert list(files.download_audio(rows)) == rows

@@ -1,4 +1,4 @@
-"""A folder of recordings: what its metadata and its transcripts tell, and what is refused."""
+"""A folder of recordings: its metadata, its transcripts, and what is refused."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def each(names=("a.flac",), **more):
 @pytest.fixture
 def rows(tmp_path):
     """A function from the settings of a folder, or nothing, to its rows."""
-    return lambda settings=None: folder.rows(settings.corpus.path if settings else tmp_path, 30.0)
+    return lambda settings=None: folder.list_rows(settings.corpus.path if settings else tmp_path, 30.0)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def told(tmp_path, tone):
             (tmp_path / metadata).write_text("\n".join(map(json.dumps, cells)), encoding="utf-8")
         else:
             pq.write_table(pa.Table.from_pylist(list(cells)), tmp_path / metadata)
-        return folder.rows(tmp_path, 30.0)
+        return folder.list_rows(tmp_path, 30.0)
 
     return make
 
@@ -64,7 +64,7 @@ def test_metadata_is_read_from_csv_jsonl_parquet_and_tsv_word_for_word(audiofold
 
 
 @pytest.mark.parametrize("column", ["transcription", "sentence", "text"])
-def test_the_text_may_stand_under_any_of_the_usual_names(audiofolder, rows, column):
+def test_the_text_column_may_have_any_usual_name(audiofolder, rows, column):
     assert {row.text for row in rows(audiofolder({"": [{"file_name": "a.flac", column: "hej på dig"}]}))} == {
         "hej på dig"
     }
@@ -72,7 +72,7 @@ def test_the_text_may_stand_under_any_of_the_usual_names(audiofolder, rows, colu
 
 @pytest.mark.parametrize("metadata", METADATA[:2])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_metadata_may_have_any_encoding_of_unicode_that_says_so(audiofolder, rows, metadata, encoding):
+def test_metadata_may_have_any_unicode_encoding_with_a_byte_order_mark(audiofolder, rows, metadata, encoding):
     parts = {"": [{"file_name": f"{at}.flac", "text": text} for at, text in enumerate(SWEDISH)]}
     assert [row.text for row in rows(audiofolder(parts, metadata, encoding))] == SWEDISH
 
@@ -80,12 +80,12 @@ def test_metadata_may_have_any_encoding_of_unicode_that_says_so(audiofolder, row
 @pytest.mark.parametrize(
     "names", [("valid", "test"), ("dev", "eval"), ("val", "testing"), ("validation", "evaluation")]
 )
-def test_splits_may_be_called_as_the_hub_knows_them(audiofolder, rows, names):
+def test_splits_may_have_the_names_known_to_the_hub(audiofolder, rows, names):
     parts = dict(zip(("training", *names, "notes"), [*each().values(), [{"file_name": "b.flac"}]], strict=True))
     assert [row.split for row in sorted(rows(audiofolder(parts)), key=lambda row: SPLITS.index(row.split))] == [*SPLITS]
 
 
-def test_clips_may_lie_in_folders_of_their_own(audiofolder, rows):
+def test_clips_may_be_in_subfolders(audiofolder, rows):
     found = rows(audiofolder(each(["åäö/1.flac"])))
     assert found[-1].audio.is_file()
     assert {row.clip for row in found} == {f"{split}/åäö/1.flac" for split in SPLITS}
@@ -103,7 +103,7 @@ def test_an_empty_cell_of_a_speaker_is_no_speaker(audiofolder, rows, metadata, n
 
 @pytest.mark.parametrize("metadata", METADATA[1:])
 @pytest.mark.parametrize("given", [17, 17.0, 2**60 + 1])
-def test_a_number_is_the_same_speaker_beside_a_clip_that_has_none(told, metadata, given):
+def test_a_speaker_number_is_the_same_beside_an_empty_cell(told, metadata, given):
     """Tables make 17.0 of 17 there: the speaker would cross splits unseen, and no `exclude` would find them."""
     found = told({"file_name": "a.flac", "text": "x", "speaker_id": given}, {"file_name": "b.flac"}, metadata=metadata)
     assert [row.speaker for row in found] == [str(int(given)), None]
@@ -111,14 +111,14 @@ def test_a_number_is_the_same_speaker_beside_a_clip_that_has_none(told, metadata
 
 @pytest.mark.parametrize("cell", [None, [], ["hej"], {"sv": "hej"}, float("nan")])
 @pytest.mark.parametrize("metadata", METADATA[1:])
-def test_what_is_no_text_is_an_empty_one_for_the_judge_to_set_aside(told, metadata, cell):
+def test_cells_without_text_become_empty_text(told, metadata, cell):
     [row] = told({"file_name": "a.flac", "text": cell, "speaker_id": cell}, metadata=metadata)
     assert (row.text, row.speaker, row.problem) == ("", None, None)
     [row] = told({"file_name": cell, "text": "hej"}, metadata=metadata)
     assert (row.clip, row.audio, row.problem) == ("", None, "missing file")
 
 
-def test_a_broken_letter_is_its_own_rows_trouble(told, tmp_path):
+def test_a_broken_letter_affects_only_its_own_row(told, tmp_path):
     first, second, third = told(
         {"file_name": "a.flac", "text": "h\udc80j", "speaker_id": "\ud800"},
         {"file_name": "\ud800.flac", "text": "hej"},
@@ -128,8 +128,8 @@ def test_a_broken_letter_is_its_own_rows_trouble(told, tmp_path):
     (tmp_path / "metadata.jsonl").unlink()
     broken = pa.array([b"a.flac", b"\xe5.flac", b"b.flac"]).view(pa.string())
     pq.write_table(pa.table({"file_name": broken, "text": ["a", "b", "c"]}), tmp_path / "metadata.parquet")
-    assert [row.problem for row in folder.rows(tmp_path, 30.0)] == [None, "missing file", None]
-    for row in (first, second, third, *folder.rows(tmp_path, 30.0)):
+    assert [row.problem for row in folder.list_rows(tmp_path, 30.0)] == [None, "missing file", None]
+    for row in (first, second, third, *folder.list_rows(tmp_path, 30.0)):
         f"{row.clip}{row.text}{row.speaker}".encode()
 
 
@@ -168,7 +168,7 @@ def traps(audiofolder, tmp_path, tone):
 
 
 @pytest.mark.parametrize("place", range(len(NOWHERE)), ids=NOWHERE)
-def test_a_name_that_leads_to_no_clip_is_told_with_its_problem(traps, rows, place):
+def test_a_name_without_a_clip_gets_a_problem(traps, rows, place):
     found = [row for row in rows(traps) if row.split == "train"][1:]
     assert len(found) == len(NOWHERE)
     assert (found[place].problem, found[place].audio) == (list(NOWHERE.values())[place], None)
@@ -181,25 +181,25 @@ def test_a_name_is_found_in_either_unicode_form(tmp_path, tone, form):
     (tmp_path / unicodedata.normalize(form, "två.srt")).write_text(SRT)
     other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "två")
     (tmp_path / "metadata.csv").write_text(f"file_name,transcript_file\n{other}.flac,{other}.srt\n{other}.flac,\n")
-    rows = folder.rows(tmp_path, 30.0)
+    rows = folder.list_rows(tmp_path, 30.0)
     assert [row.problem for row in rows] == [None, None]
     assert all(row.audio.is_file() for row in rows)
 
 
-def test_training_cannot_borrow_a_clip_of_test(audiofolder, rows):
+def test_training_cannot_use_a_clip_of_test(audiofolder, rows):
     parts = each()
     parts["train"].append({"file_name": "../test/a.flac", "transcription": "hej"})
     assert problems(rows(audiofolder(parts)))["../test/a.flac"] == "outside the folder"
 
 
 def test_a_missing_folder_is_refused(tmp_path, refusal):
-    assert str(tmp_path / "nowhere") in refusal(folder.rows, tmp_path / "nowhere", 30.0)
+    assert str(tmp_path / "nowhere") in refusal(folder.list_rows, tmp_path / "nowhere", 30.0)
 
 
 def test_a_folder_without_metadata_and_transcripts_is_refused(tmp_path, tone, refusal):
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     (tmp_path / "metadata.csv").mkdir()
-    line = refusal(folder.rows, tmp_path, 30.0)
+    line = refusal(folder.list_rows, tmp_path, 30.0)
     assert "metadata.csv" in line
     assert str(tmp_path) in line
 
@@ -224,14 +224,14 @@ UNREADABLE = {
 def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, tmp_path, metadata, content):
     settings = audiofolder(each(), metadata)
     (tmp_path / "corpus" / "train" / metadata).write_bytes(content)
-    line = refusal(folder.rows, settings.corpus.path, 30.0)
+    line = refusal(folder.list_rows, settings.corpus.path, 30.0)
     assert line.startswith("[corpus] path: ")
     assert f"train/{metadata} " in line
 
 
-def test_a_torn_line_of_json_is_named(tmp_path, refusal):
+def test_a_broken_line_of_json_is_named(tmp_path, refusal):
     (tmp_path / "metadata.jsonl").write_bytes(UNREADABLE["a torn line"])
-    assert "line 2: " in refusal(folder.rows, tmp_path, 30.0)
+    assert "line 2: " in refusal(folder.list_rows, tmp_path, 30.0)
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def written(tmp_path, tone):
         for name in "abcde":
             soundfile.write(tmp_path / f"{name}.wav", tone(), 16_000)
         (tmp_path / metadata).write_text(text, encoding="utf-8", newline="")
-        return [(row.clip, row.text, row.problem) for row in folder.rows(tmp_path, 30.0)]
+        return [(row.clip, row.text, row.problem) for row in folder.list_rows(tmp_path, 30.0)]
 
     return read
 
@@ -264,7 +264,7 @@ OPEN_QUOTES = {
 
 
 @pytest.mark.parametrize(("text", "line"), OPEN_QUOTES.values(), ids=OPEN_QUOTES)
-def test_a_quotation_mark_that_takes_in_other_rows_is_refused_where_it_opens(written, refusal, tmp_path, text, line):
+def test_a_quotation_mark_that_swallows_other_rows_is_refused_where_it_opens(written, refusal, tmp_path, text, line):
     (tmp_path / "fil").write_bytes(b"")
     assert f"metadata.csv cannot be read: line {line}: the quotation mark that opens here " in refusal(written, text)
 
@@ -298,7 +298,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.tsv"])
 @pytest.mark.parametrize(("header", "torn", "aside"), BROKEN.values(), ids=BROKEN)
-def test_a_row_that_a_line_feed_broke_is_one_row_and_set_aside(written, metadata, header, torn, aside):
+def test_a_row_that_a_line_feed_broke_is_one_row_and_rejected(written, metadata, header, torn, aside):
     """Where it cannot be told whose the piece is, both rows are: half a sentence must not be trained on."""
     cells = {"text": "hej", "speaker_id": "A"}
     whole = [",".join({**cells, "file_name": f"{name}.wav"}[column] for column in header.split(",")) for name in "acd"]
@@ -310,21 +310,21 @@ def test_a_row_that_a_line_feed_broke_is_one_row_and_set_aside(written, metadata
 
 
 @pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.tsv"])
-def test_a_short_row_is_set_aside_and_those_beside_it_stay(written, metadata):
+def test_a_short_row_is_rejected_and_its_neighbours_stay(written, metadata):
     text = "file_name,text,speaker_id\na.wav,hej\nb.wav\nc.wav,hej,\nd.wav,hej,D\ne.wav,he"
     found = written(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
     few = "fewer values than columns"
     assert [problem for _, _, problem in found] == [few, few, None, None, few]
 
 
-def test_a_quotation_mark_in_a_tsv_takes_in_nothing_and_stays(written):
+def test_a_quotation_mark_in_a_tsv_does_not_quote(written):
     texts = ['"Hej', 'Hej"', 'Hon sade: "Hej', '"Hej", sade hon. "Du!"', "5'11\" lång"]
     rows = [f"{name}.wav\t{text}" for name, text in zip("abcde", texts, strict=True)]
     found = written("\n".join(["file_name\ttext", *rows]), "metadata.tsv")
     assert [(text, problem) for _, text, problem in found] == [(text, None) for text in texts]
 
 
-def test_a_tab_too_many_sets_a_row_of_a_tsv_aside(written):
+def test_an_extra_tab_rejects_a_row_of_a_tsv(written):
     found = written("file_name\ttext\na.wav\thej\tdu\nb.wav\thej\n", "metadata.tsv")
     assert [problem for _, _, problem in found] == ["more values than columns", None]
 
@@ -340,7 +340,7 @@ def test_a_tab_too_many_sets_a_row_of_a_tsv_aside(written):
         (";", "metadata.tsv", "semicolons separate its columns, not tabs; save it as CSV with commas"),
     ],
 )
-def test_another_separator_is_refused_with_what_to_do(written, refusal, mark, metadata, told, quote):
+def test_another_separator_is_refused_with_advice(written, refusal, mark, metadata, told, quote):
     rows = [("file_name", "transcription"), ("a.wav", "Hej, du; där")]
     text = "\n".join(mark.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
     assert refusal(written, text, metadata).endswith(f"{metadata} cannot be read: {told}")
@@ -348,7 +348,7 @@ def test_another_separator_is_refused_with_what_to_do(written, refusal, mark, me
 
 @pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
 @pytest.mark.parametrize("place", ["{}", "audio/{}/0"])
-def test_metadata_at_the_top_tells_the_split_by_the_folder_of_a_clip(audiofolder, rows, metadata, place):
+def test_metadata_at_the_top_takes_the_split_from_the_clips_folder(audiofolder, rows, metadata, place):
     names = [f"{place.format(folder)}/a.flac" for folder in ("training", "dev", "test")]
     found = rows(audiofolder({"": [{"file_name": f"./{name}", "text": "hej"} for name in names]}, metadata))
     assert [(row.clip, row.split, row.problem) for row in found] == [
@@ -356,7 +356,7 @@ def test_metadata_at_the_top_tells_the_split_by_the_folder_of_a_clip(audiofolder
     ]
 
 
-def test_a_clip_outside_the_folders_of_the_splits_is_set_aside(audiofolder, rows):
+def test_a_clip_outside_the_folders_of_the_splits_is_rejected(audiofolder, rows):
     """It must not be carved into a test set that somebody chose."""
     names = ["train/a.flac", *(f"more/{at}.flac" for at in range(20)), "test.flac"]
     found = rows(audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}))
@@ -364,7 +364,7 @@ def test_a_clip_outside_the_folders_of_the_splits_is_set_aside(audiofolder, rows
     assert {row.split for row in found} == {"train"}
 
 
-def test_clips_in_other_folders_are_carved(audiofolder, rows, tmp_path):
+def test_clips_in_other_folders_are_split_by_speaker(audiofolder, rows, tmp_path):
     (tmp_path / "corpus" / "test").mkdir(parents=True)
     (tmp_path / "corpus" / "test" / "notes.txt").write_text("Ingenting här.")
     found = rows(audiofolder({"": [{"file_name": f"clips/{at}.flac", "text": "hej"} for at in range(50)]}))
@@ -372,7 +372,7 @@ def test_clips_in_other_folders_are_carved(audiofolder, rows, tmp_path):
     assert {row.split for row in found} == {*SPLITS}
 
 
-def test_metadata_of_the_splits_goes_before_metadata_at_the_top(audiofolder, rows):
+def test_metadata_of_the_splits_takes_precedence_over_metadata_at_the_top(audiofolder, rows):
     parts = {split: [{"file_name": "a.flac", "text": "nära"}] for split in SPLITS}
     top = [{"file_name": f"{split}/a.flac", "text": "fjärran"} for split in SPLITS]
     assert {row.text for row in rows(audiofolder({**parts, "": top}))} == {"nära"}
@@ -382,14 +382,14 @@ def test_metadata_that_is_a_link_out_of_the_folder_is_not_read(tmp_path, refusal
     (tmp_path / "secret.csv").write_text("file_name,words\nsecret.flac,hemligt\n")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "metadata.csv").symlink_to("../secret.csv")
-    line = refusal(folder.rows, tmp_path / "corpus", 30.0)
+    line = refusal(folder.list_rows, tmp_path / "corpus", 30.0)
     assert "leads out of the folder" in line
     assert "words" not in line
 
 
-def test_a_missing_column_is_refused_with_those_that_are_there(audiofolder, refusal):
+def test_a_missing_column_is_refused_with_the_available_ones(audiofolder, refusal):
     settings = audiofolder({split: [{"file_name": "a.flac", "words": "hej"}] for split in SPLITS})
-    line = refusal(folder.rows, settings.corpus.path, 30.0)
+    line = refusal(folder.list_rows, settings.corpus.path, 30.0)
     assert "transcription or sentence or text" in line
     assert "file_name, words" in line
 
@@ -402,7 +402,7 @@ def test_a_column_of_that_name_may_stand_for_the_rows_index(told, tmp_path):
     pd.DataFrame({"text": ["hej"]}, index=pd.Index(["a.flac"], name="file_name")).to_parquet(
         tmp_path / "metadata.parquet"
     )
-    assert [(row.clip, row.text) for row in folder.rows(tmp_path, 30.0)] == [("a.flac", "hej")]
+    assert [(row.clip, row.text) for row in folder.list_rows(tmp_path, 30.0)] == [("a.flac", "hej")]
 
 
 @pytest.fixture
@@ -413,7 +413,7 @@ def recording(tmp_path, tone):
         soundfile.write(tmp_path / "möte.flac", tone(2), 16_000)
         for name, text in files.items():
             (tmp_path / name.replace("__", ".")).write_text(text, encoding="utf-8")
-        return folder.rows(tmp_path, longest)
+        return folder.list_rows(tmp_path, longest)
 
     return make
 
@@ -460,26 +460,26 @@ def test_without_metadata_a_recording_is_cut_by_the_transcript_of_its_name(recor
         (["talk [x1].transcript.vtt"], "talk [x1].transcript.vtt"),
     ],
 )
-def test_of_the_transcripts_beside_a_recording_one_is_taken_in_the_corpus_language(tmp_path, names, taken):
+def test_one_transcript_in_the_corpus_language_is_used_per_recording(tmp_path, names, taken):
     (tmp_path / "talk [x1].m4a").touch()
     for name in names:
         start = "WEBVTT\n\n" if name.endswith("vtt") else ""
         (tmp_path / name).write_text(f"{start}00:00:00.000 --> 00:00:01.000\n{name}\n")
-    [row] = folder.rows(tmp_path, 30.0, "sv")
+    [row] = folder.list_rows(tmp_path, 30.0, "sv")
     assert (row.text, row.problem) == (taken, None)
 
 
-def test_a_translation_is_no_transcript_and_the_one_that_is_missing_is_named(tmp_path):
+def test_a_translation_is_not_used_and_the_missing_transcript_is_named(tmp_path):
     for name in ("talk.webm", "talk.en.vtt", "borta.de.vtt", "borta.sv.vtt", "å.it.wav", "å.it.srt"):
         (tmp_path / name).write_text(SRT)
-    assert problems(folder.rows(tmp_path, 30.0, "sv")) == {
+    assert problems(folder.list_rows(tmp_path, 30.0, "sv")) == {
         "talk.webm": "missing transcript: 'talk.sv.vtt'",
         "borta": "missing file",
         "å.it.wav#0.00-1.00": None,
     }
 
 
-def test_where_of_recording_and_transcript_one_is_not_there_the_other_is_not_lost(recording, tmp_path, tone):
+def test_a_recording_without_transcript_or_the_reverse_is_not_lost(recording, tmp_path, tone):
     soundfile.write(tmp_path / "ensam.wav", tone(), 16_000)
     rows = recording(möte__srt=SRT, borta__vtt=FORMATS["möte__vtt"], README__txt="Om mötet.", möte__txt="Dagordning.")
     assert problems(rows) == {
@@ -498,7 +498,7 @@ def test_where_of_recording_and_transcript_one_is_not_there_the_other_is_not_los
         ("t.ass", f"unreadable transcript: a transcript is one of {', '.join(transcripts.SUFFIXES)}, not '.ass'"),
     ],
 )  # fmt: skip
-def test_a_recording_whose_transcript_is_of_no_use_is_told(recording, tmp_path, named, problem):
+def test_a_recording_with_an_unusable_transcript_gets_a_problem(recording, tmp_path, named, problem):
     (tmp_path / "link.srt").symlink_to("/etc/hostname")
     rows = recording(
         metadata__csv=f"file_name,transcript_file\nmöte.flac,{named}\n", bad__srt="1\n0 --> x\n", t__ass=""
@@ -506,14 +506,14 @@ def test_a_recording_whose_transcript_is_of_no_use_is_told(recording, tmp_path, 
     assert problems(rows) == {"möte.flac": problem}
 
 
-def test_what_a_transcript_alone_knows_of_speakers_is_kept_and_a_recording_stays_in_one_split(recording):
+def test_speakers_of_the_transcript_are_kept_and_a_recording_stays_in_one_split(recording):
     lines = [f"{at}.0\t{at}.9\tHej.\tTalare {at}" for at in range(9)]
     rows = recording(möte__tsv="\n".join(["start\tend\ttext\tspeaker", *lines]))
     assert [row.speaker for row in rows] == [f"Talare {at}" for at in range(9)]
     assert len({row.split for row in rows}) == 1
 
 
-def test_a_number_that_a_machine_gave_is_no_speaker_of_two_recordings(recording, tmp_path, tone):
+def test_a_diarizers_number_is_another_speaker_in_each_recording(recording, tmp_path, tone):
     soundfile.write(tmp_path / "two.flac", tone(2), 16_000)
     labelled = SRT.replace("Hej!", "[SPEAKER_00]: Hej!")
     other = SRT.replace("Hej!", "Speaker 1: Hej!").replace("Klockan", "Speaker 1: Klockan")
@@ -523,7 +523,7 @@ def test_a_number_that_a_machine_gave_is_no_speaker_of_two_recordings(recording,
     ]  # fmt: skip
 
 
-def test_a_name_of_letters_that_are_no_unicode_is_missed_and_not_lost(recording, tmp_path):
+def test_a_name_that_is_not_unicode_is_missing_and_not_lost(recording, tmp_path):
     for suffix in (".flac", ".srt"):
         (tmp_path / os.fsdecode(b"\xe5" + suffix.encode())).write_text(SRT)
     assert problems(recording(möte__srt=SRT)) == {"möte.flac#0.00-1.00": None, "\\udce5.flac": "missing file"}
@@ -535,7 +535,7 @@ def listing(tmp_path, refusal):
 
     def refuse(name, write):
         write(tmp_path / name)
-        return refusal(folder.rows, tmp_path, 30.0)
+        return refusal(folder.list_rows, tmp_path, 30.0)
 
     return refuse
 
@@ -552,7 +552,7 @@ def test_millions_of_constant_rows_are_refused_by_their_number(listing):
     assert "it has 3,000,001 rows" in line
 
 
-def test_a_cell_that_every_row_repeats_is_refused_before_it_is_unfolded(listing, monkeypatch):
+def test_a_cell_that_every_row_repeats_is_refused_before_it_is_decoded(listing, monkeypatch):
 
     same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 900_000]))
     line = listing("metadata.parquet", parquet_of(file_name=same, text=same))
@@ -561,12 +561,12 @@ def test_a_cell_that_every_row_repeats_is_refused_before_it_is_unfolded(listing,
     assert "a cell of text has 20,000,000 bytes" in line
 
 
-def test_columns_that_nobody_asked_for_are_not_read(tmp_path):
+def test_other_columns_are_not_read(tmp_path):
 
     other = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 9_000_000]))
     names = [f"{at}.wav" for at in range(2_000)]
     parquet_of(file_name=names, text=names, other=other, speaker_id=[[1]] * 2_000)(tmp_path / "metadata.parquet")
-    assert [row.speaker for row in folder.rows(tmp_path, 30.0)] == [None] * 2_000
+    assert [row.speaker for row in folder.list_rows(tmp_path, 30.0)] == [None] * 2_000
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"])
@@ -578,9 +578,9 @@ def test_metadata_of_gigabytes_are_refused_before_they_are_read(listing, name):
     assert "8,589,934,592 bytes" in listing(name, write)
 
 
-def test_a_transcript_of_gigabytes_sets_its_recording_aside(tmp_path):
+def test_a_transcript_of_gigabytes_rejects_its_recording(tmp_path):
     (tmp_path / "a.wav").touch()
     (tmp_path / "a.srt").touch()
     os.truncate(tmp_path / "a.srt", 1 << 31)
-    [row] = folder.rows(tmp_path, 30.0)
+    [row] = folder.list_rows(tmp_path, 30.0)
     assert "2,147,483,648 bytes" in row.problem

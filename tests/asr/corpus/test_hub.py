@@ -1,4 +1,4 @@
-"""Data sets of the Hub, read as a stream over real HTTP from a small Hub, and the same from a local folder."""
+"""Datasets of the Hub, read as a stream over real HTTP from a small Hub, and the same from a local folder."""
 
 import io
 import json
@@ -26,14 +26,13 @@ READ = """
 import json, sys
 sys.path.insert(0, {flows!r})
 from asr import InputError
-from asr import InputError
 from asr.corpus import hub as hub_module
 from asr.corpus import sources
 from asr.settings import Corpus
 for corpus in {corpora!r}:
     try:
-        parts = sources.parts(Corpus.model_validate({{"source": "hub", **corpus}}))
-        rows = [row for part in parts for row in sources.read(part)]
+        parts = sources.list_parts(Corpus.model_validate({{"source": "hub", **corpus}}))
+        rows = [row for part in parts for row in sources.read_part(part)]
         told = [[r.clip, r.split, r.text, r.speaker, r.problem, len(r.audio or b"")] for r in rows]
         print(json.dumps([told, len(parts)]))
     except InputError as mistake:
@@ -99,7 +98,7 @@ def read(hub, tmp_path):
     return run
 
 
-def test_every_clip_is_read_in_one_part_a_file(speech, read):
+def test_every_clip_is_read_in_one_part_per_file(speech, read):
     [(rows, parts)] = read({"id": "owner/speech"})
     assert parts == 4
     assert [row[2] for row in rows] == [f"Mening {at}." for at in [*range(7), 10, 11, 20, 21, 22]]
@@ -117,7 +116,7 @@ def test_only_the_files_that_a_limit_needs_are_read(speech, read, hub):
     assert not any("GET" in asked and "train-00001" in asked for asked in hub.requests)
 
 
-def test_columns_and_splits_go_by_the_names_that_the_profile_gives(speech, read):
+def test_columns_and_splits_have_the_names_in_the_profile(speech, read):
     parquet(speech / "data/train-00000-of-00002.parquet", range(4), speaker_id=["x"] * 4, label=["ett"] * 4)
     parquet(speech / "data/train-00001-of-00002.parquet", range(4, 7), speaker_id=["x"] * 3, label=["ett"] * 3)
     for name in ("validation", "test"):
@@ -132,7 +131,7 @@ def test_columns_and_splits_go_by_the_names_that_the_profile_gives(speech, read)
     assert rows[7][:4] == ["30", "validation", "två", "30"]
 
 
-def test_a_data_set_with_one_split_is_carved_by_speaker(tmp_path, read):
+def test_a_dataset_with_one_split_is_split_by_speaker(tmp_path, read):
     many = range(60)
     names = [f"person {at // 2}" for at in many]
     parquet(tmp_path / "hub/datasets/owner/one/data/train-00000-of-00001.parquet", many, speaker_id=names)
@@ -157,7 +156,7 @@ def test_the_configuration_of_a_parquet_copy_is_its_folder(tmp_path, read):
     assert [row[2] for row in rows] == [f"Mening {at}." for at in range(6)]
 
 
-def test_a_connection_that_breaks_off_costs_no_clip(speech, read, hub):
+def test_an_interrupted_connection_loses_no_clip(speech, read, hub):
     hub.drop(times=2, match="/resolve/")
     hub.fail(times=1, status=503, match="train-00001")
     [(rows, _)] = read({"id": "owner/speech"})
@@ -170,7 +169,7 @@ def test_a_folder_of_parquet_is_read_the_same(speech, read, hub):
     assert not any("resolve" in asked for asked in hub.requests)
 
 
-def test_an_audiofolder_on_the_hub_is_read_as_one_at_home(tmp_path, read, hub):
+def test_an_audiofolder_on_the_hub_is_read_as_a_local_one(tmp_path, read, hub):
     for split, clips in (("train", (1, 2)), ("validation", (3,)), ("test", (4,))):
         folder = tmp_path / "hub/datasets/owner/recordings" / split
         folder.mkdir(parents=True)
@@ -190,7 +189,7 @@ def test_an_audiofolder_on_the_hub_is_read_as_one_at_home(tmp_path, read, hub):
     assert rows[0][5] == len(sound(1))
 
 
-def test_a_path_that_leads_out_of_the_data_set_is_not_followed(speech, read, tmp_path):
+def test_a_path_that_leads_out_of_the_dataset_is_not_followed(speech, read, tmp_path):
     (tmp_path / "secret.flac").write_bytes(sound(5))
     hostile = [{"bytes": None, "path": path} for path in (
         str(tmp_path / "secret.flac"), "../../secret.flac", "hf://datasets/owner/other@main/secret.flac", "", None,
@@ -205,7 +204,7 @@ def test_a_path_that_leads_out_of_the_data_set_is_not_followed(speech, read, tmp
         assert {row[5] for row in rows} == {0}
 
 
-def test_what_is_not_there_is_named_in_one_line(speech, read):
+def test_a_missing_dataset_split_or_column_is_named_in_one_line(speech, read):
     wrong = [
         ({"id": "owner/nothing"}, ("[corpus] id", "owner/nothing")),
         ({"id": "no such id"}, ("[corpus] id", "no such id")),
@@ -220,7 +219,7 @@ def test_what_is_not_there_is_named_in_one_line(speech, read):
         assert [word for word in named if word not in line] == []
 
 
-def test_a_data_set_without_text_says_what_it_has(speech, read):
+def test_a_dataset_without_text_says_what_it_has(speech, read):
     for file in speech.rglob("*.parquet"):
         table = pq.read_table(file)
         pq.write_table(table.rename_columns(["id", "audio", "said", "speaker_id"]), file)
@@ -230,9 +229,9 @@ def test_a_data_set_without_text_says_what_it_has(speech, read):
 
 
 def test_the_commit_is_pinned_when_the_run_begins(speech):
-    part = sources.parts(Corpus(source="hub", id=str(speech)))[0]
+    part = sources.list_parts(Corpus(source="hub", id=str(speech)))[0]
     parquet(speech / "data/test-00000-of-00001.parquet", range(20, 24), speaker_id=["b"] * 4)
-    assert sources.parts(Corpus(source="hub", id=str(speech)))[0].stretch.place.commit != part.stretch.place.commit
+    assert sources.list_parts(Corpus(source="hub", id=str(speech)))[0].file.dataset.commit != part.file.dataset.commit
 
 
 SECRET = "hemlig"
@@ -247,7 +246,7 @@ def poisoned(tmp_path, refusal):
     corpus = Corpus(source="hub", id=str(tmp_path / "mine"))
 
     def read():
-        return [row for part in sources.parts(corpus) for row in sources.read(part)]
+        return [row for part in sources.list_parts(corpus) for row in sources.read_part(part)]
 
     return SimpleNamespace(folder=tmp_path / "mine", read=read, refusal=lambda: refusal(read), mark=tmp_path / "mark")
 
@@ -331,7 +330,7 @@ def test_a_card_of_gigabytes_is_not_read(poisoned):
     assert "more than 16,777,216 bytes" in poisoned.refusal()
 
 
-def test_a_script_is_not_run_and_what_lies_beside_the_files_is_not_believed(poisoned):
+def test_a_script_is_not_run_and_other_files_are_not_trusted(poisoned):
     lie = {"default": {"features": {"x": {"dtype": "int8", "_type": "Value"}}, "splits": {"train": {"name": "train"}}}}
     card(poisoned.folder, lie, "dataset_infos.json")
     assert len(poisoned.read()) == 6
@@ -360,7 +359,7 @@ ODD = {
 
 
 @pytest.mark.parametrize(("columns", "became"), ODD.values(), ids=ODD)
-def test_columns_of_another_kind_are_refused_or_their_clips_set_aside(poisoned, columns, became):
+def test_columns_of_another_type_are_refused_or_their_clips_rejected(poisoned, columns, became):
     for file in poisoned.folder.rglob("*.parquet"):
         pq.write_table(pa.table(columns), file)
     if became is None:
@@ -373,7 +372,7 @@ LIES = {"huggingface": "{", "ARROW:schema": "AAAA"}
 
 
 @pytest.mark.parametrize("key", LIES)
-def test_what_a_file_says_of_its_columns_is_not_believed(poisoned, key):
+def test_what_a_file_declares_about_its_columns_is_not_trusted(poisoned, key):
     for file in poisoned.folder.rglob("*.parquet"):
         pq.write_table(pa.table({"audio": [GOOD], "text": ["a"]}).replace_schema_metadata({key: LIES[key]}), file)
     try:
@@ -391,11 +390,11 @@ def test_a_file_cut_short_or_of_endless_rows_is_refused(poisoned, monkeypatch):
     pq.write_table(rows, file)
     assert "1,000,001 rows" in poisoned.refusal()
     file.write_bytes(whole)
-    monkeypatch.setattr(hub_module, "GROUP_BYTES", 1_000)
+    monkeypatch.setattr(hub_module, "MAX_GROUP_BYTES", 1_000)
     assert "a row group has" in poisoned.refusal()
 
 
-def test_a_data_set_of_the_hub_reads_no_other_one_and_no_address(speech, read, hub, tmp_path):
+def test_a_hub_dataset_reads_no_other_dataset_and_no_url(speech, read, hub, tmp_path):
     parquet(tmp_path / "hub/datasets/owner/other/data/train-00000-of-00001.parquet", range(3))
     away = ["hf://datasets/owner/other@main/data/train-00000-of-00001.parquet", f"{hub.url}/x", "../other/data/*"]
     for at, path in enumerate(away):

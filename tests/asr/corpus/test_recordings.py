@@ -1,4 +1,4 @@
-"""A folder of noise or of rooms: what is trained with, what is kept for the test, and what is refused."""
+"""Folders of noise and rooms: what is for training, what is held out, and what is refused."""
 
 import numpy as np
 import pytest
@@ -27,66 +27,72 @@ def pitch(sound):
 
 
 @pytest.mark.parametrize(("count", "kept"), [(2, 1), (5, 1), (6, 2), (11, 3)])
-def test_every_fifth_recording_is_kept_from_training_and_at_least_one(folder, count, kept):
+def test_every_fifth_recording_is_held_out_and_at_least_one(folder, count, kept):
     root = folder(*(f"{at:02d}.wav" for at in range(count)))
-    train, held_out = recordings.listed(root, "noise")
-    assert len(held_out.places) == kept
-    assert not set(train.places) & set(held_out.places)
-    assert sorted(train.places + held_out.places) == [f"{root}/{at:02d}.wav" for at in range(count)]
+    train, held_out = recordings.list_recordings(root, "noise")
+    assert len(held_out.paths) == kept
+    assert not set(train.paths) & set(held_out.paths)
+    assert sorted(train.paths + held_out.paths) == [f"{root}/{at:02d}.wav" for at in range(count)]
 
 
-def test_recordings_lie_at_any_depth_beside_what_is_none(folder):
+def test_recordings_are_found_at_any_depth_among_other_files(folder):
     root = folder("rain.wav", "music/a/long.flac", "._rain.wav")
     with open(f"{root}/LICENSE.txt", "w") as file:
         file.write("free")
-    train, held_out = recordings.listed(root, "noise")
-    assert {*train.places, *held_out.places} == {f"{root}/rain.wav", f"{root}/music/a/long.flac"}
+    train, held_out = recordings.list_recordings(root, "noise")
+    assert {*train.paths, *held_out.paths} == {f"{root}/rain.wav", f"{root}/music/a/long.flac"}
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
 @pytest.mark.parametrize("seconds", [0.2, 0.5, 1.7])
-def test_a_stretch_is_as_long_as_asked_and_loops_where_the_recording_is_shorter(folder, suffix, seconds):
-    train, _ = recordings.listed(folder(f"a.{suffix}", f"b.{suffix}", rate=44_100), "noise")
-    sound = train.stretch(round(seconds * RATE), np.random.default_rng(0))
+def test_an_excerpt_has_the_requested_length_and_repeats_a_shorter_recording(folder, suffix, seconds):
+    train, _ = recordings.list_recordings(folder(f"a.{suffix}", f"b.{suffix}", rate=44_100), "noise")
+    sound = train.random_excerpt(round(seconds * RATE), np.random.default_rng(0))
     assert sound.shape == (round(seconds * RATE),)
     assert sound.dtype == np.float32
     assert pitch(sound) == pytest.approx(400, abs=10)
     assert np.mean(sound[-1_600:] ** 2) == pytest.approx(0.045, rel=0.2)
 
 
-def test_the_draw_decides_what_is_heard(folder):
+def test_the_random_generator_decides_the_excerpt(folder):
     root = folder(*(f"{at}.wav" for at in range(6)), seconds=3.0)
     heard = [
-        recordings.listed(root, "noise")[0].stretch(5_000, np.random.default_rng(seed)) for seed in (0, 0, *range(20))
+        recordings.list_recordings(root, "noise")[0].random_excerpt(5_000, np.random.default_rng(seed))
+        for seed in (0, 0, *range(20))
     ]
     assert np.array_equal(heard[0], heard[1])
     assert len({one.tobytes() for one in heard}) > 12  # a tone is the same in many places
     assert {round(pitch(one), -2) for one in heard} == {400, 500, 600, 700}
 
 
-def test_what_is_kept_in_memory_has_a_limit_and_changes_nothing(folder, monkeypatch):
-    train, _ = recordings.listed(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
-    before = [train.whole(random) for random in map(np.random.default_rng, range(9))]
-    monkeypatch.setattr(recordings, "KEPT_BYTES", 40_000)
-    again, _ = recordings.listed(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
-    after = [again.whole(random) for random in map(np.random.default_rng, range(9))]
+def test_the_cache_has_a_limit_and_changes_nothing(folder, monkeypatch):
+    train, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
+    before = [train.random_recording(random) for random in map(np.random.default_rng, range(9))]
+    monkeypatch.setattr(recordings, "CACHE_BYTES", 40_000)
+    again, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
+    after = [again.random_recording(random) for random in map(np.random.default_rng, range(9))]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
-    assert sum(one.nbytes for one in again._kept.values()) <= 40_000
+    assert sum(one.nbytes for one in again._cache.values()) <= 40_000
 
 
 def test_a_sample_that_is_no_number_is_silence(tmp_path):
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, np.array([0.1, np.nan, np.inf] * 100), RATE, subtype="FLOAT")
-    assert np.isfinite(recordings.listed(str(tmp_path), "noise")[0].stretch(500, np.random.default_rng(0))).all()
+    assert np.isfinite(
+        recordings.list_recordings(str(tmp_path), "noise")[0].random_excerpt(500, np.random.default_rng(0))
+    ).all()
 
 
 def test_a_folder_that_cannot_be_divided_is_refused(folder, tmp_path, refusal):
     for said, root in {"one recording": folder("a.wav"), "no recordings": str(tmp_path / "noise")}.items():
         if said == "no recordings":
             (tmp_path / "noise" / "a.wav").unlink()
-        line = refusal(recordings.check, Training(noise=root, noise_share=0.5))
-        assert line == f"[training] noise: {root} holds {said}; it takes two or more, for one of 5 is kept for the test"
-    line = refusal(recordings.check, Training(rooms=str(tmp_path / "nowhere"), room_share=0.5))
+        line = refusal(recordings.check_recordings, Training(noise=root, noise_share=0.5))
+        assert (
+            line
+            == f"[training] noise: {root} holds {said}; it needs two or more, because one of 5 is held out for the test"
+        )
+    line = refusal(recordings.check_recordings, Training(rooms=str(tmp_path / "nowhere"), room_share=0.5))
     assert line == f"[training] rooms: there is no folder {tmp_path / 'nowhere'}"
 
 
@@ -94,14 +100,14 @@ def test_a_recording_without_sound_is_named_before_any_work(folder, refusal):
     root = folder("a.wav", "b.wav")
     with open(f"{root}/c.mp3", "w") as file:
         file.write("this is no audio")
-    line = refusal(recordings.check, Training(noise=root, noise_share=0.5))
+    line = refusal(recordings.check_recordings, Training(noise=root, noise_share=0.5))
     assert line == f"[training] noise: {root}/c.mp3 cannot be read: no readable audio in this file"
 
 
 def test_recordings_of_a_bucket_are_downloaded(folder, monkeypatch):
     """Over a stand-in for the download; the client itself is tried on a corpus."""
     root = folder("deep/a.wav", "b.wav")
-    monkeypatch.setattr("asr.corpus.files._bucket", lambda url, key: {"deep/a.wav": "1", "b.wav": "2"})
+    monkeypatch.setattr("asr.corpus.files._list_bucket", lambda url, key: {"deep/a.wav": "1", "b.wav": "2"})
     asked = []
 
     def download(url):
@@ -109,9 +115,9 @@ def test_recordings_of_a_bucket_are_downloaded(folder, monkeypatch):
         with open(url.replace("gs://noise", root), "rb") as file:
             return file.read()
 
-    monkeypatch.setattr(recordings, "download", download)
-    recordings.check(Training(noise="gs://noise/", noise_share=0.5))
-    train, held_out = recordings.listed("gs://noise/", "noise")
-    sounds = [train.stretch(8_000, np.random.default_rng(seed)) for seed in range(3)]
-    assert (held_out.places, asked) == (("gs://noise/b.wav",), ["gs://noise/deep/a.wav"])
+    monkeypatch.setattr(recordings, "download_file", download)
+    recordings.check_recordings(Training(noise="gs://noise/", noise_share=0.5))
+    train, held_out = recordings.list_recordings("gs://noise/", "noise")
+    sounds = [train.random_excerpt(8_000, np.random.default_rng(seed)) for seed in range(3)]
+    assert (held_out.paths, asked) == (("gs://noise/b.wav",), ["gs://noise/deep/a.wav"])
     assert pitch(sounds[0]) == pytest.approx(300, abs=10)

@@ -1,8 +1,8 @@
-"""Speech in another language than the corpus', not to be forgotten: judged by its own rules, and kept apart."""
+"""Retained speech in another language: validated by its own rules, and kept separate."""
 
 import pytest
-from asr.corpus import joining, shards, sources
-from asr.corpus.shards import Speech
+from asr.corpus import manifest, shards, sources
+from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 
 SPLITS = ("train", "validation", "test")
@@ -29,10 +29,10 @@ def two(audiofolder):
 @pytest.fixture
 def spoken(store, tmp_path):
     """A function to a corpus as training reads it."""
-    return lambda joined: Speech(joined.shards, tmp_path / "shards", store.fetch)
+    return lambda joined: SpeechDataset(joined.shards, tmp_path / "shards", store.fetch)
 
 
-def test_every_clip_is_judged_and_written_by_the_rules_of_its_own_language(two, store, preprocess, heard, tmp_path):
+def test_every_clip_is_validated_by_the_rules_of_its_own_language(two, store, preprocess, heard, tmp_path):
     writing = ["unicode", "numbers"]
     clips = heard(preprocess(two(text={"writing": writing}), store)[1], store, tmp_path / "shards")
     assert clips.loc["own/train/0.flac", "text"] == "Åsa har sju ägg"
@@ -64,13 +64,13 @@ def test_where_every_source_speaks_the_corpus_language_there_is_none(speech):
     assert speech.retained("validation") == speech.retained("test") == {}
 
 
-def test_what_is_only_heard_is_not_prepared_for_training(two, store, preprocess, spoken):
+def test_retained_speech_with_weight_zero_is_not_prepared_for_training(two, store, preprocess, spoken):
     joined = preprocess(two(weight=0.0), store)[1]
     assert joined.summary["retained"] == {"ru": {"train": 0, "validation": 3, "test": 3}}
     assert set(spoken(joined).split("train")["source"]) == {"own"}
 
 
-def test_the_books_tell_both_apart_and_found_is_kept_and_rejected(two, store, preprocess):
+def test_the_summary_separates_both_and_found_is_kept_plus_rejected(two, store, preprocess):
     summary = preprocess(two(given=[*RUSSIAN, {"file_name": "x.flac", "text": "ω"}]), store)[1].summary
     assert (summary["found"], summary["kept"], summary["rejected"]) == (18, 15, 3)
     assert summary["clips"] == dict.fromkeys(SPLITS, 2)
@@ -81,37 +81,37 @@ def test_the_books_tell_both_apart_and_found_is_kept_and_rejected(two, store, pr
 
 def test_retained_speech_needs_validation_and_no_test(two, store, preprocess, spoken, refusal):
     joined = preprocess(settings := two(russian=("train", "validation")), store)[1]
-    joining.check(joined, settings.corpus)
+    manifest.check_splits(joined, settings.corpus)
     assert spoken(joined).retained("test") == {}
 
 
 def test_without_validation_it_is_refused(two, refusal):
-    assert refusal(sources.parts, two(russian=("train", "test")).corpus).endswith(
+    assert refusal(sources.list_parts, two(russian=("train", "test")).corpus).endswith(
         "russian lists no clip for validation"
     )
 
 
-def test_where_none_of_its_validation_is_fit_the_refusal_says_in_which_language(two, store, preprocess, refusal):
+def test_an_empty_retained_validation_split_is_refused_with_its_language(two, store, preprocess, refusal):
     joined = preprocess(settings := two(given=[{"file_name": "x.flac", "text": "ω"}]), store)[1]
-    line = refusal(joining.check, joined, settings.corpus)
-    assert line == "[corpus] no clip of validation in ru is fit to use; set aside: 1 foreign letters"
+    line = refusal(manifest.check_splits, joined, settings.corpus)
+    assert line == "[corpus] no usable clip of validation in ru; rejected: 1 foreign letters"
 
 
-def test_it_stands_for_no_split_of_the_corpus_own(two, store, refusal, preprocess):
+def test_retained_speech_does_not_replace_a_split(two, store, refusal, preprocess):
     settings = two()
     only = settings.model_copy(update={"corpus": settings.corpus.model_copy(update={
         "sources": (settings.corpus.sources[0].model_copy(update={"weight": 0.0}), settings.corpus.sources[1])
     })})  # fmt: skip
     joined = preprocess(only, store)[1]
-    assert refusal(joining.check, joined, only.corpus).endswith("training clips in sv has the weight 0")
+    assert refusal(manifest.check_splits, joined, only.corpus).endswith("training clips in sv has the weight 0")
     packed = preprocess(settings, store)[0][::-1]
-    assert [packed[at].shards[0].retained for at in joining.first(packed)] == [None] * 3
+    assert [packed[at].shards[0].retained for at in manifest.example_parts(packed)] == [None] * 3
 
 
 def test_the_same_folder_in_another_language_is_another_part(two):
     settings = two()
-    part = sources.parts(settings.corpus)[-1]
+    part = sources.list_parts(settings.corpus)[-1]
     other = settings.corpus.sources[1].model_copy(update={"language": "uk"})
     changed = settings.corpus.model_copy(update={"sources": (settings.corpus.sources[0], other)})
-    recipes = [shards.recipe(part, one) for one in (settings, settings.model_copy(update={"corpus": changed}))]
+    recipes = [shards.part_cache_key(part, one) for one in (settings, settings.model_copy(update={"corpus": changed}))]
     assert part.source == "other" and recipes[0] != recipes[1]

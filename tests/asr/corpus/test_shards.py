@@ -1,4 +1,4 @@
-"""Clips in Parquet: nothing is lost on the way, any reader reads them, and what is unchanged is not made again."""
+"""Shards: no clip is lost, any Parquet reader reads them, and unchanged ones are reused."""
 
 import io
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from asr.corpus import clips, shards, sources
 from asr.corpus.rows import Row
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 
 SPLITS = ("train", "validation", "test")
@@ -40,8 +40,8 @@ def train(tmp_path):
     return tmp_path / "corpus" / "train"
 
 
-def taken_over(packed):
-    return [one.taken_over for one in packed]
+def is_reused(packed):
+    return [one.is_reused for one in packed]
 
 
 def changed(settings, table, **more):
@@ -50,7 +50,7 @@ def changed(settings, table, **more):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 500])
-def test_every_clip_found_is_kept_or_rejected_whatever_the_shards(corpus, store, preprocess, size):
+def test_every_clip_found_is_accepted_or_rejected_whatever_the_shards(corpus, store, preprocess, size):
     packed, joined = preprocess(changed(corpus, "corpus", shard_clips=size), store)
     summary = joined.summary
     assert (summary["found"], summary["kept"], summary["rejected"]) == (7, 6, 1)
@@ -60,15 +60,15 @@ def test_every_clip_found_is_kept_or_rejected_whatever_the_shards(corpus, store,
     assert joined.rejected.to_dict("records") == [
         {"clip": "train/none.wav", "reason": "unreadable audio", "split": "train"}
     ]
-    assert all(str(one).endswith("set aside") for one in packed)
+    assert all(str(one).endswith("rejected") for one in packed)
 
 
-def test_the_sample_is_fit_to_the_last_clip(joined):
+def test_every_clip_of_the_sample_is_accepted(joined):
     assert joined.summary["reasons"] == {}
     assert joined.summary["clips"] == dict.fromkeys(SPLITS, 16)
 
 
-def test_pandas_reads_a_shard_as_it_is(joined, speech):
+def test_pandas_reads_a_shard(joined, speech):
     import pandas as pd
 
     speech.split("test")
@@ -84,7 +84,7 @@ def test_pandas_reads_a_shard_as_it_is(joined, speech):
     assert any(set("åäö") & set(text) for text in table["text"])
 
 
-def test_datasets_loads_a_shard_as_it_is_and_knows_the_audio(joined, speech, tmp_path):
+def test_datasets_loads_a_shard_with_its_audio(joined, speech, tmp_path):
     import datasets
 
     speech.split("train")
@@ -120,7 +120,7 @@ def test_a_split_is_read_in_order_across_shards(joined, speech, split):
     assert read[0]["audio"]["bytes"][:4] == b"fLaC"
 
 
-def test_of_a_shard_only_the_clips_that_stay_are_read(audiofolder, store, preprocess, tmp_path):
+def test_only_accepted_clips_of_a_shard_are_read(audiofolder, store, preprocess, tmp_path):
     """What joining sets aside is in the Parquet still."""
     parts = {
         split: [
@@ -130,7 +130,7 @@ def test_of_a_shard_only_the_clips_that_stay_are_read(audiofolder, store, prepro
         for split in SPLITS
     }
     joined = preprocess(audiofolder(parts, shard_clips=3), store)[1]
-    speech = Speech(joined.shards, tmp_path / "shards", store.fetch)
+    speech = SpeechDataset(joined.shards, tmp_path / "shards", store.fetch)
     read = {split: speech.split(split)["clip"][:] for split in SPLITS if joined.summary["clips"][split]}
     assert read == {
         "validation": ["validation/0.flac", "validation/1.flac"], "test": [f"test/{at}.flac" for at in range(4)],
@@ -138,12 +138,12 @@ def test_of_a_shard_only_the_clips_that_stay_are_read(audiofolder, store, prepro
     assert joined.summary["reasons"] == {"speaker in another split": 6}
 
 
-def test_reading_keeps_all_it_makes_in_the_folder_of_the_shards(joined, tiny_store, tmp_path, monkeypatch):
+def test_reading_writes_only_to_the_folder_of_the_shards(joined, tiny_store, tmp_path, monkeypatch):
     """Else every trial of every run would leave the whole corpus in the user's cache, for good."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    Speech(joined.shards, tmp_path / "shards", tiny_store.fetch).split("train")
+    SpeechDataset(joined.shards, tmp_path / "shards", tiny_store.fetch).split("train")
     assert not list((tmp_path / "cache").rglob("*.arrow"))
     assert list((tmp_path / "shards").rglob("*.arrow"))
 
@@ -160,7 +160,7 @@ def test_times_of_a_recording_are_kept_beside_its_clips(corpus, store, preproces
     ]  # fmt: skip
 
 
-def test_the_profile_says_what_training_texts_are_put_through(corpus, store, preprocess, heard, train, tmp_path):
+def test_training_texts_are_normalised_as_the_profile_says(corpus, store, preprocess, heard, train, tmp_path):
     given = "”Kl 8 – t ex” sa hon…"
     (train / "metadata.csv").write_text(f"file_name,text\n0.flac,{given}\n", encoding="utf-8")
     for writing, written in (
@@ -184,34 +184,34 @@ def test_the_same_clips_are_the_same_bytes_and_the_same_fingerprint_anywhere(cor
 
 @pytest.mark.parametrize("what", [{"text": "hej då"}, {"split": "test"}, {"speaker": "Björn"}, {"clip": "other"}])
 def test_the_key_changes_with_any_word_of_a_clip(tone, what):
-    row = Row("a", "train", "hej", "Åsa", clips.encode(clips.pcm(tone())))
+    row = Row("a", "train", "hej", "Åsa", clips.encode_flac(clips.to_pcm16(tone())))
     kept = {}
     for one in (row, row, replace(row, **what)):
-        packed, _ = shards.pack([one], Settings(), lambda blob: kept.setdefault(blob, str(len(kept))))
+        packed, _ = shards.pack_rows([one], Settings(), lambda blob: kept.setdefault(blob, str(len(kept))))
         assert packed.shards[0].split == one.split
     assert len(kept) == 2
 
 
-def test_a_second_run_makes_nothing_again_and_says_so(corpus, store, preprocess):
+def test_a_second_run_rebuilds_nothing_and_says_so(corpus, store, preprocess):
     first, before = preprocess(corpus, store)
     again, after = preprocess(corpus, store)
-    assert not any(taken_over(first))
-    assert all(taken_over(again))
+    assert not any(is_reused(first))
+    assert all(is_reused(again))
     assert all("unchanged since an earlier run, not made again" in str(one) for one in again)
     assert after.summary == before.summary
     assert after.rejected.equals(before.rejected)
 
 
-def test_what_is_taken_over_is_not_even_read(corpus, store, preprocess, monkeypatch):
+def test_a_reused_part_is_not_read(corpus, store, preprocess, monkeypatch):
     preprocess(corpus, store)
     monkeypatch.setattr(clips, "Recording", lambda file: pytest.fail("opened again"))
-    assert all(taken_over(preprocess(corpus, store)[0]))
+    assert all(is_reused(preprocess(corpus, store)[0]))
 
 
-def test_a_part_moved_elsewhere_is_taken_over(corpus, store, preprocess, tmp_path):
+def test_a_moved_part_is_reused(corpus, store, preprocess, tmp_path):
     preprocess(corpus, store)
     moved = (tmp_path / "corpus").rename(tmp_path / "moved")
-    assert all(taken_over(preprocess(changed(corpus, "corpus", path=str(moved)), store)[0]))
+    assert all(is_reused(preprocess(changed(corpus, "corpus", path=str(moved)), store)[0]))
 
 
 def rewrite(file, old, new):
@@ -241,27 +241,27 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_only_what_a_change_concerns_is_made_again(corpus, store, preprocess, train, what):
+def test_only_changed_parts_are_rebuilt(corpus, store, preprocess, train, what):
     change, tables, again = CHANGES[what]
     preprocess(corpus, store)
     if change:
         change(train)
     for table, more in tables.items():
         corpus = changed(corpus, table, **more)
-    assert Counter(taken_over(preprocess(corpus, store)[0]))[False] == again
+    assert Counter(is_reused(preprocess(corpus, store)[0]))[False] == again
 
 
-def test_another_version_of_the_code_makes_everything_again(corpus, store, preprocess, monkeypatch):
+def test_another_version_of_the_code_rebuilds_everything(corpus, store, preprocess, monkeypatch):
     preprocess(corpus, store)
-    monkeypatch.setattr(shards, "_code", lambda: "other")
-    assert not any(taken_over(preprocess(corpus, store)[0]))
+    monkeypatch.setattr(shards, "_hash_code", lambda: "other")
+    assert not any(is_reused(preprocess(corpus, store)[0]))
 
 
 @pytest.mark.parametrize("lost", ["a record", "half a record", "a shard"])
-def test_what_the_datastore_lost_is_made_again(corpus, store, preprocess, tmp_path, lost):
+def test_shards_lost_from_the_datastore_are_rebuilt(corpus, store, preprocess, tmp_path, lost):
     _, before = preprocess(corpus, store)
-    part = sources.parts(corpus.corpus)[0]
-    record = next((tmp_path / "store").rglob(shards.recipe(part, corpus)))
+    part = sources.list_parts(corpus.corpus)[0]
+    record = next((tmp_path / "store").rglob(shards.part_cache_key(part, corpus)))
     if lost == "a record":
         record.unlink()
     elif lost == "half a record":
@@ -269,12 +269,12 @@ def test_what_the_datastore_lost_is_made_again(corpus, store, preprocess, tmp_pa
     else:
         next((tmp_path / "store").rglob(before.shards[0].key)).unlink()
     packed, after = preprocess(corpus, store)
-    assert taken_over(packed) == [False] + [True] * 6
+    assert is_reused(packed) == [False] + [True] * 6
     assert after.summary["fingerprint"] == before.summary["fingerprint"]
     assert store.has(before.shards[0].key)
 
 
-def test_who_was_left_out_is_in_no_later_shard(corpus, store, preprocess, heard, tmp_path):
+def test_an_excluded_speaker_is_in_no_later_shard(corpus, store, preprocess, heard, tmp_path):
     before = preprocess(corpus, store)[1]
     assert "train 1" in set(heard(before, store, tmp_path / "shards")["speaker"])
     after = preprocess(changed(corpus, "corpus", exclude=["train 1"]), store)[1]
@@ -283,32 +283,38 @@ def test_who_was_left_out_is_in_no_later_shard(corpus, store, preprocess, heard,
     assert before.summary["fingerprint"] != after.summary["fingerprint"]
 
 
-def test_packing_tells_how_far_it_is(tone, monkeypatch):
+def test_packing_reports_progress(tone, monkeypatch):
     monkeypatch.setattr(shards, "REPORT_SECONDS", -1.0)
-    rows = [Row(f"{at}", "train", "hej", None, clips.encode(clips.pcm(tone(hertz=300 + at)))) for at in range(3)]
-    said = []
-    shards.pack([*rows, replace(rows[0], text="")], Settings(), lambda blob: "key", say=said.append)
-    assert said[-1] == "3 clips kept (0.00 h) so far, 0 set aside"
-
-
-def test_a_few_clips_are_chosen_to_be_heard_by_different_people(tone):
     rows = [
-        Row(f"{at}", "train", "hej", f"p{at // 5}", clips.encode(clips.pcm(tone(hertz=300 + at)))) for at in range(20)
+        Row(f"{at}", "train", "hej", None, clips.encode_flac(clips.to_pcm16(tone(hertz=300 + at)))) for at in range(3)
     ]
-    _, examples = shards.pack(rows, Settings(), lambda blob: "key")
-    assert len(examples) == shards.EXAMPLES
+    said = []
+    shards.pack_rows([*rows, replace(rows[0], text="")], Settings(), lambda blob: "key", log=said.append)
+    assert said[-1] == "3 clips accepted (0.00 h) so far, 0 rejected"
+
+
+def test_example_clips_are_of_different_speakers(tone):
+    rows = [
+        Row(f"{at}", "train", "hej", f"p{at // 5}", clips.encode_flac(clips.to_pcm16(tone(hertz=300 + at))))
+        for at in range(20)
+    ]
+    _, examples = shards.pack_rows(rows, Settings(), lambda blob: "key")
+    assert len(examples) == shards.EXAMPLES_PER_SPLIT
     assert len({one.speaker for one in examples}) == len(examples)
 
 
 def test_a_stream_of_several_splits_becomes_a_shard_for_each(tone):
-    rows = [Row(f"{at}", SPLITS[at % 3], "hej", None, clips.encode(clips.pcm(tone(hertz=300 + at)))) for at in range(9)]
-    packed, _ = shards.pack(rows, Settings.model_validate({"corpus": {"shard_clips": 2}}), lambda blob: "key")
+    rows = [
+        Row(f"{at}", SPLITS[at % 3], "hej", None, clips.encode_flac(clips.to_pcm16(tone(hertz=300 + at))))
+        for at in range(9)
+    ]
+    packed, _ = shards.pack_rows(rows, Settings.model_validate({"corpus": {"shard_clips": 2}}), lambda blob: "key")
     assert Counter((shard.split, len(shard.clips)) for shard in packed.shards) == {
         (split, count): 1 for split in SPLITS for count in (2, 1)
     }
 
 
-def test_shards_are_made_of_the_same_code_in_any_thread(corpus, store, preprocess):
+def test_the_code_hash_is_the_same_in_any_thread(corpus, store, preprocess):
     """Two tasks may make the same part at once; either's record serves both."""
     made = []
     tasks = [threading.Thread(target=lambda: made.append(preprocess(corpus, store)[1])) for _ in range(2)]

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from asr.corpus import sources
-from asr.corpus.rows import carve
+from asr.corpus.splits import assign_split
 from asr.settings import Corpus, Settings
 
 SPLITS = ("train", "validation", "test")
@@ -27,7 +27,7 @@ def people(count):
 
 
 def listed(settings):
-    return [row for part in sources.parts(settings.corpus) for row in part.rows]
+    return [row for part in sources.list_parts(settings.corpus) for row in part.rows]
 
 
 def test_the_sample_needs_no_path():
@@ -38,7 +38,7 @@ def test_the_sample_needs_no_path():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 500])
 def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder, size):
-    parts = sources.parts(audiofolder(each("abcde"), shard_clips=size).corpus)
+    parts = sources.list_parts(audiofolder(each("abcde"), shard_clips=size).corpus)
     assert [len(part.rows) for part in parts] == 3 * ([size] * (5 // size) + [5 % size] * (5 % size > 0))
     assert all(len({row.split for row in part.rows}) == 1 for part in parts)
     assert [row.clip for part in parts for row in part.rows] == [
@@ -46,7 +46,7 @@ def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder
     ]
 
 
-def test_without_split_folders_no_speaker_stands_on_two_sides(audiofolder):
+def test_without_split_folders_no_speaker_is_in_two_splits(audiofolder):
     sides = {(row.speaker, row.split) for row in listed(audiofolder(people(60)))}
     assert len(sides) == 60
     shares = Counter(split for _, split in sides)
@@ -54,14 +54,14 @@ def test_without_split_folders_no_speaker_stands_on_two_sides(audiofolder):
     assert shares["train"] > 40
 
 
-def test_a_carved_split_stays_as_the_corpus_grows(audiofolder):
+def test_an_assigned_split_stays_as_the_corpus_grows(audiofolder):
     before = {row.clip: row.split for row in listed(audiofolder(people(40)))}
     after = {row.clip: row.split for row in listed(audiofolder(people(60)))}
     assert len(after) > len(before)
     assert {clip: after[clip] for clip in before} == before
 
 
-def test_a_carved_split_is_the_same_on_every_machine(audiofolder):
+def test_an_assigned_split_is_the_same_on_every_machine(audiofolder):
     """Python's own hash differs from process to process; this does not."""
     rows = sorted(listed(audiofolder(people(60))), key=lambda row: (int(row.speaker[1:]), row.clip))
     listing = " ".join(f"{row.clip}:{row.split}" for row in rows).encode()
@@ -85,26 +85,26 @@ def test_a_limit_of_hours_holds_for_each_split_over_all_its_parts(audiofolder, p
 def test_a_missing_split_is_refused_by_its_name(audiofolder, refusal, missing):
     parts = each()
     del parts[missing]
-    assert f"lists no clip for {missing}" in refusal(sources.parts, audiofolder(parts).corpus)
+    assert f"lists no clip for {missing}" in refusal(sources.list_parts, audiofolder(parts).corpus)
 
 
-def test_a_split_of_which_metadata_at_the_top_list_nothing_is_not_carved(audiofolder, refusal):
+def test_a_split_missing_from_metadata_at_the_top_is_not_assigned(audiofolder, refusal):
     names = [f"{split}/{at}.flac" for split in ("train", "test") for at in range(20)]
     corpus = audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}).corpus
-    assert "lists no clip for validation" in refusal(sources.parts, corpus)
+    assert "lists no clip for validation" in refusal(sources.list_parts, corpus)
 
 
 def test_an_empty_corpus_is_refused(audiofolder, refusal, tmp_path):
     settings = audiofolder(each())
     for split in SPLITS:
         (tmp_path / "corpus" / split / "metadata.csv").write_text("file_name,transcription\n")
-    line = refusal(sources.parts, settings.corpus)
+    line = refusal(sources.list_parts, settings.corpus)
     assert "lists no clip for train" in line
     assert str(tmp_path / "corpus") in line
 
 
 @pytest.mark.parametrize("again", ["a.flac", "./a.flac", "b/../a.flac"])
-def test_a_clip_that_is_listed_twice_is_told_and_the_first_stays(audiofolder, again):
+def test_a_clip_listed_twice_is_rejected_and_the_first_stays(audiofolder, again):
     parts = each()
     parts["train"].append({"file_name": again, "text": "hej då"})
     first, second, *_ = listed(audiofolder(parts))
@@ -112,7 +112,7 @@ def test_a_clip_that_is_listed_twice_is_told_and_the_first_stays(audiofolder, ag
     assert second.audio is None
 
 
-def test_what_is_wrong_already_is_not_said_to_be_listed_twice(audiofolder):
+def test_a_row_with_a_problem_keeps_it_when_listed_twice(audiofolder):
     parts = each()
     parts["train"] += [{"file_name": "../../b.flac", "text": "hej"}] * 2
     assert [row.problem for row in listed(audiofolder(parts))][1:3] == ["outside the folder"] * 2
@@ -123,7 +123,7 @@ def test_one_name_in_two_unicode_forms_is_one_speaker(audiofolder):
     parts = each(speaker_id="Åsa")
     parts["train"] = each(speaker_id="A\u030asa")["train"]
     assert {row.speaker for row in listed(audiofolder(parts))} == {"Åsa"}
-    assert carve("Åsa") == carve("A\u030asa")
+    assert assign_split("Åsa") == assign_split("A\u030asa")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""From a timed transcript to clips: what is read, what is joined, and what stands alone with its reason."""
+"""From a timed transcript to clips: parsing, joining, and segments that stay alone with a problem."""
 
 import itertools
 import json
@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 from asr.corpus import transcripts
-from asr.corpus.cuts import cut
-from asr.corpus.transcripts import Segment, parse
+from asr.corpus.segmentation import cut_transcript
+from asr.corpus.transcripts import Segment, parse_transcript
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -73,13 +73,13 @@ FILES = {
 
 
 def texts(name, content):
-    return [one.text for one in parse(name, content.encode())]
+    return [one.text for one in parse_transcript(name, content.encode())]
 
 
 def complaint(name, content):
     """The one line with which a transcript is refused."""
     with pytest.raises(ValueError) as caught:
-        parse(name, content if isinstance(content, bytes) else content.encode())
+        parse_transcript(name, content if isinstance(content, bytes) else content.encode())
     line = str(caught.value)
     assert line.strip()
     assert "\n" not in line
@@ -93,16 +93,16 @@ def complaint(name, content):
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_every_format_tells_the_same_in_every_encoding(name, ends, encoding):
-    assert parse(name, FILES[name].replace("\n", ends).encode(encoding)) == SAID
+def test_every_format_gives_the_same_segments_in_every_encoding(name, ends, encoding):
+    assert parse_transcript(name, FILES[name].replace("\n", ends).encode(encoding)) == SAID
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_suffix_may_be_written_large(name):
-    assert parse(name.upper(), FILES[name].encode()) == SAID
+def test_the_suffix_may_be_in_upper_case(name):
+    assert parse_transcript(name.upper(), FILES[name].encode()) == SAID
 
 
-def test_the_suffixes_are_all_that_is_read():
+def test_other_suffixes_are_refused():
     assert {"." + name.lower().rpartition(".")[2] for name in FILES} == set(transcripts.SUFFIXES)
     assert ".srt" in complaint("möte.docx", SRT)
 
@@ -128,14 +128,14 @@ def test_captions_lose_their_markup_and_no_words(caption, text):
     assert texts("a.vtt", f"WEBVTT\n\n{times} align:start position:0%\n{caption}\n\n{times}\nslut\n") == [text, "slut"]
 
 
-def test_a_number_that_is_said_is_no_caption_number():
+def test_a_spoken_number_is_not_a_caption_number():
     times = "00:00:01,000 --> 00:00:02,000"
     assert texts("a.srt", f"1\n{times}\n1984\n\n2\n{times}\n7\n") == ["1984", "7"]
     assert texts("a.srt", f"{times}\n1984\n{times}\n7\n") == ["1984", "7"]
     assert texts("a.srt", f"1\n{times}\n1984\n2\n{times}\n7\n") == ["1984", "7"]
 
 
-def test_what_webvtt_says_beside_its_captions_is_not_said():
+def test_webvtt_comments_and_headers_are_not_text():
     content = """WEBVTT - Möte
 Kind: captions
 
@@ -155,19 +155,27 @@ svar
 100:00:03.000 --> 100:00:04.000
 Hej hej!
 """
-    assert parse("a.vtt", content.encode()) == [Segment(1.0, 2.0, "Hej!"), Segment(360003.0, 360004.0, "Hej hej!")]
+    assert parse_transcript("a.vtt", content.encode()) == [
+        Segment(1.0, 2.0, "Hej!"),
+        Segment(360003.0, 360004.0, "Hej hej!"),
+    ]
 
 
 def test_a_voice_tag_is_the_speaker():
     captions = ["<v.högt Åsa Öst>Hej</v>", "<v Åsa &amp; Co>Hej", "<v Åsa>Hej</v> <v Bo>Hej</v> <v Åsa>då", "Hej"]
     content = "WEBVTT\n\n" + "\n\n".join(f"00:01.000 --> 00:02.000\n{one}" for one in captions)
-    assert [one.speaker for one in parse("a.vtt", content.encode())] == ["Åsa Öst", "Åsa & Co", "Åsa & Bo", None]
+    assert [one.speaker for one in parse_transcript("a.vtt", content.encode())] == [
+        "Åsa Öst",
+        "Åsa & Co",
+        "Åsa & Bo",
+        None,
+    ]
 
 
 def spoken(*captions):
     """Who says what, by the captions of a file; \\n parts their lines."""
     told = "\n\n".join(f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{one}" for at, one in enumerate(captions))
-    return [(one.speaker, one.text) for one in parse("a.vtt", f"WEBVTT\n\n{told}".encode())]
+    return [(one.speaker, one.text) for one in parse_transcript("a.vtt", f"WEBVTT\n\n{told}".encode())]
 
 
 LABELLED = {
@@ -202,7 +210,7 @@ LABELLED = {
 
 
 @pytest.mark.parametrize(("captions", "told"), LABELLED.values(), ids=LABELLED)
-def test_a_label_is_the_speaker_and_not_said(captions, told):
+def test_a_label_is_the_speaker_and_not_text(captions, told):
     assert spoken(*captions) == told
 
 
@@ -219,7 +227,7 @@ def test_no_word_is_lost_for_looking_like_a_label(captions):
     assert spoken(*captions) == [(None, one) for one in captions]
 
 
-def test_where_every_caption_has_a_label_one_without_is_of_nobody_known():
+def test_if_every_caption_has_a_label_one_without_has_no_speaker():
     told = spoken("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
     assert [who for who, _ in told] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
 
@@ -228,17 +236,17 @@ def test_one_label_marks_no_change_of_speaker():
     assert [who for who, _ in spoken("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == ["Anna", None, None, "Anna"]
 
 
-def test_a_speaker_does_not_go_on_after_a_voice_tag():
+def test_a_speaker_does_not_continue_after_a_voice_tag():
     told = spoken("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
     assert [who for who, _ in told] == ["ANNA", "ANNA", "Åsa", None, "BO", "BO", "ANNA"]
 
 
-def test_beside_labels_a_full_name_is_one_at_once_and_a_word_is_not():
+def test_beside_labels_a_full_name_is_a_label_and_a_single_word_is_not():
     told = spoken("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
     assert told[-2:] == [("Anna", "Observera: det regnar."), ("Lisa Ek", "Hej.")]
 
 
-def test_a_few_labels_are_not_said_but_no_speaker_goes_on_for_an_hour():
+def test_with_few_labels_a_speaker_does_not_continue():
     captions = ["Hej."] * 60
     captions[7], captions[40] = "MANNEN: Hej.", "MANNEN: Hej."
     assert [who for who, said in spoken(*captions) if said == "Hej."] == [
@@ -248,9 +256,9 @@ def test_a_few_labels_are_not_said_but_no_speaker_goes_on_for_an_hour():
 
 def test_a_tier_is_the_speaker_where_there_are_several():
     points = '"TextTier"\n"klockan"\n0\n65\n1\n7.5\n"pling"\n'
-    two = parse("a.TextGrid", (HEAD + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode())
+    two = parse_transcript("a.TextGrid", (HEAD + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode())
     assert two == [replace(one, speaker=who) for who in ("Åsa", "Bo") for one in SAID]
-    one = parse("a.TextGrid", (HEAD + "2\n" + points + TIER.format("Åsa")).encode())
+    one = parse_transcript("a.TextGrid", (HEAD + "2\n" + points + TIER.format("Åsa")).encode())
     assert one == SAID
 
 
@@ -264,27 +272,29 @@ def test_a_tier_is_the_speaker_where_there_are_several():
         (["phones", "Åsa"], [None]),
     ],
 )
-def test_of_what_a_forced_aligner_makes_of_the_same_speech_only_the_words_are_read(tiers, who):
+def test_only_the_words_of_a_forced_aligner_are_read(tiers, who):
     sounds = TIER.replace("Åsa köper ägg på lördag.", "oː").replace("I Örebro är det sju grader.", "iː")
     best = ["utterances"] if "utterances" in tiers else [name for name in tiers if "phones" not in name]
     content = HEAD + f"{len(tiers)}\n" + "".join((TIER if name in best else sounds).format(name) for name in tiers)
-    assert parse("a.TextGrid", content.encode()) == [replace(one, speaker=name) for name in who for one in SAID]
+    assert parse_transcript("a.TextGrid", content.encode()) == [
+        replace(one, speaker=name) for name in who for one in SAID
+    ]
 
 
 def test_a_text_grid_is_read_as_praat_reads_it():
     """What does not stand free is a comment, and a quotation mark within a text is doubled."""
     said = '"Hon sa ""hej"", intervals [2] ! = 7 <exists> item [1]:"'
     content = HEAD + f'1 tier(s)\n"IntervalTier" "Åsa" 0 65 ! hela mötet, 2 timmar\n1 -0.5 1e1 {said}'
-    assert parse("a.TextGrid", content.encode()) == [
+    assert parse_transcript("a.TextGrid", content.encode()) == [
         Segment(-0.5, 10.0, 'Hon sa "hej", intervals [2] ! = 7 <exists> item [1]:')
     ]
 
 
 def test_a_table_may_have_speakers_and_other_columns_and_swedish_commas():
     content = "Talare;Start;End;Text;Speaker\n1;1,25;2;Hej, du!;Åsa\n2;3;4;;\n"
-    assert parse("a.csv", content.encode()) == [Segment(1.25, 2.0, "Hej, du!", "Åsa"), Segment(3.0, 4.0, "")]
+    assert parse_transcript("a.csv", content.encode()) == [Segment(1.25, 2.0, "Hej, du!", "Åsa"), Segment(3.0, 4.0, "")]
     content = '{"start": 1, "end": "2", "text": null, "speaker": 17}\n\n{"start": 3, "end": 4, "text": "a\\nb"}\n'
-    assert parse("a.jsonl", content.encode()) == [Segment(1.0, 2.0, "", "17"), Segment(3.0, 4.0, "a b")]
+    assert parse_transcript("a.jsonl", content.encode()) == [Segment(1.0, 2.0, "", "17"), Segment(3.0, 4.0, "a b")]
 
 
 MILLISECONDS = "start\tend\ttext\n0\t3440\tÅsa köper ägg på lördag.\n3440\t33440\t♪\n60000\t62500\tHej.\n"
@@ -297,8 +307,8 @@ MILLISECONDS = "start\tend\ttext\n0\t3440\tÅsa köper ägg på lördag.\n3440\t
         ("cpp.csv", 'start,end,text\n0,3440," Åsa köper ägg på lördag."\n3440,33440," ♪"\n60000,62500," Hej."\n'),
     ],
 )  # fmt: skip
-def test_tables_that_count_milliseconds_are_known_by_how_long_a_word_would_take(name, content):
-    assert parse(name, content.encode()) == [
+def test_tables_in_milliseconds_are_recognised_by_the_duration_of_words(name, content):
+    assert parse_transcript(name, content.encode()) == [
         Segment(0.0, 3.44, "Åsa köper ägg på lördag."),
         Segment(3.44, 33.44, "♪"),
         Segment(60.0, 62.5, "Hej."),
@@ -306,10 +316,10 @@ def test_tables_that_count_milliseconds_are_known_by_how_long_a_word_would_take(
 
 
 @pytest.mark.parametrize("end", [1, 3, 60])
-def test_whole_seconds_stay_seconds_whatever_one_row_says(end):
+def test_integer_seconds_stay_seconds_despite_an_outlier(end):
     content = f"start\tend\ttext\n0\t{end}\tÅsa köper ägg.\n{end}\t90\tHej på dig.\n90\t9999999\tHej då.\n"
-    assert [one.end for one in parse("a.tsv", content.encode())] == [end, 90, 9999999]
-    assert parse("a.tsv", content.replace("\t90\t", "\t90.0\t").encode())[1].end == 90
+    assert [one.end for one in parse_transcript("a.tsv", content.encode())] == [end, 90, 9999999]
+    assert parse_transcript("a.tsv", content.replace("\t90\t", "\t90.0\t").encode())[1].end == 90
 
 
 @pytest.mark.parametrize(
@@ -339,10 +349,10 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.srt", "Undertexter av Bo\n\n" + SRT, "Undertexter av Bo"),
         ("a.TextGrid", SHORT.replace("3.9", '"3.9"'), "line 16: a number"),
         ("a.TextGrid", SHORT.replace("ägg på", 'ägg" på'), "line 15: a number"),
-        ("a.TextGrid", SHORT + "1\n", "more than it promises"),
+        ("a.TextGrid", SHORT + "1\n", "more than it declares"),
         ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
         ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
-        ("a.TextGrid", HEAD + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds speech sounds"),
+        ("a.TextGrid", HEAD + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds phones"),
         ("a.tsv", "start\tend\ttext\n0\t9\t\n9\t69\tHej\n", "line 3: 9 to 69 may be seconds or milliseconds"),
         ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
         ("a.tsv", TSV + "70\t71\n", "line 4: 2 values for 3 columns"),
@@ -359,7 +369,7 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.srt", b"\x81", "Windows-1252"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_what_and_where(name, content, why):
+def test_an_unreadable_transcript_is_refused_with_problem_and_line(name, content, why):
     assert why in complaint(name, content)
 
 
@@ -372,13 +382,13 @@ def test_a_transcript_without_segments_is_refused(name, content):
 @given(st.sampled_from(sorted(FILES)), st.binary() | st.text().map(str.encode))
 def test_random_bytes_are_read_or_refused_in_one_line(name, content):
     try:
-        assert parse(name, content)
+        assert parse_transcript(name, content)
     except ValueError as error:
         assert "\n" not in str(error)
 
 
 @given(st.data())
-def test_a_torn_or_damaged_file_is_read_or_refused_in_one_line(data):
+def test_a_damaged_file_is_read_or_refused_in_one_line(data):
     name = data.draw(st.sampled_from(sorted(FILES)))
     content = FILES[name].encode(data.draw(st.sampled_from(["utf-8", "utf-16", "cp1252"])))
     at = data.draw(st.integers(0, len(content)))
@@ -387,18 +397,18 @@ def test_a_torn_or_damaged_file_is_read_or_refused_in_one_line(data):
     )
     rest = data.draw(st.integers(0, 9) | st.just(len(content)))
     try:
-        assert parse(name, content[:at] + damage + content[at + rest :])
+        assert parse_transcript(name, content[:at] + damage + content[at + rest :])
     except ValueError as error:
         assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_torn_file_never_tells_what_the_whole_one_does_not(name):
+def test_a_truncated_file_has_no_segments_that_the_whole_one_lacks(name):
     """Its last words may be torn; those before stand, or the file is refused."""
     content = FILES[name].encode("utf-8-sig")
     for length in range(len(content)):
         try:
-            read = parse(name, content[:length])
+            read = parse_transcript(name, content[:length])
         except ValueError:
             continue
         assert read[:-1] == SAID[: len(read) - 1]
@@ -413,27 +423,27 @@ def said(*times, who=None):
 
 
 def spans(segments, longest=30.0, **more):
-    return [(one.start, one.end, one.problem) for one in cut(segments, longest, **more)]
+    return [(one.start, one.end, one.problem) for one in cut_transcript(segments, longest, **more)]
 
 
 def test_neighbours_are_joined_and_keep_their_times():
-    (one,) = cut([Segment(3.0, 4.5, "Hej på dig!", "Åsa"), Segment(5.0, 6.0, "Hur är läget?", "Åsa")], 30.0)
+    (one,) = cut_transcript([Segment(3.0, 4.5, "Hej på dig!", "Åsa"), Segment(5.0, 6.0, "Hur är läget?", "Åsa")], 30.0)
     assert (one.start, one.end, one.text, one.speaker) == (3.0, 6.0, "Hej på dig! Hur är läget?", "Åsa")
     assert one.segments == (Segment(0.0, 1.5, "Hej på dig!", "Åsa"), Segment(2.0, 3.0, "Hur är läget?", "Åsa"))
     assert one.problem is None
 
 
-def test_a_cut_is_as_long_as_may_be_and_no_longer():
+def test_a_cut_is_as_long_as_the_limit_allows():
     assert spans(said((0, 10), (10, 20), (20, 30), (30, 31))) == [(0, 30, None), (30, 31, None)]
 
 
-def test_a_long_pause_a_change_of_speakers_and_another_gap_part_cuts():
+def test_a_long_pause_and_a_change_of_speaker_separate_cuts():
     assert spans(said((0, 1), (3, 4), (6.1, 7))) == [(0, 4, None), (6.1, 7, None)]
-    assert spans(said((0, 1), (3, 4)), gap=1.0) == [(0, 1, None), (3, 4, None)]
+    assert spans(said((0, 1), (3, 4)), max_gap=1.0) == [(0, 1, None), (3, 4, None)]
     assert spans(said((0, 1), who="Åsa") + said((1, 2), who="Bo")) == [(0, 1, None), (1, 2, None)]
 
 
-def test_a_segment_that_is_too_long_stands_alone_for_the_judge_of_clips():
+def test_a_segment_that_is_too_long_stays_alone():
     assert spans(said((0, 1), (1, 42), (42, 43))) == [(0, 1, None), (1, 42, None), (42, 43, None)]
 
 
@@ -442,13 +452,13 @@ def test_unsorted_segments_are_sorted():
 
 
 @pytest.mark.parametrize("text", ["[musik]", "(skrattar) …", "♪", "<ohörbart>", "*host*", "-", ""])
-def test_where_nothing_is_said_a_cut_ends(text):
+def test_a_segment_without_words_ends_a_cut(text):
     segments = [Segment(0, 1, "hej"), Segment(1, 2, text), Segment(2, 3, "då")]
     assert spans(segments) == [(0, 1, None), (1, 2, "no words"), (2, 3, None)]
-    assert cut(segments, 30.0)[1].text == text
+    assert cut_transcript(segments, 30.0)[1].text == text
 
 
-def test_words_are_words_beside_brackets_and_over_music():
+def test_words_beside_brackets_and_music_notes_count():
     assert spans([Segment(0, 9, "[musik]"), Segment(1, 2, "hej [skratt]"), Segment(2, 3, "då")]) == [
         (0, 9, "no words"),
         (1, 3, None),
@@ -456,7 +466,7 @@ def test_words_are_words_beside_brackets_and_over_music():
 
 
 @pytest.mark.parametrize("times", [(2, 2), (2, 1), (2, math.inf), (2, math.nan), (-1, 2)])
-def test_impossible_times_end_a_cut_and_are_told(times):
+def test_impossible_times_end_a_cut_and_are_a_problem(times):
     found = spans(said((0, 1), times, (3, 4)))
     assert sorted(found, key=str)[:2] if times[0] < 0 else found[0] == (0, 1, None)
     assert [problem for *_, problem in found].count("impossible times") == 1
@@ -464,32 +474,32 @@ def test_impossible_times_end_a_cut_and_are_told(times):
 
 
 @pytest.mark.parametrize("start", [math.nan, math.inf, -math.inf])
-def test_a_start_that_is_no_time_comes_last(start):
+def test_a_start_that_is_not_a_number_comes_last(start):
     assert [problem for *_, problem in spans([Segment(start, 2, "hej"), *said((0, 1), (1, 2))])] == [
         None,
         "impossible times",
     ]
 
 
-def test_a_caption_that_lingers_a_little_ends_where_the_next_begins():
+def test_a_small_overlap_is_trimmed():
     for who in ("Åsa", "Bo"):
-        first, *_ = cut([Segment(0, 2.1, "hej", "Åsa"), Segment(2, 4, "då", who)], 30.0)
+        first, *_ = cut_transcript([Segment(0, 2.1, "hej", "Åsa"), Segment(2, 4, "då", who)], 30.0)
         assert first.segments[0].end == 2.0
         assert first.problem is None
 
 
 @pytest.mark.parametrize(("who", "problem"), [("Bo", "speakers at once"), ("Åsa", "captions that overlap")])
-def test_what_is_said_at_once_is_told(who, problem):
+def test_overlapping_speakers_are_a_problem(who, problem):
     segments = said((0, 1), (5, 9), (9, 10), who="Åsa") + said((7, 8), who=who)
     assert spans(segments) == [(0, 1, None), (5, 9, problem), (7, 8, problem), (9, 10, None)]
 
 
-def test_everything_under_a_long_segment_is_told():
+def test_every_segment_under_a_long_one_has_a_problem():
     found = spans(said((0, 20), who="Åsa") + said((1, 2), (10, 11), (19.9, 22), who="Bo"))
     assert [problem for *_, problem in found] == ["speakers at once"] * 3 + [None]
 
 
-def test_captions_that_roll_are_told_and_not_learnt_twice():
+def test_rolling_captions_are_rejected():
     """As YouTube's do: each begins with the line before, and 10 ms of that line alone stand between."""
     rolling = [
         (0, 2, "nu är vi framme"),
@@ -519,7 +529,7 @@ SEGMENTS = st.lists(ANY | SOME, max_size=30).map(
 @given(SEGMENTS, st.sampled_from([1.0, 5.0, 30.0]), st.sampled_from([0.0, 0.5, 2.0]))
 @example([Segment(0.0, 0.1, "a"), Segment(0.0, 3.0, "b")], 30.0, 2.0)
 def test_every_segment_is_in_exactly_one_cut(segments, longest, gap):
-    cuts = cut(segments, longest, gap)
+    cuts = cut_transcript(segments, longest, gap)
     kept = [(one.text, one.speaker) for found in cuts for one in found.segments]
     assert sorted(kept, key=str) == sorted(((one.text, one.speaker) for one in segments), key=str)
     for found in cuts:
@@ -529,7 +539,7 @@ def test_every_segment_is_in_exactly_one_cut(segments, longest, gap):
 
 @given(SEGMENTS, st.sampled_from([1.0, 5.0, 30.0]), st.sampled_from([0.0, 0.5, 2.0]))
 def test_times_stay_in_order_within_the_cut_and_the_cut_within_the_limit(segments, longest, gap):
-    cuts = cut(segments, longest, gap)
+    cuts = cut_transcript(segments, longest, gap)
     possible = [found.start for found in cuts if found.problem != "impossible times"]
     assert possible == sorted(possible)
     fit = [found for found in cuts if found.problem is None]

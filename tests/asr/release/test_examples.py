@@ -1,4 +1,4 @@
-"""A release carries clips only of speech that anybody may pass on."""
+"""A release has example clips only with an open licence."""
 
 import io
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ class Clips(SimpleNamespace):
 
 def test_three_clips_of_different_lengths_and_speakers_lie_in_the_release(tmp_path):
     test = clips(["a", "a", "a", "a", "a", "b", "b", "c"])
-    records = examples.add(tmp_path, test, ["CC0-1.0"] * 8)
+    records = examples.write_examples(tmp_path, test, ["CC0-1.0"] * 8)
     assert [record["text"] for record in records] == ["text 2", "text 5", "text 7"]
     lengths = [soundfile.info(tmp_path / record["file"]).duration for record in records]
     assert lengths == [3, 6, 8]
@@ -38,16 +38,16 @@ def test_three_clips_of_different_lengths_and_speakers_lie_in_the_release(tmp_pa
 
 @pytest.mark.parametrize("licence", ["not stated", "CC-BY-NC-4.0", "CC-BY-ND-4.0", "proprietary", "cc", ""])
 def test_no_voice_without_an_open_licence_is_published(tmp_path, licence):
-    assert examples.add(tmp_path, clips(["a", "b"]), [licence] * 2) == []
+    assert examples.write_examples(tmp_path, clips(["a", "b"]), [licence] * 2) == []
     assert not list(tmp_path.iterdir())
 
 
 def test_of_mixed_sources_only_the_open_ones_are_taken(tmp_path):
     licences = ["not stated", "CC-BY-4.0", "not stated", "cc-by-sa-3.0", "Public domain"]
-    records = examples.add(tmp_path, clips(["a"] * 5), licences)
+    records = examples.write_examples(tmp_path, clips(["a"] * 5), licences)
     assert [record["licence"] for record in records] == ["CC-BY-4.0", "cc-by-sa-3.0", "Public domain"]
 
 
 def test_one_clip_is_taken_once(tmp_path):
-    assert len(examples.add(tmp_path, clips(["a"]), ["CC0-1.0"])) == 1
-    assert examples.add(tmp_path, clips([]), []) == []
+    assert len(examples.write_examples(tmp_path, clips(["a"]), ["CC0-1.0"])) == 1
+    assert examples.write_examples(tmp_path, clips([]), []) == []

@@ -1,4 +1,4 @@
-"""The release: whole or not at all, and telling nothing of the machine that made it."""
+"""The release folder: complete or absent, and without information about the machine."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from asr.release import card, folder
+from asr.release import folder, model_card, training_curve
 from asr.training import decoding, models
 
 
@@ -31,37 +31,37 @@ def files(path):
 
 
 def test_what_is_published_is_that_very_folder(ready, released):
-    path = folder.publish(ready, released, "svenska-1", newest=True)
+    path = folder.publish_folder(ready, released, "svenska-1", newest=True)
     assert path == released / "svenska-1"
     assert files(path) == files(ready)
     assert sorted(one.name for one in released.iterdir()) == ["latest", "svenska-1"]
 
 
 def test_latest_moves_only_for_the_newest(ready, released):
-    folder.publish(ready, released, "svenska-1", newest=True)
-    folder.publish(ready, released, "svenska-2", newest=False)
+    folder.publish_folder(ready, released, "svenska-1", newest=True)
+    folder.publish_folder(ready, released, "svenska-2", newest=False)
     assert (released / "latest").resolve() == released / "svenska-1"
-    folder.publish(ready, released, "svenska-3", newest=True)
+    folder.publish_folder(ready, released, "svenska-3", newest=True)
     assert (released / "latest").resolve() == released / "svenska-3"
     assert (released / "svenska-2" / "config.json").is_file()
 
 
 def test_a_release_held_back_makes_no_latest(ready, released):
-    folder.publish(ready, released, "svenska-1", newest=False)
+    folder.publish_folder(ready, released, "svenska-1", newest=False)
     assert not (released / "latest").is_symlink()
 
 
 def test_a_release_is_never_overwritten(ready, released, refusal):
-    folder.publish(ready, released, "svenska-1", newest=True)
+    folder.publish_folder(ready, released, "svenska-1", newest=True)
     (ready / "config.json").write_text("other")
-    line = refusal(folder.publish, ready, released, "svenska-1", True)
+    line = refusal(folder.publish_folder, ready, released, "svenska-1", True)
     assert "[release] folder" in line
     assert str(released / "svenska-1") in line
     assert (released / "svenska-1" / "config.json").read_text() == "{}"
 
 
 def test_latest_can_be_read_at_every_moment_while_it_moves(ready, released):
-    folder.publish(ready, released, "svenska-0", newest=True)
+    folder.publish_folder(ready, released, "svenska-0", newest=True)
     missing, done = [], threading.Event()
 
     def watch():
@@ -74,7 +74,7 @@ def test_latest_can_be_read_at_every_moment_while_it_moves(ready, released):
     watcher = threading.Thread(target=watch)
     watcher.start()
     for number in range(1, 30):
-        folder.publish(ready, released, f"svenska-{number}", newest=True)
+        folder.publish_folder(ready, released, f"svenska-{number}", newest=True)
     done.set()
     watcher.join()
     assert missing == []
@@ -82,7 +82,7 @@ def test_latest_can_be_read_at_every_moment_while_it_moves(ready, released):
 
 
 def test_a_release_that_does_not_fit_leaves_nothing_and_names_its_disk(ready, released, monkeypatch, refusal):
-    folder.publish(ready, released, "svenska-1", newest=True)
+    folder.publish_folder(ready, released, "svenska-1", newest=True)
     copy = shutil.copytree
 
     def full_disk(*arguments, **options):
@@ -90,21 +90,21 @@ def test_a_release_that_does_not_fit_leaves_nothing_and_names_its_disk(ready, re
         raise OSError("No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full_disk)
-    line = refusal(folder.publish, ready, released, "svenska-2", True)
+    line = refusal(folder.publish_folder, ready, released, "svenska-2", True)
     assert line.startswith(f"the disk that holds {released} is full")
     assert sorted(one.name for one in released.iterdir()) == ["latest", "svenska-1"]
     assert (released / "latest").resolve() == released / "svenska-1"
 
 
 def test_releases_can_be_moved_as_a_whole(ready, released, tmp_path):
-    folder.publish(ready, released, "svenska-1", newest=True)
+    folder.publish_folder(ready, released, "svenska-1", newest=True)
     moved = released.rename(tmp_path / "elsewhere")
     assert (moved / "latest" / "config.json").is_file()
 
 
 def test_the_same_run_may_publish_twice(ready, released):
-    first = folder.publish(ready, released, "svenska-1", newest=True)
-    assert folder.publish(ready, released, "svenska-1", newest=True) == first
+    first = folder.publish_folder(ready, released, "svenska-1", newest=True)
+    assert folder.publish_folder(ready, released, "svenska-1", newest=True) == first
 
 
 def kept(released, *names):
@@ -116,18 +116,18 @@ def kept(released, *names):
 def test_of_a_profiles_releases_the_newest_are_kept(released):
     kept(released, "svenska-9", "svenska-10", "svenska-11", "svenska-8", "svenska-small-1", "digits-1", "svenska-x")
     (released / "latest").symlink_to("svenska-8")
-    assert [path.name for path in folder.prune(released, "svenska", 2)] == ["svenska-9"]
+    assert [path.name for path in folder.prune_releases(released, "svenska", 2)] == ["svenska-9"]
     assert sorted(path.name for path in released.iterdir()) == [
         "digits-1", "latest", "svenska-10", "svenska-11", "svenska-8", "svenska-small-1", "svenska-x",
     ]  # fmt: skip
-    assert folder.prune(released, "svenska", 9) == []
+    assert folder.prune_releases(released, "svenska", 9) == []
 
 
 def test_what_is_no_release_is_never_deleted(released):
     (released / "svenska-1").mkdir(parents=True)
     (released / "svenska-1" / "mine.txt").write_text("mine")
     kept(released, "svenska-2")
-    assert folder.prune(released, "svenska", 1) == []
+    assert folder.prune_releases(released, "svenska", 1) == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_what_is_no_release_is_never_deleted(released):
 def test_a_folder_that_is_no_release_of_this_age_is_refused(tmp_path, refusal, text, told):
     if text:
         (tmp_path / "release.json").write_text(text)
-    assert told in refusal(folder.record, tmp_path)
+    assert told in refusal(folder.read_record, tmp_path)
 
 
 def test_a_release_of_another_age_is_no_base(built, tmp_path, refusal):
@@ -156,15 +156,15 @@ def test_a_release_of_another_age_is_no_base(built, tmp_path, refusal):
 
 def test_the_record_tells_nothing_of_where_the_base_was(tmp_path, monkeypatch):
     """It goes to the Hub with the rest of the folder."""
-    monkeypatch.setattr(card, "card", lambda record: f"base: {record['base']}")
-    monkeypatch.setattr(card, "curve", lambda record: b"picture")
-    folder.describe(tmp_path, {"base": "/home/asa/secret/released/sample-1", "program": "åäö"})
+    monkeypatch.setattr(model_card, "render_card", lambda record: f"base: {record['base']}")
+    monkeypatch.setattr(training_curve, "render_curve", lambda record: b"picture")
+    folder.write_description(tmp_path, {"base": "/home/asa/secret/released/sample-1", "program": "åäö"})
     told = json.loads((tmp_path / "release.json").read_text(encoding="utf-8"))
     assert told == {"base": "sample-1", "base_is_local": True, "program": "åäö"}
     assert "åäö" in (tmp_path / "release.json").read_text(encoding="utf-8")
     assert (tmp_path / "README.md").read_text() == "base: sample-1"
     assert (tmp_path / "training.png").read_bytes() == b"picture"
-    folder.describe(tmp_path, {"base": "KBLab/kb-whisper-tiny"})
+    folder.write_description(tmp_path, {"base": "KBLab/kb-whisper-tiny"})
     assert json.loads((tmp_path / "release.json").read_text())["base"] == "KBLab/kb-whisper-tiny"
 
 
@@ -172,7 +172,7 @@ def test_the_record_tells_nothing_of_where_the_base_was(tmp_path, monkeypatch):
 def built(base, tmp_path_factory):
     """A release built from a tiny model that was loaded from a base."""
     made = tmp_path_factory.mktemp("release")
-    folder.build(made, base, "sv")
+    folder.build_release(made, base, "sv")
     return made
 
 
@@ -204,15 +204,15 @@ def test_ctranslate2_reads_what_serves(built):
 
 
 def test_a_release_in_half_precision_is_half_as_large_and_can_be_used(built, base, tmp_path):
-    folder.build(tmp_path, base, "sv", half=True)
+    folder.build_release(tmp_path, base, "sv", half=True)
     size = (tmp_path / "model.safetensors").stat().st_size
     assert size < 0.6 * (built / "model.safetensors").stat().st_size
-    assert folder.parameters(tmp_path) == folder.parameters(built) > 10_000
+    assert folder.count_parameters(tmp_path) == folder.count_parameters(built) > 10_000
     assert models.load(tmp_path)[0].config.d_model == 32
 
 
 def test_the_same_model_gives_the_same_bytes(built, base, tmp_path):
-    folder.build(tmp_path, base, "sv")
+    folder.build_release(tmp_path, base, "sv")
     assert files(tmp_path) == files(built)
 
 
@@ -221,34 +221,32 @@ def sounds(tone):
     return [tone(1.0), tone(0.7, hertz=300)]
 
 
-def test_every_format_is_loaded_back_and_hears_the_same(built, whisper, sounds):
+def test_every_format_loads_and_transcribes_alike(built, whisper, sounds):
     heard = decoding.transcribe_sounds(*whisper, sounds)
-    assert folder.faults(built, sounds, heard, "sv", 0) == []
-    (fault,) = folder.faults(built, sounds, ["något helt annat"] * 2, "sv", 0)
-    assert fault.startswith("transformers hears")
+    assert folder.check_formats(built, sounds, heard, "sv", 0) == []
+    (fault,) = folder.check_formats(built, sounds, ["något helt annat"] * 2, "sv", 0)
+    assert fault.startswith("transformers writes")
 
 
-def test_a_format_that_does_not_load_is_told_in_one_line(built, sounds, tmp_path):
+def test_a_format_that_does_not_load_is_reported_in_one_line(built, sounds, tmp_path):
     broken = Path(shutil.copytree(built, tmp_path / "broken"))
     (broken / "model.safetensors").write_bytes(b"nothing")
-    (fault,) = folder.faults(broken, sounds, ["a", "b"], "sv", 0)
+    (fault,) = folder.check_formats(broken, sounds, ["a", "b"], "sv", 0)
     assert fault.startswith("transformers cannot use it: ")
     assert "\n" not in fault
 
 
-def test_faster_whisper_is_asked_only_where_the_vocabulary_is_whole(built, sounds, whisper, monkeypatch):
+def test_faster_whisper_is_checked_only_with_the_full_vocabulary(built, sounds, whisper, monkeypatch):
     """It takes a smaller one for English only."""
     heard = decoding.transcribe_sounds(*whisper, sounds)
-    monkeypatch.setattr(folder, "_by_transformers", lambda *_: heard)
-    monkeypatch.setattr(folder, "vocabulary", lambda folder: 51_865)
-    monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["helt fel ord här"] * 2)
-    assert any("faster-whisper" in fault for fault in folder.faults(built, sounds, heard, "sv", 0))
+    monkeypatch.setattr(folder, "_transcribe_with_transformers", lambda *_: heard)
+    monkeypatch.setattr(folder, "vocabulary_size", lambda folder: 51_865)
+    monkeypatch.setattr(folder, "_transcribe_with_faster_whisper", lambda *_: ["helt fel ord här"] * 2)
+    assert any("faster-whisper" in fault for fault in folder.check_formats(built, sounds, heard, "sv", 0))
 
 
-def test_one_character_that_a_format_hears_differently_is_no_fault_where_no_spaces_part_words(
-    built, sounds, monkeypatch
-):
-    monkeypatch.setattr(folder, "_by_transformers", lambda *_: ["今天天气很号我们出门"] * 2)
-    assert folder.faults(built, sounds, ["今天天气很好我们出门"] * 2, "zh", 0) == []
-    (fault,) = folder.faults(built, sounds, ["没有人在这里说话"] * 2, "zh", 0)
+def test_in_languages_without_spaces_one_different_character_is_no_problem(built, sounds, monkeypatch):
+    monkeypatch.setattr(folder, "_transcribe_with_transformers", lambda *_: ["今天天气很号我们出门"] * 2)
+    assert folder.check_formats(built, sounds, ["今天天气很好我们出门"] * 2, "zh", 0) == []
+    (fault,) = folder.check_formats(built, sounds, ["没有人在这里说话"] * 2, "zh", 0)
     assert "of the characters differently" in fault

@@ -1,4 +1,4 @@
-"""The file of whisper.cpp: what it hears by it, and who cannot have one."""
+"""The files for whisper.cpp: their transcripts, and models that cannot be converted."""
 
 import json
 
@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
         model.model.decoder.embed_tokens.weight *= 10
     models.set_language(model, processor, "sv")
     made = models.save(tmp_path_factory.mktemp("whole"), model, processor)
-    ggml.build(made)
+    ggml.write_models(made)
     return made
 
 
@@ -50,28 +50,30 @@ def sounds(tone):
 def test_whisper_cpp_hears_in_it_what_transformers_does(whole, sounds):
     model, processor = models.load(whole)
     ours = decoding.transcribe_sounds(model.eval(), processor, sounds, models.WINDOW_FRAMES)
-    theirs = ggml.listen(whole, "f16", sounds, "sv")
+    theirs = ggml.transcribe(whole, "f16", sounds, "sv")
     assert len(set(ours)) > 1 and all(ours)
     for one, other in zip(ours, theirs, strict=True):  # whisper.cpp goes on for longer
         assert other.split()[:12] == one.split()[:12]
 
 
 def test_five_bits_a_weight_are_a_third_of_sixteen_and_are_read_too(whole, sounds):
-    sizes = [ggml.file(whole, kind).stat().st_size for kind in ggml.KINDS]
+    sizes = [ggml.model_path(whole, kind).stat().st_size for kind in ggml.KINDS]
     assert sizes[1] < 0.5 * sizes[0]  # its convolutions and positions stay as they are
-    assert all(ggml.listen(whole, "q5_0", sounds, "sv"))
+    assert all(ggml.transcribe(whole, "q5_0", sounds, "sv"))
 
 
 def test_a_file_that_is_cut_short_is_a_fault_of_the_release(whole, sounds, monkeypatch, tmp_path):
-    monkeypatch.setattr(folder, "_by_transformers", lambda *_: ["hej"] * 3)
-    monkeypatch.setattr(folder, "_by_faster_whisper", lambda *_: ["hej"] * 3)
+    monkeypatch.setattr(folder, "_transcribe_with_transformers", lambda *_: ["hej"] * 3)
+    monkeypatch.setattr(folder, "_transcribe_with_faster_whisper", lambda *_: ["hej"] * 3)
     (tmp_path / "ggml").mkdir()
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": ggml.FULL_VOCABULARY}))
-    ggml.file(tmp_path, "f16").write_bytes(ggml.file(whole, "f16").read_bytes()[:1_000_000])
-    (fault,) = folder.faults(tmp_path, sounds, ["hej"] * 3, "sv", 0)
+    ggml.model_path(tmp_path, "f16").write_bytes(ggml.model_path(whole, "f16").read_bytes()[:1_000_000])
+    (fault,) = folder.check_formats(tmp_path, sounds, ["hej"] * 3, "sv", 0)
     assert fault.startswith("whisper.cpp (f16) cannot use it: whisper.cpp does not read model-f16.bin")
 
 
-def test_a_small_vocabulary_is_told_and_is_no_fault():
-    assert ggml.unfit(2_000) == ("ggml is left out: whisper.cpp wants a published Whisper's 51,865 tokens, not 2,000")
-    assert ggml.unfit(51_866) == ""
+def test_a_small_vocabulary_is_reported_and_is_no_fault():
+    assert ggml.unsupported_reason(2_000) == (
+        "ggml is left out: whisper.cpp needs a published Whisper's 51,865 tokens, not 2,000"
+    )
+    assert ggml.unsupported_reason(51_866) == ""

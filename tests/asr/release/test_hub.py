@@ -1,4 +1,4 @@
-"""A release on the Hub, over HTTP: one whole release there after whatever goes wrong, and the token nowhere."""
+"""A release on the Hub, over HTTP: one complete release after any error, and the token nowhere."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def release(tmp_path):
             "format": 2, "run_id": run, "created": "2026-11-25T08:06:00+00:00", "program": "whisper-flow 0.1.0+abc",
             "served_wer": wrong * 10.0, "served_wer_ci": [1.0, 2.0], "base": None, "faults": list(faults), **more,
         }  # fmt: skip
-        folder.write(path / "release.json", record)
+        folder.write_json(path / "release.json", record)
         counts = {f"{at:x}": [10, wrong] for at in range(40)}
-        folder.write(path / "test-counts.json", {"scoring": "basic", "clips": counts})
+        folder.write_json(path / "test-counts.json", {"scoring": "basic", "clips": counts})
         (path / "config.json").write_text("{}")
         (path / "README.md").write_text(f"run {run}")
         for name in ("model.safetensors", "ct2-int8/model.bin"):
@@ -56,7 +56,7 @@ SETTINGS = Release(repo_id=REPO)
 
 
 def push(path, settings=SETTINGS, judge=lambda there: "", say=lambda line: None):
-    return hub.push(path, settings, judge, say)
+    return hub.push_release(path, settings, judge, say)
 
 
 def held(path):
@@ -70,7 +70,7 @@ def there(server, revision="main", repo=REPO):
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_an_answer_that_shows_the_request_is_told_without_its_token(server, release, status):
+def test_an_answer_that_shows_the_request_is_reported_without_its_token(server, release, status):
     shown = f"POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:password-1@127.0.0.1/x"
     headers = {"Content-Type": "application/json", "X-Error-Message": shown}
     server.answers(Reply(status, json.dumps({"error": shown}).encode(), headers), times=9, match="/repos/create")
@@ -209,7 +209,7 @@ def test_a_commit_whose_answer_is_lost_is_found_and_not_repeated(server, release
         (400, "answers 400"),
     ],
 )
-def test_what_the_hub_refuses_is_told_in_one_line_and_leaves_what_was_there(server, release, refusal, status, hint):
+def test_what_the_hub_refuses_is_reported_in_one_line_and_leaves_what_was_there(server, release, refusal, status, hint):
     first = release("17")
     push(first)
     server.fail(99, status, "^POST .*/commit/")
@@ -220,33 +220,33 @@ def test_what_the_hub_refuses_is_told_in_one_line_and_leaves_what_was_there(serv
 
 
 @pytest.mark.parametrize("match", ["^POST .*/commit/", "^PUT "])
-def test_a_hub_that_stays_away_is_told_in_one_line(server, release, refusal, match):
+def test_a_hub_that_stays_away_is_reported_in_one_line(server, release, refusal, match):
     server.fail(99, 503, match)
     line = refusal(push, release())
     assert line.startswith(f"[release] repo_id: {REPO}: ")
     assert there(server) == {}
 
 
-def test_a_hub_that_cannot_be_reached_is_told_before_any_work(server, monkeypatch, refusal):
+def test_a_hub_that_cannot_be_reached_is_reported_before_any_work(server, monkeypatch, refusal):
     monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))
-    assert "cannot be reached" in refusal(hub.check, SETTINGS)
+    assert "cannot be reached" in refusal(hub.check_access, SETTINGS)
     assert server.slept  # a run that has its release waits
 
 
 def test_without_a_token_a_run_does_not_begin(server, monkeypatch, refusal):
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    assert "hf auth login" in refusal(hub.check, SETTINGS)
-    assert hub.check(Release()) == Release()  # nobody asks for the Hub
+    assert "hf auth login" in refusal(hub.check_access, SETTINGS)
+    assert hub.check_access(Release()) == Release()  # nobody asks for the Hub
 
 
 def test_a_wrong_token_or_somebody_elses_name_is_refused_before_any_work(server, monkeypatch, refusal):
-    assert "them/x is not among what the token may write to: me, lab" in refusal(hub.check, Release(repo_id="them/x"))
+    assert "the token may not write to them/x, only to me, lab" in refusal(hub.check_access, Release(repo_id="them/x"))
     monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint=server.url, token="hf_wrong"))
-    assert "does not know the token" in refusal(hub.check, SETTINGS)
+    assert "does not know the token" in refusal(hub.check_access, SETTINGS)
 
 
 def test_a_name_without_an_owner_is_ones_own(server):
-    whole = hub.check(Release(repo_id="svenska", space_id="lab/svenska", push_dataset="tal"))
+    whole = hub.check_access(Release(repo_id="svenska", space_id="lab/svenska", push_dataset="tal"))
     assert (whole.repo_id, whole.space_id, whole.push_dataset) == ("me/svenska", "lab/svenska", "me/tal")
 
 
@@ -277,7 +277,9 @@ def test_one_command_makes_main_what_it_was(server, release, capsys):
 
 
 def test_a_refused_release_is_pushed_by_hand_and_its_card_says_so(server, release, capsys, monkeypatch):
-    monkeypatch.setattr(folder, "describe", lambda path, record: folder.write(path / "release.json", record))
+    monkeypatch.setattr(
+        folder, "write_description", lambda path, record: folder.write_json(path / "release.json", record)
+    )
     push(release("17", wrong=1))
     worse = release("18", wrong=2, faults=["it invents words"])
     assert hub.main([str(worse), "--repo", REPO]) == 1
@@ -300,7 +302,7 @@ def test_a_better_release_is_pushed_by_hand_without_force(server, release, capsy
 
 def test_what_was_scored_on_other_clips_is_not_known_to_be_better(server, release, capsys):
     first = release("17")
-    folder.write(first / "test-counts.json", {"scoring": "basic", "clips": {"other": [1, 0]}})
+    folder.write_json(first / "test-counts.json", {"scoring": "basic", "clips": {"other": [1, 0]}})
     push(first)
     assert hub.main([str(release("18")), "--repo", REPO]) == 1
     assert "other clips" in capsys.readouterr().err
@@ -319,8 +321,8 @@ def test_a_mistake_by_hand_is_one_line(server, release, capsys, arguments, line)
 def test_a_contest_is_what_the_gate_says_of_both(server, release):
     """The same words at the gate of a run and by hand."""
     push(release("17", wrong=1))
-    (fault,) = hub._contest(release("18", wrong=2), hub.published(hub.api(), REPO, "main"))
+    (fault,) = hub._compare_by_counts(release("18", wrong=2), hub.read_published(hub.api(), REPO, "main"))
     assert "points worse than the published model's" in fault
-    assert gate.CHANCE == 0.05
+    assert gate.SIGNIFICANCE == 0.05
     with pytest.raises(InputError):
         hub.rollback("me/nothing", "run-1")

@@ -1,4 +1,4 @@
-"""`python -m asr.scoring`: the flow's figures for any model."""
+"""`python -m asr.scoring`: the flow's evaluation for any model."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from asr.scoring import __main__ as command
 from asr.scoring import report
-from asr.scoring.report import Exam
+from asr.scoring.report import Evaluation
 from asr.settings import Settings
 
 FLOWS = Path(__file__).parents[3] / "flows"
@@ -40,7 +40,7 @@ def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(sc
     ran, _ = score(base, base, "--profile", "tiny.toml", "--out", tmp_path / "out")
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
-    assert lines[0] == "12 test clips, 0 set aside"
+    assert lines[0] == "12 test clips, 0 rejected"
     rows = [line for line in lines if line.strip().startswith(str(base)) and " to " in line]
     assert len(rows) == 2
     assert rows[1].split()[-1] == "1.000"  # p: it is the same model
@@ -62,7 +62,7 @@ def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(sc
         (["{base}", "--profile", "."], "--profile: . cannot be read"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_before_any_work(score, base, arguments, line):
+def test_a_user_mistake_gives_one_line_before_any_work(score, base, arguments, line):
     ran, _ = score(*(argument.format(base=base) for argument in arguments))
     assert ran.returncode == 1
     assert ran.stdout == ""
@@ -70,7 +70,7 @@ def test_a_mistake_is_told_in_one_line_before_any_work(score, base, arguments, l
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_a_corpus_for_tests_alone_will_do(score, base, tmp_path, tone):
+def test_a_corpus_with_only_a_test_split_is_enough(score, base, tmp_path, tone):
     import soundfile
 
     corpus = tmp_path / "corpus" / "test"
@@ -81,7 +81,7 @@ def test_a_corpus_for_tests_alone_will_do(score, base, tmp_path, tone):
     profile.write_text(f'[corpus]\nsource = "folder"\npath = "{corpus.parent}"\n', encoding="utf-8")
     ran, _ = score(base, "--profile", profile)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("1 test clips, 0 set aside")
+    assert ran.stdout.startswith("1 test clips, 0 rejected")
 
 
 def test_the_table_of_a_language_without_spaces_has_one_rate_and_calls_it_cer():
@@ -89,8 +89,8 @@ def test_the_table_of_a_language_without_spaces_has_one_rate_and_calls_it_cer():
     said = pd.DataFrame(
         {"reference": ["今天天气很好"], "speaker": None, "source": "one", "seconds": 2.0, "decibels": 30.0}
     )
-    scores = report.scores(said, {"heard": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
-    told = report.report(scores, profile) | {"invented_words_per_minute": 0.0}
-    table = command.table([("model", Exam(scores, told, report.breakdown(scores), {}))])
+    scores = report.score_clips(said, {"heard": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
+    told = report.build_report(scores, profile) | {"invented_words_per_minute": 0.0}
+    table = command.format_table([("model", Evaluation(scores, told, report.build_breakdown(scores), {}))])
     assert table.split()[:2] == ["model", "CER"]
     assert "CER in percent" in table and table.count("CER") == 2 and "WER" not in table

@@ -1,4 +1,4 @@
-"""What the report says of words that matter."""
+"""Recall and false alarms of hotwords."""
 
 import pytest
 from asr.scoring import hotwords
@@ -12,10 +12,10 @@ HINTED = ["tåget går till Kiruna", "vi ses i Norra Kvarken", "i Kiruna regnar 
 @pytest.fixture
 def report():
     settings = load('[text]\nhotwords = ["Kiruna", "Norra Kvarken", "Åre", "…"]')
-    return hotwords.report(SAID, HEARD, HINTED, [None] * len(SAID), settings)
+    return hotwords.score_hotwords(SAID, HEARD, HINTED, [None] * len(SAID), settings)
 
 
-def test_recall_counts_every_time_a_word_is_said_and_alarms_those_that_nobody_said(report):
+def test_recall_counts_each_occurrence_and_alarms_count_words_nobody_said(report):
     assert (report["hotwords"], report["hotwords_said"]) == (3, 24)
     assert (report["hotword_recall"], report["hinted_recall"]) == (50.0, 100.0)
     assert (report["hotword_false_alarms"], report["hinted_false_alarms"]) == (25.0, 50.0)
@@ -26,7 +26,7 @@ def test_recall_counts_every_time_a_word_is_said_and_alarms_those_that_nobody_sa
     assert report["hinted_wer"] == pytest.approx(100 * 2 / 15)
 
 
-def test_words_that_nobody_says_are_no_fault():
+def test_hotwords_that_never_occur_have_full_recall():
     settings = load('[text]\nhotwords = ["Sundsvall"]')
-    told = hotwords.report(SAID, HEARD, HEARD, [None] * len(SAID), settings)
+    told = hotwords.score_hotwords(SAID, HEARD, HEARD, [None] * len(SAID), settings)
     assert (told["hotwords_said"], told["hotword_recall"], told["hotword_p"]) == (0, 100.0, 1.0)

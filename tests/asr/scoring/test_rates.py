@@ -1,4 +1,4 @@
-"""Word and character error rates, against what a hand counts."""
+"""Word and character error rates, against counts made by hand."""
 
 import pytest
 from asr.scoring import intervals, rates
@@ -18,9 +18,9 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("said", "heard", "counts"), [(said, heard, counts) for said, heard, *counts in KNOWN])
-def test_errors_are_what_a_hand_counts(said, heard, counts):
-    assert rates.errors([said], [heard]) == [rates.Errors(*counts)]
-    assert rates.errors([said], [heard])[0].word_errors == sum(counts[1:4])
+def test_errors_equal_counts_made_by_hand(said, heard, counts):
+    assert rates.count_errors([said], [heard]) == [rates.ErrorCounts(*counts)]
+    assert rates.count_errors([said], [heard])[0].word_errors == sum(counts[1:4])
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_errors_are_what_a_hand_counts(said, heard, counts):
     ],
 )
 def test_case_punctuation_and_spaces_do_not_count(said, heard):
-    assert rates.wer(rates.errors([said], [heard])) == 0
+    assert rates.wer(rates.count_errors([said], [heard])) == 0
 
 
 @pytest.mark.parametrize(("said", "heard"), [("å", "a"), ("ä", "a"), ("ö", "o"), ("är", "ar"), ("sju", "7")])
 def test_swedish_letters_and_figures_do_count(said, heard):
-    assert rates.wer(rates.errors([said], [heard])) == 100
+    assert rates.wer(rates.count_errors([said], [heard])) == 100
 
 
 @pytest.mark.parametrize(
@@ -54,66 +54,66 @@ def test_swedish_letters_and_figures_do_count(said, heard):
         ("ko", "오늘은 날씨가 좋아요", "오늘은 날씨가 좋네요", 100 / 3),
     ],
 )
-def test_a_rate_is_what_a_reader_of_the_language_counts(language, said, heard, wrong):
-    assert rates.wer(rates.errors([said], [heard], "basic", language)) == pytest.approx(wrong)
+def test_a_rate_counts_what_a_reader_of_the_language_counts(language, said, heard, wrong):
+    assert rates.wer(rates.count_errors([said], [heard], "basic", language)) == pytest.approx(wrong)
 
 
-def test_without_spaces_between_words_both_rates_are_that_of_the_characters():
-    clips = rates.errors(["我们 出门。", "好"], ["我们出们", ""], "basic", "zh")
-    assert clips == [rates.Errors(4, 1, 0, 0, 4, 1), rates.Errors(1, 0, 1, 0, 1, 1)]
+def test_without_spaces_between_words_both_rates_count_characters():
+    clips = rates.count_errors(["我们 出门。", "好"], ["我们出们", ""], "basic", "zh")
+    assert clips == [rates.ErrorCounts(4, 1, 0, 0, 4, 1), rates.ErrorCounts(1, 0, 1, 0, 1, 1)]
     assert rates.wer(clips) == rates.cer(clips) == 40
-    assert rates.aligned("出门", "出们", "basic", "zh") == [("出", "出"), ("门", "们")]
+    assert rates.align_words("出门", "出们", "basic", "zh") == [("出", "出"), ("门", "们")]
 
 
 def test_a_rate_weighs_words_not_clips():
-    clips = rates.errors(["ja", "vi ses klockan åtta på fredag kväll hos mig"], ["nej", "vi ses klockan åtta"])
+    clips = rates.count_errors(["ja", "vi ses klockan åtta på fredag kväll hos mig"], ["nej", "vi ses klockan åtta"])
     assert rates.wer(clips) == pytest.approx(60.0)
 
 
-def test_all_wrong_is_100_percent_and_much_invented_is_more():
-    assert rates.wer(rates.errors(["ett två"], ["tre fyra"])) == 100
-    assert rates.cer(rates.errors(["ab"], ["cd"])) == 100
-    assert rates.wer(rates.errors(["ett"], ["tre fyra fem"])) == 300
+def test_insertions_can_exceed_100_percent():
+    assert rates.wer(rates.count_errors(["ett två"], ["tre fyra"])) == 100
+    assert rates.cer(rates.count_errors(["ab"], ["cd"])) == 100
+    assert rates.wer(rates.count_errors(["ett"], ["tre fyra fem"])) == 300
 
 
-def test_what_is_heard_in_silence_counts_beside_real_words():
-    assert rates.wer(rates.errors(["", "ett två"], ["tack tack", "ett två"])) == 100
+def test_insertions_in_empty_clips_count():
+    assert rates.wer(rates.count_errors(["", "ett två"], ["tack tack", "ett två"])) == 100
 
 
 @pytest.mark.parametrize("rate", [rates.wer, rates.cer])
-def test_where_nothing_was_said_all_is_right_or_all_is_wrong(rate):
-    assert rate(rates.errors([""], ["hej"])) == 100
-    assert rate(rates.errors(["..."], ["!"])) == 0
+def test_an_empty_reference_is_all_right_or_all_wrong(rate):
+    assert rate(rates.count_errors([""], ["hej"])) == 100
+    assert rate(rates.count_errors(["..."], ["!"])) == 0
     assert rate([]) == 0
 
 
-def test_clips_and_transcripts_must_match_in_number():
+def test_references_and_hypotheses_must_match_in_number():
     with pytest.raises(ValueError):
-        rates.errors(["ett", "två"], ["ett"])
+        rates.count_errors(["ett", "två"], ["ett"])
     with pytest.raises(ValueError):
-        rates.confusions(["ett", "två"], ["ett"])
+        rates.count_confusions(["ett", "två"], ["ett"])
 
 
 @pytest.mark.parametrize(("said", "heard"), [(said, heard) for said, heard, *_ in KNOWN])
-def test_aligned_words_are_those_that_were_said_and_heard(said, heard):
-    pairs = rates.aligned(said, heard)
+def test_aligned_words_are_those_of_reference_and_hypothesis(said, heard):
+    pairs = rates.align_words(said, heard)
     assert " ".join(word for word, _ in pairs if word) == said
     assert " ".join(word for _, word in pairs if word) == heard
-    assert sum(one != other for one, other in pairs) == rates.errors([said], [heard])[0].word_errors
+    assert sum(one != other for one, other in pairs) == rates.count_errors([said], [heard])[0].word_errors
 
 
-def test_the_most_frequent_confusion_stands_first():
+def test_the_most_frequent_confusion_comes_first():
     said, heard = ["Jag är här.", "Du är där.", "Vi är här, ja."], ["jag e här", "du e där då", "vi är här"]
-    table = rates.confusions(said, heard)
+    table = rates.count_confusions(said, heard)
     assert [tuple(row) for row in table.itertuples(index=False)] == [("är", "e", 2), ("", "då", 1), ("ja", "", 1)]
-    assert rates.confusions(["ja"], ["ja"]).empty
+    assert rates.count_confusions(["ja"], ["ja"]).empty
 
 
 def test_the_evaluate_metric_gives_the_same_figures():
     said, heard = ["Hej på dig.", "Åtta ägg"], ["hej på mig", "atta ägg nu"]
-    clips = rates.errors(said, heard)
-    computed = rates.metric().compute(references=said, predictions=heard)
-    bounds = intervals.interval([1, 2], [3, 2], [None, None])
+    clips = rates.count_errors(said, heard)
+    computed = rates.build_metric().compute(references=said, predictions=heard)
+    bounds = intervals.confidence_interval([1, 2], [3, 2], [None, None])
     assert computed == {
         "wer": rates.wer(clips), "wer_low": bounds.low, "wer_high": bounds.high, "wer_unit": "clip",
         "cer": rates.cer(clips), "words": 5, "substitutions": 2, "deletions": 0, "insertions": 1,
@@ -122,7 +122,7 @@ def test_the_evaluate_metric_gives_the_same_figures():
 
 def test_the_evaluate_metric_takes_a_rule_a_language_and_speakers():
     said, heard, speakers = ["8 ägg"] * 20, ["åtta ägg"] * 20, [f"p{at}" for at in range(20)]
-    computed = rates.metric().compute(
+    computed = rates.build_metric().compute(
         references=said, predictions=heard, rule="lenient", language="sv", speakers=speakers
     )
     assert (computed["wer"], computed["wer_unit"]) == (0, "speaker")

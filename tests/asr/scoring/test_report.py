@@ -1,4 +1,4 @@
-"""The table of a test, the report that sums it up, and where the errors lie."""
+"""The table of an evaluation, its report and its breakdown."""
 
 import math
 
@@ -18,12 +18,12 @@ def table(heard, served, baseline=None, said=SAID, speakers=("Åsa", None), **te
         "reference": said,
     }  # fmt: skip
     models = {"heard": heard, "served": served} | ({"baseline": baseline} if baseline else {})
-    return report.scores(pd.DataFrame(columns), models, Settings.model_validate({"text": text}))
+    return report.score_clips(pd.DataFrame(columns), models, Settings.model_validate({"text": text}))
 
 
 def told(*texts, said=SAID, speakers=("Åsa", None), **text):
     scores = table(*texts, said=said, speakers=speakers, **text)
-    return report.report(scores, Settings.model_validate({"text": text}))
+    return report.build_report(scores, Settings.model_validate({"text": text}))
 
 
 def test_a_report_gives_percentages_of_all_words_said():
@@ -51,10 +51,10 @@ def test_served_and_base_are_compared_with_the_float_model_clip_by_clip():
     assert found["against_served"] == {"difference": 0, "low": 0, "high": 0, "p": 1}
 
 
-def test_what_was_not_to_be_forgotten_is_compared_with_the_base_by_language():
+def test_retained_languages_are_compared_with_the_base():
     said = ["one two three"] * 40
-    ours, theirs = (rates.errors(said, [heard] * 40, language="en") for heard in ("one two", "one two three"))
-    found = report.retained({"en": ours}, {"en": theirs}, {"en": [f"p{at}" for at in range(40)]})
+    ours, theirs = (rates.count_errors(said, [heard] * 40, language="en") for heard in ("one two", "one two three"))
+    found = report.build_retained_report({"en": ours}, {"en": theirs}, {"en": [f"p{at}" for at in range(40)]})
     assert found["retained_wer"] == {"en": pytest.approx(100 / 3)}
     assert found["retained_baseline_wer"] == {"en": 0}
     assert found["retained_clips"] == {"en": 40}
@@ -71,7 +71,7 @@ def test_without_a_base_there_is_no_baseline():
     assert (found["baseline_wer"], found["baseline_wer_ci"], found["against_baseline"]) == (None, None, None)
 
 
-def test_the_table_shows_each_clip_with_what_was_heard():
+def test_the_table_shows_each_clip_with_its_hypothesis():
     scores = table(HEARD, HEARD)
     assert scores["clip"].tolist() == ["test/0", "test/1"]
     assert scores["heard"].tolist() == HEARD
@@ -95,17 +95,17 @@ def test_the_profile_says_what_counts_as_the_same_word():
     assert [found["served_wer"] for found in rules] == pytest.approx([20, 0, 60])
 
 
-def test_a_report_says_what_its_rates_count():
+def test_a_report_names_the_unit_of_its_rates():
     assert told(HEARD, HEARD)["unit"] == "word"
     profile = Settings.model_validate({"corpus": {"language": "zh"}})
     said = pd.DataFrame({"reference": ["今天天气很好，我们出门。"], "speaker": None, "source": "one"})
     heard = ["今天天气很号我们出门"]
-    found = report.report(report.scores(said, {"heard": heard, "served": heard}, profile), profile)
+    found = report.build_report(report.score_clips(said, {"heard": heard, "served": heard}, profile), profile)
     assert (found["unit"], found["test_wer"], found["test_cer"], found["served_wer"]) == ("character", 10, 10, 10)
     assert found["orthographic_wer"] == pytest.approx(100 * 3 / 12)
 
 
-def test_loops_and_strange_languages_are_those_of_the_served_model():
+def test_loops_and_wrong_languages_are_those_of_the_served_model():
     said = ["Klockan är halv åtta och jag vill gå hem nu.", "Hon köpte ägg och mjölk på lördag morgon."]
     found = told(said, ["The clock is half past seven and I want to go home.", "ägg ägg ägg ägg"], said=said)
     assert (found["loops"], found["wrong_language"]) == (50, 50)
@@ -116,17 +116,17 @@ def test_loops_and_strange_languages_are_those_of_the_served_model():
     [(["...", "!"], ["", ""], 0), (["...", "!"], ["hej", ""], 100), (SAID, ["", ""], 100), (["ja"], ["nej"], 100)],
     ids=["nothing said or heard", "nothing said", "nothing heard", "one clip"],
 )
-def test_at_the_edges_every_figure_is_a_number(said, heard, wer):
+def test_edge_cases_give_finite_metrics(said, heard, wer):
     found = told(heard, heard, heard, said=said, speakers=[None] * len(said))
     assert found["test_wer"] == wer
     flat = pd.json_normalize(found).iloc[0].explode()
     assert all(math.isfinite(value) for value in flat if isinstance(value, int | float))
     scores = table(heard, heard, said=said, speakers=[None] * len(said))
-    assert report.breakdown(scores)[["wer", "low", "high"]].notna().all(axis=None)
+    assert report.build_breakdown(scores)[["wer", "low", "high"]].notna().all(axis=None)
 
 
-def test_a_breakdown_tells_where_the_errors_lie():
-    found = report.breakdown(table(HEARD, HEARD)).set_index(["by", "name"])
+def test_a_breakdown_groups_the_errors():
+    found = report.build_breakdown(table(HEARD, HEARD)).set_index(["by", "name"])
     assert found["wer"].to_dict() == pytest.approx({
         ("source", "one"): 100 / 3, ("source", "two"): 0, ("length", "0 to 2 s"): 100 / 3, ("length", "2 to 5 s"): 0,
         ("noise", "20 to 40 dB"): 20, ("speaker", "Åsa"): 100 / 3,
@@ -134,7 +134,11 @@ def test_a_breakdown_tells_where_the_errors_lie():
     assert (found["low"] <= found["wer"]).all() and (found["wer"] <= found["high"]).all()
 
 
-def test_of_the_speakers_the_worst_stands_first():
-    found = report.breakdown(table(HEARD, HEARD, speakers=("b", "a")))
+def test_the_worst_speaker_comes_first():
+    found = report.build_breakdown(table(HEARD, HEARD, speakers=("b", "a")))
     assert found[found["by"] == "speaker"]["name"].tolist() == ["b", "a"]
-    assert report.breakdown(table(SAID, HEARD, speakers=(None, None)))["by"].isin(["source", "length", "noise"]).all()
+    assert (
+        report.build_breakdown(table(SAID, HEARD, speakers=(None, None)))["by"]
+        .isin(["source", "length", "noise"])
+        .all()
+    )

@@ -4,8 +4,8 @@ import random
 
 import pandas as pd
 import pytest
-from asr.corpus import joining
-from asr.corpus.joining import Joined
+from asr.corpus import manifest
+from asr.corpus.manifest import Manifest
 from asr.corpus.shards import Shard
 from asr.settings import Corpus, Settings
 from asr.training import token_limit
@@ -29,13 +29,13 @@ def corpus(**splits):
             ]  # fmt: skip
             shards.append(Shard(f"{split}-{at}", split, 1, pd.DataFrame(rows)))
     rejected = pd.DataFrame([("gone", "silent", "train")], columns=["clip", "reason", "split"])
-    clips = joining.table(shards)
+    clips = manifest.clip_table(shards)
     none = pd.Series(None, index=clips.index, dtype=object)
-    return joining.without(Joined(tuple(shards), rejected, {}, 0), none, Corpus())
+    return manifest.remove_clips(Manifest(tuple(shards), rejected, {}, 0), none, Corpus())
 
 
 def kept(joined):
-    return set(joining.table(joined.shards)["clip"])
+    return set(manifest.clip_table(joined.shards)["clip"])
 
 
 def test_texts_that_are_too_long_are_rejected_with_the_reason_and_the_sums_hold():
@@ -73,7 +73,7 @@ def test_a_base_counts_in_its_own_tokens(base):
 
 def test_where_nothing_is_left_to_learn_from_it_is_refused_with_the_reason(refusal):
     line = refusal(token_limit.reject_long_texts, corpus(train=[LONG, LONG], validation=[SHORT], test=[SHORT]), PROFILE)
-    assert line == f"[corpus] no clip of train is fit to use; set aside: 2 {token_limit.REASON}, 1 silent"
+    assert line == f"[corpus] no usable clip of train; rejected: 2 {token_limit.REASON}, 1 silent"
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,7 +85,7 @@ def test_found_is_kept_and_rejected_whatever_is_said(drawn):
     whole = corpus(**splits)
     left = token_limit.reject_long_texts(whole, PROFILE)
     assert left.summary["found"] == whole.summary["found"] == left.summary["kept"] + left.summary["rejected"]
-    assert left.summary["kept"] == len(joining.table(left.shards))
+    assert left.summary["kept"] == len(manifest.clip_table(left.shards))
     assert left.summary["rejected"] == len(left.rejected)
     assert kept(left) | set(left.rejected["clip"]) == kept(whole) | {"gone"}
 
@@ -93,9 +93,9 @@ def test_found_is_kept_and_rejected_whatever_is_said(drawn):
 @pytest.mark.parametrize("reason", [None, "why"])
 def test_shards_without_clips_stay_and_hold_none(reason):
     whole = corpus(train=[SHORT, SHORT, SHORT], validation=[SHORT], test=[SHORT])
-    clips = joining.table(whole.shards)
+    clips = manifest.clip_table(whole.shards)
     reasons = pd.Series(None, index=clips.index, dtype=object)
     reasons[clips["shard"] == 0] = reason
-    left = joining.without(whole, reasons, Corpus())
+    left = manifest.remove_clips(whole, reasons, Corpus())
     assert len(left.shards) == len(whole.shards)
     assert len(left.shards[0].clips) == (0 if reason else 2)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from asr import TakenOver, Terminated
 from asr.console import format_duration
-from asr.corpus.shards import Speech
+from asr.corpus.shards import SpeechDataset
 from asr.scoring import rates
 from asr.settings import Corpus, Settings
 from asr.training import checkpoints, trial
@@ -127,12 +127,12 @@ def test_clips_are_drawn_by_their_sources_weights_and_compared_as_the_profile_sa
         {**tiny.model_dump(), "corpus": mixed, "text": {"scoring": "lenient"}, "training": training}
     )
     drawn, compared = [], []
-    buckets, errors = trial.BucketBatchSampler, rates.errors
+    buckets, errors = trial.BucketBatchSampler, rates.count_errors
     monkeypatch.setattr(
         trial, "BucketBatchSampler", lambda pool, *more: drawn.append(pool.weights) or buckets(pool, *more)
     )
-    monkeypatch.setattr(rates, "errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
-    speech = Speech(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
+    monkeypatch.setattr(rates, "count_errors", lambda *texts: compared.append(texts[2:]) or errors(*texts))
+    speech = SpeechDataset(preprocess(settings, store)[1].shards, tmp_path / "shards", store.fetch)
     trial.fine_tune(POINT, settings, speech, lambda line: None)
     assert drawn == [[0.5] * 4 + [3.0] * 6]
     assert compared == [("lenient", "sv")]
@@ -215,7 +215,7 @@ def at_wer(monkeypatch):
 
         def errors(validation, learner):
             wer = left.pop(0) if len(left) > 1 else left[0]
-            return [rates.Errors(1000, round(10 * wer), 0, 0, 0, 0)] * len(validation.chosen)
+            return [rates.ErrorCounts(1000, round(10 * wer), 0, 0, 0, 0)] * len(validation.chosen)
 
         monkeypatch.setattr(Validation, "errors", errors)
 

@@ -1,12 +1,12 @@
-"""The whole corpus: what may stand beside what, and what is known of it in the end."""
+"""The manifest: duplicates, speakers in several splits, and the summary."""
 
 import random
 
 import pandas as pd
 import pytest
-from asr.corpus import joining
+from asr.corpus import manifest
 from asr.corpus.clips import Rejected
-from asr.corpus.shards import Packed, Shard
+from asr.corpus.shards import PackedPart, Shard
 from asr.settings import Corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 SPLITS = ("train", "validation", "test")
 
 
-def pack(*clips, rejected=(), taken_over=False):
+def pack(*clips, rejected=(), is_reused=False):
     """A part of (name, split, speaker, sound), each a second long, a shard a split; and what it rejected."""
     shards = []
     for split in SPLITS:
@@ -33,15 +33,15 @@ def pack(*clips, rejected=(), taken_over=False):
         ]
         if rows:
             shards.append(Shard("-".join(row["clip"] for row in rows), split, 1, pd.DataFrame(rows)))
-    return Packed(
+    return PackedPart(
         tuple(shards),
         tuple(Rejected(clip, reason, *split or ["train"]) for clip, reason, *split in rejected),
-        taken_over,
+        is_reused,
     )
 
 
 def join(*parts, **corpus):
-    return joining.join(parts, Corpus(**corpus))
+    return manifest.merge_parts(parts, Corpus(**corpus))
 
 
 def reasons(joined):
@@ -67,18 +67,18 @@ def test_found_is_kept_and_rejected_and_each_clip_is_named():
     assert reasons(joined) == {"x": "silent", "y": "silent", "z": "too long"}
 
 
-def test_where_nothing_was_set_aside_the_list_keeps_its_columns():
+def test_without_rejected_clips_the_table_keeps_its_columns():
     assert list(join(pack(("a", "train", "A", "1"))).rejected) == ["clip", "reason", "split"]
 
 
 @pytest.mark.parametrize("parts", [(), (pack(),), (pack(rejected=[("x", "silent")]), pack())])
-def test_a_corpus_of_nothing_has_a_summary_too(parts):
+def test_an_empty_corpus_has_a_summary(parts):
     joined = join(*parts)
     assert joined.summary["found"] == joined.summary["rejected"] == len(joined.rejected)
     assert joined.summary["hours"] == joined.summary["speakers"] == joined.summary["kept"] == 0
 
 
-def test_the_same_sound_twice_in_a_split_stays_once():
+def test_repeated_audio_in_a_split_stays_once():
     parts = pack(("a", "train", "A", "1"), ("b", "train", "A", "1")), pack(("c", "train", "A", "1"))
     assert reasons(join(*parts)) == {"b": "duplicate audio", "c": "duplicate audio"}
     assert reasons(join(*parts, duplicates_may_stay=True)) == {}
@@ -86,7 +86,7 @@ def test_the_same_sound_twice_in_a_split_stays_once():
 
 @pytest.mark.parametrize("stay", [False, True])
 @pytest.mark.parametrize("order", [1, -1])
-def test_the_same_sound_never_stands_in_two_splits_and_test_keeps_it(stay, order):
+def test_the_same_audio_is_never_in_two_splits_and_test_keeps_it(stay, order):
     parts = [pack((split, split, None, "1")) for split in SPLITS][::order]
     joined = join(*parts, duplicates_may_stay=stay)
     assert reasons(joined) == {"train": "duplicate across splits", "validation": "duplicate across splits"}
@@ -94,7 +94,7 @@ def test_the_same_sound_never_stands_in_two_splits_and_test_keeps_it(stay, order
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_speaker_stands_in_one_split_and_test_keeps_them(order):
+def test_a_speaker_is_in_one_split_and_test_keeps_them(order):
     parts = [pack((split, split, "A", split)) for split in SPLITS][::order]
     parts.append(
         pack(("other", "train", "B", "4"), ("unknown 1", "train", None, "5"), ("unknown 2", "test", None, "6"))
@@ -104,18 +104,18 @@ def test_a_speaker_stands_in_one_split_and_test_keeps_them(order):
     assert joined.summary["speakers_crossing"] == 0
 
 
-def test_speakers_may_cross_where_the_profile_allows_it_and_are_counted():
+def test_speakers_may_cross_if_the_profile_allows_it_and_are_counted():
     clips = [("a", "train", "A", "1"), ("b", "test", "A", "2"), ("c", "train", "B", "3"), ("d", "validation", "B", "4")]
     joined = join(pack(*clips, ("e", "test", "C", "5"), ("f", "train", None, "6")), speakers_may_cross=True)
     assert reasons(joined) == {}
     assert (joined.summary["speakers"], joined.summary["speakers_crossing"]) == (3, 2)
 
 
-def test_a_name_stands_once_whatever_sounds_under_it():
+def test_a_clip_name_is_unique_whatever_its_audio():
     assert reasons(join(pack(("a", "train", "A", "1")), pack(("a", "test", "A", "2")))) == {"a": "listed twice"}
 
 
-def test_none_goes_for_the_sake_of_a_clip_that_has_gone_itself():
+def test_a_rejected_clip_conflicts_with_no_other():
     """A speaks in validation only in a clip that test has already."""
     joined = join(
         pack(
@@ -130,12 +130,12 @@ def test_none_goes_for_the_sake_of_a_clip_that_has_gone_itself():
     assert kept(joined) == {"a", "c", "d"}
 
 
-def test_where_a_mixture_names_a_source_that_has_no_clip_left_its_hours_are_nought():
+def test_a_source_without_clips_has_zero_hours():
     joined = join(pack(("a", "train", "A", "1")), sources=[{}, {"name": "other"}])
     assert joined.summary["sources"] == {"sample": 1 / 3600, "other": 0.0}
 
 
-def test_the_fingerprint_knows_which_clips_stay_and_the_order_of_parts():
+def test_the_fingerprint_depends_on_the_accepted_clips_and_the_order_of_parts():
     parts = pack(("a", "train", "A", "1"), ("b", "train", "A", "1")), pack(("c", "train", "A", "2"))
     prints = [
         join(*parts), join(*parts), join(*parts, duplicates_may_stay=True), join(*parts[::-1]), join(parts[0]),
@@ -147,21 +147,21 @@ def test_the_fingerprint_knows_which_clips_stay_and_the_order_of_parts():
     assert len(set(found)) == 4
 
 
-def test_it_tells_how_many_shards_were_not_made_again():
+def test_reused_shards_are_counted():
     joined = join(
-        pack(("a", "train", "A", "1"), ("b", "test", "B", "2"), taken_over=True), pack(("c", "train", "C", "3"))
+        pack(("a", "train", "A", "1"), ("b", "test", "B", "2"), is_reused=True), pack(("c", "train", "C", "3"))
     )
-    assert joined.taken_over == 2
+    assert joined.reused_shards == 2
 
 
 WHOLE = pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), ("c", "test", "C", "3"))
 
 
 def check(*parts, **corpus):
-    joining.check(join(*parts, **corpus), Corpus(**corpus))
+    manifest.check_splits(join(*parts, **corpus), Corpus(**corpus))
 
 
-def test_a_whole_corpus_is_taken():
+def test_a_complete_corpus_passes():
     check(WHOLE)
 
 
@@ -169,36 +169,36 @@ def test_a_split_left_without_a_clip_is_refused_with_the_reasons(refusal):
     rejected = [("x", "missing file", "validation")] * 3 + [("y", "silent", "validation")] * 2
     rejected += [("z", "missing file", "train"), ("z", "speaker in another split", "test")]
     line = refusal(check, pack(("a", "train", "A", "1"), ("c", "test", "C", "3"), rejected=rejected))
-    assert line == "[corpus] no clip of validation is fit to use; set aside: 3 missing file, 2 silent"
+    assert line == "[corpus] no usable clip of validation; rejected: 3 missing file, 2 silent"
 
 
-def test_a_refusal_groups_reasons_and_tells_the_particulars_of_one_clip(refusal):
+def test_a_refusal_groups_reasons_with_one_example(refusal):
     rejected = [(f"{at}.wav", f"unreadable transcript: line {at} is no time") for at in (7, 8)] + [("x", "silent")]
     joined = join(pack(rejected=rejected))
     assert joined.summary["reasons"] == {"unreadable transcript": 2, "silent": 1}
-    assert refusal(joining.check, joined, Corpus()).endswith(
-        "set aside: 2 unreadable transcript ('7.wav': line 7 is no time), 1 silent"
+    assert refusal(manifest.check_splits, joined, Corpus()).endswith(
+        "rejected: 2 unreadable transcript ('7.wav': line 7 is no time), 1 silent"
     )
 
 
-def test_where_nothing_at_all_is_fit_that_is_one_line(refusal):
-    assert "no clip of train is fit to use; set aside: 2 unreadable audio" in refusal(
+def test_an_entirely_rejected_corpus_is_refused_in_one_line(refusal):
+    assert "no usable clip of train; rejected: 2 unreadable audio" in refusal(
         check, pack(rejected=[("x", "unreadable audio")] * 2)
     )
-    assert refusal(check, pack()).endswith("set aside: none")
+    assert refusal(check, pack()).endswith("rejected: none")
 
 
-def test_a_corpus_of_training_clips_alone_is_told_to_go_beside_another(refusal):
+def test_a_corpus_with_only_training_clips_gets_a_hint(refusal):
     line = refusal(check, pack(("a", "train", "A", "1")))
     assert line.endswith(
-        "set aside: none; put it beside a corpus that has validation clips, each as one of [[corpus.sources]]"
+        "rejected: none; combine it with a corpus that has validation clips, each as one of [[corpus.sources]]"
     )
 
 
-def test_where_speakers_cross_the_refusal_names_the_setting_that_allows_it(refusal):
+def test_a_refusal_for_crossing_speakers_names_the_setting(refusal):
     crossing = pack(*((split, split, "A", split) for split in SPLITS))
     assert refusal(check, crossing).endswith(
-        "set aside: 1 speaker in another split; speakers_may_cross = true lets a speaker stand in several splits"
+        "rejected: 1 speaker in another split; speakers_may_cross = true lets a speaker be in several splits"
     )
 
 
@@ -207,8 +207,8 @@ def test_training_clips_that_would_never_be_drawn_are_refused(refusal):
         return [{"weight": weight}, {"name": "other"}]
 
     joined = join(WHOLE, sources=mixture(0.5))
-    joining.check(joined, Corpus(sources=mixture(0.5)))
-    assert "[corpus] weight" in refusal(joining.check, joined, Corpus(sources=mixture(0.0)))
+    manifest.check_splits(joined, Corpus(sources=mixture(0.5)))
+    assert "[corpus] weight" in refusal(manifest.check_splits, joined, Corpus(sources=mixture(0.0)))
 
 
 NAMES = st.sampled_from("abcdef")
@@ -217,12 +217,12 @@ CLIPS = st.tuples(NAMES, st.sampled_from(SPLITS), st.none() | st.sampled_from("A
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(CLIPS), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_whatever_is_joined_no_clip_is_lost_and_no_rule_is_broken(clips, duplicates, crossing, chance: random.Random):
+def test_merging_loses_no_clip_and_breaks_no_rule(clips, duplicates, crossing, chance: random.Random):
     parts = [
         pack(*clips[at : at + 3], rejected=[("x", "silent")] * chance.randrange(3)) for at in range(0, len(clips), 3)
     ]
     joined = join(*parts, duplicates_may_stay=duplicates, speakers_may_cross=crossing)
-    summary, stays = joined.summary, joining.table(joined.shards)
+    summary, stays = joined.summary, manifest.clip_table(joined.shards)
     assert summary["found"] == len(clips) + sum(len(part.rejected) for part in parts)
     assert summary["kept"] == len(stays) == summary["found"] - len(joined.rejected)
     assert not stays["clip"].duplicated().any()

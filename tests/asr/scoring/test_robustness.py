@@ -1,9 +1,9 @@
-"""WER under noise and in a room: the same clips and the same noise, whichever model is heard."""
+"""WER under noise and reverberation: the same clips and the same noise for every model."""
 
 import numpy as np
 import pytest
 import soundfile
-from asr.scoring import conditions
+from asr.scoring import robustness
 from asr.settings import Settings
 
 RATE = 16_000
@@ -12,7 +12,7 @@ SAID = ["klockan är åtta", "åsa köper ägg", "hej då"]
 
 @pytest.fixture(autouse=True)
 def few_rooms(monkeypatch):
-    monkeypatch.setattr(conditions, "ROOMS", 2)
+    monkeypatch.setattr(robustness, "ROOMS", 2)
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ class Deaf:
 
 
 def report(sounds, settings=None, deaf=None):
-    return conditions.report(deaf or Deaf(sounds), sounds, SAID, SAID, [None] * 3, settings or Settings())
+    return robustness.measure_robustness(deaf or Deaf(sounds), sounds, SAID, SAID, [None] * 3, settings or Settings())
 
 
-def test_each_wer_has_its_interval_and_the_clips_as_they_are_to_compare_with(sounds):
+def test_each_wer_has_an_interval_and_a_clean_wer_to_compare_with(sounds):
     told = report(sounds)
     assert (told["noisy_clips"], told["noisy_clean_wer"]) == (3, 0)
     assert told["noisy_wer"] == {"20": 0, "10": 0, "5": 100, "0": 100}  # 0.045 is the tone's mean power
@@ -50,7 +50,7 @@ def test_each_wer_has_its_interval_and_the_clips_as_they_are_to_compare_with(sou
     assert (told["noise_heard"], told["room_heard"]) == ("made", "simulated")
 
 
-def test_a_clip_is_heard_in_the_same_noise_at_each_level_and_each_time(sounds):
+def test_a_clip_gets_the_same_noise_at_each_level_and_each_time(sounds):
     first, second = Deaf(sounds), Deaf(sounds)
     report(sounds, deaf=first), report(sounds, deaf=second)
     for one, again in zip(first.given, second.given, strict=True):
@@ -63,7 +63,7 @@ def test_a_clip_is_heard_in_the_same_noise_at_each_level_and_each_time(sounds):
         assert all(np.corrcoef(one, added[-1])[0, 1] > 0.999 for one in added)
 
 
-def test_the_noise_and_the_rooms_of_a_test_are_the_held_out_ones(sounds, tone, tmp_path):
+def test_noise_and_rooms_come_from_the_held_out_recordings(sounds, tone, tmp_path):
     for at in range(6):
         response = np.zeros(4_000, np.float32)
         response[[0, 1_000 if at % 5 == 0 else 2_000]] = 1.0, 0.9

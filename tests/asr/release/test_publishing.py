@@ -1,4 +1,4 @@
-"""Where a release goes that is ready: here always, to the Hub where it is better than what is there."""
+"""Publishing a release: always locally, and on the Hub if it is better than the published model."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
-from asr.release import candidate, engine, folder, gate, hub, outlet
+from asr.release import engine, evaluation, folder, gate, hub, publishing, record
 from asr.training import search
-from asr.training.search import ClipErrors, Evaluation, Outcome, Trial
+from asr.training.search import ClipErrors, Outcome, Trial
 from huggingface_hub import HfApi, constants
 from servers.writable_hub import User, WritableHub
 
-SPACE = engine.capture()
+SPACE = engine.capture_space()
 POINTS = (Evaluation(24, 2.0, 2.1, 60.0, 50.0, 70.0),)
 WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ClipErrors((1,), (5,), (None,)))
 
@@ -22,12 +22,12 @@ WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ClipE
 def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
     """A release of an untrained model from nothing, and its exam."""
     ready = tmp_path_factory.mktemp("made") / "release"
-    about = candidate.facts(
+    about = record.run_record(
         tiny, "17", "2026-11-25T08:00:00+00:00", "0.1.0+abc", joined.summary, search.leaderboard([WINNER]), WINNER,
         ("2 CPU cores", 20),
     )  # fmt: skip
     ready.mkdir()
-    return ready, candidate.make(ready, tiny, base, speech, SPACE, about, lambda line: None)
+    return ready, evaluation.build_and_evaluate(ready, tiny, base, speech, SPACE, about, lambda line: None)
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def server(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def let_out(made, tiny, speech, tmp_path):
-    """A function that lets the release out, with these settings; `wrong` is what it got wrong in each test clip."""
+def publish(made, tiny, speech, tmp_path):
+    """A function that publishes the release with these settings; `wrong` are its errors in each test clip."""
     lines = []
 
     def out(run="17", wrong=None, ready=None, against=(), **release):
@@ -52,15 +52,15 @@ def let_out(made, tiny, speech, tmp_path):
         )
         scores = exam.scores.assign(served_word_errors=wrong) if wrong is not None else exam.scores
         report = {**exam.report, "served_wer": exam.report["test_wer"], "loads": list(against)}
-        checks = gate.checks(report, settings.release)
-        return outlet.let_out(ready or made[0], run, settings, checks, scores, speech, SPACE, lines.append)
+        checks = gate.run_checks(report, settings.release)
+        return publishing.publish_release(ready or made[0], run, settings, checks, scores, speech, SPACE, lines.append)
 
     out.lines = lines
     return out
 
 
-def test_without_a_hub_it_stays_here_and_is_the_newest(let_out, tmp_path):
-    out = let_out()
+def test_without_a_hub_repo_it_is_local_and_the_newest(publish, tmp_path):
+    out = publish()
     assert out.release == {
         "path": str(tmp_path / "released" / "sample-17"), "here": True,
         "repo_id": None, "revision": None, "pushed": False,
@@ -72,16 +72,16 @@ def test_without_a_hub_it_stays_here_and_is_the_newest(let_out, tmp_path):
     )
 
 
-def test_what_does_not_pass_the_gate_stays_here_and_nobody_asks_the_hub(let_out, server, tmp_path):
-    out = let_out(repo_id="me/svenska", against=["it does not load"])
+def test_a_release_that_fails_the_gate_is_local_and_sends_nothing_to_the_hub(publish, server, tmp_path):
+    out = publish(repo_id="me/svenska", against=["it does not load"])
     assert (out.latest, out.release["pushed"], out.release["why"]) == (False, False, "it does not load")
     assert (tmp_path / "released" / "sample-17" / "model.safetensors").is_file()
     assert not (tmp_path / "released" / "latest").exists()
     assert server.repos == {}
 
 
-def test_a_first_release_is_pushed(let_out, server):
-    out = let_out(repo_id="svenska")
+def test_a_first_release_is_pushed(publish, server):
+    out = publish(repo_id="svenska")
     assert (out.release["repo_id"], out.release["pushed"], out.release["why"]) == ("me/svenska", True, "")
     assert server.repo("me/svenska").tags["run-17"] == out.release["revision"]
 
@@ -89,34 +89,34 @@ def test_a_first_release_is_pushed(let_out, server):
 def another(made, tmp_path, run):
     """The same release, of another run."""
     ready = Path(shutil.copytree(made[0], tmp_path / f"ready-{run}"))
-    folder.write(ready / "release.json", {**folder.record(ready), "run_id": run})
+    folder.write_json(ready / "release.json", {**folder.read_record(ready), "run_id": run})
     return ready
 
 
-def test_a_later_release_must_beat_the_counts_of_the_last(let_out, made, server, tmp_path):
+def test_a_later_release_must_beat_the_counts_of_the_last(publish, made, server, tmp_path):
     words = made[1].scores["words"].to_numpy()
-    first = let_out(repo_id="me/svenska")
-    same = let_out("18", ready=another(made, tmp_path, "18"), repo_id="me/svenska")
+    first = publish(repo_id="me/svenska")
+    same = publish("18", ready=another(made, tmp_path, "18"), repo_id="me/svenska")
     assert not same.release["pushed"]
     assert "published" in same.release["why"]
     assert same.latest  # here it passed
     assert [check.name for check in same.checks][-1] == "Better than the published model"
-    better = let_out("19", wrong=words // 9, ready=another(made, tmp_path, "19"), repo_id="me/svenska")
+    better = publish("19", wrong=words // 9, ready=another(made, tmp_path, "19"), repo_id="me/svenska")
     assert better.release["pushed"]
     assert better.release["revision"] != first.release["revision"]
-    assert not any("hears them now" in line for line in let_out.lines)
+    assert not any("transcribes them now" in line for line in publish.lines)
 
 
-def test_somebody_elses_model_is_fetched_and_heard_on_the_same_clips(let_out, made, base, server):
+def test_a_published_model_without_counts_is_downloaded_and_scored(publish, made, base, server):
     server.create("me/svenska").commit({file.name: file.read_bytes() for file in base.iterdir()})
-    out = let_out(repo_id="me/svenska")
-    assert any("hears them now" in line for line in let_out.lines)
+    out = publish(repo_id="me/svenska")
+    assert any("transcribes them now" in line for line in publish.lines)
     assert not out.release["pushed"]  # it is the same model
     assert "0.0 points" in out.release["why"]
 
 
-def test_old_releases_go_where_the_profile_says_so(let_out, tmp_path):
+def test_old_releases_are_deleted_if_the_profile_says_so(publish, tmp_path):
     for run in ("1", "2", "3"):
-        let_out(run, keep=2)
+        publish(run, keep=2)
     assert sorted(path.name for path in (tmp_path / "released").iterdir()) == ["latest", "sample-2", "sample-3"]
-    assert "deleted sample-1: [release] keep is 2" in let_out.lines
+    assert "deleted sample-1: [release] keep is 2" in publish.lines

@@ -1,14 +1,14 @@
-"""The Space that serves a release, over HTTP: deployed, brought up to date, watched, and told of where it fails."""
+"""The Space that serves a release, over HTTP: deployed, updated, watched, and its errors reported."""
 
 from __future__ import annotations
 
 import pytest
-from asr.release import deploy, engine, hub
+from asr.release import deployment, engine, hub
 from asr.settings import Release
 from huggingface_hub import HfApi, RepoCard, constants
 from servers.writable_hub import User, WritableHub
 
-FILES = engine.capture()
+FILES = engine.capture_space()
 RELEASE = Release(repo_id="me/svenska", space_id="me/hear", private=False)
 FREE = Release(repo_id="me/svenska", space_id="me/hear", private=False, space_hardware="cpu-basic")
 
@@ -19,19 +19,19 @@ def server(tmp_path, monkeypatch):
         monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint=made.url, token="hf_x"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(deploy.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(deployment.time, "sleep", lambda seconds: None)
         yield made
 
 
 def deployed(revision="abc", files=FILES, release=RELEASE, say=lambda line: None):
-    return deploy.deploy(files, release, revision, say)
+    return deployment.deploy_space(files, release, revision, say)
 
 
 def test_the_space_holds_the_captured_files_and_serves_the_pinned_revision(server):
     lines = []
     made = deployed(say=lines.append)
     space = server.space("me/hear")
-    assert (made.running, made.told, made.url) == (True, "it runs", f"{server.url}/spaces/me/hear")
+    assert (made.running, made.status, made.url) == (True, "it runs", f"{server.url}/spaces/me/hear")
     assert space.variables == {"MODEL_ID": "me/svenska", "MODEL_REVISION": "abc"}
     assert {name: content.decode() for name, content in space.files().items() if name.endswith((".py", ".txt"))} == {
         name: text for name, text in FILES.items() if name != "README.md"
@@ -47,7 +47,7 @@ def test_a_space_that_is_up_to_date_goes_on_without_a_restart(server):
     space = server.space("me/hear")
     commits, starts = len(space.commits()), space.starts
     asked = len(server.asked)
-    assert deployed().told == "it runs, and nothing had to be changed"
+    assert deployed().status == "it runs, and was up to date"
     assert (len(space.commits()), space.starts) == (commits, starts)
     assert not [one for one in server.asked[asked:] if one.method == "POST" and "repos/create" not in one.path]
 
@@ -71,11 +71,11 @@ def test_somebody_elses_commit_in_between_is_written_over_by_one_more(server):
     assert set(server.space("me/hear").files()) - {".gitattributes"} == set(FILES)
 
 
-def test_a_free_account_is_told_what_it_may_do(server):
+def test_a_free_account_is_reported_what_it_may_do(server):
     server.free = True
     made = deployed(release=FREE)
     assert not made.running
-    assert "zero-a10g" in made.told and "MODEL_ID=me/svenska python space/app.py" in made.told
+    assert "zero-a10g" in made.status and "MODEL_ID=me/svenska python space/app.py" in made.status
 
 
 def test_a_space_that_does_not_come_up_says_why(server):
@@ -84,8 +84,8 @@ def test_a_space_that_does_not_come_up_says_why(server):
     space.stages, space.logs["build"] = ["BUILDING", "BUILD_ERROR"], ["pip install", "no such package: gradoi"]
     made = deployed()
     assert not made.running
-    assert "BUILD_ERROR" in made.told and "no such package: gradoi" in made.told
-    assert "\n" not in made.told
+    assert "BUILD_ERROR" in made.status and "no such package: gradoi" in made.status
+    assert "\n" not in made.status
 
 
 def test_a_space_that_sleeps_is_woken(server):
@@ -99,13 +99,13 @@ def test_a_space_that_sleeps_is_woken(server):
 
 
 def test_a_space_that_takes_for_ever_is_not_waited_for(server, monkeypatch):
-    monkeypatch.setattr(deploy, "PATIENCE", 0.0)
-    assert "did not come up within 0 minutes" in deployed().told
+    monkeypatch.setattr(deployment, "MAX_WAIT_SECONDS", 0.0)
+    assert "did not start within 0 minutes" in deployed().status
 
 
-def test_a_private_model_needs_a_token_in_the_space_and_that_is_told(server):
+def test_a_private_model_needs_a_token_in_the_space_and_that_is_reported(server):
     made = deployed(release=Release(repo_id="me/svenska", space_id="me/hear"))
-    assert made.running and "HF_TOKEN" in made.told
+    assert made.running and "HF_TOKEN" in made.status
     assert server.space("me/hear").private
     assert server.space("me/hear").secrets == {}  # it is for the owner to choose one
 
@@ -115,4 +115,4 @@ def test_a_space_that_cannot_be_had_ends_nothing(server, status):
     server.fail(99, status, "spaces|repos/create")
     made = deployed()
     assert not made.running
-    assert made.told.startswith("[release] space_id: me/hear: ")
+    assert made.status.startswith("[release] space_id: me/hear: ")

@@ -1,4 +1,4 @@
-"""The winner as a release: what it was scored on, and what it tells of its corpus."""
+"""The winner as a release: what it is evaluated on, and what its record says."""
 
 import json
 from dataclasses import replace
@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import speech_detection
-from asr.release import candidate, engine, folder, gate
-from asr.scoring import behaviour, rates
+from asr.release import engine, evaluation, folder, gate, record
+from asr.scoring import diagnostics, rates
 from asr.settings import Corpus
 from asr.training import search
 from asr.training.dataset import ClipDataset
-from asr.training.search import ClipErrors, Evaluation, Outcome, Trial
+from asr.training.search import ClipErrors, Outcome, Trial
 
-SPACE = engine.capture()
+SPACE = engine.capture_space()
 CREATED = "2026-11-25T08:00:00+00:00"
 POINTS = (Evaluation(12, 3.0, 2.9, 80.0, 70.0, 90.0), Evaluation(24, 2.0, 2.1, 60.0, 50.0, 70.0))
 HEARD = ClipErrors((1, 2), (5, 5), (None, None))
@@ -28,7 +28,7 @@ BOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("nan"), 
 def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
     """The exam and the record of a release made of an untrained model, whose base is itself; and what was said."""
     corpus = {**joined.summary, "speakers_crossing": 3}
-    about = candidate.facts(tiny, "17", CREATED, "0.1.0+abc", corpus, BOARD, WINNER, ("2 CPU cores", 20))
+    about = record.run_record(tiny, "17", CREATED, "0.1.0+abc", corpus, BOARD, WINNER, ("2 CPU cores", 20))
     ready, said = tmp_path_factory.mktemp("ready"), []
     onward = tiny.model_copy(
         update={
@@ -36,7 +36,7 @@ def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
             "release": tiny.release.model_copy(update={"formats": ("ct2-int8", "ggml")}),
         }
     )
-    exam = candidate.make(ready, onward, base, speech, SPACE, about, said.append)
+    exam = evaluation.build_and_evaluate(ready, onward, base, speech, SPACE, about, said.append)
     return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), said
 
 
@@ -49,13 +49,13 @@ def beside(tiny, base, joined, speech, tiny_store, tmp_path_factory, one_thread)
     halves = [shard for shard in joined.shards if shard is not told[0]] + [replace(told[0], retained="en")]
     english = replace(speech, shards=halves, folder=tmp_path_factory.mktemp("speech"))
     summary = {**joined.summary, "sources": {"sample": 0.1, "english": 0.1}}
-    about = candidate.facts(settings, "17", CREATED, "0.1.0+abc", summary, BOARD, WINNER, ("2 CPU cores", 20))
+    about = record.run_record(settings, "17", CREATED, "0.1.0+abc", summary, BOARD, WINNER, ("2 CPU cores", 20))
     ready = tmp_path_factory.mktemp("ready")
-    exam = candidate.make(ready, settings, base, english, SPACE, about, lambda line: None)
+    exam = evaluation.build_and_evaluate(ready, settings, base, english, SPACE, about, lambda line: None)
     return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), ready, len(told[0].clips)
 
 
-def test_what_is_not_to_be_forgotten_is_heard_beside_the_test_and_counts_in_no_figure_of_it(beside, made):
+def test_retained_languages_are_evaluated_apart_from_the_test_set(beside, made):
     exam, record, ready, count = beside
     report = exam.report
     assert report["clips"] == len(exam.scores) == 16 - count
@@ -68,7 +68,7 @@ def test_what_is_not_to_be_forgotten_is_heard_beside_the_test_and_counts_in_no_f
     assert record["retained_sources"] == {"english": "en"}
     page = (ready / "README.md").read_text(encoding="utf-8")
     assert f"WER in English, {count} clips" in page
-    assert "in English, not to be forgotten" in page
+    assert "in English, retained" in page
     assert "retained_wer" not in made[0].report
 
 
@@ -118,7 +118,7 @@ class Engine:
 @pytest.fixture
 def examined(tiny, base, speech, tmp_path, monkeypatch):
     """A function to the report on some test clips, with the times of their words, through that engine."""
-    monkeypatch.setattr(engine, "load", lambda space: SimpleNamespace(Transcriber=Engine))
+    monkeypatch.setattr(engine, "load_engine", lambda space: SimpleNamespace(Transcriber=Engine))
 
     def examine(times=None, some=4, place="ready"):
         clips = speech.split("test").select(range(some))
@@ -128,24 +128,26 @@ def examined(tiny, base, speech, tmp_path, monkeypatch):
                 clips.with_format("arrow")[:].drop_columns("segments").append_column("segments", told)
             )
             clips = clips.cast_column("audio", datasets.Audio(decode=False))
-        return candidate.examine(tmp_path / place, tiny, base, clips, SPACE, say=lambda line: None)
+        return evaluation.evaluate_model(tmp_path / place, tiny, base, clips, SPACE, log=lambda line: None)
 
     return examine
 
 
-def test_a_format_that_the_model_is_too_small_for_is_told_and_left_out(made):
+def test_a_format_that_the_model_is_too_small_for_is_reported_and_left_out(made):
     exam, record, said = made
     assert [line for line in said if line.startswith("ggml is left out: ")]
     assert record["formats"] == ["ct2-int8"] and "ggml_wer" not in exam.report
 
 
-def test_what_whisper_cpp_hears_is_scored_in_each_kind(tiny, base, speech, tmp_path, one_thread, monkeypatch):
+def test_each_kind_for_whisper_cpp_is_scored(tiny, base, speech, tmp_path, one_thread, monkeypatch):
     test = ClipDataset(speech.split("test"))
-    monkeypatch.setattr(candidate.ggml, "unfit", lambda tokens: "")
+    monkeypatch.setattr(evaluation.ggml, "unsupported_reason", lambda tokens: "")
     heard = {"f16": test.texts, "q5_0": [""] * len(test)}
-    monkeypatch.setattr(candidate.ggml, "listen", lambda folder, kind, *_: heard[kind][: candidate.AT_30_SECONDS])
+    monkeypatch.setattr(
+        evaluation.ggml, "transcribe", lambda folder, kind, *_: heard[kind][: evaluation.FULL_CONTEXT_CLIPS]
+    )
     settings = tiny.model_copy(update={"release": tiny.release.model_copy(update={"formats": ("ct2-int8", "ggml")})})
-    exam = candidate.examine(tmp_path, settings, base, speech.split("test"), SPACE, say=lambda line: None)
+    exam = evaluation.evaluate_model(tmp_path, settings, base, speech.split("test"), SPACE, log=lambda line: None)
     assert exam.report["formats"] == ["ct2-int8", "ggml"] and exam.report["ggml_clips"] == len(test)
     assert exam.report["ggml_wer"] == {"f16": 0, "q5_0": 100}
     low, high = exam.report["ggml_wer_ci"]["q5_0"]
@@ -164,35 +166,35 @@ def test_the_record_is_json_that_tells_of_the_whole_search(made):
     assert len(record["faults"]) == 1  # it is no better than its base
 
 
-def test_the_release_keeps_its_counts_by_sound_and_no_text(made, tmp_path_factory):
+def test_the_release_keeps_error_counts_by_audio_hash_and_no_text(made, tmp_path_factory):
     exam = made[0]
-    counts = gate.counts(exam.scores, "basic")
+    counts = gate.error_counts(exam.scores, "basic")
     assert len(counts["clips"]) == 16
-    assert gate.known(counts, exam.scores, "basic") == exam.scores["served_word_errors"].tolist()
+    assert gate.match_published_counts(counts, exam.scores, "basic") == exam.scores["served_word_errors"].tolist()
 
 
-def test_what_a_model_from_nothing_was_taught_is_all_it_knows(tiny, made, speech, tmp_path):
+def test_a_model_trained_from_scratch_records_its_limits(tiny, made, speech, tmp_path):
     train = ClipDataset(speech.split("train"))
 
     def asked(base=None, **training):
         training = tiny.training.model_copy(update={"quiet_seconds": 0.5, **training})
         model = tiny.model.model_copy(update={"base": base})
-        return candidate.taught(tiny.model_copy(update={"training": training, "model": model}), train)
+        return record.model_limits(tiny.model_copy(update={"training": training, "model": model}), train)
 
     told = asked()
     assert told["longest_seconds"] == pytest.approx(max(train.seconds) + 0.5)
     assert 0.3 < told["peak"] < 0.8
     assert asked(context="packed").keys() == {"peak"}
     assert asked("openai/whisper-small") == asked(str(tmp_path)) == {}  # they know more
-    folder.write(tmp_path / "release.json", {"longest_seconds": 9.0, "peak": 0.1})
+    folder.write_json(tmp_path / "release.json", {"longest_seconds": 9.0, "peak": 0.1})
     assert asked(str(tmp_path)) == told | {"longest_seconds": 9.0}
 
 
-def test_a_data_set_of_the_hub_goes_by_its_id_on_the_card(tiny):
+def test_a_hub_dataset_is_named_by_its_id_on_the_card(tiny):
     hub, own = {"source": "hub", "id": "KBLab/rixvox-v2"}, {"source": "hub", "id": "a/b", "name": "tal"}
     local = {"source": "folder", "path": "/somewhere"}
     mixed = tiny.model_copy(update={"corpus": Corpus.model_validate({"sources": [hub, own, local]})})
-    assert [candidate.shown(one.display_name, mixed) for one in mixed.corpus.all_sources] == [
+    assert [record.source_name(one.display_name, mixed) for one in mixed.corpus.all_sources] == [
         "KBLab/rixvox-v2",
         "tal",
         "folder",
@@ -203,19 +205,19 @@ def test_the_same_artifacts_give_the_same_bytes(made, tiny, base, tmp_path_facto
     record = made[1]
     folders = [tmp_path_factory.mktemp("again") for _ in range(2)]
     for ready in folders:
-        folder.build(ready, base, "sv")
-        folder.describe(ready, {name: value for name, value in record.items() if name != "base_is_local"})
+        folder.build_release(ready, base, "sv")
+        folder.write_description(ready, {name: value for name, value in record.items() if name != "base_is_local"})
     names = [sorted(str(path.relative_to(ready)) for path in ready.rglob("*") if path.is_file()) for ready in folders]
     assert names[0] == names[1] and "training.png" in names[0]
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names[0])
 
 
-def test_a_rival_is_heard_as_served_on_the_same_clips(tiny, base, speech, made):
-    wrong = candidate.rival(base, tiny, speech.split("test"), SPACE, lambda line: None)
+def test_a_published_model_is_scored_as_served_on_the_same_clips(tiny, base, speech, made):
+    wrong = evaluation.score_published_model(base, tiny, speech.split("test"), SPACE, lambda line: None)
     assert wrong == made[0].scores["served_word_errors"].tolist()
 
 
-def test_what_a_wer_does_not_tell_is_measured_on_the_release_as_served(examined):
+def test_diagnostics_are_measured_on_the_release_as_served(examined):
     exam = examined()
     report = exam.report
     assert report["invented_words_per_minute"] == pytest.approx(24 / 3.2)
@@ -228,20 +230,22 @@ def test_what_a_wer_does_not_tell_is_measured_on_the_release_as_served(examined)
     assert report["test_hours"] == pytest.approx(exam.scores["seconds"].sum() / 3600)
 
 
-def test_a_release_that_needs_30_seconds_is_heard_and_served_at_them(examined, monkeypatch):
+def test_a_release_that_needs_30_seconds_is_evaluated_and_served_padded(examined, monkeypatch):
     """Beyond chance: with four clips nobody knows."""
     asked = []  # of the float model, which takes long at 30 s
 
-    def hear(source, settings, speech, context, say):
+    def transcribe(source, settings, speech, context, log):
         asked.append(context)
         return ["hej"] * len(speech)
 
-    monkeypatch.setattr(candidate, "_heard", hear)
-    monkeypatch.setattr(candidate.folder, "faults", lambda *_: [])
+    monkeypatch.setattr(evaluation, "_transcribe", transcribe)
+    monkeypatch.setattr(evaluation.folder, "check_formats", lambda *_: [])
     monkeypatch.setattr(Engine, "full", "")  # nothing, where "tack" would be one word more
     assert examined().report["context"] == "trimmed"
     monkeypatch.setattr(
-        rates, "errors", lambda said, heard, *_: [rates.Errors(5, text == "tack", 0, 0, 9, 0) for text in heard]
+        rates,
+        "count_errors",
+        lambda said, heard, *_: [rates.ErrorCounts(5, text == "tack", 0, 0, 9, 0) for text in heard],
     )
     report = examined(some=16, place="other").report
     assert (report["context"], asked) == ("full", ["trimmed", "full"])
@@ -249,33 +253,33 @@ def test_a_release_that_needs_30_seconds_is_heard_and_served_at_them(examined, m
     assert report["served_wer"] == report["full_context_wer"] == 0 < report["trimmed_context_wer"]
 
 
-def test_where_times_are_known_the_served_ones_are_compared_with_them(examined):
+def test_served_timestamps_are_compared_with_known_ones(examined):
     report = examined([(0.5, 1.5), (0.4, 1.5), (0.4, 1.4), (0.3, 1.5)]).report
     assert report["timestamp_error"] == pytest.approx(0.05)  # the median of 0, 0, 0.1, 0, 0.1, 0.1, 0.2, 0
 
 
-def test_the_worst_clips_can_be_heard(made, speech):
+def test_the_worst_clips_have_audio(made, speech):
     scores, sounds = made[0].scores, made[0].sounds
     share = scores.set_index("clip")["word_errors"] / scores.set_index("clip")["words"]
     assert share[next(iter(sounds))] == share.max()
     kept = {clip["clip"]: clip["audio"]["bytes"] for clip in speech.split("test")}
     assert all(kept[name] == flac for name, flac in sounds.items())
-    assert 1 < len(sounds) <= candidate.WORST
+    assert 1 < len(sounds) <= evaluation.WORST_CLIPS
 
 
-def test_worst_clips_that_a_card_does_not_hold_are_left_out(made, speech, monkeypatch):
-    monkeypatch.setattr(candidate, "SOUND_BYTES", 100_000)
-    some = candidate._sounds(speech.split("test"), made[0].scores)
+def test_worst_clips_that_do_not_fit_on_a_card_are_left_out(made, speech, monkeypatch):
+    monkeypatch.setattr(evaluation, "MAX_AUDIO_BYTES", 100_000)
+    some = evaluation._worst_audio(speech.split("test"), made[0].scores)
     assert sum(map(len, some.values())) <= 100_000
     assert len(some) < len(made[0].sounds)
 
 
 def test_probes_are_loud_enough_for_the_engine_to_listen():
-    assert min(np.abs(one).max() for one in behaviour.probes()) > speech_detection.SILENCE
+    assert min(np.abs(probe).max() for probe in diagnostics.non_speech_probes()) > speech_detection.SILENCE
 
 
-def test_it_says_what_it_is_about(made):
+def test_progress_is_logged(made):
     assert [line for line in made[2] if not line.startswith("ggml")] == [
-        "the base hears the test clips", "the release is built", "the model hears the test clips",
-        "and as it is served", "and under noise and in a room",
+        "the base transcribes the test clips", "building the release", "the model transcribes the test clips",
+        "and as served", "and with noise and in a room",
     ]  # fmt: skip
