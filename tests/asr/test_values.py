@@ -18,7 +18,7 @@ from asr.values import from_plain, to_plain
 CLIP = Clip("å/1.wav", "train", "mine", "Hej på dig", None, 1.25, b"fLaC\0\xff", "3f", (Segment(0.0, 1.0, "Hej"),))
 OUTCOME = Outcome(
     Trial(3, 1e-5, 0.01, (("batch_size", 8), ("warmup", 0.1))), 1 / 3, 80, 9.5, "finished",
-    (Evaluation(40, 0.1, 0.2, 99.9, 98.0, 100.0),), ClipErrors((1, 0), (5, 4), ("Anna", None)),
+    (CurvePoint(40, 0.1, 0.2, 99.9, 98.0, 100.0),), ClipErrors((1, 0), (5, 4), ("Anna", None)),
     (LogEntry(1, 7.5, 1e-5, 20.0),),
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ from asr.training import halving
 from asr.training.checkpoints import Checkpoints
 from asr.training.decoding import Validation
 from asr.training.learner import Learner
-from asr.training.search import Evaluation, LogEntry, best_evaluation
+from asr.training.search import CurvePoint, LogEntry, best_evaluation
 
 REPORTS = 12  # lines of progress a trial prints
 LOG_POINTS = 50  # times a trial looks whether its loss has exploded
@@ -39,7 +39,7 @@ class Progress:
     new_losses: list[float] = field(default_factory=list)  # of those since the last look
     loss: float = math.nan  # the mean of those before the last report
     history: list[LogEntry] = field(default_factory=list)
-    curve: list[Evaluation] = field(default_factory=list)
+    curve: list[CurvePoint] = field(default_factory=list)
     stopped: str = ""  # why it ended, once it has
     seconds: float = 0.0  # until the last checkpoint, in all lives
     rung: int = -1  # the last one passed
@@ -56,7 +56,7 @@ class TrialStatus:
     seconds_left: float  # seconds
     stopped: str  # why it ended, once it has
     history: tuple[LogEntry, ...]
-    curve: tuple[Evaluation, ...]
+    curve: tuple[CurvePoint, ...]
 
 
 class TrialCallback(TrainerCallback):
@@ -96,7 +96,7 @@ class TrialCallback(TrainerCallback):
     def load(self, folder: Path, step: int) -> None:
         """Take up what `save` wrote."""
         told = json.loads((folder / PROGRESS_FILE).read_text())
-        told["curve"] = [Evaluation(**point) for point in told["curve"]]
+        told["curve"] = [CurvePoint(**point) for point in told["curve"]]
         told["history"] = [LogEntry(**look) for look in told["history"]]
         self.progress = Progress(**told)
         self.first = step
@@ -212,7 +212,7 @@ class TrialCallback(TrainerCallback):
         wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
         bounds = intervals.confidence_interval(wrong, words, self.validation.speakers)
         loss = self.validation.loss(self.learner)
-        point = Evaluation(step, progress.loss, loss, rates.wer(errors), bounds.low, bounds.high)
+        point = CurvePoint(step, progress.loss, loss, rates.wer(errors), bounds.low, bounds.high)
         self.changing = True
         progress.curve.append(point)
         if best_evaluation(progress.curve) is point:

@@ -18,7 +18,7 @@ from asr.training.search import ClipErrors, Outcome, Trial
 
 SPACE = engine.capture_space()
 CREATED = "2026-11-25T08:00:00+00:00"
-POINTS = (Evaluation(12, 3.0, 2.9, 80.0, 70.0, 90.0), Evaluation(24, 2.0, 2.1, 60.0, 50.0, 70.0))
+POINTS = (CurvePoint(12, 3.0, 2.9, 80.0, 70.0, 90.0), CurvePoint(24, 2.0, 2.1, 60.0, 50.0, 70.0))
 HEARD = ClipErrors((1, 2), (5, 5), (None, None))
 WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, HEARD)
 BOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("nan"), 4, 1.0, "diverged", ())])

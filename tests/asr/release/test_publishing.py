@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, constants
 from servers.writable_hub import User, WritableHub
 
 SPACE = engine.capture_space()
-POINTS = (Evaluation(24, 2.0, 2.1, 60.0, 50.0, 70.0),)
+POINTS = (CurvePoint(24, 2.0, 2.1, 60.0, 50.0, 70.0),)
 WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ClipErrors((1,), (5,), (None,)))
 
 

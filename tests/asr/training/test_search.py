@@ -136,7 +136,7 @@ def test_the_leaderboard_has_the_columns_that_other_tools_read():
 def test_the_leaderboard_says_how_well_the_clips_tell_a_trial_from_the_winner():
     def heard(number, wrong, stopped="finished"):
         wer = 100 * sum(wrong) / 300 if wrong else float("nan")
-        curve = (Evaluation(9, 1.0, 1.0, wer, wer - 1, wer + 1),) if wrong else ()
+        curve = (CurvePoint(9, 1.0, 1.0, wer, wer - 1, wer + 1),) if wrong else ()
         words = (10,) * len(wrong)
         speakers = (None,) * len(wrong)
         return Outcome(
