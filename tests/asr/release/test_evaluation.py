@@ -14,7 +14,7 @@ from asr.scoring import diagnostics, rates
 from asr.settings import Corpus
 from asr.training import search
 from asr.training.dataset import ClipDataset
-from asr.training.search import ClipErrors, Outcome, Trial
+from asr.training.search import ClipErrors, CurvePoint, Outcome, Trial
 
 SPACE = engine.capture_space()
 CREATED = "2026-11-25T08:00:00+00:00"

@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 from asr.release import engine, evaluation, folder, gate, hub, publishing, record
 from asr.training import search
-from asr.training.search import ClipErrors, Outcome, Trial
+from asr.training.search import ClipErrors, CurvePoint, Outcome, Trial
 from huggingface_hub import HfApi, constants
 from servers.writable_hub import User, WritableHub
 

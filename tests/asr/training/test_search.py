@@ -7,7 +7,7 @@ import pytest
 from asr import InputError
 from asr.settings import Settings
 from asr.training import search
-from asr.training.search import ClipErrors, Outcome, Trial
+from asr.training.search import ClipErrors, CurvePoint, Outcome, Trial
 
 
 def drawn(**space):
