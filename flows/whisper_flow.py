@@ -161,7 +161,7 @@ class WhisperFlow(FlowSpec):
         store, settings = Store.of_task(), self.settings
         one, known = from_plain(search.Trial, self.input), shards.shards_from_plain(self.shards)
         live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
-        keeper = Checkpoints(store, checkpoint_path(self.searched, one, settings, known), settings.training)
+        checkpoints = Checkpoints(store, checkpoint_path(self.searched, one, settings, known), settings.training)
         siblings = halving.SuccessiveHalving(store, self.searched, one.number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch:
             outcome, model, processor = trial.fine_tune(
@@ -169,7 +169,7 @@ class WhisperFlow(FlowSpec):
                 settings,
                 shards.SpeechDataset(known, Path(scratch, "shards"), store.fetch),
                 lambda line: print(f"trial {one.number}  {line}", flush=True),
-                keeper,
+                checkpoints,
                 siblings if settings.search.stop_losers else None,
                 live,
                 f"{settings.name}-{self.searched}/trial-{one.number}",

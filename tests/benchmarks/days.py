@@ -282,7 +282,7 @@ def two_runs(step: str) -> Callable[[Place], None]:
         both = [at.start(*at.resume(step)) for _ in range(2)]
         failed = [flow for flow in both if at.end(flow)]
         for flow in failed:
-            if step != "train" or "goes on with this trial" not in flow.text:
+            if step != "train" or "continues this trial" not in flow.text:
                 at.fall("not told", f"one of them ended: {flow.text.strip().splitlines()[-1][-150:]}")
         if len(failed) == 2:
             at.goes_on(failed[0], step)

@@ -1,9 +1,8 @@
-"""What a trial keeps of itself while it trains, so that a killed one goes on where it was.
+"""Checkpoints of a trial in the flow's datastore, from which a killed trial continues.
 
-A checkpoint is a folder of files: weights, optimiser, schedule, random states, progress. It goes to the flow's
-datastore under a name that holds the search, the trial and everything that shapes its training, so a trial finds its
-own and no other's: `@retry` and `resume` alike. Two slots take turns and a slot's record is written last, so a kill or
-a full disk in the middle of a save leaves the other slot whole; older checkpoints are overwritten.
+A checkpoint is a folder of files: weights, optimiser, schedule, random states, progress. Its path has the search, the
+trial and a hash of all settings that affect training, so that `@retry` and `resume` find a trial's own checkpoints. Two
+slots alternate and a slot's record is written last: an interrupted save leaves the other slot complete.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from asr.store import Store
 from asr.training.search import Trial
 
 SLOTS = ("a", "b")
-MAX_TIME_SHARE = 0.02  # that saving may take: rarer where the datastore is slow or the model large
-FORMAT = 3  # raised when older checkpoints can no longer be gone on from
+MAX_TIME_SHARE = 0.02  # of the training time, at most, for saving
+FORMAT = 3  # raised when older checkpoints cannot be restored
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Owner:
 
 
 def checkpoint_path(search: str, trial: Trial, settings: Settings, shards: Sequence[Shard]) -> str:
-    """Where a trial's checkpoints stand: other data or another setting is another place.
+    """The path of a trial's checkpoints; other data or settings give another path.
 
-    `search` tells one search from another: the id of the run that planned it, which its resumed runs share.
+    `search` is the id of the search, which resumed runs share.
     """
     shaping = settings.model_dump_json(
         exclude={
@@ -61,15 +60,14 @@ def checkpoint_path(search: str, trial: Trial, settings: Settings, shards: Seque
             "training": {"checkpoint_minutes", "micro_batch", "trackers"},
         }
     )
-    told = repr((FORMAT, trial, shaping, sorted(shard.key for shard in shards)))
-    return f"trials/{search}/{trial.number}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    identity = repr((FORMAT, trial, shaping, sorted(shard.key for shard in shards)))
+    return f"trials/{search}/{trial.number}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 class Checkpoints:
     """The checkpoints of one trial, at most two.
 
-    They belong to the last process that restored them: an earlier one, which lives on in a pod or as an orphan, finds
-    that out at its next save.
+    The last process that restored them owns them: an earlier process, in a pod or as an orphan, ends at its next save.
     """
 
     def __init__(self, store: Store, place: str, training: Training, say: Callable[[str], None] = print) -> None:
@@ -79,27 +77,27 @@ class Checkpoints:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to save again."""
+        """Whether the next checkpoint is due."""
         return time.monotonic() - self._saved_at >= max(self.interval_seconds, self._save_seconds / MAX_TIME_SHARE)
 
     def save(self, folder: Path, step: int) -> bool:
-        """Keep the folder's files as the trial's state at `step`. What fails is told, and leaves the last one good.
+        """Save the folder's files as the state at `step`; False where that failed, and the last checkpoint stays.
 
-        Raises `TakenOver` where another process has restored the checkpoints since.
+        Raises `TakenOver` where another process owns the checkpoints.
         """
-        began, slot = time.monotonic(), f"{self.path}/{SLOTS[self._next]}"
+        start, slot = time.monotonic(), f"{self.path}/{SLOTS[self._next]}"
         try:
             self._check_owner(step)
             files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
             self.store.remember(f"{slot}/record", None)
             self.store.save_files({f"{slot}/{name}": folder / name for name in files})
             self.store.remember(f"{slot}/record", Record(step, files))
-            self._next, self._save_seconds = 1 - self._next, time.monotonic() - began
+            self._next, self._save_seconds = 1 - self._next, time.monotonic() - start
         except TakenOver:
             raise
-        except Exception as error:  # a full disk, or whatever a cloud's client raises: training itself can go on
+        except Exception as error:  # a full disk or a cloud client's error: training continues
             self.say(
-                f"the checkpoint at step {step} could not be kept ({describe_error(error)}); the one before it stands"
+                f"the checkpoint at step {step} could not be saved ({describe_error(error)}); the one before it remains"
             )
             return False
         finally:
@@ -107,17 +105,17 @@ class Checkpoints:
         return True
 
     def _check_owner(self, step: int) -> None:
-        found = self.store.recall(f"{self.path}/owner")
-        if isinstance(found, Owner) and found.token != self._owner.token:
+        owner = self.store.recall(f"{self.path}/owner")
+        if isinstance(owner, Owner) and owner.token != self._owner.token:
             raise TakenOver(
-                f"ended at step {step}: process {found.process} on {found.host} goes on with this trial, from the "
+                f"ended at step {step}: process {owner.process} on {owner.host} continues this trial, from the "
                 "checkpoint before"
             )
 
     def restore(self, folder: Path) -> int:
-        """Put the newest whole checkpoint's files into `folder`; its step, 0 where there is none.
+        """Copy the newest complete checkpoint into `folder`, and return its step; 0 where there is none.
 
-        From here on the checkpoints belong to this process.
+        This process owns the checkpoints from then on.
         """
         try:
             self.store.remember(f"{self.path}/owner", self._owner)
@@ -127,11 +125,11 @@ class Checkpoints:
         found = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
         for slot in sorted(found, key=lambda slot: -found[slot].step):
             try:
-                whole = self._fetch(slot, found[slot], folder)
+                complete = self._fetch(slot, found[slot], folder)
             except Exception as error:  # as above
                 self.say(f"the checkpoint at step {found[slot].step} cannot be read ({describe_error(error)})")
                 continue
-            if whole:
+            if complete:
                 self._next = 1 - SLOTS.index(slot)
                 return found[slot].step
             self.say(f"the checkpoint at step {found[slot].step} is damaged")
@@ -145,7 +143,7 @@ class Checkpoints:
         )
 
     def clear(self) -> None:
-        """Leave nothing of them but empty files: datastores overwrite, and know no deletion."""
+        """Replace the files by empty ones: Metaflow's datastores cannot delete."""
         records = self.store.recall_all([f"{self.path}/{slot}/record" for slot in SLOTS])
         with TemporaryDirectory() as scratch:
             (empty := Path(scratch, "empty")).touch()

@@ -1,4 +1,4 @@
-"""What is wrong with a GPU, told in one line that says what to do."""
+"""Problems with a GPU, explained in one line with what to do."""
 
 from __future__ import annotations
 
@@ -11,35 +11,32 @@ import torch
 from asr import InputError
 from asr.settings import Settings, Training
 
-DRIVER_FILE = Path("/proc/driver/nvidia/version")  # there where an NVIDIA driver is loaded
+DRIVER_FILE = Path("/proc/driver/nvidia/version")  # exists where an NVIDIA driver is loaded
 GIB = 2**30
-OTHERS_SHARE = 0.1  # of the memory in other processes' hands that is worth telling
+OTHERS_SHARE = 0.1  # of the GPU's memory in other processes, from which they are named as the cause
 
 
 def unused_reason() -> str | None:
-    """Why torch computes on the CPU although there is a GPU; None where it does not, or there is none."""
+    """Why torch does not use the GPU; None where it does, or there is none."""
     if torch.cuda.is_available() or not DRIVER_FILE.exists():
         return None
     try:
         torch.cuda.init()
-        why = "it is hidden by CUDA_VISIBLE_DEVICES"
+        reason = "it is hidden by CUDA_VISIBLE_DEVICES"
     except Exception as error:  # RuntimeError of an old driver, AssertionError of a torch without CUDA
-        why = str(error).strip().splitlines()[0].rstrip(".")
+        reason = str(error).strip().splitlines()[0].rstrip(".")
     needs = f"this torch needs a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "it has no CUDA"
-    return f"the GPU here is not used: {why} ({needs}). Update its driver, or install a torch that fits it"
+    return f"the GPU here is not used: {reason} ({needs}). Update its driver, or install a torch that fits it"
 
 
 @contextmanager
 def explained_errors(settings: Settings) -> Iterator[None]:
-    """A GPU that is too small or taken is a user's matter, not a fault of the program.
-
-    Raises `InputError` instead of torch's errors; whatever else is wrong passes.
-    """
+    """Raise `InputError` for a GPU that is too small or in use; other errors pass."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise InputError(_out_of_memory(settings.training)) from None
-    except RuntimeError as error:  # torch.AcceleratorError is one
+    except RuntimeError as error:  # torch.AcceleratorError is a subclass
         if "busy or unavailable" in str(error):
             raise InputError(
                 "the GPU is taken: another process has it for itself. `nvidia-smi` names the process; wait for it, or "

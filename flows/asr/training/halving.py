@@ -1,14 +1,11 @@
-"""Which trial goes on: asynchronous successive halving among independent branches (after ASHA, arXiv:1810.05934).
+"""Asynchronous successive halving of the trials of a search (after ASHA, arXiv:1810.05934).
 
-At each rung, a fixed share of the steps, a trial writes its validation loss into the datastore and reads what the
-others have written there by then. It ends unless it is in the best third, and looks again now and then, until the next
-rung, whether it still is. Nobody waits and nobody decides for another, so a sibling that is late, dead or gone blocks
-no one; and since the best at the highest rung is always left, one trial at least comes to its end. Which siblings a
-trial sees depends on who is faster: with losers stopped, two searches may stop different trials at different steps.
+At each rung, a fixed share of the steps, a trial writes its validation loss to the datastore and reads those that the
+others have written so far. It stops unless it is in the best third, and checks that again until the next rung. No trial
+waits for another, so a late or dead one blocks none; the best trial at the highest rung always finishes. The result
+depends on the trials' speeds: two searches may stop different trials at different steps.
 
-The loss decides, not the WER: while a model learns to read, its WER says little. Of nine trials of the sample, one
-that was to end at 40 % stood at 111 % at a sixth of its steps, and one that was to end at 80 % stood at 93 %; their
-losses were 1.3 and 2.2. On those nine, with four at once, any order of starting cost a quarter to a third of all nine.
+The loss decides, not the WER: see "Halving by loss, not by WER" in flows/docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -20,23 +17,23 @@ from collections.abc import Iterable
 from asr.store import Store
 
 RUNGS = (0.15, 0.4)  # of the steps
-REDUCTION = 3  # one in so many goes on
+REDUCTION = 3  # one of three trials continues
 
 
 class SuccessiveHalving:
-    """The trials of one search, seen from one of them."""
+    """The trials of a search, from the view of one of them."""
 
     def __init__(self, store: Store, search: str, number: int, trials: int) -> None:
         self.store, self.search, self.number = store, search, number
-        self.others = [one for one in range(trials) if one != number]
-        self._seen: dict[str, float] = {}  # what a trial has once told stands, so nobody reads it again
+        self.others = [other for other in range(trials) if other != number]
+        self._seen: dict[str, float] = {}  # losses do not change, so each is read once
 
     def report(self, rung: int, loss: float) -> None:
-        """Tell the others this trial's validation loss at the rung."""
+        """Write this trial's validation loss at the rung."""
         self.store.remember(self._name(rung, self.number), loss)
 
     def is_outpaced(self, rung: int, loss: float) -> bool:
-        """Whether this trial, with that loss at the rung, is not among the best of those known by now."""
+        """Whether this trial, with that loss at the rung, is not in the best third of those known so far."""
         names = [self._name(rung, other) for other in self.others]
         self._seen |= self.store.recall_all([name for name in names if name not in self._seen])
         return not is_promising(loss, (self._seen[name] for name in names if name in self._seen))
@@ -46,7 +43,7 @@ class SuccessiveHalving:
 
 
 def is_promising(loss: float, others: Iterable[float]) -> bool:
-    """Whether the loss is in the best third of all, itself included; the first to come always is.
+    """Whether the loss is in the best third of all, itself included; the first one always is.
 
     >>> promising(0.5, []), promising(0.5, [0.4]), is_promising(0.5, [0.4, 0.6, 0.7, 0.8, 0.9])
     (True, False, True)
@@ -57,7 +54,7 @@ def is_promising(loss: float, others: Iterable[float]) -> bool:
 
 
 def rung_steps(steps: int) -> list[int]:
-    """After which steps the trials are compared.
+    """The steps after which trials are compared.
 
     >>> rung_steps(900)
     [135, 360]
@@ -66,7 +63,7 @@ def rung_steps(steps: int) -> list[int]:
 
 
 def step_fraction(trials: int) -> float:
-    """Of the steps of so many trials that are done where losers stop, if none had to be waited for.
+    """The share of all steps of `trials` trials that is computed with halving, if none had to be waited for.
 
     >>> round(step_fraction(9), 2)
     0.3

@@ -1,11 +1,6 @@
-"""The optimiser of a trial.
+"""The optimiser of a trial: Muon from scratch, AdamW on a base.
 
-From nothing, Muon on the layers' matrices (AdamW on the rest) reached in 700 steps a validation WER of
-16 % where AdamW alone stood at 33 %: same sample model, same seed. A pretrained Whisper keeps AdamW, which made it.
-
-Trials of a few hundred steps want short memories. The sample's model after 850 steps at a learning rate of 0.006, two
-seeds, WER on validation and test: 7.7 and 7.0 % with the usual momentum (0.95, and 0.9 of AdamW's), 5.2 and 3.9 % with
-the one below; after 750 steps 6.4 and 7.0 %, and with still shorter ones (0.85 and 0.7) 7.5 and 5.7 %.
+"Muon from scratch, AdamW on a base" in flows/docs/decisions.md has the measurements.
 """
 
 from __future__ import annotations
@@ -22,15 +17,15 @@ from asr import compute
 
 BETAS = (0.9, 0.98)  # AdamW alone
 MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW beside it
-QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's: steepest at zero, and so fewest iterations
+QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's coefficients
 ITERATIONS = 5
-MIN_NORM = 1e-7  # norm that a matrix is divided by
-UPDATE_RMS = 0.2  # of an update, as AdamW's: arXiv:2502.16982
+MIN_NORM = 1e-7  # of a matrix, against division by zero
+UPDATE_RMS = 0.2  # of an update, like AdamW's: arXiv:2502.16982
 MAX_ELEMENTS = 1 << 24  # of the matrices orthogonalised together: 64 MB in float32
 
 
 def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """`name` is muon or adamw. Weights decay; norms and biases do not."""
+    """The optimiser `name`, muon or adamw. Norms and biases have no weight decay."""
     hidden: list[torch.nn.Parameter] = []
     weights: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
@@ -53,7 +48,7 @@ class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and AdamW's step size (https://kellerjordan.github.io/posts/muon, arXiv:2502.16982).
 
     The same update as `torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`, which always orthogonalises in
-    bfloat16. For the sample's matrices that took 518 ms a step on a core without instructions for it, this takes 24.
+    bfloat16 and is slow on a CPU without instructions for that.
     """
 
     def __init__(self, matrices: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> None:
@@ -85,15 +80,15 @@ class Muon(torch.optim.Optimizer):
 
 
 def _wide(matrix: Tensor) -> Tensor:
-    """The matrix with no more rows than columns, transposed where need be: its Gram matrix is then the smaller one."""
+    """The matrix, transposed where it has more rows than columns, so that its Gram matrix is the smaller one."""
     return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """(count, rows, columns) matrices with their singular values brought near 1, by Newton-Schulz iterations.
+    """Bring the singular values of (count, rows, columns) matrices near 1 by Newton-Schulz iterations.
 
-    `rows` is at most `columns`. In bfloat16 on a GPU that has it, else in float32; then the iterations of wide matrices
-    run on the small Gram matrix alone, which takes bfloat16 too little precision for.
+    `rows` is at most `columns`. In bfloat16 on a GPU that has it, else in float32. In float32 the
+    iterations of wide matrices run on the Gram matrix only, for which bfloat16 is not precise enough.
     """
     dtype = torch.bfloat16 if matrices.is_cuda and compute.has_bfloat16() else torch.float32
     near = matrices.to(dtype)
@@ -122,7 +117,7 @@ def _quintic(gram: Tensor) -> Tensor:
 
 
 class CombinedOptimizer(torch.optim.Optimizer):
-    """Several optimisers that step as one. They share their groups with it, so one schedule drives them all."""
+    """Several optimisers that step together. They share their groups with it, so that one schedule drives them all."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
@@ -138,5 +133,5 @@ class CombinedOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)
-        # Loading gives each part new groups; accelerate does so before the first step.
+        # Loading replaces the groups of each part; accelerate loads before the first step.
         self.param_groups = [group for part in self.parts for group in part.param_groups]

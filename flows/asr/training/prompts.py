@@ -1,8 +1,7 @@
-"""Text before a clip's own, so that a model goes on to heed prompts: what the speaker said elsewhere, or rare words.
+"""Prompts for training: another text of the speaker, or a list of words of which some occur in the clip.
 
-Whisper was trained with the text before a window as its prompt in half of the examples (arXiv:2212.04356, 2.3).
-Fine-tuned without any it unlearns to use one. Lists of words, some of which are said, teach it to spell those that it
-is told.
+Whisper was trained with the text before a window as its prompt in half of the examples (arXiv:2212.04356, 2.3), and
+fine-tuning without prompts makes it ignore them. Word lists teach it to spell the words in its prompt.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-OWN = 3  # of a text's words, its rarest, that a list may hold
-OTHERS = (2, 15)  # words of other texts in a list, at least and at most
+OWN = 3  # rarest words of the clip's text in a list, at most
+OTHERS = (2, 15)  # words of other texts in a list
 MARKS = " .,;:!?…\"'()[]«»„“”–—-"
 
 
 class Prompts:
-    """The texts of a split, as they may stand before one another."""
+    """Draws prompts for the clips of a split."""
 
     def __init__(self, texts: Sequence[str], speakers: Sequence[str | None]) -> None:
         self._texts, self._speakers = texts, speakers
@@ -30,14 +29,14 @@ class Prompts:
             self._of_speaker[speaker or ""].append(clip)
 
     def sample(self, clip: int, random: np.random.Generator) -> str:
-        """Another text of the clip's speaker, or in half of the draws words with commas between.
+        """Another text of the clip's speaker, or in half of the draws a list of words.
 
-        Up to three of them are the clip's own: none in a quarter of the lists, so that a list is no promise.
+        Up to three of the words are the clip's own, and none in a quarter of the lists.
         """
-        theirs = self._of_speaker[self._speakers[clip] or ""]
-        if random.random() < 0.5 and len(theirs) > 1:
-            other = theirs[random.integers(len(theirs) - 1)]
-            return self._texts[theirs[-1] if other == clip else other]
+        texts = self._of_speaker[self._speakers[clip] or ""]
+        if random.random() < 0.5 and len(texts) > 1:
+            other = texts[random.integers(len(texts) - 1)]
+            return self._texts[texts[-1] if other == clip else other]
         said = {word.casefold() for word in _words(self._texts[clip])}
         own = random.permutation(self._rarest[clip]).tolist()[: random.integers(OWN + 1)]
         others = list[str]()
@@ -49,5 +48,5 @@ class Prompts:
 
 
 def _words(text: str) -> list[str]:
-    """Its words without the marks around them."""
-    return [word for one in text.split() if (word := one.strip(MARKS))]
+    """The words without punctuation around them."""
+    return [word for part in text.split() if (word := part.strip(MARKS))]

@@ -1,4 +1,4 @@
-"""Which clips a Whisper cannot learn from: it writes no more than 448 tokens, the prompt counted."""
+"""Clips whose text is too long for Whisper: 448 tokens with the prompt."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REASON = "more tokens than a Whisper writes"
-LIMITED_SPLITS = ("train", "validation")  # a test clip stays: what the model leaves out of it is an error
+LIMITED_SPLITS = ("train", "validation")  # a test clip stays: the missing text counts as errors
 
 
 def reject_long_texts(joined: Manifest, settings: Settings) -> Manifest:
-    """The corpus without the clips of train and validation whose text is too long, each rejected with that reason.
+    """Reject the clips of train and validation whose text is too long.
 
-    Only now is there a tokenizer to count with. Raises `InputError` where a split is left without a clip.
+    This needs the tokenizer, so it comes after preprocessing. Raises `InputError` where a split is left without a clip.
     """
     left = manifest.remove_clips(joined, _reasons(manifest.clip_table(joined.shards), settings), settings.corpus)
     manifest.check_splits(left, settings.corpus)
@@ -27,18 +27,18 @@ def reject_long_texts(joined: Manifest, settings: Settings) -> Manifest:
 
 
 def _reasons(clips: pd.DataFrame, settings: Settings) -> pd.Series:
-    """For each clip why it cannot be learnt from, or None."""
+    """The reason to reject each clip, or None."""
     import pandas as pd
 
     reasons = pd.Series(None, index=clips.index, dtype=object)
     while True:
-        asked = clips[clips["split"].isin(LIMITED_SPLITS) & reasons.isna()]
-        texts = asked["text"][asked["split"] == "train"].tolist()
+        limited = clips[clips["split"].isin(LIMITED_SPLITS) & reasons.isna()]
+        texts = limited["text"][limited["split"] == "train"].tolist()
         if not texts:
             return reasons
         tokenizer = models.load_processor(settings, texts).tokenizer
-        tokens = [len(spelt) for spelt in tokenizer([" " + text for text in asked["text"]]).input_ids]
-        too_long = asked.index[[count > models.MAX_TOKENS for count in tokens]]
+        tokens = [len(ids) for ids in tokenizer([" " + text for text in limited["text"]]).input_ids]
+        too_long = limited.index[[count > models.MAX_TOKENS for count in tokens]]
         if not len(too_long):
             return reasons
-        reasons[too_long] = REASON  # and a tokenizer that is learnt from the texts is now another one
+        reasons[too_long] = REASON  # a tokenizer trained on the texts changes with them

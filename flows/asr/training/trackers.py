@@ -1,4 +1,4 @@
-"""Where a trial's figures go beside the cards: TensorBoard, Weights & Biases or MLflow, as transformers reports."""
+"""Experiment trackers of a trial: TensorBoard, Weights & Biases or MLflow, by transformers' callbacks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ if TYPE_CHECKING:
 
 
 def callbacks(settings: Settings, name: str) -> list[TrainerCallback]:
-    """The trackers' callbacks. TensorBoard writes to `name` below TENSORBOARD_LOGGING_DIR, else below `runs` here;
-    the others are set up by their own variables (WANDB_PROJECT, MLFLOW_TRACKING_URI, ...) and take it from the trainer.
+    """The trackers' callbacks.
+
+    TensorBoard writes to `name` below TENSORBOARD_LOGGING_DIR, by default `runs`. The others take their settings from
+    environment variables (WANDB_PROJECT, MLFLOW_TRACKING_URI, ...).
     """
     from transformers import integrations
 
-    made: list[TrainerCallback] = []
+    result: list[TrainerCallback] = []
     for tracker in settings.training.trackers:
         if tracker == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
 
             folder = Path(os.environ.get("TENSORBOARD_LOGGING_DIR", "runs"), name)
-            made.append(integrations.TensorBoardCallback(SummaryWriter(str(folder))))
+            result.append(integrations.TensorBoardCallback(SummaryWriter(str(folder))))
         elif tracker == "wandb":
-            made.append(integrations.WandbCallback())
+            result.append(integrations.WandbCallback())
         else:
-            made.append(integrations.MLflowCallback())
-    return made
+            result.append(integrations.MLflowCallback())
+    return result

@@ -1,4 +1,4 @@
-"""transformers' Trainer on our own batches: a batch that does not fit into the GPU's memory is learnt in parts."""
+"""transformers' Trainer with our dataloader; a batch that does not fit into the GPU's memory is split into parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Batch = dict[str, Tensor]
 
 
 class Trainer(transformers.Trainer):
-    """Trains a `Learner` on the batches of a loader; checkpoints hold only the weights that learn."""
+    """Trains a `Learner` on the batches of a dataloader; checkpoints have only the trainable weights."""
 
     def __init__(
         self,
@@ -35,30 +35,30 @@ class Trainer(transformers.Trainer):
         super().__init__(**more)
         self.loader, self.callback, self.say = loader, callback, say
         self.max_clips: float = training.micro_batch if isinstance(training.micro_batch, int) else math.inf
-        self.max_frames = math.inf  # that the memory holds at once, padding counted; known once it ran out
-        self._step_batches: list[Batch] = []  # batches whose gradients are added up already
+        self.max_frames = math.inf  # clips times frames that fit into memory, known once it ran out
+        self._step_batches: list[Batch] = []  # batches of this step whose gradients are accumulated
 
     def get_train_dataloader(self) -> DataLoader:
         return self.loader
 
     def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
-        """Add a batch's gradients to the step's; its mean loss.
+        """Accumulate a batch's gradients, and return its mean loss.
 
-        Where memory runs out, the parts are halved and the step begins again: gradients of a backward pass that was
-        broken off stand among those of the batches before it. What is learnt stays the same.
+        Where memory runs out, the parts are halved and the step starts again, since the interrupted backward pass left
+        gradients. The result is the same.
         """
         model.train()
         self._step_batches.append(inputs)
-        to_learn = [inputs]
+        pending = [inputs]
         while True:
             try:
-                losses = [self._accumulate_gradients(model, batch) for batch in to_learn]
+                losses = [self._accumulate_gradients(model, batch) for batch in pending]
                 break
             except torch.OutOfMemoryError:
                 if not self._halve_parts(inputs):
                     raise
-            # Outside of the `except`: its traceback holds the tensors that are to be freed.
-            to_learn = self._step_batches
+            # Outside of the `except`, whose traceback keeps the tensors alive.
+            pending = self._step_batches
             model.zero_grad()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -70,55 +70,55 @@ class Trainer(transformers.Trainer):
         return total
 
     def _accumulate_gradients(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch forward and backward, in parts; its mean loss, and its mean cross-entropy alone."""
+        """Forward and backward of a batch in parts; its mean loss and its mean cross-entropy."""
         labels, clips = batch["labels"], len(batch["labels"])
         tokens, size, sums = len(label_positions(labels)), self._part_size(batch), list[Tensor]()
         for at in range(0, clips, size):
             part = {name: tensor[at : at + size] for name, tensor in batch.items()}
-            # Found here, on the host: to look for them on the GPU would be to wait for it.
+            # Computed on the host: on the GPU this would synchronise.
             part["places"] = label_positions(part["labels"])
             is_last = at + size >= clips
             with nullcontext() if is_last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
-                    found = model(**self._prepare_inputs(part), tokens=tokens, clips=clips)
-                loss = found["loss"] / self.current_gradient_accumulation_steps
+                    losses = model(**self._prepare_inputs(part), tokens=tokens, clips=clips)
+                loss = losses["loss"] / self.current_gradient_accumulation_steps
                 self.accelerator.backward(loss)
-            sums.append(torch.stack([loss.detach(), found["cross_entropy"]]))
+            sums.append(torch.stack([loss.detach(), losses["cross_entropy"]]))
         total, cross_entropy = torch.stack(sums).sum(0)
         return total, cross_entropy
 
     def _part_size(self, batch: Batch) -> int:
-        """Clips of the batch that are learnt at once."""
+        """Clips per forward pass for a batch."""
         fit = min(self.max_clips, self.max_frames // batch["input_features"].shape[2], len(batch["labels"]))
         return max(1, int(fit))
 
     def _halve_parts(self, batch: Batch) -> bool:
-        """Learn half as much at once from here on; False where that would be less than a clip."""
+        """Halve the clips per forward pass; False where there is only one."""
         clips, frames = self._part_size(batch), batch["input_features"].shape[2]
-        if clips == 1 or self.args.world_size > 1:  # several ranks would wait for one another
+        if clips == 1 or self.args.world_size > 1:  # the ranks would wait for each other
             return False
         self.max_frames = clips // 2 * frames
         self.say(
             f"the GPU's memory does not hold {clips} clips of {frames / FRAMES_PER_SECOND:.1f} s at once: "
-            f"from here on batches are learnt in parts of {clips // 2}, with the same result"
+            f"from here on batches are split into parts of {clips // 2}, with the same result"
         )
         return True
 
     def _prepare_input(self, data: Any) -> Any:
-        """Without waiting: the copy is queued behind the work that the GPU still has."""
+        """Copy without synchronising."""
         if isinstance(data, Tensor):
             return data.to(self.args.device, non_blocking=True)
         return super()._prepare_input(data)
 
     def save_last_step(self) -> None:
-        """Save a checkpoint of the last whole step, in the middle of the next or of what came after it."""
+        """Save a checkpoint of the last complete step after an interruption."""
         assert self.callback and self.model is not None
         self.callback.discard_partial_step()
         self._save_checkpoint(self.model, None)
         self.callback.on_save(self.args, self.state, self.control)
 
     def store_flos(self) -> None:
-        """Nobody reads them, and to sum them all ranks would have to save."""
+        """Not used; summing them over the ranks would block."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         assert output_dir and isinstance(self.model, Learner)

@@ -1,4 +1,4 @@
-"""One trial: fine-tune a Whisper with one set of hyperparameters, tell how it goes, and end where it is time."""
+"""One trial: fine-tune a Whisper with one set of hyperparameters."""
 
 from __future__ import annotations
 
@@ -34,43 +34,54 @@ from asr.training.trainer import Trainer
 
 MAX_GRADIENT_NORM = 1.0
 SINGLE = Rank()
-GRACE_SECONDS = 15.0  # seconds for a step, once a trial is to end; a spot machine has 30, and its checkpoint takes some
-BUSY_SECONDS = 0.5  # then between two looks whether it can be broken off
-MAX_LOADER_WORKERS = 4  # processes that make batches while a GPU computes, at most
+GRACE_SECONDS = 15.0  # for the current step after SIGTERM; a preempted node has 30 s, and the checkpoint needs some
+RETRY_SECONDS = 0.5  # until the next try to interrupt a step
+MAX_LOADER_WORKERS = 4  # processes that make batches for a GPU
 
 
 class StepInterrupted(Terminated):
-    """A step, or the listening after it, took too long for what is to end."""
+    """A step or an evaluation took too long after a request to end, and was interrupted."""
 
 
 def fine_tune(
     trial: Trial, settings: Settings, speech: SpeechDataset, say: Callable[[str], None] = print,
-    keeper: Checkpoints | None = None, siblings: halving.SuccessiveHalving | None = None,
-    show: Callable[[TrialStatus], None] | None = None, name: str = "trial", gpus: int = 1,
+    checkpoints: Checkpoints | None = None, siblings: halving.SuccessiveHalving | None = None,
+    on_status: Callable[[TrialStatus], None] | None = None, name: str = "trial", gpus: int = 1,
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
-    """Train with one set of hyperparameters; the model is the one that was best on validation.
+    """Train with one set of hyperparameters.
 
-    The same trial on the same speech ends the same, bit by bit, on the same CPU with the same number of threads, also
-    when it was killed in between and goes on from `keeper`'s last checkpoint. With `siblings` it ends early where they
-    do better. `show` is given its standing some fifty times, and trackers know it by `name`. With several `gpus` each
-    computes a share of every step's batches. Raises `Terminated` after a SIGTERM or an interrupt, its state kept by
-    `keeper`, and `InputError` where memory does not suffice.
+    A trial is reproducible bit by bit on the same CPU with the same number of threads, also where it was killed and
+    continued from its last checkpoint.
+
+    Args:
+        checkpoints: Where the state is saved and restored from.
+        siblings: The other trials of the search; the trial ends early where they do better.
+        on_status: Is called with the status some fifty times.
+        name: Of the trial in the trackers.
+        gpus: Each computes a share of every step's batches.
+
+    Returns:
+        The outcome, and the model that was best on validation with its processor.
+
+    Raises:
+        Terminated: After SIGTERM or an interrupt; the state is saved.
+        InputError: Where memory does not suffice.
     """
-    settings, began = trial.apply_to(settings), time.monotonic()
+    settings, started = trial.apply_to(settings), time.monotonic()
     training = settings.training
-    heard, kept_back = speech.split("train"), speech.split("validation")
+    train, held_out = speech.split("train"), speech.split("validation")
     torch.manual_seed(training.seed)
-    learner, processor, optimizer = _build_learner(trial, settings, heard["text"])
-    validation = Validation(FeatureDataset(kept_back, processor), processor, settings)
+    learner, processor, optimizer = _build_learner(trial, settings, train["text"])
+    validation = Validation(FeatureDataset(held_out, processor), processor, settings)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        callback = TrialCallback(learner, validation, settings, say, scratch, began, keeper, siblings, show)
-        state = scratch / "taken-up"
-        step = keeper.restore(state) if keeper else 0
+        callback = TrialCallback(learner, validation, settings, say, scratch, started, checkpoints, siblings, on_status)
+        state = scratch / "restored"
+        step = checkpoints.restore(state) if checkpoints else 0
         if step:
             callback.load(state, step)
         checkpoint, rank = state if step else None, Rank(0, gpus)
-        batches = make_dataloader(heard, processor, settings, step, rank=rank)
+        batches = make_dataloader(train, processor, settings, step, rank=rank)
         callbacks = [callback, *trackers.callbacks(settings, name)]
         job = Job(trial, settings, speech.shards, speech.folder, checkpoint, step)
         with (
@@ -82,7 +93,7 @@ def fine_tune(
                 learner, optimizer, batches, callbacks, callback, scratch, settings, rank, name, say
             )
             callback.log, progress = trainer.log, callback.progress
-            if step and (progress.stopped or progress.evaluated_step < step):  # it was asked to end while it listened
+            if step and (progress.stopped or progress.evaluated_step < step):  # it was terminated during an evaluation
                 learner.load(state / WEIGHTS_FILE)
                 callback.evaluate(step)
             if not progress.stopped:
@@ -94,10 +105,10 @@ def fine_tune(
                     raise
             if progress.curve:
                 learner.load(scratch / BEST_FILE)
-    model, handed_on = learner.merged_model().eval(), best_evaluation(progress.curve)
+    model, best = learner.merged_model().eval(), best_evaluation(progress.curve)
     outcome = Outcome(
         trial=trial,
-        validation_wer=handed_on.validation_wer if handed_on else math.nan,
+        validation_wer=best.validation_wer if best else math.nan,
         steps=max(step, trainer.state.global_step),
         seconds=callback.seconds,
         stopped=progress.stopped,
@@ -109,12 +120,12 @@ def fine_tune(
 
 
 def train_worker(job: Job, rank: Rank) -> None:
-    """Compute a share of a trial's batches, as another process of `fine_tune` leads."""
+    """Compute a worker's share of a trial's batches; `fine_tune` is rank 0."""
     settings, speech = job.settings, SpeechDataset(job.shards, job.folder, lambda keys, folder: folder)
-    heard = speech.split("train")
+    train = speech.split("train")
     torch.manual_seed(settings.training.seed + rank.index)
-    learner, processor, optimizer = _build_learner(job.trial, settings, heard["text"])
-    batches = make_dataloader(heard, processor, settings, start=job.step, rank=rank)
+    learner, processor, optimizer = _build_learner(job.trial, settings, train["text"])
+    batches = make_dataloader(train, processor, settings, start=job.step, rank=rank)
     with tempfile.TemporaryDirectory() as folder:
         trainer = _build_trainer(learner, optimizer, batches, [], None, Path(folder), settings, rank)
         trainer.train(resume_from_checkpoint=str(job.checkpoint) if job.checkpoint else None)
@@ -123,7 +134,7 @@ def train_worker(job: Job, rank: Rank) -> None:
 def _build_learner(
     trial: Trial, settings: Settings, texts: Sequence[str]
 ) -> tuple[Learner, WhisperProcessor, torch.optim.Optimizer]:
-    """What a trial begins with, in each of its processes."""
+    """The learner at the start of a trial, its processor and its optimiser."""
     model, processor = models.prepare(settings, texts)
     learner = Learner(model, settings)
     optimizer = optimizers.build(learner, models.optimizer_name(settings), trial.learning_rate, trial.weight_decay)
@@ -135,32 +146,36 @@ def _build_trainer(
     callback: TrialCallback | None, scratch: Path, settings: Settings, rank: Rank, name: str = "",
     say: Callable[[str], None] = print,
 ) -> Trainer:  # fmt: skip
-    together = [StopCallback()] if rank.world_size > 1 else []
+    stop = [StopCallback()] if rank.world_size > 1 else []
     trainer = Trainer(
         batches, callback, settings.training, say, model=learner, optimizers=(optimizer, None),
-        args=_training_arguments(scratch, settings, rank, name), callbacks=[*callbacks, *together],
+        args=_training_arguments(scratch, settings, rank, name), callbacks=[*callbacks, *stop],
     )  # fmt: skip
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 
 
 def make_dataloader(
-    heard: Any, processor: WhisperProcessor, settings: Settings, start: int = 0, processes: int | None = None,
+    split: Any, processor: WhisperProcessor, settings: Settings, start: int = 0, processes: int | None = None,
     rank: Rank = SINGLE,
 ) -> DataLoader:  # fmt: skip
-    """Batches of the training split from the optimiser's step `start` on, made in processes of their own for a GPU."""
+    """Batches of the training split from optimiser step `start` on; worker processes make them for a GPU."""
     training = settings.training
     if processes is None:
         processes = min(MAX_LOADER_WORKERS, torch.get_num_threads()) if torch.cuda.is_available() else 0
-    clips = FeatureDataset(heard, processor, CACHE_BYTES // max(1, processes), settings.corpus.retained)
+    clips = FeatureDataset(split, processor, CACHE_BYTES // max(1, processes), settings.corpus.retained)
     tokens = [len(spelt) for spelt in processor.tokenizer([" " + text for text in clips.texts]).input_ids]
     weights = {source.display_name: source.weight for source in settings.corpus.all_sources}
-    drawn = [weights[source] for source in heard["source"]]
-    speakers = [f"{who or ''}/{source}" for who, source in zip(heard["speaker"], heard["source"], strict=True)]
+    clip_weights = [weights[source] for source in split["source"]]
+    speakers = [f"{speaker or ''}/{source}" for speaker, source in zip(split["speaker"], split["source"], strict=True)]
     return DataLoader(
         TrainingDataset(clips, training),  # type: ignore[arg-type]
         batch_sampler=BucketBatchSampler(
-            ClipPool(clips.seconds, drawn, speakers, tokens, MAX_TOKENS), training, start, rank.index, rank.world_size
+            ClipPool(clips.seconds, clip_weights, speakers, tokens, MAX_TOKENS),
+            training,
+            start,
+            rank.index,
+            rank.world_size,
         ),
         collate_fn=collate,
         num_workers=processes,
@@ -171,56 +186,56 @@ def make_dataloader(
 
 
 def _reset_signals(_: int) -> None:
-    """A loader's process ends when it is told to: the trial's handlers, which it was forked with, only take note."""
+    """Let SIGTERM end a dataloader's worker: it inherits the trial's handlers, which would only set a flag."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the trial ends its own
 
 
 @contextmanager
 def _stopping_on_signals(callback: TrialCallback) -> Iterator[None]:
-    """Let a request to end save a checkpoint at the end of the step: SIGTERM, Ctrl-C, a terminal that is closed.
+    """On SIGTERM, Ctrl-C or a closed terminal, let the current step end and save a checkpoint.
 
-    What takes longer, a step or the listening after it, is broken off, and the state before it is saved.
+    A step or an evaluation that takes longer than `GRACE_SECONDS` is interrupted, and the state before it is saved.
     """
-    if not callback.keeper or threading.current_thread() is not threading.main_thread():
+    if not callback.checkpoints or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def now(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         if callback.changing:
-            signal.setitimer(signal.ITIMER_REAL, BUSY_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
             return
-        raise StepInterrupted("asked to end before its first step was done, or done again")
+        raise StepInterrupted("asked to end before its first step was complete")
 
-    def soon(*_: object) -> None:
+    def terminate(*_: object) -> None:
         if not callback.terminated:
             callback.terminated = True
-            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, now)  # until here it is Metaflow's, for @timeout
+            previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, interrupt)  # Metaflow's @timeout used it so far
             signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
-    asking = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    heeded = [number for number in asking if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one
-    before: dict[int, Any] = {number: signal.signal(number, soon) for number in heeded}
+    end_signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handled = [number for number in end_signals if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    previous: dict[int, Any] = {number: signal.signal(number, terminate) for number in handled}
     try:
         yield
     finally:
         if callback.terminated:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _training_arguments(folder: Path, settings: Settings, rank: Rank, name: str) -> TrainingArguments:
     training = settings.training
     on_gpu = torch.cuda.is_available()
-    by_cpu = rank.world_size > 1 and not on_gpu  # accelerate must be told
+    cpu_ranks = rank.world_size > 1 and not on_gpu  # accelerate does not detect it
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=training.steps,
         per_device_train_batch_size=training.batch_size,
         gradient_accumulation_steps=training.accumulate // rank.world_size,
-        use_cpu=by_cpu,
-        ddp_backend="gloo" if by_cpu else None,
+        use_cpu=cpu_ranks,
+        ddp_backend="gloo" if cpu_ranks else None,
         ddp_find_unused_parameters=False,
         lr_scheduler_type="linear",
         warmup_steps=round(training.warmup * training.steps),
@@ -228,8 +243,8 @@ def _training_arguments(folder: Path, settings: Settings, rank: Rank, name: str)
         logging_strategy="no",
         logging_nan_inf_filter=False,
         save_strategy="no",
-        ignore_data_skip=True,  # the loader begins where it is to go on
-        report_to=[],  # `trackers` are given as callbacks
+        ignore_data_skip=True,  # the dataloader starts at the right step
+        report_to=[],  # `trackers` are callbacks
         run_name=name,
         disable_tqdm=True,
         remove_unused_columns=False,

@@ -1,4 +1,4 @@
-"""Where a draw is heard: in a room, over noise, by telephone, through a codec, each by the shares of [training]."""
+"""Augmentation of a waveform: reverberation, noise, telephone and codec, by the shares of [training]."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from asr import acoustics
 from asr.corpus import recordings
 from asr.settings import Training
 
-MIN_SNR, MAX_SNR = 0.0, 30.0  # decibels that speech stands above noise
-SIMULATED_ROOMS = 64  # simulated ones that a trial knows: one takes 40 ms, too long for a draw
+MIN_SNR, MAX_SNR = 0.0, 30.0  # decibels
+SIMULATED_ROOMS = 64  # per trial: simulating one takes 40 ms, too long for a draw
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class WaveformAugmentation:
-    """What may happen to the sound of a draw. Raises `InputError` where a folder of recordings cannot be read.
+    """Draws changes of a waveform. Raises `InputError` where a folder of recordings cannot be read.
 
-    It is made before the loader's processes part, so that they share its rooms.
+    It is created before the dataloader's workers are forked, so that they share its rooms.
     """
 
     def __init__(self, training: Training) -> None:
@@ -30,7 +30,7 @@ class WaveformAugmentation:
         self._simulated = acoustics.simulate_rooms(SIMULATED_ROOMS, training.seed) if simulated else ()
 
     def sample(self, random: np.random.Generator) -> list[Change]:
-        """What happens in one draw, in this order."""
+        """The changes of one draw, in this order."""
         training = self.training
         noisy = random.random() < training.noise_share
         shares: tuple[tuple[Change, float], ...] = (
@@ -39,7 +39,7 @@ class WaveformAugmentation:
             (acoustics.apply_telephone, training.telephone_share),
             (acoustics.apply_codec, training.codec_share),
         )
-        # A share of 0 takes no number from `random`, so that who asks for nothing gets the draws of before.
+        # A share of 0 takes no number from `random`, so that other draws do not depend on it.
         return [change for change, share in shares if share and (share == 1 or random.random() < share)]
 
     def _add_noise(self, sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -56,7 +56,7 @@ class WaveformAugmentation:
 
 
 def apply_changes(sound: np.ndarray, changes: Sequence[Change], random: np.random.Generator) -> np.ndarray:
-    """(samples,) float32 after all of them, one after another."""
+    """(samples,) float32 after all changes."""
     for change in changes:
         sound = change(sound, random)
     return sound

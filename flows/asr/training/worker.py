@@ -1,4 +1,4 @@
-"""`python -m asr.training.worker JOB`: the process of a rank above 0, which trains along."""
+"""`python -m asr.training.worker JOB`: the process of a rank above 0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from asr.training.distributed import Rank
 
 
 def main(file: str) -> None:
-    """Train along as the rank that the environment says, and end when rank 0 does, however it does."""
+    """Train as the rank in the environment, and end when rank 0 does: its pipe to stdin is closed then."""
     threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(1)), daemon=True).start()
     rank = Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     trial.train_worker(pickle.loads(Path(file).read_bytes()), rank)

@@ -104,7 +104,7 @@ def test_a_save_that_fails_or_is_killed_midway_leaves_the_last_one_good(keeper, 
     monkeypatch.setattr(store, "remember", record)
     assert not one.save(state(tmp_path / "state", 3), 3)
     [line] = said
-    assert line.startswith("the checkpoint at step 3 could not be kept (No space left on device")
+    assert line.startswith("the checkpoint at step 3 could not be saved (No space left on device")
     monkeypatch.undo()
     later = keeper()
     assert taken_up(later, tmp_path / "new") == (2, 2)
@@ -145,7 +145,7 @@ def test_checkpoints_belong_to_the_process_that_restored_them_last(keeper, tmp_p
     earlier.restore(tmp_path / "new")
     assert earlier.save(state(tmp_path / "state", 1), 1)
     assert taken_up(later, tmp_path / "newer") == (1, 1)
-    with pytest.raises(TakenOver, match=r"ended at step 2: process \d+ on .+ goes on with this trial"):
+    with pytest.raises(TakenOver, match=r"ended at step 2: process \d+ on .+ continues this trial"):
         earlier.save(state(tmp_path / "state", 2), 2)
     assert later.save(state(tmp_path / "state", 3), 3)
     assert taken_up(keeper(), tmp_path / "newest") == (3, 3)

@@ -72,7 +72,7 @@ def test_where_memory_runs_out_batches_are_learnt_in_parts_with_the_same_result(
     assert same == pytest.approx(losses, rel=1e-3)
     told = [line for line in lines if "memory" in line]
     assert len(told) == memory.times > 0
-    assert "from here on batches are learnt in parts of 4" in told[0]
+    assert "from here on batches are split into parts of 4" in told[0]
 
 
 def test_a_gpu_that_does_not_hold_one_clip_is_told_in_a_line(learnt, refusal, monkeypatch):

@@ -358,7 +358,7 @@ def test_a_trial_that_another_process_goes_on_with_ends_at_its_next_checkpoint(r
             others.append(run(keeper=keeper(minutes=99.0)))
 
     others = []
-    with pytest.raises(TakenOver, match=r"ended at step \d+: process \d+ on .+ goes on with this trial"):
+    with pytest.raises(TakenOver, match=r"ended at step \d+: process \d+ on .+ continues this trial"):
         run(keeper=keeper(), say=line)
     assert others[0][2][0].startswith("goes on from step 5 of 24")
     assert same(others[0], run())
