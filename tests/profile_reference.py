@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "flows"))
 
 from asr import settings  # noqa: E402
+from pydantic import BaseModel  # noqa: E402
 
 FILE = ROOT / "flows" / "docs" / "profiles.md"
 SAMPLE = ROOT / "flows" / "profiles" / "sample.toml"
@@ -44,7 +45,7 @@ OTHERS = {
     ("corpus.columns", "clip"): "the clip's name",
 }
 NUMBERS = {"integer": "whole number", "number": "number"}
-TABLES: dict[str, tuple[type[settings.Table], str]] = {
+TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "corpus": (settings.Corpus, "Where speech comes from, and which clips may be used. More: [data.md](data.md)."),
     "corpus.splits": (settings.Splits, "What a source calls its splits."),
     "corpus.columns": (
@@ -60,7 +61,7 @@ TABLES: dict[str, tuple[type[settings.Table], str]] = {
 }
 HEAD = """# Profiles: every key
 
-Written by `python tests/profile_reference.py` from `flows/asr/settings.py` and the comments in
+Written by `python tests/profile_reference.py` from `asr.settings` and the comments in
 `flows/profiles/sample.toml`; a test holds it up to date. A profile gives only what differs from the defaults. Relative
 paths mean the folder that the command is run in. An unknown key, a wrong type or an impossible value is refused in one
 line before any work.
@@ -111,7 +112,7 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
 
 
-def rows(model: type[settings.Table], table: str) -> list[str]:
+def rows(model: type[BaseModel], table: str) -> list[str]:
     told = {**comments(), **OTHERS}
     written = ["| key | values | default | meaning |", "|---|---|---|---|"]
     for name, schema in model.model_json_schema()["properties"].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -37,8 +38,10 @@ NOT_RUN = {
     "terraform": "the same",
     "uv": "not installed by a package index that the tests may use; section 3 of cloud.md says what was tried",
     "git": "clones another repository",
+    ".venv/bin/ruff": "`.ci/run` runs it after the tests",
+    ".venv/bin/mypy": "the same",
+    ".venv/bin/tensorboard": "a server that never ends",
     "curl": "tests/space/test_v1.py sends such requests",
-    "tensorboard": "a server of its own that never ends",
     **dict.fromkeys(". ask cd cat cp export for done do if fi mkdir printf rm sed tar".split(), "the shell's"),
 }
 
@@ -66,7 +69,9 @@ def options(*verb: str) -> set[str]:
     if verb == ("resume",):  # which looks for a run before it prints its help
         return options("run") | {"--origin-run-id"}
     arguments = [*verb, "--help"] if verb and verb[0] == "-m" else [FLOW, *verb, "--help"]
-    ended = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    variables = os.environ | {"PYTHONPATH": str(ROOT / "flows")}
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return set(re.findall(r"--[a-z][a-z-]+", ended.stdout))
 
