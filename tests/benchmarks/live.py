@@ -67,7 +67,7 @@ def main() -> None:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
         with visit(url, speak=spoken) as seen, busy(asked.busy):
-            seen.may_be_cut()
+            seen.allow_cuts()
             seen.tab("live")
             seen.speak()
             screens, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
@@ -81,10 +81,10 @@ def main() -> None:
                 if asked.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
                     seen.cut()
                     seen.page.wait_for_timeout(1000 * asked.drop)
-                    seen.mend()
+                    seen.restore()
                     cut = (now, now + asked.drop + AFTER)
             seen.page.set_default_timeout(60_000)
-            taken = seen.fall_silent()
+            taken = seen.stop_speaking()
             recorded, _ = seen.page.evaluate(SCREEN)
             text = seen.read("#words .words").split()
             took = time.monotonic() - began
