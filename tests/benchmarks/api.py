@@ -1,4 +1,4 @@
-"""OpenAI's API of the Space: what it costs over the engine, how soon a stream begins, and fifty clients at once.
+"""The Space's OpenAI API: its cost over the engine's, the delay of a stream's first words, and fifty clients at once.
 
     python tests/benchmarks/api.py [--release released/latest] [--rounds 5] [--clients 50] [--seconds 120]
 
@@ -9,7 +9,7 @@ of a stream of the 10 minutes is timed from the request on, its upload counted. 
 test clips one after the other; one that is told to come again does so after the seconds it was told. `/health` is asked
 five times a second from here, and the server's memory looked at. `growth` is of its last eighth over its second.
 
-Left out: other machines between the two, several servers, formats that take longer to decode than FLAC.
+Not measured: a network in between, several servers, formats that take longer to decode than FLAC.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def first(url: str, rounds: int) -> float:
 
 
 def crowd(url: str, clients: int, seconds: float, told: Any) -> None:
-    """So many clients at once, in a process of their own; how they were answered goes to the queue."""
+    """Run so many clients at once, in a process of their own; their results go to the queue."""
 
     async def client(number: int, http: httpx.AsyncClient, clips: list[bytes]) -> None:
         while time.monotonic() < until:
@@ -190,18 +190,18 @@ def load(url: str, server: psutil.Process, clients: int, seconds: float) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="OpenAI's API of the Space.")
+    parser = argparse.ArgumentParser(description="The Space's OpenAI API.")
     parser.add_argument("--release", type=Path, default=Path("released/latest"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120.0)
-    given = parser.parse_args()
-    release = given.release.resolve()
+    arguments = parser.parse_args()
+    release = arguments.release.resolve()
     with served(release) as (url, server):
-        ratios = cost(url, server, release, given.rounds)
+        ratios = cost(url, server, release, arguments.rounds)
         told = {"cpu_ratio_3_s": round(ratios["3 s"], 3), "cpu_ratio_10_min": round(ratios["10 min"], 3)}
-        told["first_words_s"] = round(first(url, given.rounds), 2)
-        machine.tell(told | load(url, server, given.clients, given.seconds))
+        told["first_words_s"] = round(first(url, arguments.rounds), 2)
+        machine.tell(told | load(url, server, arguments.clients, arguments.seconds))
 
 
 if __name__ == "__main__":

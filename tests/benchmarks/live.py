@@ -1,4 +1,4 @@
-"""Live in a browser: is any sound lost, are the words those of the same sound as a file, and how late do they come.
+"""Live in a browser: lost audio, words that differ from those of the same audio as a file, and the words' delay.
 
     python tests/benchmarks/live.py [--release released/latest] [--seconds 300] [--busy 1] [--drop 5]
 
@@ -9,7 +9,7 @@ file, in words that differ of those in the file's. A word's delay is from its en
 alone, until it first stands on the page, in the browser's time of recorded sound; words of the cut and of the ten
 seconds after it are left out of the delay.
 
-Left out: a network between the two, other browsers, several who speak.
+Not measured: a network in between, other browsers, several speakers.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ import transcriber as engine  # noqa: E402
 from asr.scoring import rates  # noqa: E402
 from visit import serve, visit  # noqa: E402
 
-LOOK = 0.2  # seconds between two looks at the page
-AFTER = 10.0  # seconds after a cut in which words catch up
+POLL_SECONDS = 0.2  # between two readings of the page
+RECOVERY_SECONDS = 10.0  # after a cut, in which words catch up
 SCREEN = """() => {
   const root = document.querySelector('#words .recorder');
   return [+root.dataset.samples || 0, root.querySelector('.words').textContent];
@@ -45,13 +45,13 @@ SCREEN = """() => {
 
 @contextmanager
 def busy(cores: int) -> Iterator[None]:
-    """So many processes that never rest; not forked, since a child with Playwright's pipes keeps it from ending."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    """Keep so many cores busy. Not forked: a child that holds Playwright's pipes would keep it from ending."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
     try:
         yield
     finally:
-        for other in others:
-            other.kill()
+        for process in processes:
+            process.kill()
 
 
 def main() -> None:
@@ -60,39 +60,39 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--busy", type=int, default=1)
     parser.add_argument("--drop", type=float, default=5.0)
-    asked = parser.parse_args()
-    heard = engine.Transcriber(asked.release)
-    sound, words = serving.speech(heard, asked.seconds)
-    with tempfile.TemporaryDirectory() as scratch, serve(asked.release.resolve()) as url:
+    arguments = parser.parse_args()
+    transcriber = engine.Transcriber(arguments.release)
+    sound, words = serving.speech(transcriber, arguments.seconds)
+    with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
-        with visit(url, speak=spoken) as seen, busy(asked.busy):
-            seen.may_be_cut()
+        with visit(url, speak=spoken) as seen, busy(arguments.busy):
+            seen.allow_cuts()
             seen.tab("live")
             seen.speak()
             screens, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
             now = 0.0
             while now < len(sound) / serving.RATE:
-                seen.page.wait_for_timeout(1000 * LOOK)
+                seen.page.wait_for_timeout(1000 * POLL_SECONDS)
                 samples, text = seen.page.evaluate(SCREEN)
                 rate = rate or seen.page.evaluate("new AudioContext().sampleRate")
                 now = samples / rate
                 screens.append((now, text.split()))
-                if asked.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
+                if arguments.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
                     seen.cut()
-                    seen.page.wait_for_timeout(1000 * asked.drop)
-                    seen.mend()
-                    cut = (now, now + asked.drop + AFTER)
+                    seen.page.wait_for_timeout(1000 * arguments.drop)
+                    seen.restore()
+                    cut = (now, now + arguments.drop + RECOVERY_SECONDS)
             seen.page.set_default_timeout(60_000)
-            taken = seen.fall_silent()
+            taken = seen.stop_speaking()
             recorded, _ = seen.page.evaluate(SCREEN)
             text = seen.read("#words .words").split()
             took = time.monotonic() - began
-    as_file = heard.transcribe(sound).text
-    errors = rates.count_errors([as_file], [" ".join(text)], "basic", heard.language)[0]
+    as_file = transcriber.transcribe(sound).text
+    errors = rates.count_errors([as_file], [" ".join(text)], "basic", transcriber.language)[0]
     found = serving.delays(words, screens)
-    timely = [late for word, late in found.items() if not cut[0] - AFTER < words[word][2] < cut[1]]
-    told = {
+    timely = [late for word, late in found.items() if not cut[0] - RECOVERY_SECONDS < words[word][2] < cut[1]]
+    results = {
         "seconds": round(taken / rate, 1),
         "samples_lost": recorded - taken,
         "words": errors.words,
@@ -101,9 +101,9 @@ def main() -> None:
         "delay_90_s": round(statistics.quantiles(timely, n=10)[-1], 2),
         "took_s": round(took, 1),
     }
-    for name, value in told.items():
+    for name, value in results.items():
         print(f"{name:22s} {value}")
-    machine.tell(told)
+    machine.tell(results)
 
 
 if __name__ == "__main__":

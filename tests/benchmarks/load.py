@@ -1,4 +1,4 @@
-"""Fifty people at once: the Space under load, with a release.
+"""The Space under load: fifty clients at once.
 
     python tests/benchmarks/load.py [--clients 50] [--seconds 120] [--release released/latest]
 
@@ -33,7 +33,7 @@ FULL = re.compile("queue.*full|full.*queue|kö|many", re.I)
 
 
 def memory(pid: int) -> float:
-    """Megabytes that a process holds."""
+    """A process's memory in megabytes."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1000 if found else 0.0
 
@@ -61,7 +61,7 @@ def client(url: str, number: int, until: float, answers: Counter[str], took: lis
 
 
 def crowd(url: str, clients: int, seconds: float, told: Any) -> None:
-    """So many clients at once, in a process of their own; what they were answered goes to the queue."""
+    """Run so many clients at once, in a process of their own; their results go to the queue."""
     answers: Counter[str] = Counter()
     took, until = list[float](), time.monotonic() + seconds
     people = [
@@ -80,13 +80,13 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--release", type=Path, default=Path("released/latest"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     env = os.environ | {
-        "MODEL_ID": str(given.release.resolve()),
+        "MODEL_ID": str(arguments.release.resolve()),
         "GRADIO_SERVER_PORT": str(port),
         "HF_HUB_OFFLINE": "1",
     }
@@ -95,7 +95,7 @@ def main() -> None:
     )
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
-    people = context.Process(target=crowd, args=(url, given.clients, given.seconds, told))
+    people = context.Process(target=crowd, args=(url, arguments.clients, arguments.seconds, told))
     waits, failed, held = list[float](), 0, list[float]()
     try:
         while True:
@@ -108,14 +108,14 @@ def main() -> None:
                     sys.exit("the Space ended")
         people.start()
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < given.seconds:
+        while (passed := time.monotonic() - began) < arguments.seconds:
             asked = time.monotonic()
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=10).read()
                 waits.append(time.monotonic() - asked)
             except OSError:
                 failed += 1
-            if passed >= len(held) * given.seconds / 8:
+            if passed >= len(held) * arguments.seconds / 8:
                 held.append(memory(server.pid))
             time.sleep(max(0.0, 0.2 - (time.monotonic() - asked)))
         answers, took = told.get(timeout=120)

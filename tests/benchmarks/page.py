@@ -1,13 +1,13 @@
-"""The page in a browser: how soon a text is there, and what an hour of it takes.
+"""The page in a browser: the time until a text is shown, and the memory that an hour of it takes.
 
     python tests/benchmarks/page.py [--release released/latest] [--rounds 5]
 
 Chromium gives the page a clip of 3 s, a recording of ten minutes and one of an hour, made of the sample's test clips.
 A time is from the moment the file is chosen, its upload counted, until the text of the clip, the first sentence of the
 ten minutes, or the whole hour stands on the page; medians of `--rounds`, and a single one for the hour. `grown_mb` is
-what the page's own process holds more after the hour than before it.
+the growth of the renderer process's memory by the hour.
 
-Left out: a network between the two, other browsers, others who use the server.
+Not measured: a network in between, other browsers, other users of the server.
 """
 
 from __future__ import annotations
@@ -37,35 +37,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The page in a browser.")
     parser.add_argument("--release", type=Path, default=Path("released/latest"))
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     clips = serving.clips()
-    with tempfile.TemporaryDirectory() as scratch, serve(asked.release.resolve()) as url, visit(url) as seen:
+    with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url, visit(url) as seen:
         seen.page.set_default_timeout(PATIENCE)
-        clip, minutes, hour = (made(Path(scratch, f"{seconds}.flac"), clips, seconds) for seconds in (3, 600, HOUR))
-        told = {
-            "clip_s": statistics.median(took(seen, clip, ".foot") for _ in range(asked.rounds)),
-            "first_text_s": statistics.median(took(seen, minutes, "li") for _ in range(asked.rounds)),
+        folder = Path(scratch)
+        clip, minutes, hour = (
+            write_recording(folder / f"{seconds}.flac", clips, seconds) for seconds in (3, 600, HOUR)
+        )
+        results = {
+            "clip_s": statistics.median(seconds_until(seen, clip, ".foot") for _ in range(arguments.rounds)),
+            "first_text_s": statistics.median(seconds_until(seen, minutes, "li") for _ in range(arguments.rounds)),
         }
-        before = held()
-        told["hour_s"] = took(seen, hour, ".foot")
+        before = page_memory()
+        results["hour_s"] = seconds_until(seen, hour, ".foot")
         seen.page.wait_for_timeout(2_000)
-        told["grown_mb"] = held() - before
-        told["words"] = float(seen.page.locator("#result li p [data-at]").count())
-    told = {name: round(value, 2) for name, value in told.items()}
-    for name, value in told.items():
+        results["grown_mb"] = page_memory() - before
+        results["words"] = float(seen.page.locator("#result li p [data-at]").count())
+    results = {name: round(value, 2) for name, value in results.items()}
+    for name, value in results.items():
         print(f"{name:14s} {value:10.2f}")
-    machine.tell(told)
+    machine.tell(results)
 
 
-def made(file: Path, clips: list[np.ndarray], seconds: int) -> Path:
-    """A recording of that length: the clips one after the other, as often as it takes."""
+def write_recording(file: Path, clips: list[np.ndarray], seconds: int) -> Path:
+    """Write a recording of that length, of the clips one after the other, repeated as needed."""
     sound = np.concatenate(clips)
     soundfile.write(file, np.resize(sound, seconds * serving.RATE), serving.RATE)
     return file
 
 
-def took(seen: Visitor, file: Path, until: str) -> float:
-    """Seconds from the choice of a file until that is in its text."""
+def seconds_until(seen: Visitor, file: Path, until: str) -> float:
+    """Seconds from the choice of a file until its text holds the element `until`."""
     seen.page.reload()
     seen.page.evaluate("localStorage.clear()")
     field = seen.page.locator("#files input[type=file]")
@@ -76,10 +79,11 @@ def took(seen: Visitor, file: Path, until: str) -> float:
     return time.monotonic() - began
 
 
-def held() -> float:
-    """Megabytes that the largest page of our browser holds."""
-    pages = [one for one in psutil.Process().children(recursive=True) if "--type=renderer" in one.cmdline()]
-    return max(one.memory_info().rss for one in pages) / 1e6
+def page_memory() -> float:
+    """Megabytes of the browser's largest renderer process."""
+    children = psutil.Process().children(recursive=True)
+    renderers = [child for child in children if "--type=renderer" in child.cmdline()]
+    return max(renderer.memory_info().rss for renderer in renderers) / 1e6
 
 
 if __name__ == "__main__":

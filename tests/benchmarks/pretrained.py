@@ -40,7 +40,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "flows"), str(HERE.parents[1] / "space")]
+# This folder last: the Space has a module `release`, too.
+sys.path[:0] = [str(HERE.parents[1] / "flows"), str(HERE.parents[1] / "space"), str(HERE)]
 for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
     os.environ.setdefault(quiet, "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,4 +1,4 @@
-"""What real users' files brought out: every door of the house, on the same files."""
+"""Odd files from real users, read at every entry point."""
 
 import sys
 from pathlib import Path

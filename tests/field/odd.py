@@ -1,4 +1,4 @@
-"""Odd sound files as people have them, made here: each with the name of its symptom and what must become of it."""
+"""Odd audio files, built here: each with its symptom as name, and the expected result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 2.5
 
 
 class Odd(NamedTuple):
-    """A file's name and content, how many seconds can be heard, and the reason why training sets it aside, if any."""
+    """A file's name and content, its decodable seconds, and the reason why training rejects it, if any."""
 
     name: str
     content: bytes
@@ -27,7 +27,7 @@ class Odd(NamedTuple):
 
 @cache
 def voice(rate: int = 48_000, channels: int = 1) -> np.ndarray:
-    """(samples, channels) float32: a hum that swells and fades as syllables do, so that every part has its sound."""
+    """(samples, channels) float32: a hum that swells and fades like syllables, so that no part is silent."""
     time = np.arange(int(SECONDS * rate)) / rate
     hum = sum(np.sin(2 * np.pi * 150 * part * time) / part for part in range(1, 12))
     sound = 0.1 * hum * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * time))
@@ -36,7 +36,7 @@ def voice(rate: int = 48_000, channels: int = 1) -> np.ndarray:
 
 @cache
 def ffmpeg(form: str, codec: str, rate: int = 48_000, layout: str = "mono", **options: str) -> bytes:
-    """The voice as FFmpeg writes it."""
+    """The voice, encoded by FFmpeg."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a"
         with av.open(str(path), "w", format=form, options=options) as file:
@@ -52,14 +52,14 @@ def ffmpeg(form: str, codec: str, rate: int = 48_000, layout: str = "mono", **op
 
 @cache
 def libsndfile(form: str, subtype: str, rate: int = 48_000, channels: int = 1) -> bytes:
-    """The voice as libsndfile writes it."""
+    """The voice, encoded by libsndfile."""
     file = io.BytesIO()
     soundfile.write(file, soxr.resample(voice(48_000, channels), 48_000, rate), rate, format=form, subtype=subtype)
     return file.getvalue()
 
 
 def wav(rate: int = 16_000, size: int | None = None, name_rate: int | None = None) -> bytes:
-    """A WAV, perhaps with a lie in its header about its data's size in bytes or its rate."""
+    """A WAV, whose header may state a false data size in bytes or a false rate."""
     content = bytearray(libsndfile("WAV", "PCM_16", rate))
     at = content.index(b"data")
     if size is not None:
@@ -74,7 +74,7 @@ def half(content: bytes) -> bytes:
 
 
 def damaged(content: bytes, size: int = 400) -> bytes:
-    """With other bytes in its middle."""
+    """With random bytes in the middle."""
     middle = len(content) // 2
     return content[:middle] + np.random.default_rng(1).bytes(size) + content[middle + size :]
 
@@ -85,7 +85,7 @@ def holed(content: bytes, size: int = 400) -> bytes:
 
 
 def tagged(content: bytes) -> bytes:
-    """With an ID3v1 tag at its end, and an ID3v2 tag with a large picture before it."""
+    """With an ID3v1 tag at the end, and an ID3v2 tag with a large picture at the start."""
     picture = bytes(50_000)
     size = len(picture)
     head = b"ID3\x03\0\0" + bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127])
@@ -128,13 +128,13 @@ ODD = [
     Odd("matroska.mka", ffmpeg("matroska", "flac"), 2.5),
     Odd("fragments.mp4", ffmpeg("mp4", "aac", 44_100, movflags="frag_keyframe+empty_moov"), 2.5),
     Odd("browser.webm", live_webm, 2.5),  # without a length
-    # Names that lie or say nothing.
+    # Wrong or missing file name suffixes.
     Odd("no suffix", mp3, 2.5),
     Odd("an mp3.wav", mp3, 2.5),
     Odd("an m4a.mp3", m4a, 2.5),
     Odd("a wav.flac", wav(), 2.5),
     Odd("an ogg.raw", opus, 2.5),
-    # Headers that lie or say nothing, and tags.
+    # False or missing values in headers, and tags.
     Odd("size 0.wav", wav(size=0), 2.5),
     Odd("size unknown.wav", wav(size=0xFFFFFFFF), 2.5),
     Odd("no length.mp3", bare_mp3, 2.5),
@@ -170,7 +170,7 @@ ODD = [
     Odd("damaged live.webm", damaged(live_webm), 2.5, INCOMPLETE),
     Odd("hole.mp3", holed(mp3), 2.5, INCOMPLETE),
     Odd("hole.wav", holed(wav()), 2.5, INCOMPLETE),
-    # No sound at all.
+    # No audio at all.
     Odd("nothing.wav", b"", 0, UNREADABLE),
     Odd("nothing.mp3", b"", 0, UNREADABLE),
     Odd("text.wav", b"This is no sound. " * 99, 0, UNREADABLE),

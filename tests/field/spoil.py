@@ -1,11 +1,11 @@
-"""What spoils a model's folder: functions of a file's name, each of which makes one that changes a folder."""
+"""Ways to damage a model's folder: each takes a file's name and returns a function that damages the folder."""
 
 import json
 import os
 
 
 def edited(name, **keys):
-    """Keys of a JSON file are others, or more."""
+    """Change or add keys of a JSON file."""
 
     def spoil(folder):
         told = json.loads((folder / name).read_text()) | keys
@@ -23,7 +23,7 @@ def a_pipe(name):
 
 
 def of_gigabytes(name):
-    """It takes no place on the disk."""
+    """Make a file of gigabytes, which takes no space on the disk."""
 
     def spoil(folder):
         (folder / name).touch()

@@ -1,4 +1,4 @@
-"""One file is the same sound wherever it is read, and half a sound never passes for a whole one."""
+"""A file gives the same samples wherever it is read, and an incomplete one is never taken for a whole one."""
 
 import io
 import subprocess
@@ -29,7 +29,7 @@ def trained(odd):
 
 
 def ffmpeg_seconds(content):
-    """What FFmpeg decodes when nothing is asked of it, passing over what it cannot."""
+    """The seconds that FFmpeg decodes with default options, skipping errors."""
     seconds = 0.0
     with av.open(io.BytesIO(content), metadata_errors="ignore") as file:
         packets = file.demux(file.streams.audio[0])
@@ -52,28 +52,28 @@ def file(tmp_path, request):
 @pytest.mark.parametrize("file", ODD, ids=lambda odd: odd.name, indirect=True)
 def test_a_file_has_the_same_samples_at_every_entry_point(file):
     path, odd = file
-    doors = {}
-    for name, door, errors in (
+    results = {}
+    for name, read, errors in (
         ("terminal", audio_files.read_file, ValueError),
         ("page", audio_files.read_upload, audio_files.AudioFileError),
     ):
         try:
-            doors[name] = door(path)
+            results[name] = read(path)
         except errors:
-            doors[name] = None
-    samples = {0 if found is None else len(found.samples) for found in doors.values()}
+            results[name] = None
+    samples = {0 if found is None else len(found.samples) for found in results.values()}
     assert len(samples) == 1
     assert samples.pop() / 16_000 == pytest.approx(odd.seconds, abs=FRAME + 0.05 * odd.seconds)
     found = trained(odd)
     assert getattr(found, "reason", None) == odd.reason
-    for heard in filter(None, doors.values()):
-        assert (clips.FAULT_REASONS[heard.fault] if heard.fault else None) == odd.reason
+    for sound in filter(None, results.values()):
+        assert (clips.FAULT_REASONS[sound.fault] if sound.fault else None) == odd.reason
         if isinstance(found, Clip):
-            assert found.seconds == round(len(heard.samples) / 16_000, 3)
+            assert found.seconds == round(len(sound.samples) / 16_000, 3)
 
 
 def test_odd_files_write_nothing_to_the_log(tmp_path):
-    """PyAV and FFmpeg have much to say of broken files, tracebacks even."""
+    """PyAV and FFmpeg print warnings and even tracebacks about broken files."""
     for odd in ODD:
         (tmp_path / odd.name).write_bytes(odd.content)
     code = """
@@ -97,7 +97,7 @@ part = some.tuples(some.sampled_from(sorted(CODECS)), some.floats(0, 1), some.fl
 @settings(max_examples=150, deadline=None)
 @given(some.lists(part, min_size=1, max_size=3), some.sampled_from(sorted(CODECS)))
 def test_what_is_kept_is_what_ffmpeg_decodes(parts, suffix):
-    """Files concatenated, cut, spliced and mislabelled."""
+    """For files that are concatenated, cut, spliced and mislabelled."""
     pieces = []
     for codec, one, other in parts:
         whole = CODECS[codec]

@@ -1,4 +1,4 @@
-"""Every clip that was found is kept or rejected, once: through preprocessing, joining and training's own limits."""
+"""Every clip that is found is kept or rejected once, through preprocessing, joining and the limits of training."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""A release of random weights, and sounds to feed it."""
+"""A release with random weights, audio for it, and a running Space."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ TEXTS = [
 
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory):
-    """A release folder as the flow writes it, of a model that was never trained: it makes words, not sense."""
+    """A release folder as the flow writes it, with an untrained model: it writes words without meaning."""
     import torch
     from asr.settings import Model, Settings
     from asr.training import models
@@ -33,7 +33,7 @@ def tiny_release(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("release")
     model, processor = models.prepare(Settings(model=Model(decoder_layers=2)), TEXTS)
-    # Untrained, it would as soon say a timestamp as a word, and the page has nothing to show.
+    # An untrained model writes timestamps as often as words, and the page would have nothing to show.
     words = processor.tokenizer.convert_tokens_to_ids("<|endoftext|>")
     model.generation_config.suppress_tokens = list(range(words, len(processor.tokenizer)))
     model.save_pretrained(folder)
@@ -65,14 +65,14 @@ def tiny_release(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def speech():
-    """Sounds of (samples,) float32 at 16 kHz: a dozen spoken sentences of the sample, about 2 to 4 s each."""
+    """A dozen sentences of the sample, (samples,) float32 at 16 kHz, about 2 to 4 s each."""
     clips = sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[:12]
     return [soundfile.read(clip, dtype="float32")[0] for clip in clips]
 
 
 @pytest.fixture(scope="session")
 def clip(speech, tmp_path_factory):
-    """A spoken sentence as a WAV file of 48 kHz, which is also what Chromium's fake microphone takes."""
+    """A sentence as a WAV at 48 kHz, which Chromium's fake microphone takes, too."""
     import soxr
 
     file = tmp_path_factory.mktemp("sounds") / "sentence.wav"
@@ -104,7 +104,7 @@ def log(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(tiny_release, temporary, taught, log):
-    """A Space of a module's own, with folders of its own and low limits."""
+    """A running Space for a test module, with low limits and folders of its own."""
     environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
     with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary), **environment) as url:
         yield url

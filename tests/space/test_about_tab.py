@@ -1,4 +1,4 @@
-"""What the page says of a release whose record a stranger wrote."""
+"""The About tab: what it shows of a release's record, which may come from a stranger."""
 
 import itertools
 
@@ -11,9 +11,9 @@ ODD = ["x", [1], [None, 2], {}, {"train": "x"}, float("nan"), float("inf"), -1, 
 
 @pytest.mark.parametrize(("key", "value"), itertools.product(KEYS, ODD))
 def test_invalid_values_in_a_record_are_not_shown(key, value):
-    told = about_tab.render_model({"test_wer": 5.0, "served_wer": 5.0, "served_wer_ci": [4, 6], key: value})
-    assert told.startswith(("<div", "<p>"))
-    assert "<script" not in told
+    shown = about_tab.render_model({"test_wer": 5.0, "served_wer": 5.0, "served_wer_ci": [4, 6], key: value})
+    assert shown.startswith(("<div", "<p>"))
+    assert "<script" not in shown
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,6 @@ def test_invalid_values_in_a_record_are_not_shown(key, value):
     ],
 )
 def test_the_about_tab_shows_what_the_record_states(release, said):
-    told = about_tab.render_model(release)
-    assert said in told
-    assert "None" not in told
+    shown = about_tab.render_model(release)
+    assert said in shown
+    assert "None" not in shown

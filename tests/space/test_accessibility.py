@@ -1,4 +1,4 @@
-"""The page is for everybody: in either language, by keyboard and screen reader, light and dark, on a phone."""
+"""Accessibility: both languages, keyboard and screen reader, light and dark, desktop and phone."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -37,7 +37,7 @@ def test_axe_finds_no_serious_violation_in_any_state(url, clip, silent_clip, wid
         seen.speak()
         seen.page.locator("#words [data-state=listening]").wait_for()
         found += serious(seen.page)
-        seen.fall_silent()
+        seen.stop_speaking()
         found += serious(seen.page)
         seen.tab("teach")
         seen.page.locator("#give").click()

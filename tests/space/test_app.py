@@ -1,4 +1,4 @@
-"""What the Space promises to who visits it and to who calls it, started as a user starts it."""
+"""The Space as visitors and programs use it, started as a user starts it."""
 
 import io
 import json
@@ -24,7 +24,7 @@ in_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}
 
 @pytest.fixture(scope="module")
 def heard(tiny_release, clip):
-    """What the engine itself makes of the clip."""
+    """The engine's own transcript of the clip."""
     return Transcriber(tiny_release).transcribe_file(clip)
 
 
@@ -272,13 +272,13 @@ def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
         seen.tab("live")
         seen.speak()
         seen.page.wait_for_function("document.querySelector('#words .words').innerText.trim()")
-        taken = seen.fall_silent()
+        taken = seen.stop_speaking()
         assert taken > 0 and not seen.read("#words .words i").strip()
         before = seen.read("#words .words")
         assert before
         seen.page.locator("#words [data-do=resume]").click()  # what was said stays, and more comes after it
         seen.page.wait_for_function(f"document.querySelector('#words .words').innerText.length > {len(before) + 5}")
-        assert seen.fall_silent() > taken
+        assert seen.stop_speaking() > taken
         assert seen.read("#words .words").startswith(before)
         seen.page.locator("#words [data-do=anew]").click()
         assert not seen.read("#words .words").strip()
@@ -288,17 +288,17 @@ def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
 @in_browser
 def test_live_loses_no_audio_during_a_lost_connection(url, clip):
     with visit(url, speak=clip) as seen:
-        seen.may_be_cut()
+        seen.allow_cuts()
         seen.tab("live")
         seen.speak()
         seen.page.wait_for_function("document.querySelector('#words .words').innerText.trim()")
         seen.cut()
         seen.page.locator("#words [data-state=reconnecting]").wait_for()
         seen.page.wait_for_timeout(3_000)
-        seen.mend()
+        seen.restore()
         seen.page.locator("#words [data-state=listening]").wait_for()
         seen.page.wait_for_timeout(500)
-        assert seen.fall_silent() > 3 * 44_100  # no sample is missing of what was said meanwhile
+        assert seen.stop_speaking() > 3 * 44_100  # no sample is missing of what was said meanwhile
 
 
 @in_browser

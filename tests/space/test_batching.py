@@ -1,4 +1,4 @@
-"""The items of callers that come at once, run together."""
+"""Requests of concurrent callers in one batch."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from batching import Batcher, Cancelled
 
 
 class Runs:
-    """Doubles numbers, and keeps what it was asked to do at once; the first run waits until it is let go."""
+    """Doubles numbers and records its batches; the first run blocks until `go` is set."""
 
     def __init__(self):
         self.batches, self.go = [], threading.Event()
@@ -27,7 +27,7 @@ def runs():
 
 
 def ask(batcher, pool, runs, *calls):
-    """Let the first call begin, the others wait, and then all go on; what each gets."""
+    """Start the first call, queue the others, then let all run; returns each one's result or error."""
     begun = len(runs.batches)
     first = pool.submit(batcher, *calls[0])
     while len(runs.batches) == begun:

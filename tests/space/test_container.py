@@ -1,4 +1,4 @@
-"""The container's recipe, as far as it can be tried without a daemon."""
+"""The Dockerfile, as far as it can be checked without a daemon."""
 
 import ast
 import re

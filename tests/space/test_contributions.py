@@ -62,7 +62,7 @@ def test_a_space_without_a_dataset_stores_nothing(monkeypatch, tmp_path):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A data set of the Hub that has a row already; tells what was asked of it."""
+    """A dataset on the Hub that holds a row; its attributes record the calls."""
     import huggingface_hub
 
     class Scheduler:

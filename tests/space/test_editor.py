@@ -1,4 +1,4 @@
-"""What a visitor can do with a transcript in the browser, beyond reading it."""
+"""Transcripts in the browser: search, correct, save, subtitles, examples."""
 
 import av
 import numpy as np

@@ -1,4 +1,4 @@
-"""The Live tab's WebSocket: every piece of sound once and in its order, whatever happens to the connection."""
+"""The Live tab's WebSocket: every chunk once and in order, whatever happens to the connection."""
 
 import json
 
@@ -25,7 +25,7 @@ def live(transcriber):
 
 @pytest.fixture
 def page(live):
-    """A function that opens a connection to the same end point."""
+    """A function that opens a connection to the same endpoint."""
     app = FastAPI()
     app.add_api_websocket_route("/live", live.handle)
     client = TestClient(app)
@@ -42,7 +42,7 @@ def piece(number, sound):
 
 
 def stop(socket):
-    """All that is told until every word is firm: the words, and the samples that were taken."""
+    """Stop, and return the final words and the number of samples received."""
     socket.send_text(json.dumps({"stop": True}))
     words = []
     while not (told := socket.receive_json()).get("stopped"):

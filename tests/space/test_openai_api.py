@@ -1,4 +1,4 @@
-"""OpenAI's API of the Space, called as programs call it: by the `openai` client, and by hand where that will not."""
+"""The Space's OpenAI API, called by the `openai` client, and directly where the client refuses."""
 
 import asyncio
 import http.client
@@ -48,12 +48,12 @@ def guarded(tiny_release, guarded_log):
 
 @pytest.fixture(scope="module")
 def heard(tiny_release, clip):
-    """What the engine itself makes of the clip."""
+    """The engine's own transcript of the clip."""
     return Transcriber(tiny_release).transcribe_file(clip)
 
 
 def post(url, *files, **fields):
-    """A form with a file or more, and the answer."""
+    """Post a form with any number of files."""
     parts = [("file", ("sound.wav", file)) for file in files]
     return httpx.post(f"{url}/v1/audio/transcriptions", files=parts, data=fields, timeout=300)
 

@@ -1,4 +1,4 @@
-"""Live speech for programs: the Space's WebSocket, in the events of OpenAI's realtime API."""
+"""The realtime WebSocket, with the events of OpenAI's API."""
 
 import base64
 import json
@@ -32,8 +32,8 @@ def pieces(sound, rate=RATE, seconds=0.5):
     return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
-def said(socket, kind):
-    """The next event of a kind, and those before it."""
+def receive(socket, kind):
+    """The next event of a kind, and the events before it."""
     before = []
     while (event := json.loads(socket.recv(timeout=60)))["type"] != kind:
         before.append(event)
@@ -51,24 +51,24 @@ def append(socket, sound):
 
 def test_words_arrive_during_speech_and_all_at_the_end(url, speech):
     with connect(url) as socket:
-        opened, _ = said(socket, "session.created")
+        opened, _ = receive(socket, "session.created")
         heard = opened["session"]["audio"]["input"]
         assert heard["format"] == {"type": "audio/pcm", "rate": RATE}
         assert (heard["transcription"], heard["turn_detection"]) == ({"language": "sv"}, None)
         quiet = np.zeros(16_000, np.float32)
         append(socket, np.concatenate([speech[0], quiet, speech[1], quiet]))
-        first, _ = said(socket, DELTA)  # before anything is committed
+        first, _ = receive(socket, DELTA)  # before anything is committed
         append(socket, speech[2])
         send(socket, "input_audio_buffer.commit")
-        committed, deltas = said(socket, "input_audio_buffer.committed")
-        completed, more = said(socket, COMPLETED)
+        committed, deltas = receive(socket, "input_audio_buffer.committed")
+        completed, more = receive(socket, COMPLETED)
         assert first["item_id"] == committed["item_id"] == completed["item_id"]
         text = "".join(event["delta"] for event in [first, *deltas, *more])
         assert completed["transcript"] == text != ""
         assert completed["usage"]["seconds"] >= sum(map(len, speech[:3])) / 16_000 + 1
         append(socket, speech[0])  # the next item
         send(socket, "input_audio_buffer.commit")
-        again, _ = said(socket, COMPLETED)
+        again, _ = receive(socket, COMPLETED)
         assert again["item_id"] != completed["item_id"] and again["transcript"]
 
 
@@ -76,11 +76,11 @@ def test_binary_frames_at_another_rate_are_accepted(url, speech):
     with connect(url) as socket:
         form = {"type": "audio/pcm", "rate": 16_000}
         send(socket, "session.update", session={"type": "transcription", "audio": {"input": {"format": form}}})
-        assert said(socket, "session.updated")[0]["session"]["audio"]["input"]["format"] == form
+        assert receive(socket, "session.updated")[0]["session"]["audio"]["input"]["format"] == form
         for piece in pieces(speech[0], 16_000):
             socket.send(piece)
         send(socket, "input_audio_buffer.commit")
-        completed, _ = said(socket, COMPLETED)
+        completed, _ = receive(socket, COMPLETED)
         assert completed["transcript"]
         assert completed["usage"]["seconds"] == np.ceil(len(speech[0]) / 16_000)
 
@@ -89,12 +89,12 @@ def test_silence_and_cleared_audio_give_no_text(url, speech):
     with connect(url) as socket:
         append(socket, np.zeros(32_000, np.float32))
         send(socket, "input_audio_buffer.commit")
-        assert said(socket, COMPLETED)[0]["transcript"] == ""
+        assert receive(socket, COMPLETED)[0]["transcript"] == ""
         append(socket, speech[0])
         send(socket, "input_audio_buffer.clear")
-        said(socket, "input_audio_buffer.cleared")
+        receive(socket, "input_audio_buffer.cleared")
         send(socket, "input_audio_buffer.commit")
-        assert "no audio" in said(socket, "error")[0]["error"]["message"]
+        assert "no audio" in receive(socket, "error")[0]["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -113,24 +113,24 @@ def test_silence_and_cleared_audio_give_no_text(url, speech):
 def test_an_invalid_event_is_reported_and_the_session_goes_on(url, speech, message, wrong):
     with connect(url) as socket:
         socket.send(json.dumps(message) if isinstance(message, dict) else message)
-        event, _ = said(socket, "error")
+        event, _ = receive(socket, "error")
         assert wrong in event["error"]["message"] and "\n" not in event["error"]["message"]
         append(socket, speech[0])
         send(socket, "input_audio_buffer.commit")
-        assert said(socket, COMPLETED)[0]["transcript"]
+        assert receive(socket, COMPLETED)[0]["transcript"]
 
 
 def test_too_many_realtime_sessions_are_refused(url):
     speakers = [connect(url) for _ in range(8)]
     for speaker in speakers:
-        said(speaker, "session.created")
+        receive(speaker, "session.created")
     with pytest.raises((ConnectionClosed, InvalidStatus)):
         connect(url).recv(timeout=20)
     speakers.pop().close()
     for _ in range(100):
         try:
             with connect(url) as socket:
-                said(socket, "session.created")
+                receive(socket, "session.created")
             break
         except (ConnectionClosed, InvalidStatus):
             time.sleep(0.1)
@@ -146,9 +146,9 @@ def test_the_realtime_endpoint_requires_the_key(tiny_release):
         with pytest.raises((ConnectionClosed, InvalidStatus)):
             connect(socket).recv(timeout=20)
         with connect(socket, additional_headers={"Authorization": "Bearer secret"}) as by_header:
-            said(by_header, "session.created")
+            receive(by_header, "session.created")
         protocols = ["realtime", "openai-insecure-api-key.secret"]
         with connect(socket, subprotocols=protocols) as by_protocol:
-            said(by_protocol, "session.created")
+            receive(by_protocol, "session.created")
             assert by_protocol.subprotocol == "realtime"
         assert httpx.get(f"{url}/health").status_code == 200

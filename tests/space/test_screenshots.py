@@ -1,4 +1,4 @@
-"""The documentation's pictures, taken of the page with a trained release:
+"""The documentation's screenshots, taken with a trained release:
 
 PICTURES=flows/docs/images MODEL=released/latest python -m pytest tests/space/test_screenshots.py
 """
@@ -18,7 +18,7 @@ PICTURES, MODEL = os.environ.get("PICTURES"), os.environ.get("MODEL")
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory):
-    """Seven sentences with a second between them, as a WAV that Chromium's fake microphone takes as well."""
+    """Seven sentences with pauses of a second, as a WAV for Chromium's fake microphone."""
     import soxr
 
     parts, file = [], tmp_path_factory.mktemp("sounds") / "samtal.wav"

@@ -1,4 +1,4 @@
-"""What strangers try against a served Space: nothing is read, fetched, kept or left behind."""
+"""Attacks on a running Space: nothing is read, fetched, stored or left behind."""
 
 import http.client
 import http.server
@@ -44,7 +44,7 @@ FIELD = HEAD % (b"files", b"")
 
 @pytest.fixture(scope="module")
 def uploaded(url, clip):
-    """The path that the server gave for a clip."""
+    """The server's path of an uploaded clip."""
     return upload(url, clip.read_bytes())
 
 
@@ -53,12 +53,12 @@ def upload(url, content, name="a.wav"):
 
 
 def file(path, **more):
-    """A file as Gradio's clients name one."""
+    """A file in the form of Gradio's clients."""
     return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
 
 
 def call(url, *data, **more):
-    """What the page's API answers, in one string."""
+    """The response of Gradio's API, as text."""
     asked = httpx.post(f"{url}/gradio_api/call/transcribe", json={"data": data, **more})
     if asked.status_code != 200:
         return f"{asked.status_code} {asked.text}"
@@ -66,7 +66,7 @@ def call(url, *data, **more):
 
 
 def join(url, function, *data):
-    """What a function of the page answers to a visitor who calls it by its number."""
+    """The events of a call of one of the page's functions, by its index."""
     session = os.urandom(8).hex()
     asked = {"data": data, "fn_index": function, "session_hash": session}
     content, headers = json.dumps(asked), {"content-type": "application/json"}  # as half a letter, too, can be sent
@@ -90,17 +90,17 @@ def until(met):
         if met():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not come to that")
+    raise AssertionError("the condition was not met in time")
 
 
 def function(url, inputs, outputs):
-    """The number of the last of the page's functions that take and give so many values."""
+    """The index of the last function of the page with so many inputs and outputs."""
     found = httpx.get(f"{url}/config").json()["dependencies"]
     return [one["id"] for one in found if (len(one["inputs"]), len(one["outputs"])) == (inputs, outputs)][-1]
 
 
 class Caller:
-    """A request that is sent piece by piece, and may never end."""
+    """A request that is sent in pieces, and may never end."""
 
     def __init__(self, url, path, headers=FORM, length=None):
         self._wire = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
@@ -438,7 +438,7 @@ def flac(seconds, rate, channels=1):
 
 
 def ogg(*packets):
-    """Pages of one packet each, of which every one lasts 120 ms after the first two."""
+    """An Ogg file with one packet a page; each lasts 120 ms after the first two."""
     pages = b""
     for at, packet in enumerate(packets):
         lacing = bytes([255] * (len(packet) // 255) + [len(packet) % 255])
@@ -454,13 +454,13 @@ def ogg(*packets):
 
 
 def many_channels(count):
-    """Opus of so many channels, in each of which nothing is sent for silence."""
+    """Opus with many channels of silence."""
     head = b"OpusHead" + struct.pack("<BBHIhB", 1, count, 0, 48_000, 0, 255) + bytes([count, 0, *range(count)])
     return ogg(head, b"OpusTags" + bytes(8), *[bytes([25, 0] * (count - 1) + [25])] * 5)
 
 
 def tiny_packets(count):
-    """A sample in a packet, again and again."""
+    """Packets of a single sample."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as container:
         track = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
@@ -472,7 +472,7 @@ def tiny_packets(count):
 
 
 def edited(seconds):
-    """An MP4 of a moment whose edit list tells of hours before it."""
+    """A short MP4 whose edit list adds hours before it."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         track = container.add_stream("aac", rate=RATE, layout="mono")
@@ -501,21 +501,21 @@ def test_a_decompression_bomb_costs_little_memory(url, sound, status):
     assert call(url, file(upload(url, content))).startswith("event: error")  # silent, where it is nothing else
 
 
-class Patient:
-    """An engine that hears for as long as somebody waits for it."""
+class BlockingEngine:
+    """An engine that decodes for as long as its result is wanted."""
 
     language, joint, release, callers, longest = "sv", " ", {}, 2, 30.0
 
     def __init__(self):
-        self.hearings, self.free = 0, threading.Event()
+        self.decodes, self.free = 0, threading.Event()
 
     def segments(self, sound, words=True, options=None, is_wanted=lambda: True):
-        self.hearings += 1
+        self.decodes += 1
         try:
             while is_wanted() and not self.free.wait(0.01):
                 pass
         finally:
-            self.hearings -= 1
+            self.decodes -= 1
         if not is_wanted():
             raise Cancelled
         return iter([])
@@ -526,7 +526,7 @@ class Patient:
 
 @pytest.fixture
 def engine():
-    engine = Patient()
+    engine = BlockingEngine()
     yield engine
     engine.free.set()
 
@@ -547,7 +547,7 @@ def speaks(live, engine):
 
 @pytest.fixture
 def here(engine, tmp_path, monkeypatch):
-    """The Space in this process, on that engine: its address, and Gradio's blocks."""
+    """The Space in this process, with that engine: its URL and Gradio's blocks."""
     import app
     import sessions
     from gradio import http_server
@@ -600,12 +600,12 @@ def test_a_disconnected_speaker_holds_its_place_until_the_engine_is_free(speaks,
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
-        until(lambda: engine.hearings == 1)
+        until(lambda: engine.decodes == 1)
     for _ in range(5):
         with speaks("/live") as socket:
             assert hello(socket) == {"error": "busy"}
     engine.free.set()
-    until(lambda: engine.hearings == 0)
+    until(lambda: engine.decodes == 0)
     with speaks("/live") as socket:
         assert "speaker" in hello(socket)
 
@@ -616,12 +616,12 @@ def test_a_client_that_clears_or_leaves_frees_the_engine(speaks, engine, speech)
         socket.send_json({"type": "session.update", "session": form})
         for _ in range(5):
             socket.send_bytes(pcm(speech[0]))
-            until(lambda: engine.hearings == 1)
+            until(lambda: engine.decodes == 1)
             socket.send_json({"type": "input_audio_buffer.clear"})
-            until(lambda: engine.hearings == 0)
+            until(lambda: engine.decodes == 0)
         socket.send_bytes(pcm(speech[0]))
-        until(lambda: engine.hearings == 1)
-    until(lambda: engine.hearings == 0)
+        until(lambda: engine.decodes == 1)
+    until(lambda: engine.decodes == 0)
 
 
 @pytest.mark.parametrize("greets", [True, False])
@@ -674,14 +674,14 @@ def test_an_api_client_that_leaves_or_never_listens_is_cancelled(here, engine, s
     given = file(upload(url, sound.getvalue()))
     for listens in (True, False):
         event = httpx.post(f"{url}/gradio_api/call/transcribe", json={"data": [given]}).json()["event_id"]
-        until(lambda: engine.hearings == 1)
+        until(lambda: engine.decodes == 1)
         if listens:
             with pytest.raises(httpx.ReadTimeout), httpx.stream(
                 "GET", f"{url}/gradio_api/call/transcribe/{event}", timeout=httpx.Timeout(9, read=1.0)
             ) as events:  # fmt: skip
                 for _ in events.iter_raw():
-                    assert engine.hearings == 1  # who listens is served
-        until(lambda: engine.hearings == 0)
+                    assert engine.decodes == 1  # who listens is served
+        until(lambda: engine.decodes == 0)
     until(lambda: not blocks._queue.pending_messages_per_session and not blocks._queue.event_ids_to_events)
 
 
@@ -693,8 +693,8 @@ def test_closing_the_page_cancels_its_calls(here, engine, speech):
     shown = httpx.post(f"{url}/gradio_api/queue/join", json=asked | {"fn_index": function(url, 3, 5)})
     assert shown.status_code == 200
     with httpx.stream("GET", f"{url}/gradio_api/queue/data?session_hash=a"):
-        until(lambda: engine.hearings == 1)
-    until(lambda: engine.hearings == 0)
+        until(lambda: engine.decodes == 1)
+    until(lambda: engine.decodes == 0)
 
 
 def test_closed_sessions_leave_nothing_in_memory(here):
@@ -733,7 +733,7 @@ def test_the_docs_open_under_the_content_security_policy(url):
 
 
 def test_a_file_that_crashes_the_decoder_fails_alone(tiny_release, clip):
-    """The server itself has the same decoder, and would end if it opened the file."""
+    """The server has the same faulty decoder, and would crash if it decoded in its own process."""
     harmed = str(Path(__file__).parents[1] / "field" / "harmed")
     with serve(tiny_release, PYTHONPATH=harmed) as url:
         for _ in range(3):

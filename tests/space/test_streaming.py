@@ -22,7 +22,7 @@ class Segment:
 
 
 class Engine:
-    """Hears a word in each half second of what is said, and is as slow as it is told.
+    """Writes a word for each half second of audio, and takes `cost` seconds for each decode.
 
     It knows the words by their place in the sound `said`. A word that is not whole at the end is heard wrong, and each
     hearing tells its times a little otherwise.

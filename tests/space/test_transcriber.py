@@ -1,4 +1,4 @@
-"""What the engine promises, at the edges. Whether the words are right is for a trained model to show."""
+"""The engine, with an untrained model: all but whether the words are right."""
 
 import json
 import os
@@ -39,12 +39,12 @@ def transcriber(tiny_release):
 
 @pytest.fixture
 def release(tiny_release, tmp_path):
-    """A copy to break."""
+    """A copy that tests may damage."""
     return Path(shutil.copytree(tiny_release, tmp_path / "release"))
 
 
 class Decoder:
-    """Stands in for the model: says the given tokens whatever it hears, and notes how it was asked."""
+    """A stand-in for the model that writes given tokens for any audio, and records its calls."""
 
     def __init__(self, tokens):
         self.tokens, self.asked, self.scores, self.no_speech = tokens, [], [-0.5], 0.0
@@ -258,7 +258,7 @@ def test_beams_and_full_context_are_the_releases_and_the_users_choice(release, s
 
 @pytest.fixture
 def full(release):
-    """A release that is given 30 s whatever it hears."""
+    """A release that takes 30 s, whatever the audio's length."""
     (release / "release.json").write_text(json.dumps({"language": "sv", "context": "full"}))
     return Transcriber(release, threads=1)
 
@@ -299,7 +299,7 @@ def test_a_cancelled_request_decodes_no_more(transcriber, recording, says):
 
 def test_the_rest_of_a_window_that_a_model_left_out_is_decoded_again(full, recording, monkeypatch):
     class Short(Decoder):
-        """Says one word, in the first tenth of a second that it hears."""
+        """Writes one word, in the first tenth of a second."""
 
         def align(self, features, start, tokens, frames, **_):
             return [SimpleNamespace(alignments=[(0, 0), (1, 5)], text_token_probs=[1.0] * len(said)) for said in tokens]
@@ -662,7 +662,7 @@ def test_the_command_writes_subtitles(tiny_release, clip, monkeypatch, capsys):
 
 
 def plain(spoil):
-    """Without CTranslate2's folder the release is somebody's plain Whisper."""
+    """Without CTranslate2's folder the release is a plain Whisper."""
 
     def both(folder):
         shutil.rmtree(folder / "ct2-int8")
@@ -672,7 +672,7 @@ def plain(spoil):
 
 
 def changed_tokenizer(folder):
-    """Its special tokens have other numbers."""
+    """Give the special tokens other ids."""
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"] = {"type": "BPE", "vocab": {}, "merges": []}
     (folder / "tokenizer.json").write_text(json.dumps(content))

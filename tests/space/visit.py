@@ -28,7 +28,7 @@ TABS = ("transcribe", "live", "teach", "about")
 
 @contextmanager
 def serve(release: Path, log: Path | None = None, **environment: str) -> Iterator[str]:
-    """`python space/app.py` on a free port; gives its URL. What it prints goes to `log`."""
+    """Run `python space/app.py` on a free port and give its URL. Its output goes to `log`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,7 +58,7 @@ def serve(release: Path, log: Path | None = None, **environment: str) -> Iterato
 
 @dataclass
 class Visitor:
-    """A browser with the page open, and what went wrong there."""
+    """A browser with the page open, and its errors."""
 
     page: Any
     url: str
@@ -74,16 +74,16 @@ class Visitor:
         self.page.get_by_role("tab").nth(TABS.index(name)).click()
 
     def upload(self, *files: Path) -> None:
-        """Give files to Transcribe, and wait until each has its text or its trouble."""
+        """Upload files in the Transcribe tab, and wait until each has its text or its error."""
         self.page.locator("#files input[type=file]").set_input_files(files)
         self.page.locator("#result .paper:is(.wrong, :has(.foot))").nth(len(files) - 1).wait_for()
 
     def speak(self) -> None:
-        """Begin to speak in Live."""
+        """Start the Live tab's recording."""
         self.page.locator("#words [data-do=start]").click()
 
-    def fall_silent(self) -> int:
-        """Stop there, and wait for the last words; the samples that the server took, which must be those recorded."""
+    def stop_speaking(self) -> int:
+        """Stop recording and wait for the last words; returns the samples received, which must be those recorded."""
         self.page.locator("#words [data-do=stop]").click()
         self.page.locator("#words [data-state=stopped]").wait_for()
         recorder = self.page.locator("#words .recorder")
@@ -91,8 +91,8 @@ class Visitor:
         assert taken == recorded
         return taken
 
-    def may_be_cut(self) -> None:
-        """Let the page's later WebSockets be cut and kept from opening."""
+    def allow_cuts(self) -> None:
+        """Make it possible to cut the page's later WebSockets."""
         self.page.evaluate("""() => {
           const Real = WebSocket;
           window.sockets = [];
@@ -102,10 +102,10 @@ class Visitor:
         }""")
 
     def cut(self) -> None:
-        """Close them; none opens until `mend`."""
+        """Close the WebSockets; none opens until `restore`."""
         self.page.evaluate("window.cut = true; window.sockets.forEach((one) => one.close())")
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         self.page.evaluate("window.cut = false")
 
     def record(self, where: str, seconds: float) -> None:
@@ -119,7 +119,7 @@ class Visitor:
         return str(self.page.locator(where).inner_text())
 
     def lines(self) -> list[str]:
-        """The transcribed segments."""
+        """The texts of the segments."""
         return list(self.page.locator("#result li p").all_inner_texts())
 
     def shoot(self, file: Path) -> None:
