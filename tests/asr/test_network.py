@@ -30,7 +30,7 @@ asked = {{
     "weights": lambda: models.load("owner/whisper"),
     "folder": lambda: models.base_config("released/latest"),
     "corpus": lambda: hub.resolve_dataset(Source(source="hub", id="owner/speech")).commit,
-    "release": lambda: releases.check(Release(repo_id="me/x"), wait=False).repo_id,
+    "release": lambda: releases.check_access(Release(repo_id="me/x"), wait=False).repo_id,
 }}
 for name in {names!r}:
     began = time.monotonic()

@@ -84,7 +84,7 @@ from asr.corpus import clips
 from asr.corpus.rows import Row
 from asr.settings import Settings
 rows = [Row(path.name, "train", "hej", None, path) for path in Path(sys.argv[2]).iterdir()]
-print(len(list(clips.judged(rows, Settings()))))
+print(len(list(clips.validate_clips(rows, Settings()))))
 """
     ran = subprocess.run([sys.executable, "-c", code, str(FLOWS), str(tmp_path)], capture_output=True, text=True)
     assert (ran.stdout, ran.stderr) == (f"{len(ODD)}\n", "")

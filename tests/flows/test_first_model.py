@@ -23,13 +23,13 @@ models.save(root / "models/KBLab/kb-whisper-tiny", *models.prepare(tiny, ["Klock
 script = root / "datasets/google/fleurs/fleurs.py"
 script.parent.mkdir(parents=True)
 script.write_text("raise SystemExit('scripts are not run')")
-rows = folder.rows(sources.SAMPLE, 30.0)
+rows = folder.list_rows(sources.SAMPLE, 30.0)
 for split in ("train", "validation", "test"):
     some = [row for row in rows if row.split == split][:8]
     for config, word in (("sv_se", ""), ("da_dk", "Dansk ")):
         path = root / f"datasets/google/fleurs@refs%2Fconvert%2Fparquet/{{config}}/{{split}}/0000.parquet"
         path.parent.mkdir(parents=True)
-        sounds = [clips.encode(clips.pcm(audio.Recording(row.audio).sound().samples)) for row in some]
+        sounds = [clips.encode_flac(clips.to_pcm16(audio.Recording(row.audio).sound().samples)) for row in some]
         pq.write_table(pa.table({{
             "id": list(range(len(some))),
             "audio": [{{"bytes": sound, "path": f"{{at}}.wav"}} for at, sound in enumerate(sounds)],

@@ -133,7 +133,7 @@ def test_the_averages_that_were_tried_stand_beside_one_another(about, exam):
 def test_a_perfect_test_has_no_worst_clips(about, exam):
     text = cards.evaluate(about, *exam(wrong=0.0)).content
     assert "The worst clips" not in text
-    assert "every word was heard correctly" in text
+    assert "every word was recognised correctly" in text
 
 
 def test_groups_of_a_few_clips_are_not_shown(about, exam):
