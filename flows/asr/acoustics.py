@@ -1,7 +1,7 @@
-"""What happens to speech on its way: a room, noise over it, a telephone line, a codec.
+"""Acoustic effects on speech: reverberation, noise, telephone and codecs.
 
-Sounds are (samples,) float32 at 16 kHz. They stay as long as they were, and no word moves by more than 10 ms, so that
-what was said keeps its times.
+Sounds are (samples,) float32 at 16 kHz. Effects keep the length and move no word by more than 10 ms, so that timestamps
+stay valid.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from asr.corpus.audio import RATE, Recording
 
 FRAME_SAMPLES = RATE // 40  # samples: 25 ms
-SILENCE_RATIO = 1e-3  # of the loudest frame's power: what is quieter is a pause, and no speech
-# Of the rooms that are simulated, in metres and seconds: from a bathroom to a classroom.
+SILENCE_RATIO = 1e-3  # of the loudest frame's power: quieter frames are pauses
+# Of simulated rooms, in metres and seconds: from a bathroom to a lecture room.
 WIDTHS, HEIGHTS, REVERBERATIONS = (2.5, 10.0), (2.4, 4.0), (0.2, 0.8)
 DISTANCES, FROM_A_WALL = (0.5, 4.0), 0.3
 # Reflections that are followed. With all, a small hard room takes seconds; with these any takes some 40 ms. Most echo
@@ -31,7 +31,7 @@ OPUS, MP3 = (6, 24), (16, 24, 32)  # kbit/s: anything between, one of these
 
 
 def speech_power(sound: np.ndarray) -> float:
-    """The mean square of the frames in which there is anything, so that pauses do not count; 0 of digital silence."""
+    """The mean square of the frames that are not pauses; 0 for digital silence."""
     frames = np.pad(sound, (0, -len(sound) % FRAME_SAMPLES)).reshape(-1, FRAME_SAMPLES)
     powers = np.mean(np.square(frames, dtype=np.float64), axis=1)
     if not len(powers) or not powers.max():
@@ -43,9 +43,9 @@ def speech_power(sound: np.ndarray) -> float:
 
 
 def add_noise(sound: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
-    """The sound with noise (samples,) that lies so many decibels below its speech, by mean power.
+    """The sound with noise (samples,) at a signal-to-noise ratio of `decibels`, by mean power.
 
-    As it was where either is silent.
+    Unchanged where either is silent.
     """
     loud = float(np.mean(np.square(noise, dtype=np.float64)))
     if not loud:
@@ -63,9 +63,9 @@ def coloured_noise(samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def add_reverberation(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """The sound as a room with that impulse response (taps,) gives it back, as loud as it was.
+    """Convolve the sound with an impulse response (taps,), and keep its level.
 
-    The response counts from the direct sound, so that the way from the mouth delays no word.
+    The response starts at the direct sound, so that no word is delayed.
     """
     from scipy.signal import fftconvolve
 
@@ -79,10 +79,10 @@ def add_reverberation(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 @cache
 def simulate_rooms(count: int, seed: int) -> tuple[np.ndarray, ...]:
-    """So many impulse responses (taps,) float32 of shoebox rooms, by the image source method (pyroomacoustics)."""
+    """`count` impulse responses (taps,) float32 of shoebox rooms, by the image source method (pyroomacoustics)."""
     import pyroomacoustics
 
-    pyroomacoustics.constants.set("num_threads", 1)  # sums come in one order, on any machine
+    pyroomacoustics.constants.set("num_threads", 1)  # the same order of summation on any machine
     return tuple(_simulate_room(np.random.default_rng([seed, at])) for at in range(count))
 
 
@@ -126,7 +126,7 @@ def _band_limit(sound: np.ndarray) -> np.ndarray:
 
 
 def apply_codec(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The sound as Opus or MP3 at a low rate leaves it."""
+    """The sound after Opus or MP3 at a low bit rate."""
     level = _peak(sound)
     if random.random() < 0.5:
         coded = _encode(sound / level, "libopus", "ogg", random.uniform(*OPUS), {"application": "voip"})
@@ -136,7 +136,7 @@ def apply_codec(sound: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _encode(sound: np.ndarray, codec: str, container: str, kilobits: float, options: dict[str, str]) -> bytes:
-    """A file of it. The decoder takes off what the codec puts before the sound, which the container tells it."""
+    """The sound as an encoded file. The container has the codec's delay, which the decoder removes."""
     import av
 
     stream: Any
@@ -156,11 +156,11 @@ def _encode(sound: np.ndarray, codec: str, container: str, kilobits: float, opti
 
 
 def _peak(sound: np.ndarray) -> float:
-    """What to divide by so that a codec clips nothing."""
+    """The divisor that keeps a codec from clipping."""
     return max(1.0, float(np.abs(sound).max(initial=0.0)))
 
 
 def _fit_length(sound: np.ndarray, as_: np.ndarray) -> np.ndarray:
-    """A codec works in whole frames, so that a little more or less comes back."""
+    """Cut or pad to the length of `as_`: codecs work in whole frames."""
     sound = sound[: len(as_)]
     return np.pad(sound, (0, len(as_) - len(sound))).astype(np.float32, copy=False)

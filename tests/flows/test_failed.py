@@ -56,7 +56,7 @@ def test_where_every_trial_failed_so_does_the_run_and_says_what_to_do(spun, tiny
     all_of_them = {trial: {"refused": REFUSED} for trial in trials(tiny_run)}
     with pytest.raises(RuntimeError) as failed, spun("select", all_of_them):
         pytest.fail("a winner was found")
-    assert "every trial failed, as told above: `resume train`" in str(failed.value)
+    assert "every trial failed, see above: `resume train`" in str(failed.value)
     assert "Traceback" not in str(failed.value)
 
 

@@ -1,4 +1,4 @@
-"""What is done to a clip before a model sees it: on its sound, on its log-mels, on the spelling of its text.
+"""Augmentation of training clips: speed, quiet, SpecAugment masks, and BPE dropout.
 
 Each function takes the random generator of one draw. Sounds are (samples,) float32 at 16 kHz, log-mels are
 (mel, frames) float32, 100 frames a second.
@@ -19,16 +19,14 @@ from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 if TYPE_CHECKING:
     from transformers import WhisperTokenizer
 
-LOG_MEL_RANGE = (
-    2.0  # below a clip's loudest bin nothing is told apart: Whisper cuts 8 powers of ten down, a quarter each
-)
-MIN_LOG_MEL = -1.5  # of any log-mel: the extractor takes nothing for less than 1e-10
+LOG_MEL_RANGE = 2.0  # log-mels below the maximum are cut: Whisper keeps 8 powers of ten, and divides by 4
+MIN_LOG_MEL = -1.5  # of any log-mel: the extractor's floor is 1e-10
 MASK_BINS, MASK_FRAMES = 16, 20
 HUM = 50.0  # hertz, of the mains
 
 
 def change_speed(sound: np.ndarray, most: float, random: np.random.Generator) -> tuple[np.ndarray, float]:
-    """The sound spoken up to `most` faster or slower (and higher or lower with it), and how many times as fast."""
+    """The sound resampled up to `most` faster or slower, which changes the pitch too, and the factor."""
     import soxr
 
     factor = float(random.uniform(1 - most, 1 + most))
@@ -36,7 +34,7 @@ def change_speed(sound: np.ndarray, most: float, random: np.random.Generator) ->
 
 
 def make_silence(seconds: float, random: np.random.Generator) -> np.ndarray:
-    """(samples,) of what is no speech: a dead line, a room's noise, or noise with the hum of the mains."""
+    """(samples,) without speech: digital silence, noise, or noise with mains hum."""
     samples, kind = round(seconds * RATE), random.integers(0, 4)
     if kind == 0:
         return np.zeros(samples, np.float32)
@@ -50,10 +48,10 @@ def make_silence(seconds: float, random: np.random.Generator) -> np.ndarray:
 def add_quiet(
     features: np.ndarray, seconds: tuple[float, float], random: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """The log-mels with so many seconds of quiet added before and after, within a window; and the seconds before.
+    """Add quiet before and after, within the window; returns the log-mels and the seconds added before.
 
-    A microphone is on before and after the words; a corpus cut to the words does not show that. The quiet is
-    flat noise somewhere between a dead line and a noisy room, a factor of 10^8 to 10^4 below the loudest bin.
+    Recordings start before the speech, which clips that are cut to the words do not show. The quiet is flat noise, 10^8
+    to 10^4 below the loudest bin.
     """
     before, after = (int(part * FRAMES_PER_SECOND) for part in seconds)
     room = WINDOW_FRAMES - features.shape[1]
@@ -67,7 +65,7 @@ def add_quiet(
 
 
 def silence_level(features: np.ndarray) -> float:
-    """What digital silence is in a clip's log-mels."""
+    """The value of digital silence in a clip's log-mels."""
     return max(float(features.max()) - LOG_MEL_RANGE, MIN_LOG_MEL)
 
 
@@ -91,9 +89,9 @@ def mask_features(
 
 
 class BpeDropout:
-    """BPE dropout (arXiv:1910.13267): a text in other tokens, since each merge of byte pairs is left out by chance.
+    """BPE dropout (arXiv:1910.13267): merges are left out at random, which gives other tokens.
 
-    The tokenizer's own dropout takes no seed, and a trial could not be repeated.
+    The tokenizer's own dropout has no seed, so trials would not be reproducible.
     """
 
     def __init__(self, tokenizer: WhisperTokenizer, dropout: float) -> None:
@@ -105,7 +103,7 @@ class BpeDropout:
 
     def tokens(self, text: str, random: np.random.Generator) -> list[int]:
         """The text's tokens, without prompt and end."""
-        made = []
+        ids = []
         for word, _ in self.pre_tokenizer.pre_tokenize_str(text):
             parts = list(word)
             while pairs := [
@@ -115,5 +113,5 @@ class BpeDropout:
             ]:
                 at = min(pairs)[1]
                 parts[at : at + 2] = [parts[at] + parts[at + 1]]
-            made += [self.vocabulary[part] for part in parts]
-        return made
+            ids += [self.vocabulary[part] for part in parts]
+        return ids

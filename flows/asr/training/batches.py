@@ -1,7 +1,7 @@
-"""Which clips a batch holds, and how they become tensors: buckets of like lengths, packs of a speaker's clips.
+"""Batch sampling and collation: buckets of similar lengths, packs of a speaker's clips.
 
-Every random choice is drawn from the seed and a count, of epochs or of draws, so a trial that is taken up again
-at any step sees what it would have seen.
+Every random choice depends on the seed and a count of epochs or draws only, so that a resumed trial sees the same
+batches.
 """
 
 from __future__ import annotations
@@ -24,56 +24,55 @@ if TYPE_CHECKING:
     from asr.training.dataset import ClipDataset, Example
 
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
-BUCKET_BATCHES = 16  # batches are cut from so many batches' worth of clips, sorted by length
+BUCKET_BATCHES = 16  # batches per bucket of clips that are sorted by length
 LONG_PROBABILITY = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
-LONG_PARTS = 4  # that such a batch is cut into where it has no `batch_seconds`: whole, a T4 could not hold it
+LONG_PARTS = 4  # parts of such a batch without `batch_seconds`: a T4 could not hold it whole
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
-SILENCE_SECONDS = (1.0, 10.0)  # of a draw in which nothing is said, unless context is padded or packed: then to 30
-IGNORED_LABEL = -100  # torch's label for a place that does not count
-PROMPT_OFFSET = -1_000  # less a token: one that is read and not learnt
+SILENCE_SECONDS = (1.0, 10.0)  # of a silent draw; up to 30 where context is padded or packed
+IGNORED_LABEL = -100  # torch's label without a loss
+PROMPT_OFFSET = -1_000  # minus a token: an input token without a loss
 
 
 class Unit(NamedTuple):
-    """What one place of a batch is filled with."""
+    """One item of a batch."""
 
-    clips: tuple[int, ...]  # one; several are said one after another; none: silence
+    clips: tuple[int, ...]  # several are joined; none: silence
     gaps: tuple[float, ...]  # seconds between them
     seconds: float  # of the clips and gaps, or of the silence
     quiet: tuple[float, float] = (0.0, 0.0)  # seconds added before and after
 
     @property
     def length(self) -> float:
-        """Seconds, the quiet counted."""
+        """Seconds with the quiet."""
         return self.seconds + sum(self.quiet)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A unit and where it was drawn."""
+    """A unit with its position in training."""
 
     step: int  # of the optimiser
     long: bool  # its batch is padded to 30 s
-    number: int  # of all draws since the first step
+    number: int  # of the draw since the first step
     unit: Unit
 
 
 @dataclass(frozen=True)
 class ClipPool:
-    """What the clips of a split are drawn by, one entry a clip."""
+    """What the sampler needs of the clips of a split, one entry per clip."""
 
     seconds: Sequence[float]
-    weights: Sequence[float] | None = None  # times an epoch; None: once
-    speakers: Sequence[str] | None = None  # whose clips may be packed together
+    weights: Sequence[float] | None = None  # draws per epoch; None: one
+    speakers: Sequence[str] | None = None  # clips of the same one may be packed
     tokens: Sequence[int] | None = None  # of each text; a pack holds no more than `most_tokens`
     max_tokens: int = 0
 
 
 class BucketBatchSampler:
-    """A batch sampler: batches of draws of like length, every clip once an epoch (or as often as it weighs).
+    """A batch sampler: batches of draws of similar length, every clip once per epoch or as often as its weight.
 
-    A weight between whole numbers is a chance: 1.5 is once in half of the epochs and twice in the others.
-    Iterating begins at the optimiser's step `start`, with what would have come there anyway; where several `ranks`
-    share a step's batches, one of them gets every so manieth.
+    A fractional weight is a probability: 1.5 is once in half of the epochs and twice in the others. Iteration starts at
+    optimiser step `start` with the batches of that step; with a `world_size` each rank gets its share of the batches.
 
     >>> training = Training(steps=3, batch_size=2)
     >>> buckets = BucketBatchSampler(ClipPool([5, 1, 4, 2, 3], weights=[1, 2, 1, 0, 2]), training)
@@ -86,11 +85,11 @@ class BucketBatchSampler:
         self.total_batches = training.steps * training.accumulate
         self.weights = np.asarray(clips.weights if clips.weights is not None else np.ones(len(clips.seconds)))
         if not self.weights.any():
-            raise ValueError("no clip has a weight, so there is nothing to draw from")
-        self.weights = self.weights / min(1.0, self.weights.sum())  # one draw an epoch at least
+            raise ValueError("no clip has a weight above 0")
+        self.weights = self.weights / min(1.0, self.weights.sum())  # at least one draw per epoch
 
     def __len__(self) -> int:
-        """Batches of all steps, those before `start` counted: a trainer counts from the first."""
+        """Batches of all steps, including those before `start`: the trainer counts from the first."""
         return self.total_batches // self.world_size
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -102,7 +101,7 @@ class BucketBatchSampler:
             number += len(batch)
 
     def _batches(self) -> Iterator[tuple[bool, list[Unit]]]:
-        """Batch after batch without end, and whether each is padded to 30 s."""
+        """Endless batches, and whether each is padded to 30 s."""
         training, at = self.training, 0
         for epoch in itertools.count():
             random = np.random.default_rng([training.seed, 2, epoch])
@@ -143,7 +142,7 @@ class BucketBatchSampler:
     def _add_quiet(self, unit: Unit, random: np.random.Generator) -> Unit:
         """The unit with up to `quiet_seconds` before and after it, in half of the draws and within a window.
 
-        Drawn here so that batches are of like length with it: drawn later, a fifth of each batch was padding.
+        It is drawn before bucketing, so that it counts in the length; otherwise a fifth of each batch was padding.
         """
         before, after = random.uniform(0, self.training.quiet_seconds, 2)
         if random.random() < 0.5:
@@ -160,7 +159,7 @@ class BucketBatchSampler:
         return [Unit((), (), float(lasting)) for lasting in random.uniform(shortest, longest, count)]
 
     def _split_by_size(self, bucket: list[Unit]) -> list[list[Unit]]:
-        """Batches of units that are sorted by length, each within the size or the seconds of one."""
+        """Batches of units sorted by length, within `batch_size` or `batch_seconds`."""
         training, batches = self.training, list[list[Unit]]()
         for unit in bucket:
             last = batches[-1] if batches else []
@@ -177,22 +176,21 @@ class BucketBatchSampler:
 
 
 def long_phase_start(training: Training) -> int | None:
-    """The step where batches padded to 30 s begin; None where there are none, or no others."""
+    """The first step with batches padded to 30 s; None where there are none, or no others."""
     begins = math.ceil(training.steps * (1 - training.long_share))
     return begins if training.context == "trimmed" and 0 < begins < training.steps else None
 
 
 def long_parts(training: Training, clips: int) -> int:
-    """Into how many batches so many clips are cut where they are padded to 30 s, to take no more memory than before."""
+    """The number of parts of a batch of `clips` clips that is padded to 30 s, so that memory does not grow."""
     parts = math.ceil(clips * WINDOW_SECONDS / training.batch_seconds) if training.batch_seconds else LONG_PARTS
     return min(parts, clips)
 
 
 def pack_clips(order: Sequence[int], clips: ClipPool, random: np.random.Generator) -> list[Unit]:
-    """The clips of `order`, each once, a speaker's joined one after another while there is room.
+    """Join the clips of each speaker, in the order of `order`, while there is room.
 
-    How much room there is, up to 30 s, is drawn for each pack: a model that is only ever shown full windows reads
-    short ones badly.
+    The room, up to 30 s, is drawn for each pack: a model trained on full windows only is worse on short ones.
     """
     speakers = clips.speakers or [""] * len(clips.seconds)
     made: list[Unit] = []
@@ -213,17 +211,17 @@ def pack_clips(order: Sequence[int], clips: ClipPool, random: np.random.Generato
 
 
 def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """A list of examples as one batch: `input_features` (batch, mel, frames) and `labels` (batch, tokens).
+    """Collate examples to `input_features` (batch, mel, frames) and `labels` (batch, tokens).
 
-    Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some
-    trimmed ones are padded to 30 s, so that the model keeps its head when it is run as a stock Whisper.
+    Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some trimmed
+    ones are padded to 30 s, so that the model also works at the context of a stock Whisper.
     """
-    batch = pad_features([one.features for one in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
-    return {"input_features": batch, "labels": pad_labels([one.labels for one in examples])}
+    batch = pad_features([example.features for example in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
+    return {"input_features": batch, "labels": pad_labels([example.labels for example in examples])}
 
 
 def pad_labels(spelt: Sequence[Sequence[int]]) -> torch.Tensor:
-    """(batch, longest) tokens, the shorter ones filled with what does not count."""
+    """(batch, longest) tokens, padded with `IGNORED_LABEL`."""
     import torch
 
     labels = torch.full((len(spelt), max(len(tokens) for tokens in spelt)), IGNORED_LABEL)
@@ -235,28 +233,28 @@ def pad_labels(spelt: Sequence[Sequence[int]]) -> torch.Tensor:
 def pad_features(features: Sequence[np.ndarray], frames: int = 0) -> torch.Tensor:
     """(batch, mel, longest) of (mel, frames) log-mels, at least `frames` long.
 
-    What is added is what digital silence looks like beside a clip, as the feature extractor makes it when it pads.
+    The padding is digital silence, as from the feature extractor.
     """
     import torch
 
-    longest = max(frames, *(one.shape[1] for one in features))
+    longest = max(frames, *(clip.shape[1] for clip in features))
     longest += longest % 2  # the encoder halves it
     batch = np.empty((len(features), features[0].shape[0], longest), np.float32)
-    for place, one in enumerate(features):
-        batch[place, :, : one.shape[1]] = one
-        batch[place, :, one.shape[1] :] = silence_level(one)
+    for row, clip in enumerate(features):
+        batch[row, :, : clip.shape[1]] = clip
+        batch[row, :, clip.shape[1] :] = silence_level(clip)
     return torch.from_numpy(batch)
 
 
 def batches_by_length(clips: ClipDataset, chosen: Sequence[int], size: int = 32) -> Iterator[list[int]]:
-    """The chosen clips in batches of like length, longest first (so that memory runs out at once or never)."""
+    """The chosen clips in batches of similar length, longest first, so that memory runs out at once or never."""
     order = sorted(chosen, key=lambda clip: -clips.seconds[clip])
     for at in range(0, len(order), size):
         yield order[at : at + size]
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
-    """At most `most` of `count` positions, evenly spread: the same ones every time.
+    """At most `most` of `count` positions, evenly spread.
 
     >>> evenly_spaced(10, 4)
     [0, 2, 5, 7]

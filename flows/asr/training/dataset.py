@@ -1,4 +1,4 @@
-"""The clips of a split as a model meets them: log-mels at their own length, and the tokens of what is said in them."""
+"""Datasets of clips: audio and text, log-mels and tokens, and augmented training examples."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import WhisperProcessor
 
-CACHE_BYTES = 1 << 30  # of log-mels kept in memory; the rest is computed again each time it is drawn
-TICK = 0.02  # seconds between two of Whisper's timestamps
+CACHE_BYTES = 1 << 30  # of cached log-mels; others are computed again at each draw
+TICK = 0.02  # seconds between Whisper's timestamps
 LAST_TICK = 1_500
 
 
 @dataclass(frozen=True)
 class TimedText:
-    """A stretch of text, and when it is said: seconds from the start of what a model hears."""
+    """A piece of text with its times, in seconds from the start of the example."""
 
     start: float
     end: float
     text: str
 
     def shifted(self, later: float, faster: float = 1.0) -> TimedText:
-        """The same, said so many times as fast and then so many seconds later."""
+        """The piece `faster` times as fast, then `later` seconds later."""
         return TimedText(self.start / faster + later, self.end / faster + later, self.text)
 
 
 @dataclass(frozen=True)
 class Example:
-    """What one draw came to."""
+    """A training example."""
 
     draw: Draw
     features: np.ndarray  # (mel, frames) float32 log-mels
     tokens: list[int]  # prompt, text and end
-    previous: Sequence[int] = ()  # text before them, which is read and not learnt
+    previous: Sequence[int] = ()  # the prompt before them, without a loss
 
     @property
     def labels(self) -> list[int]:
-        """Both, with the tokens that are not learnt below zero."""
+        """The labels; tokens without a loss are negative, see `PROMPT_OFFSET`."""
         if not self.previous:
             return self.tokens
         return [*(PROMPT_OFFSET - token for token in (*self.previous, self.tokens[0])), *self.tokens[1:]]
 
 
 class ClipDataset:
-    """The clips of one split: what is said in them, by whom, and how they sound, read when it is asked for."""
+    """The clips of a split: texts, speakers, times, and audio that is read on demand."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -75,18 +75,18 @@ class ClipDataset:
         return soundfile.read(io.BytesIO(self.dataset[clip]["audio"]["bytes"]), dtype="float32")[0]
 
     def segments(self, clip: int) -> list[TimedText]:
-        """What its transcript told of when things are said in the clip; most corpora tell nothing."""
-        return [TimedText(one["start"], one["end"], one["text"]) for one in self._segments[clip] or ()]
+        """The timed segments of the clip; most corpora have none."""
+        return [TimedText(segment["start"], segment["end"], segment["text"]) for segment in self._segments[clip] or ()]
 
     def timed_texts(self, clip: int) -> list[TimedText]:
-        """What is said in the clip and when: its segments, else all of it."""
+        """The segments of the clip, or its whole text."""
         return self.segments(clip) or [TimedText(0.0, self.seconds[clip], self.texts[clip])]
 
 
 class FeatureDataset(ClipDataset):
-    """The same as a model meets them: log-mels, kept while there is room, and tokens.
+    """Clips as log-mels, cached while there is room, and tokens.
 
-    `retained` are the languages of those sources that do not speak the processor's, as `Corpus.retained` has them.
+    `retained` are the languages of the sources in other languages, as in `Corpus.retained`.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class FeatureDataset(ClipDataset):
     def features(self, clip: int) -> np.ndarray:
         """(mel, frames) float32 log-mels at the clip's own length."""
         if clip not in self._cache:
-            made = self.log_mels(self.sound(clip))
-            if made.nbytes > self._cache_room:
-                return made
-            self._cache[clip], self._cache_room = made, self._cache_room - made.nbytes
+            features = self.log_mels(self.sound(clip))
+            if features.nbytes > self._cache_room:
+                return features
+            self._cache[clip], self._cache_room = features, self._cache_room - features.nbytes
         return self._cache[clip]
 
     def log_mels(self, sound: np.ndarray) -> np.ndarray:
@@ -113,11 +113,11 @@ class FeatureDataset(ClipDataset):
         return log_mels(self.processor, sound)
 
     def tokens(self, clip: int) -> list[int]:
-        """Prompt, text and end. Whisper's words carry the space before them."""
+        """Prompt, text and end. The text starts with a space, as in Whisper."""
         return self.with_language(self.processor.tokenizer(" " + self.texts[clip]).input_ids, clip)
 
     def with_language(self, tokens: list[int], clip: int) -> list[int]:
-        """The tokens with the clip's own language in their prompt, after its start."""
+        """The tokens with the clip's language in the prompt."""
         if not (language := self._retained[clip]):
             return tokens
         return [tokens[0], self.processor.tokenizer.convert_tokens_to_ids(f"<|{language}|>"), *tokens[2:]]
@@ -132,7 +132,7 @@ def log_mels(processor: WhisperProcessor, sound: np.ndarray) -> np.ndarray:
 
 
 class TrainingDataset:
-    """The training view of clips: a draw gives augmented log-mels and tokens. (A torch map-style data set.)"""
+    """A map-style dataset: a draw gives augmented log-mels and tokens."""
 
     def __init__(self, clips: FeatureDataset, training: Training) -> None:
         self.clips, self.training, self._waveform_augmentation = (
@@ -166,28 +166,28 @@ class TrainingDataset:
         features = augmentation.mask_features(features, training.frequency_masks, training.time_masks, random)
         with_times = random.random() < training.timestamps_share
         tokens = self._tokens([one.shifted(before) for one in words], with_times, random)
-        if len(tokens) > POSITIONS:  # spelt in single bytes, or between many times, a text may not fit any more
+        if len(tokens) > POSITIONS:  # BPE dropout or timestamps can make a text too long
             tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
         tokens = clips.with_language(tokens, unit.clips[0])
         return Example(draw, features, tokens, self._previous_tokens(unit.clips[0], POSITIONS - len(tokens), random))
 
     def _previous_tokens(self, clip: int, room: int, random: np.random.Generator) -> list[int]:
-        """The tokens of a text before a clip's own, its start cut where there is no room for more; often none."""
+        """The tokens of a prompt before the clip's text, cut at its start; often none."""
         if not self._prompts or random.random() >= self.training.prompt_share:
             return []
         text = self._prompts.sample(clip, random)
-        spelt = self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids[-MAX_PROMPT_TOKENS:]
-        return [self._previous_token, *spelt] if len(spelt) < room else []
+        ids = self.clips.processor.tokenizer(" " + text, add_special_tokens=False).input_ids[-MAX_PROMPT_TOKENS:]
+        return [self._previous_token, *ids] if len(ids) < room else []
 
     def _joined_audio(self, unit: Unit, random: np.random.Generator) -> tuple[np.ndarray, list[TimedText]]:
-        """The unit's clips one after another, at one speed, and their words."""
+        """The unit's clips joined, at one speed, and their timed texts."""
         pieces = [self.clips.sound(unit.clips[0])]
         for gap, clip in zip(unit.gaps, unit.clips[1:], strict=True):
             pieces += [np.zeros(round(gap * RATE), np.float32), self.clips.sound(clip)]
         sound, words = np.concatenate(pieces), self._timed_texts(unit)
         if not self.training.speed:
             return sound, words
-        # Not slower than fits into a window.
+        # Not slower than fits into the window.
         most = min(self.training.speed, max(0.0, 1 - len(sound) / RATE / WINDOW_SECONDS))
         sound, faster = augmentation.change_speed(sound, most, random)
         return sound, [one.shifted(0, faster) for one in words]
@@ -200,7 +200,7 @@ class TrainingDataset:
         return words
 
     def _tokens(self, words: Sequence[TimedText], with_times: bool, random: np.random.Generator) -> list[int]:
-        """Prompt, text and end; with times, each stretch of words stands between its two timestamps."""
+        """Prompt, text and end; with times, each piece is between its two timestamps."""
         if not with_times:
             return [
                 *self._prompt,

@@ -1,4 +1,4 @@
-"""What a search will take: steps, time and disk, told before training begins."""
+"""An estimate of a search before training: steps, time, cost and disk."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from asr.training.learner import Learner
 from asr.training.models import FRAMES_PER_SECOND, WINDOW_FRAMES
 from asr.training.search import Trial
 
-PROBE_STEPS = 5  # after one to warm up
-OVERHEAD = 0.3  # of the steps' time: making batches, checkpoints, and what branches cost each other; seen on the sample
+PROBE_STEPS = 5  # after one warm-up step
+OVERHEAD = 0.3  # of the steps' time: batches, checkpoints and parallel trials; measured on the sample
 START_SECONDS = 12.0  # seconds until a trial's first step: imports, shards
-TOKENS_PER_SECOND = 7  # of speech; only the probe's time depends on it
-PACKED_SECONDS = WINDOW_SECONDS / 2  # of a pack, whose room is drawn evenly up to a whole window
-DECODING_SHARE = 1 / 3  # of a training step's time that hearing as many clips takes, at most: it goes forward only
+TOKENS_PER_SECOND = 7  # of speech, for the probe
+PACKED_SECONDS = WINDOW_SECONDS / 2  # mean of a pack
+DECODING_SHARE = 1 / 3  # of a training step's time, for decoding as many clips
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def estimate_cost(
     return Estimate(seconds, disk, cost, "\n".join([
         *_describe_corpus(corpus),
         f"trials     {told}{'; losers stop early' if search.stop_losers else ''}",
-        f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from nothing'}",
+        f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from scratch'}",
         f"time       about {format_duration(seconds)}, from {step * 1000:.0f} ms a step measured here",
         *([f"cost       about {cost:.2f}, at {search.hourly_cost:g} an hour for each trial"] if cost else []),
         f"disk       {disk / 1e9:.1f} GB",
@@ -90,7 +90,7 @@ def estimate_cost(
 
 
 def describe_remote(settings: Settings, trials: Sequence[Trial], corpus: dict[str, Any]) -> str:
-    """What `search` prints of trials that other machines will run: no time, for here it would not be theirs."""
+    """The text that `search` prints for trials on other machines, without a time."""
     training, compute = settings.training, settings.compute
     told = f"{len(trials)} of {training.steps} steps{'; losers stop early' if settings.search.stop_losers else ''}"
     pods = f"{compute.gpus} {compute.gpu}{' on spot' if compute.spot else ''} for each, {compute.hours} h at most"

@@ -1,7 +1,7 @@
-"""Whisper models: loaded from a base or built from nothing, and run on a clip's own context.
+"""Whisper models: loaded from a base or built from scratch, and run at a clip's own context.
 
-Transformers' encoder takes 30 s or nothing. `encode` runs the same layers on as many frames as there
-are: at 3,000 frames the result is the stock encoder's, at 300 it costs a tenth.
+Transformers' encoder accepts 30 s only. `encode` runs the same layers on fewer frames: at 3,000 frames the result is
+the stock encoder's, at 300 it costs a tenth.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
 POSITIONS = 448  # of a Whisper's decoder
 FULL_VOCABULARY = 51_865  # tokens of a published multilingual Whisper
 MAX_TOKENS = POSITIONS - 4  # less the prompt
-PREVIOUS_TOKEN, MAX_PROMPT_TOKENS = "<|startofprev|>", 223  # what text from before begins with, and its most tokens
+PREVIOUS_TOKEN, MAX_PROMPT_TOKENS = "<|startofprev|>", 223  # the start of a prompt, and its most tokens
 TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
 TINY_WIDTH = 384  # of the smallest published Whisper, tiny
 FORMATS = range(1, 3)  # of releases that can be used; raised with what a release holds
@@ -36,18 +36,18 @@ MAX_BASE_LEARNING_RATE = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5
 
 @dataclass(frozen=True)
 class Defaults:
-    """What is usually tried where a profile says "auto"."""
+    """The values of "auto" in a profile."""
 
     learning_rates: tuple[float, ...]
-    limit: float  # a learning rate above it is refused
+    limit: float  # a higher learning rate is an error
     optimizer: str
 
 
 def default_hyperparameters(settings: Settings) -> Defaults:
     """The learning rates and optimiser for the model's size and past.
 
-    A published Whisper keeps what it knows at 1e-5; a small base, such as the sample's release, has
-    little to lose; from nothing a step must be large, and so it must for adapters, which begin at nothing.
+    A published Whisper needs a small learning rate to keep what it learnt; a small base, such as the sample's release,
+    has less to lose. Training from scratch and LoRA adapters, which start at zero, need a large one.
     Raises `InputError` where the base cannot be read.
     """
     model = settings.model
@@ -108,9 +108,9 @@ def load_processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor
 
 @contextmanager
 def _loading(base: str | Path, fault: str = "cannot be loaded") -> Iterator[dict[str, Any]]:
-    """What `from_pretrained` is to be given. A part of a base that is missing or broken is refused in one line.
+    """The arguments of `from_pretrained`; raises `InputError` for a missing or broken file.
 
-    Without a way to the Hub only what was fetched before is looked for; else each file would be asked for six times.
+    Without a connection to the Hub only the cache is used; otherwise each file would be requested six times.
     """
     from huggingface_hub import constants
 
@@ -175,7 +175,7 @@ def save(folder: Path, model: WhisperForConditionalGeneration, processor: Whispe
 
 
 def set_language(model: WhisperForConditionalGeneration, processor: WhisperProcessor, language: str) -> None:
-    """Set language and task for good: in the tokenizer's prompt and in what `generate` does unasked."""
+    """Set language and task in the tokenizer's prompt and in the defaults of `generate`."""
     tokenizer = processor.tokenizer
     if tokenizer.convert_tokens_to_ids(f"<|{language}|>") == tokenizer.unk_token_id:
         raise InputError(f"[corpus] language: Whisper has no language {language}")
@@ -185,9 +185,9 @@ def set_language(model: WhisperForConditionalGeneration, processor: WhisperProce
 
 
 def allow_empty_output(model: WhisperForConditionalGeneration) -> None:
-    """Let `generate`, and what is converted from the model, end at once where there is nothing to write.
+    """Let `generate`, and converted models, return an empty text.
 
-    A stock Whisper is kept from it: its first token is never the last, so on silence it must invent something.
+    A stock Whisper suppresses the end token at the start, and so hallucinates on silence.
     """
     for config in (model.generation_config, model.config):
         if first := getattr(config, "begin_suppress_tokens", None):
@@ -282,7 +282,7 @@ def encode(model: WhisperForConditionalGeneration, features: torch.Tensor) -> to
 
 
 def max_tokens(frames: int) -> int:
-    """More than anybody says in so many frames, so that a decoder in a loop ends: 25 a second."""
+    """A limit of tokens for `frames` frames, 25 per second, which ends a decoder in a loop."""
     return min(MAX_TOKENS, frames // 4 + 16)
 
 

@@ -1,4 +1,4 @@
-"""From a search space to trials, and from their outcomes to a winner."""
+"""From a search space to trials, and from their outcomes to the leaderboard."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Space = tuple[float, ...] | Range
-OVERRIDABLE = ("warmup", "label_smoothing", "batch_size")  # keys of [training] that a search may give instead
-MAX_DRAWS = 20  # for each trial, until it is a point that was not drawn before
+OVERRIDABLE = ("warmup", "label_smoothing", "batch_size")  # keys of [training] that a search may override
+MAX_DRAWS = 20  # draws per trial, since a point may repeat
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of hyperparameters to train with."""
+    """One set of hyperparameters."""
 
     number: int
     learning_rate: float
     weight_decay: float
-    overrides: tuple[tuple[str, int | float], ...] = ()  # keys of [training], where the search gives them
+    overrides: tuple[tuple[str, int | float], ...] = ()  # keys of [training] with their values
 
     def apply_to(self, settings: Settings) -> Settings:
         """The settings that this trial trains with."""
@@ -40,38 +40,38 @@ class Trial:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """How a trial was doing in passing."""
+    """Training metrics of a trial at a step."""
 
     step: int
-    loss: float  # of the training batches since the look before
+    loss: float  # of the training batches since the last entry
     learning_rate: float
-    clips_per_second: float  # since the look before, the time of evaluations left out
+    clips_per_second: float  # since the last entry, without evaluations
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """How a trial stood at one evaluation."""
+    """The result of one evaluation of a trial."""
 
     step: int
-    loss: float  # of the training batches since the report before
-    validation_loss: float  # a token
+    loss: float  # of the training batches since the last report
+    validation_loss: float  # per token
     validation_wer: float  # percent
-    low: float  # its 95 % interval
+    low: float  # of the 95 % interval
     high: float
 
 
 @dataclass(frozen=True)
 class ClipErrors:
-    """What the model that a trial handed on got wrong in each validation clip, the same ones in every trial."""
+    """The word errors of a trial's best model in each validation clip; the clips are the same in every trial."""
 
     errors: tuple[int, ...] = ()  # words
-    words: tuple[int, ...] = ()  # that were said
+    words: tuple[int, ...] = ()  # in the reference
     speakers: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to, and its curve."""
+    """The result of a trial."""
 
     trial: Trial
     validation_wer: float  # percent
@@ -80,35 +80,35 @@ class Outcome:
     stopped: str  # why it ended: finished, plateau, outpaced, diverged, failed
     curve: tuple[CurvePoint, ...]
     clip_errors: ClipErrors = ClipErrors()
-    history: tuple[LogEntry, ...] = field(default=(), compare=False)  # clips a second are never the same twice
+    history: tuple[LogEntry, ...] = field(default=(), compare=False)  # speeds are not reproducible
 
     @property
     def best_evaluation(self) -> CurvePoint | None:
-        """Where the model that was handed on stood."""
+        """The evaluation of the model that the trial returned."""
         return best_evaluation(self.curve)
 
 
 def failed_outcome(trial: dict[str, Any]) -> Outcome:
-    """Of a trial that did not come to its end, and was given up."""
+    """The outcome of a trial that failed."""
     return Outcome(from_plain(Trial, trial), math.nan, 0, 0.0, "failed", ())
 
 
 def best_evaluation(curve: Sequence[CurvePoint]) -> CurvePoint | None:
-    """The point with the lowest validation WER, the earliest of equals."""
+    """The evaluation with the lowest validation WER, the earliest of equals."""
     return min(curve, key=lambda point: (point.validation_wer, point.step), default=None)
 
 
 def plan_trials(settings: Settings) -> list[Trial]:
-    """The trials of a search: `plan_trials` points of its space, chosen as `sampler` says, the same ones every time.
+    """The trials of a search: `trials` points of its space, chosen by `sampler` and the seed.
 
-    Raises `InputError` for a base that cannot be had, or a learning rate beyond what it can take.
+    Raises `InputError` for a base that cannot be read, or a learning rate that is too high for it.
     """
     search, usual = settings.search, models.default_hyperparameters(settings)
     rates = usual.learning_rates if search.learning_rate == "auto" else search.learning_rate
     highest = rates.high if isinstance(rates, Range) else max(rates)
     if highest > usual.limit:
         raise InputError(
-            f"[search] learning_rate: {highest:g} is fit only for training from nothing; "
+            f"[search] learning_rate: {highest:g} is fit only for training from scratch; "
             f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
         )
     space: dict[str, Space] = {"learning_rate": rates, "weight_decay": search.weight_decay}
@@ -121,7 +121,7 @@ def plan_trials(settings: Settings) -> list[Trial]:
 
 
 def _grid(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
-    """All combinations, or `plan_trials` of them drawn by the seed; in grid order."""
+    """All combinations, or `trials` of them sampled by the seed; in grid order."""
     lists = [sorted(set(values)) for values in space.values() if isinstance(values, tuple)]
     if search.trials >= (count := math.prod(map(len, lists))):
         return list(itertools.product(*lists))
@@ -129,7 +129,7 @@ def _grid(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
 
 
 def _combination(lists: Sequence[Sequence[Any]], nth: int) -> tuple[Any, ...]:
-    """That one of all combinations, none of which is made: five long lists have more than fit anywhere.
+    """The `nth` of all combinations, without making them: five long lists have too many.
 
     >>> _combination(["ab", "xyz"], 4), list(itertools.product("ab", "xyz"))[4]
     (('b', 'y'), ('b', 'y'))
@@ -153,7 +153,7 @@ def _sample(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = optuna.samplers.QMCSampler(seed=search.seed, scramble=True)
     lists = {name: sorted(set(values)) for name, values in space.items() if isinstance(values, tuple)}
-    axes: dict[str, BaseDistribution] = {  # of a list, the place in it
+    axes: dict[str, BaseDistribution] = {  # of a list, the index
         name: FloatDistribution(values.low, values.high, log=values.log) if isinstance(values, Range)
         else IntDistribution(0, len(lists[name]) - 1)
         for name, values in space.items()
@@ -161,50 +161,47 @@ def _sample(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]
     study, points = optuna.create_study(sampler=sampler), dict[tuple[Any, ...], None]()
     count = math.prod(map(len, lists.values())) if len(lists) == len(space) else search.trials
     for _ in range(MAX_DRAWS * search.trials):
-        drawn = study.ask(axes)
-        study.tell(drawn, 0.0)
-        where = drawn.params
-        points[tuple(lists[name][where[name]] if name in lists else float(where[name]) for name in space)] = None
+        sample = study.ask(axes)
+        study.tell(sample, 0.0)
+        values = sample.params
+        points[tuple(lists[name][values[name]] if name in lists else float(values[name]) for name in space)] = None
         if len(points) == min(search.trials, count):
             break
     return list(points)
 
 
 def leaderboard(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """One row a trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number.
+    """One row per trial, the winner first: the lowest validation WER, then the fewest steps, then the lowest number.
 
-    `low` and `high` bound the WER's 95 % interval; `p` is how often a difference to the winner as large as the trial's
-    comes by chance on these clips; a trial that came to no WER has none of them. Raises `InputError`, with the table,
-    where no trial came to a WER.
+    `low` and `high` bound the WER's 95 % interval; `p` is the p-value of the difference to the winner. Both are missing
+    for a trial without a WER. Raises `InputError`, with the table, where no trial has a WER.
     """
     import pandas as pd
 
     rows = [
         {
-            "trial": one.trial.number,
-            "learning_rate": one.trial.learning_rate,
-            "weight_decay": one.trial.weight_decay,
-            **dict(one.trial.overrides),
-            "validation_wer": one.validation_wer,
-            "steps": one.steps,
-            "seconds": one.seconds,
-            "stopped": one.stopped,
-            "low": one.best_evaluation.low if one.best_evaluation else math.nan,
-            "high": one.best_evaluation.high if one.best_evaluation else math.nan,
+            "trial": outcome.trial.number,
+            "learning_rate": outcome.trial.learning_rate,
+            "weight_decay": outcome.trial.weight_decay,
+            **dict(outcome.trial.overrides),
+            "validation_wer": outcome.validation_wer,
+            "steps": outcome.steps,
+            "seconds": outcome.seconds,
+            "stopped": outcome.stopped,
+            "low": outcome.best_evaluation.low if outcome.best_evaluation else math.nan,
+            "high": outcome.best_evaluation.high if outcome.best_evaluation else math.nan,
             "p": math.nan,
         }
-        for one in outcomes
+        for outcome in outcomes
     ]
-    if all(one.stopped == "failed" for one in outcomes):
-        raise InputError(
-            "every trial failed, as told above: `resume train` tries them again, from their last checkpoints"
-        )
+    if all(outcome.stopped == "failed" for outcome in outcomes):
+        raise InputError("every trial failed, see above: `resume train` tries them again, from their last checkpoints")
     board = pd.DataFrame(rows).sort_values(["validation_wer", "steps", "trial"], ignore_index=True)
     if board["validation_wer"].isna().all():
-        raise InputError("no trial came to an error rate; lower learning rates may do:", board.to_string(index=False))
-    heard = {one.trial.number: one.clip_errors for one in outcomes}
-    best = heard[board["trial"].iloc[0]]
+        raise InputError("no trial has an error rate; lower learning rates may help:", board.to_string(index=False))
+    clip_errors = {outcome.trial.number: outcome.clip_errors for outcome in outcomes}
+    best = clip_errors[board["trial"].iloc[0]]
     for row, number in board["trial"].items():
-        if (one := heard[number]).errors:
-            board.loc[row, "p"] = intervals.compare_models(one.errors, best.errors, best.words, best.speakers).p
+        if (own := clip_errors[number]).errors:
+            board.loc[row, "p"] = intervals.compare_models(own.errors, best.errors, best.words, best.speakers).p
     return board

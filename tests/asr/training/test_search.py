@@ -103,7 +103,7 @@ def test_the_highest_of_a_range_of_learning_rates_is_held_to_the_limit(refusal):
 
 def test_where_every_trial_diverged_the_table_is_told():
     nowhere = [Outcome(Trial(at, 0.09, 0.1), float("nan"), 20, 5.0, "diverged", ()) for at in range(2)]
-    with pytest.raises(InputError, match="no trial came to an error rate") as caught:
+    with pytest.raises(InputError, match="no trial has an error rate") as caught:
         search.leaderboard(nowhere)
     assert str(caught.value).count("diverged") == 2
 
