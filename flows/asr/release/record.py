@@ -14,7 +14,7 @@ from asr.release import folder
 from asr.settings import Settings
 from asr.training import models
 from asr.training.batches import evenly_spaced
-from asr.training.examples import ClipDataset
+from asr.training.dataset import ClipDataset
 from asr.training.search import Outcome
 
 LICENCES = {"sample": "CC0-1.0", "common_voice": "CC0-1.0"}  # of the kinds of sources that have one licence
