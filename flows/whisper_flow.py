@@ -23,16 +23,16 @@ from metaflow import Config, FlowSpec, card, catch, current, project, retry, ste
 
 
 def profile(text):
-    """A profile's text as plain, checked values with absolute paths; a bad one ends the command in one line."""
+    """The validated settings of a profile as plain values; a bad profile ends the command in one line."""
     try:
         return settings.load(text).model_dump(mode="json")
-    except InputError as mistake:
-        raise SystemExit(str(mistake)) from None
+    except InputError as error:
+        raise SystemExit(str(error)) from None
 
 
 def tag(name):
-    """Make the run findable. A tag that cannot be set, for want of a right or a service, ends nothing."""
-    if "spin-step" in sys.argv:  # which is no run
+    """Tag the run. A tag that cannot be set is reported, and the run continues."""
+    if "spin-step" in sys.argv:  # a spin is not a run
         return
     try:
         current.run.add_tag(name)
@@ -40,12 +40,12 @@ def tag(name):
         print(f"the run could not be tagged {name}: {error}", file=sys.stderr)
 
 
-# From before the trials to what comes after them.
-HANDED_ON = ["code_version", "corpus", "created", "rejected", "rejected_rows", "searched", "shards", "space"]
+# Artifacts from before the trials that later steps need.
+KEPT_ARTIFACTS = ["code_version", "corpus", "created", "rejected", "rejected_rows", "searched", "shards", "space"]
 
 
 @on_kubernetes()
-@project(name="whisper_flow")  # so that the branches of a team do not collide on Argo
+@project(name="whisper_flow")  # separates the branches of a team on Argo
 class WhisperFlow(FlowSpec):
     """From recordings to a served Whisper model, honestly scored."""
 
@@ -56,36 +56,36 @@ class WhisperFlow(FlowSpec):
         return settings.Settings.model_validate(self.profile.to_dict())
 
     def about(self, task):
-        """What a card is about, of what a task holds: in a join that is spun only its inputs can be read."""
+        """The run, for the cards. In a spun join only the inputs have its artifacts."""
         return cards.Run(self.settings.name, task.created)
 
     @step
     def start(self):
-        """Find the speech, and what the profile asks of it."""
+        """Check the profile against this machine and the Hub, and find the speech."""
         from asr import code_version, extras
         from asr.corpus import recordings, sources
         from asr.release import engine, hub
         from asr.store import Store
         from asr.training import search
 
-        self.created = datetime.now(UTC).isoformat(timespec="seconds")  # a resumed run's is the first one's
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")  # a resumed run keeps it
         tag(f"profile:{self.settings.name}")
         if not compute.in_pod():
             disk.check(self.settings.release.folder, "[release] folder")
         extras.check(self.settings)
         hub.check_access(self.settings.release, wait=False)
-        search.plan_trials(self.settings)  # a base or a learning rate that cannot be is refused before any work
+        search.plan_trials(self.settings)  # checks the base and the learning rates before any work
         recordings.check_recordings(self.settings.training)
         parts = sources.list_parts(self.settings.corpus)
         store = Store.of_task()
-        self.parts = [store.put_object(part) for part in parts]  # so that a task reads no part but its own
+        self.parts = [store.put_object(part) for part in parts]  # a task reads only its own part
         self.code_version, self.space = code_version(), engine.capture_space()
         self.next(self.preprocess, foreach="parts")
 
     @card(type=cards.PAGE, customize=True)
     @step
     def preprocess(self):
-        """Judge each clip of a part, and pack those that are fit into shards."""
+        """Check each clip of a part, and write the accepted ones into shards."""
         from asr.corpus import manifest, shards
         from asr.store import Store
 
@@ -101,7 +101,7 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE, customize=True)
     @step
     def collect(self, inputs):
-        """Join the parts' records; their audio stays where it is."""
+        """Join the records of the parts; the audio stays in the shards."""
         from asr.corpus import clips, manifest, shards
 
         packed = [shards.PackedPart.from_plain(branch.packed) for branch in inputs]
@@ -110,16 +110,18 @@ class WhisperFlow(FlowSpec):
         self.rejected, self.rejected_rows, self.corpus = joined.rejected, to_plain(joined.rejected), joined.summary
         self.merge_artifacts(inputs, include=["code_version", "created", "space"])
         manifest.check_splits(joined, self.settings.corpus)
-        heard = [from_plain(clips.Clip, clip) for at in manifest.example_parts(packed) for clip in inputs[at].examples]
+        examples = [
+            from_plain(clips.Clip, clip) for at in manifest.example_parts(packed) for clip in inputs[at].examples
+        ]
         table = manifest.clip_table(joined.shards)
         current.card.append(
-            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.reused_shards, heard)
+            cards.collect(self.about(inputs[0]), table, joined.rejected, joined.summary, joined.reused_shards, examples)
         )
         self.next(self.search)
 
     @step
     def search(self):
-        """Decide on the trials, and say what they will take."""
+        """Plan the trials, and estimate their time and cost."""
         from asr.corpus import shards
         from asr.corpus.manifest import Manifest
         from asr.training import estimate, gpu, search, token_limit
@@ -132,16 +134,16 @@ class WhisperFlow(FlowSpec):
         self.trials = to_plain(trials)
         self.at_once, self.threads = compute.parallel_trials(len(trials)), compute.threads_per_trial(len(trials))
         if compute.in_pod():
-            told = estimate.describe_remote(self.settings, trials, self.corpus)
+            plan = estimate.describe_remote(self.settings, trials, self.corpus)
         else:
-            told = estimate.estimate_cost(
+            plan = estimate.estimate_cost(
                 self.settings, trials, left.shards, self.corpus, self.at_once, self.threads, compute.cores()
             ).text
-        # A resumed run keeps it, and so finds its trials' checkpoints; a metadata service may number runs from 1 again.
+        # A resumed run keeps it and finds the checkpoints. The token: a new metadata service numbers runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
-        print(told)
-        if why := gpu.unused_reason():
-            print(why)
+        print(plan)
+        if reason := gpu.unused_reason():
+            print(reason)
         self.next(self.train, foreach="trials")
 
     @card(type=cards.LIVE, customize=True)
@@ -150,7 +152,7 @@ class WhisperFlow(FlowSpec):
     @errors.handle_trial_errors
     @step
     def train(self):
-        """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where it has one."""
+        """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where there is one."""
         compute.set_threads(compute.cores() if compute.in_pod() else self.threads)
         self.hardware = compute.hardware()
         from asr.corpus import shards
@@ -160,7 +162,7 @@ class WhisperFlow(FlowSpec):
 
         store, settings = Store.of_task(), self.settings
         one, known = from_plain(search.Trial, self.input), shards.shards_from_plain(self.shards)
-        live = cards.Live(current.card, self.about(self), lambda standing: cards.train(one, standing, settings))
+        live = cards.Live(current.card, self.about(self), lambda status: cards.train(one, status, settings))
         checkpoints = Checkpoints(store, checkpoint_path(self.searched, one, settings, known), settings.training)
         siblings = halving.SuccessiveHalving(store, self.searched, one.number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch:
@@ -183,7 +185,7 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE, customize=True)
     @step
     def select(self, inputs):
-        """The lowest validation WER wins, of the trials that did not fail; the test set plays no part."""
+        """Choose the trial with the lowest validation WER; the test set plays no part."""
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import search
@@ -191,28 +193,30 @@ class WhisperFlow(FlowSpec):
 
         outcomes = []
         for branch in inputs:
-            if why := errors.trial_failure(branch):
-                print(f"trial {branch.input['number']} failed: {why}")
-            outcomes.append(search.failed_outcome(branch.input) if why else from_plain(search.Outcome, branch.outcome))
+            if reason := errors.trial_failure(branch):
+                print(f"trial {branch.input['number']} failed: {reason}")
+            outcomes.append(
+                search.failed_outcome(branch.input) if reason else from_plain(search.Outcome, branch.outcome)
+            )
         self.leaderboard = search.leaderboard(outcomes)
         self.leaderboard_rows = to_plain(self.leaderboard)
         self.winner = self.leaderboard_rows[0]
-        self.curves = {one.trial.number: to_plain(one.curve) for one in outcomes}
-        won = next(branch for branch in inputs if branch.input["number"] == self.winner["trial"])
-        self.outcome, self.weights_key, self.hardware = won.outcome, won.weights_key, won.hardware
-        self.merge_artifacts(inputs, include=HANDED_ON)
+        self.curves = {outcome.trial.number: to_plain(outcome.curve) for outcome in outcomes}
+        best = next(branch for branch in inputs if branch.input["number"] == self.winner["trial"])
+        self.outcome, self.weights_key, self.hardware = best.outcome, best.weights_key, best.hardware
+        self.merge_artifacts(inputs, include=KEPT_ARTIFACTS)
         current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
         store, searched, known = Store.of_task(), inputs[0].searched, shards.shards_from_plain(inputs[0].shards)
-        for one in outcomes:
+        for outcome in outcomes:
             Checkpoints(
-                store, checkpoint_path(searched, one.trial, self.settings, known), self.settings.training
+                store, checkpoint_path(searched, outcome.trial, self.settings, known), self.settings.training
             ).clear()
         self.next(self.evaluate)
 
     @card(type=cards.PAGE, customize=True)
     @step
     def evaluate(self):
-        """Make the winner a release, and score that very folder once on test, beside the float model."""
+        """Build the release folder from the winner, and score it once on the test set beside the float model."""
         compute.set_threads(compute.cores())
         from asr.corpus import shards
         from asr.release import evaluation, record
@@ -238,7 +242,7 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE, customize=True)
     @step
     def push(self):
-        """Publish that very folder, here and on the Hub; the newest release moves only past the gate."""
+        """Publish that folder, locally and on the Hub; `latest` moves only when the gate passes."""
         from asr.corpus import shards
         from asr.release import gate, publishing
         from asr.store import Store
@@ -257,8 +261,8 @@ class WhisperFlow(FlowSpec):
 
     @step
     def end(self):
-        """Say what came of it."""
-        tag(f"profile:{self.settings.name}")  # again: a resumed run does not have the tags of the steps it took over
+        """Print the summary."""
+        tag(f"profile:{self.settings.name}")  # again: a resumed run lacks the tags of the original
         tag(f"winner:{self.winner['trial']}")
         print(summary.format_summary(self.leaderboard, self.report, self.release, self.latest))
 

@@ -1,7 +1,7 @@
-"""A base's folder, looked through before any library builds what it says.
+"""Checks of a base model's files before a library loads them.
 
-What it tells of itself is held against the header of its weights: a model of a million layers would be built for
-minutes before anybody found that the file holds two. Nothing here imports torch, and nothing of the base is run.
+The configuration is compared with the header of the weights: transformers would build a model of a million layers for
+minutes before it finds that the file has two. Nothing here imports torch or runs code of the base.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-CODE_KEY = "auto_map"  # what names a base's own Python
+CODE_KEY = "auto_map"  # names Python code of a base
 MAX_BYTES = {"config.json": 1 << 20, "generation_config.json": 1 << 20}
-MAX_OTHER_BYTES = 1 << 26  # of any other file of text; a tokenizer.json of Whisper's has 4 MB
+MAX_OTHER_BYTES = 1 << 26  # of other text files; Whisper's tokenizer.json has 4 MB
 WEIGHTS_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("F16", "BF16", "F32", "F64")
 
@@ -33,7 +33,7 @@ class FileModel(BaseModel):
 
 
 class Config(FileModel):
-    """What is needed of config.json; the defaults are those of transformers."""
+    """The needed part of config.json, with transformers' defaults."""
 
     model_type: Literal["whisper"]
     d_model: Width
@@ -56,13 +56,13 @@ class Config(FileModel):
     begin_suppress_tokens: Tokens | None = None
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
         None, validation_alias="_attn_implementation"
-    )  # any other name is fetched from the Hub, and run
+    )  # transformers fetches code of any other name from the Hub
     quantization_config: None = None
     auto_map: None = None
 
 
 class Generation(FileModel):
-    """Of generation_config.json what may keep `generate` busy, or make it fail."""
+    """The part of generation_config.json that can block `generate` or make it fail."""
 
     max_length: Annotated[int, Field(gt=0, le=100_000, strict=True)] | None = None
     max_new_tokens: Annotated[int, Field(gt=0, le=100_000, strict=True)] | None = None
@@ -85,7 +85,7 @@ class Generation(FileModel):
 
 
 class Features(FileModel):
-    """Of preprocessor_config.json what a spectrogram is made by."""
+    """The part of preprocessor_config.json that shapes spectrograms."""
 
     feature_size: Annotated[int, Field(gt=0, le=1_024, strict=True)] = 80
     sampling_rate: Literal[16_000] = 16_000
@@ -114,18 +114,18 @@ OPTIONAL_FILES: dict[str, type[FileModel]] = {
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """A config.json of a Whisper that can be. Raises ValueError in one line."""
+    """Read and check a Whisper's config.json. Raises ValueError in one line."""
     told = _read_object(file)
     _validate(Config, told, file.name)
     return told
 
 
 def check(folder: Path) -> None:
-    """Raises ValueError, in one line, where the folder is not a Whisper's that can be loaded without running it."""
+    """Raise ValueError, in one line, where the folder is not a Whisper that loads without running code."""
     _check_files(folder)
     told = _validate(Config, read_config(folder / "config.json"), "config.json")
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
-        raise ValueError("tokenizer.json is missing")  # transformers would make an empty one
+        raise ValueError("tokenizer.json is missing")  # transformers would create an empty one
     others = {
         name: _validate(kind, _read_object(folder / name), name)
         for name, kind in OPTIONAL_FILES.items()
@@ -148,7 +148,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _check_file(file: Path) -> None:
-    if not file.is_file():  # a folder, a pipe that waits for ever, a link to nothing
+    if not file.is_file():  # a folder, a pipe, a broken link
         raise ValueError(f"{file.name} is no file")
     if file.is_symlink() and not _stays_inside(file):
         raise ValueError(f"{file.name} is a link that leads out of the folder")
@@ -158,7 +158,7 @@ def _check_file(file: Path) -> None:
 
 
 def _stays_inside(link: Path) -> bool:
-    """Whether a link ends in its folder, or as in the Hub's cache in the blobs beside its snapshot."""
+    """Whether a link points into its folder, or into the blobs of the Hub's cache."""
     folder, end = Path(os.path.realpath(link.parent)), Path(os.path.realpath(link))
     blobs = folder.parents[1] / "blobs" if folder.parent.name == "snapshots" else folder
     return end.is_relative_to(folder) or end.is_relative_to(blobs)
@@ -199,7 +199,7 @@ def _check_tokens(told: Config, generation: Generation) -> None:
     for name, config in (("config.json", told), ("generation_config.json", generation)):
         for key, value in config.model_dump(exclude_none=True, exclude_unset=True).items():
             tokens = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
-            # config.json's own lists are of a published Whisper even where the vocabulary is small; nobody heeds them.
+            # config.json keeps the lists of a published Whisper where the vocabulary is small; they are not used.
             about = key.endswith("_token_id") or (config is generation and key.endswith(("_tokens", "_to_id")))
             if about and (beyond := next((one for one in tokens if one >= told.vocab_size), None)) is not None:
                 raise ValueError(f"{name}: {key}: {beyond} is beyond the {told.vocab_size} tokens of the model")
@@ -209,7 +209,7 @@ def _check_tokens(told: Config, generation: Generation) -> None:
 
 
 def _read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the weights by their names."""
+    """The shapes of the weights by name."""
     files = [folder / WEIGHTS_FILE]
     if not files[0].exists():
         if not (folder / INDEX_FILE).exists():
@@ -256,7 +256,7 @@ def _check_weights(told: Config, found: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _expected_shapes(told: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The names and shapes of a Whisper's weights, as far as they tell its geometry."""
+    """The names and shapes of a Whisper's weights that follow from its configuration."""
     width = told.d_model
     yield "encoder.conv1.weight", (width, told.num_mel_bins, 3)
     yield "encoder.conv2.weight", (width, width, 3)

@@ -1,4 +1,4 @@
-"""A Whisper while it learns: its loss, which of its weights learn, and what is made of it afterwards."""
+"""A Whisper in training: its loss, its trainable weights, and the merged model."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from asr.training import models
 from asr.training.batches import IGNORED_LABEL, PROMPT_OFFSET
 
 LORA_MODULES = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]  # every matrix of a layer: arXiv:2305.14314
-LORA_ALPHA = 2.0  # times the rank: how much adapters weigh
+LORA_ALPHA = 2.0  # times the rank
 
 
 def label_positions(labels: torch.Tensor) -> torch.Tensor:
-    """Which of the (batch, tokens - 1) places after the first a token is learnt for, counted row by row."""
+    """The flat positions in labels[:, 1:] (batch, tokens - 1) that count in the loss."""
     return (labels[:, 1:] >= 0).flatten().nonzero().squeeze(1)
 
 
 class Learner(nn.Module):
-    """A Whisper with its loss. From nothing, a CTC head on the encoder helps the first steps find the alignment
-    (joint CTC-attention, arXiv:1609.06773); the head is not part of the released model.
+    """A Whisper with its loss.
 
-    With `lora_rank` the layers' matrices stand still and low-rank adapters beside them learn.
+    From scratch, a CTC head on the encoder helps to find the alignment in the first steps (joint CTC-attention,
+    arXiv:1609.06773); it is not part of the release. With `lora_rank` only low-rank adapters are trained.
     """
 
     def __init__(self, whisper: WhisperForConditionalGeneration, settings: Settings) -> None:
@@ -38,7 +38,7 @@ class Learner(nn.Module):
         training = settings.training
         self.whisper, self.ctc_weight = whisper, 0.0 if settings.model.base else settings.model.ctc_weight
         self.label_smoothing, self.frozen = training.label_smoothing, training.freeze_encoder
-        self.blank: int = whisper.generation_config.eos_token_id  # the first special token: words stand below it
+        self.blank: int = whisper.generation_config.eos_token_id  # the first special token; text tokens are below it
         self.ctc_head = nn.Linear(whisper.config.d_model, self.blank + 1) if self.ctc_weight else None
         if training.lora_rank:
             from peft import LoraConfig, inject_adapter_in_model
@@ -51,7 +51,7 @@ class Learner(nn.Module):
             whisper.model.encoder.requires_grad_(False)
         if training.gradient_checkpointing:
             whisper.activation_checkpointing_enable({"use_reentrant": False})
-        self.losses: list[torch.Tensor] = []  # of the batches since they were last taken
+        self.losses: list[torch.Tensor] = []  # of the batches since `take_losses`
         self.clips_seen = 0  # clips, or packs of them
 
     def forward(
@@ -83,25 +83,25 @@ class Learner(nn.Module):
         return {"loss": loss, "cross_entropy": cross_entropy.detach()}
 
     def total_cross_entropy(self, input_features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, int]:
-        """The summed cross-entropy of the labels, without smoothing or the CTC head, and of how many tokens it is."""
+        """The summed cross-entropy of the labels, without smoothing or CTC, and their number."""
         scores, expected = self._token_scores(models.encode(self.whisper, input_features), labels)
         return functional.cross_entropy(scores, expected, reduction="sum"), len(expected)
 
     def _token_scores(
         self, states: torch.Tensor, labels: torch.Tensor, places: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(places, vocabulary) scores and (places,) labels: the vocabulary is wide, so only places that count."""
+        """(places, vocabulary) logits and (places,) labels, of the counted positions only: the vocabulary is large."""
         whisper, padding = self.whisper, int(self.whisper.config.pad_token_id or 0)
-        heard = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED_LABEL, padding)
-        heard = torch.where(heard <= PROMPT_OFFSET, PROMPT_OFFSET - heard, heard)
+        inputs = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED_LABEL, padding)
+        inputs = torch.where(inputs <= PROMPT_OFFSET, PROMPT_OFFSET - inputs, inputs)
         decoded = whisper.model.decoder(
-            input_ids=heard, encoder_hidden_states=states, use_cache=False
+            input_ids=inputs, encoder_hidden_states=states, use_cache=False
         ).last_hidden_state
         places = label_positions(labels) if places is None else places
         return whisper.proj_out(decoded.flatten(0, 1)[places]).float(), labels[:, 1:].flatten()[places]
 
     def _ctc_loss(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The CTC loss of the words, a token of each clip, summed over the clips."""
+        """The CTC loss of the text tokens, per token of each clip, summed over the clips."""
         assert self.ctc_head is not None
         words = (labels >= 0) & (labels < self.blank)
         scores = functional.log_softmax(self.ctc_head(states).float(), -1).transpose(0, 1)
@@ -112,39 +112,39 @@ class Learner(nn.Module):
         return (losses / words.sum(1).clamp(min=1)).sum()
 
     def record_loss(self, cross_entropy: torch.Tensor, clips: int) -> None:
-        """Remember the mean cross-entropy of a batch of so many clips that was learnt."""
+        """Record the mean cross-entropy of a batch of `clips` clips."""
         self.losses.append(cross_entropy)
         self.clips_seen += clips
 
     def take_losses(self) -> list[float]:
-        """The losses of the batches since the last call; waits for the device."""
+        """The losses of the batches since the last call; synchronises with the device."""
         taken = torch.stack(self.losses).float().tolist() if self.losses else []
         self.losses.clear()
         return taken
 
     def save(self, file: Path) -> None:
-        """Write `learnt` as safetensors."""
+        """Write `trainable_weights` as safetensors."""
         save_file({name: weight.contiguous() for name, weight in self.trainable_weights().items()}, file)
 
     def load(self, file: Path) -> None:
-        """Take up what `save` wrote."""
+        """Load what `save` wrote."""
         self.set_weights(load_file(file))
 
     def trainable_weights(self) -> dict[str, torch.Tensor]:
-        """The weights that learn, by name: all that a checkpoint needs beside what the model began as."""
+        """The trainable weights by name, which a checkpoint needs beside the initial model."""
         return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
 
     def set_weights(self, weights: dict[str, torch.Tensor]) -> None:
-        """Take up weights that `learnt` gave."""
-        mine = self.trainable_weights()
-        if mine.keys() != weights.keys():
+        """Set weights of `trainable_weights`."""
+        own = self.trainable_weights()
+        if own.keys() != weights.keys():
             raise ValueError("these weights are of another model")
         with torch.no_grad():
-            for name, weight in mine.items():
+            for name, weight in own.items():
                 weight.copy_(weights[name])
 
     def merged_model(self) -> WhisperForConditionalGeneration:
-        """The Whisper as it is now, adapters merged in: itself where there are none, else a copy."""
+        """The Whisper with its adapters merged in: a copy, or itself where there are none."""
         if not any("lora_" in name for name, _ in self.whisper.named_parameters()):
             return self.whisper
         merged = copy.deepcopy(self.whisper)

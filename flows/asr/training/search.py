@@ -142,7 +142,7 @@ def _combination(lists: Sequence[Sequence[Any]], nth: int) -> tuple[Any, ...]:
 
 
 def _sample(space: Mapping[str, Space], search: Search) -> list[tuple[Any, ...]]:
-    """`plan_trials` different points, or as many as there are."""
+    """`trials` different points, or as many as there are."""
     import optuna
     from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 

@@ -8,7 +8,6 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
-import speech_detection
 from asr.release import engine, evaluation, folder, gate, record
 from asr.scoring import diagnostics, rates
 from asr.settings import Corpus
@@ -275,7 +274,9 @@ def test_worst_clips_that_do_not_fit_on_a_card_are_left_out(made, speech, monkey
 
 
 def test_probes_are_loud_enough_for_the_engine_to_listen():
-    assert min(np.abs(probe).max() for probe in diagnostics.non_speech_probes()) > speech_detection.SILENCE
+    assert (
+        min(np.abs(probe).max() for probe in diagnostics.non_speech_probes()) > 1e-3
+    )  # what the engine takes for silence
 
 
 def test_progress_is_logged(made):
