@@ -8,7 +8,7 @@ import pytest
 
 TOP = Path(__file__).parents[1]
 MAX_LINES, MAX_FLOW_LINES = 400, 300
-# What each package of the flow may import, and `acoustics`, which stands alone. Commands (`python -m`) and TOP_LEVEL stand
+# What each package of the flow may import, and the module `acoustics`. Commands (`python -m`) and TOP_LEVEL stand
 # above them all; all other modules below.
 BELOW = {
     "corpus": set(),

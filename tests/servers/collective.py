@@ -31,9 +31,9 @@ class Collective(Served):
     def __init__(self, archives: dict[str, Path], key: str = "right-key") -> None:
         self.archives = archives
         self.key = key
-        self.refusal: str | None = None  # one of REFUSALS, in the stead of a download's session
+        self.refusal: str | None = None  # one of REFUSALS, instead of a download's session
         self.withdrawn: set[str] = set()
-        self.details: dict[str, object] = {}  # told in the stead of what is so
+        self.details: dict[str, object] = {}  # returned instead of the true ones
         self.session: object = None  # likewise, the whole of it
         self.breaks_at: list[int] = []  # bytes after which the next downloads break off, one after the other
         self.requests: list[str] = []  # "METHOD path STATUS", in the order of their coming

@@ -1,7 +1,7 @@
 """A small Metaflow metadata service over real HTTP on loopback, for flows and Clients in processes of their own.
 
 It keeps flows, runs, steps, tasks, their artifacts and metadata in memory. Paths, fields and statuses are those of
-Netflix/metaflow-service 2.5, its surprises included: a list of what is not there is empty, and a heartbeat that comes
+Netflix/metaflow-service 2.5, with what is unexpected: a list of what is not there is empty, and a heartbeat that comes
 too soon after the last one is a 404. A route is a line of `ROUTES`.
 """
 
@@ -35,7 +35,7 @@ class Metadata(Served):
         self._below = defaultdict[tuple[str, ...], list[Row]](list)  # rows by their kind and the outer ones' keys
         self.requests: list[str] = []  # "METHOD path STATUS"
         self.numbers = {kind: itertools.count(1) for kind in ("run", "task")}  # of all flows together
-        self.faults: dict[str, int] = {}  # a status in the stead of an answer, where this is found in "METHOD path"
+        self.faults: dict[str, int] = {}  # a status instead of an answer, where this is found in "METHOD path"
         self._turn = threading.Lock()
 
     def server(self) -> _Server:

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from servers.local import Served
 
-# 503, 429: in the stead of an answer; drop: the connection ends before the request is passed on; cut: it ends halfway
+# 503, 429: instead of an answer; drop: the connection ends before the request is passed on; cut: it ends halfway
 # through what is downloaded; lost: an upload is taken, and then the connection ends without a word of it.
 ALWAYS, OF_READS, OF_WRITES = ("503", "429", "drop"), ("cut",), ("lost",)
 PIECE = 1 << 16  # bytes passed on at once

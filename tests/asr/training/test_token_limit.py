@@ -1,4 +1,4 @@
-"""A text that is too long for a Whisper is set aside with a reason, and the books stay right."""
+"""A text that is too long for a Whisper is rejected with a reason, and the counts stay right."""
 
 import random
 
