@@ -26,7 +26,6 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # no request leaves the machin
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")  # else Gradio rebuilds a table of all calls after each
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads spin on after a log-mel, as long as a clip takes
 
-from audio_files import MAX_MEGABYTES
 from contributions import ContributionStore, open_store
 from errors import locate_error
 from examples import Example, find_examples
@@ -43,6 +42,7 @@ from release import find_release
 from sessions import Sessions
 from theme import CSS, build_theme
 from transcriber import Transcriber
+from upload_limits import MAX_MEGABYTES
 from uploads import Uploads
 
 M_ARENA_MAX = -8  # glibc's constant

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import upload_limits
 from audio import RATE, Fault, Sound, Unreadable
 from decoder import Recording
 from speech_detection import SILENCE
 
-MAX_MEGABYTES = int(os.environ.get("MAX_MEGABYTES", 200))
-MAX_MINUTES = float(os.environ.get("MAX_MINUTES", 60))
-MAX_FILES = 20  # in one upload
 MAX_SAMPLES_PER_SECOND = 384_000  # of all channels: eight at 48 kHz, two at 192
 FAULT_MESSAGES: dict[Fault, str] = {
     "incomplete": "a part of this recording is damaged or missing",
@@ -31,11 +29,6 @@ class AudioFileError(ValueError):
     def __init__(self, key: str, **values: object) -> None:
         super().__init__(key)
         self.key, self.values = key, values
-
-
-def limits() -> dict[str, object]:
-    """The limits, as the texts of the page name them."""
-    return {"minutes": f"{MAX_MINUTES:g}", "megabytes": MAX_MEGABYTES}
 
 
 def read_upload(path: str | Path | None) -> Sound:
@@ -52,9 +45,9 @@ def read_upload(path: str | Path | None) -> Sound:
 def read_open_file(file: IO[bytes]) -> Sound:
     """Decode an open file within the limits. Raises `AudioFileError`."""
     size = file.seek(0, os.SEEK_END)
-    if size > MAX_MEGABYTES * 1_000_000:
-        raise AudioFileError("too_big", **limits())
-    sound = decode_up_to(file, MAX_MINUTES * 60) if size else None
+    if size > upload_limits.MAX_MEGABYTES * 1_000_000:
+        raise AudioFileError("too_big", **upload_limits.texts())
+    sound = decode_up_to(file, upload_limits.MAX_MINUTES * 60) if size else None
     if not sound or not len(sound.samples):
         raise AudioFileError("nothing")
     return sound
@@ -69,7 +62,7 @@ def decode_up_to(file: str | Path | IO[bytes], max_seconds: float) -> Sound:
             samples += len(block)
             seconds = max(samples / RATE, (recording.seconds or 0.0) - 1, recording.work / MAX_SAMPLES_PER_SECOND)
             if seconds > max_seconds:
-                raise AudioFileError("too_long", **limits())
+                raise AudioFileError("too_long", **upload_limits.texts())
     except Unreadable:
         raise AudioFileError("unreadable") from None
     return Sound(np.concatenate(blocks), recording.fault, recording.has_video)

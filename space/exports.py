@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Annotated, Literal
 
-import audio_files
+import upload_limits
 from fastapi import Response
 from pydantic import BaseModel, Field, StringConstraints
+from subtitles import format_transcript
 from text import clean_text
 from transcriber import Transcriber
-from transcript import Segment, Transcript, Word, format_transcript
+from transcript import Segment, Transcript, Word
 
 MAX_BYTES = 20_000_000  # of a request: an hour of speech with all its words takes about one million
 PARAGRAPH_PAUSE = 1.5  # seconds without speech that start a new paragraph
@@ -53,7 +54,7 @@ class ExportRequest(BaseModel):
     """Transcripts, and the file format to write them in."""
 
     form: Literal["txt", "srt", "vtt", "json", "docx"]
-    texts: Annotated[list[ExportText], Field(min_length=1, max_length=audio_files.MAX_FILES)]
+    texts: Annotated[list[ExportText], Field(min_length=1, max_length=upload_limits.MAX_FILES)]
 
 
 class ExportEndpoint:

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
-from audio_files import MAX_FILES, MAX_MEGABYTES
 from errors import locate_error
 from fastapi import FastAPI
 from sessions import Sessions
@@ -29,6 +28,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+from upload_limits import MAX_FILES, MAX_MEGABYTES
 from uploads import Uploads
 
 MAX_CALL_BYTES = 1_000_000  # of a call of a function: file names and a text

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from audio_files import MAX_FILES
 from errors import locate_error
 from gradio import processing_utils, queueing, route_utils, routes
 from python_multipart.exceptions import MultipartParseError
 from starlette.formparsers import MultiPartException
+from upload_limits import MAX_FILES
 
 IDLE_SECONDS = 0.02  # between two checks of the queue
 

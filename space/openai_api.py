@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import audio_files
+import upload_limits
 from audio import Sound
 from decoding import DecodingOptions, compression_ratio, parse_hotwords
 from fastapi import Depends, FastAPI, File, Form, Request, Response, UploadFile
@@ -32,20 +33,21 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
+from subtitles import format_transcript
 from transcriber import Transcriber
-from transcript import Segment, Transcript, format_transcript
+from transcript import Segment, Transcript
 from translations import SPEECH_LANGUAGES, translate
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 MODEL_ALIAS = "whisper-1"  # the model that clients ask for by default
-MAX_BYTES = audio_files.MAX_MEGABYTES * 1_000_000 + 100_000  # of a request: its file and the other fields
+MAX_BYTES = upload_limits.MAX_MEGABYTES * 1_000_000 + 100_000  # of a request: its file and the other fields
 MAX_CHARACTERS = 10_000  # of a prompt or of hotwords
 FILE_STATUS = {"too_big": 413, "too_long": 413, "unreadable": 415}  # 400 for all other errors of a file
 RETRY_STATUS = {TooManyRequests: 429, OutOfMemory: 503}
 BEARER = HTTPBearer(auto_error=False, description="API_KEY of the server, if it has one")  # for the docs
 KEY_PROTOCOL = "openai-insecure-api-key."
 KEY_REQUIRED = "this server requires its key: Authorization: Bearer KEY"
-TOO_LARGE = f"a file may have at most {audio_files.MAX_MEGABYTES} MB"
+TOO_LARGE = f"a file may have at most {upload_limits.MAX_MEGABYTES} MB"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # proxies must not buffer events
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]

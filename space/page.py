@@ -16,6 +16,7 @@ import gradio as gr
 import header
 import live_tab
 import transcript_html
+import upload_limits
 from batching import Cancelled
 from components import describe_file_error, html, microphone_input
 from contribution_tab import build_contribution_tab
@@ -74,7 +75,7 @@ def build_page(
                     )  # fmt: skip
                 # Gradio's own button is nested in a button, which neither keyboard nor screen reader reaches.
                 add_files = gr.UploadButton(i18n("more"), file_count="multiple", size="sm", elem_id="more")
-                html(f'<p class="small">{bilingual("limits", **audio_files.limits())}</p>')
+                html(f'<p class="small">{bilingual("limits", **upload_limits.texts())}</p>')
                 hotwords = gr.Textbox(
                     label=i18n("hints"), placeholder=i18n("hints_example"), max_length=MAX_HOTWORDS_CHARACTERS,
                     elem_id="hints", elem_classes="field",
@@ -149,8 +150,8 @@ def transcribe_files(
     if not paths:
         yield "", render_error(translate("missing", language)), *unchanged
         return
-    if len(paths) > audio_files.MAX_FILES:
-        error = render_error(translate("too_many", language, files=audio_files.MAX_FILES))
+    if len(paths) > upload_limits.MAX_FILES:
+        error = render_error(translate("too_many", language, files=upload_limits.MAX_FILES))
         yield translate("failed", language), error, *unchanged
         return
     began, html_so_far, results, text = time.monotonic(), "", KnownFiles(), ""

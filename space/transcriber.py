@@ -35,8 +35,9 @@ from features import BATCH, HOP, SHORTEST, WINDOW, LogMels, batch_by_length, sta
 from hardware import Hardware
 from release import Release, find_release, first_line
 from speech_detection import CREDULOUS_SPAN, SPAN, Cut, find_speech
+from subtitles import FORMATS, format_transcript, split_into_cues
 from tokenizers import Tokenizer
-from transcript import FORMATS, Segment, Transcript, format_transcript, split_into_cues
+from transcript import Segment, Transcript
 from transformers_model import TransformersModel
 from word_timing import CutText, TimedText, WordTimer, divide
 

@@ -4,12 +4,13 @@ import audio_files
 import numpy as np
 import pytest
 import soundfile
+import upload_limits
 
 RATE = 16_000
 
 
 def test_the_length_limit_does_not_trust_the_header(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio_files, "MAX_MINUTES", 0.1)
+    monkeypatch.setattr(upload_limits, "MAX_MINUTES", 0.1)
     file = tmp_path / "long.wav"
     soundfile.write(file, np.full(10 * RATE, 0.1), RATE)
     wav = bytearray(file.read_bytes())

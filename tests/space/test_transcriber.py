@@ -25,8 +25,9 @@ from decoding import DecodingOptions
 from field.spoil import a_pipe, edited, of_gigabytes
 from hardware import Hardware
 from release import find_release
+from subtitles import format_transcript, split_into_cues
 from transcriber import DEFAULT_OPTIONS, Transcriber
-from transcript import Segment, Transcript, Word, format_transcript, split_into_cues
+from transcript import Segment, Transcript, Word
 
 RATE = 16_000
 FILE = Path(engine.__file__)
