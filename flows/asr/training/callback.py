@@ -60,7 +60,7 @@ class TrialStatus:
 
 
 class TrialCallback(TrainerCallback):
-    """Reports, evaluates, saves checkpoints and ends the trial. Each report is one line: trials print in parallel."""
+    """Reports, evaluates, saves checkpoints and ends the trial. A report is a single line: trials print in parallel."""
 
     def __init__(
         self, learner: Learner, validation: Validation, settings: Settings, say: Callable[[str], None], scratch: Path,
@@ -236,9 +236,9 @@ class TrialCallback(TrainerCallback):
         return steps + self.evaluating / max(1, self.evaluated) * remaining
 
     def _status(self, step: int) -> TrialStatus:
-        progress, left = self.progress, 0.0 if self.progress.stopped else self._seconds_left(step)
+        progress, seconds_left = self.progress, 0.0 if self.progress.stopped else self._seconds_left(step)
         steps, history, curve = self.training.steps, tuple(progress.history), tuple(progress.curve)
-        return TrialStatus(steps, left, progress.stopped, history, curve)
+        return TrialStatus(steps, seconds_left, progress.stopped, history, curve)
 
     def _print_line(self, step: int, metric: str) -> None:
         steps = self.training.steps

@@ -73,10 +73,10 @@ def gpu_count(settings: Settings) -> int:
     """GPUs per trial. Raises `InputError` where [compute] asks for more than there are, or a pod's cannot be used."""
     if compute.in_pod() and (reason := gpu.unused_reason()):
         raise InputError(reason)
-    wanted, available = settings.compute.gpus, torch.cuda.device_count()
-    if wanted > 1 and available < wanted:
-        raise InputError(f"[compute] gpus: {wanted} are asked for, and this machine has {available}")
-    return wanted
+    requested, available = settings.compute.gpus, torch.cuda.device_count()
+    if requested > 1 and available < requested:
+        raise InputError(f"[compute] gpus: {requested} are asked for, and this machine has {available}")
+    return requested
 
 
 @contextmanager

@@ -25,8 +25,8 @@ def unused_reason() -> str | None:
         reason = "it is hidden by CUDA_VISIBLE_DEVICES"
     except Exception as error:  # RuntimeError of an old driver, AssertionError of a torch without CUDA
         reason = str(error).strip().splitlines()[0].rstrip(".")
-    needs = f"this torch needs a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "it has no CUDA"
-    return f"the GPU here is not used: {reason} ({needs}). Update its driver, or install a torch that fits it"
+    requirement = f"this torch needs a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "it has no CUDA"
+    return f"the GPU here is not used: {reason} ({requirement}). Update its driver, or install a torch that fits it"
 
 
 @contextmanager

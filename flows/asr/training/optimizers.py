@@ -29,10 +29,10 @@ def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay:
     hidden: list[torch.nn.Parameter] = []
     weights: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
-    for where, parameter in model.named_parameters():
+    for parameter_name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if parameter.ndim == 2 and ".layers." in where and name == "muon":
+        if parameter.ndim == 2 and ".layers." in parameter_name and name == "muon":
             hidden.append(parameter)
         else:
             (weights if parameter.ndim > 1 else others).append(parameter)
