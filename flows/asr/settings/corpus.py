@@ -99,7 +99,7 @@ class Corpus(Source):
     max_seconds: NonNegativeFloat = Field(30.0, gt=0, le=30)  # Whisper's window
     min_peak: Fraction = 0.001  # of full scale: a clip below it is silent
     max_clipped: Fraction = 0.01  # of the samples at full scale: a clip with more was recorded too loud
-    max_words_per_second: Annotated[float, Field(gt=0, strict=True)] = 8.0  # nobody speaks faster
+    max_words_per_second: Annotated[float, Field(gt=0, strict=True)] = 8.0  # the fastest speech
     max_foreign_letters: NonNegativeInt = 0  # see [text] alphabet
     duplicates_may_stay: Flag = False  # the same audio twice in a split; never in two splits
     speakers_may_cross: Flag = False  # the same speaker in several splits; the report then counts them

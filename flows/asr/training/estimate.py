@@ -106,7 +106,7 @@ def _long_phase_cost(training: Training, batch: int, length: float) -> float:
 
 
 def _batch_shape(training: Training, mean_seconds: float) -> tuple[int, float]:
-    """How many examples a batch holds, and how many seconds each is computed as, of clips of `mean` seconds."""
+    """The examples in a batch, and the seconds that each is padded to, for clips of `mean_seconds`."""
     length = {"padded": WINDOW_SECONDS, "packed": max(mean_seconds, PACKED_SECONDS)}.get(training.context, mean_seconds)
     return max(1, int(training.batch_seconds / length)) if training.batch_seconds else training.batch_size, length
 

@@ -13,7 +13,7 @@ from asr.settings import Settings, Training
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")  # exists where an NVIDIA driver is loaded
 GIB = 2**30
-OTHERS_SHARE = 0.1  # of the GPU's memory in other processes, from which they are named as the cause
+OTHERS_SHARE = 0.1  # of the GPU's memory in other processes: above it they are reported as the cause
 
 
 def unused_reason() -> str | None:

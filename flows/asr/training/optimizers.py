@@ -16,7 +16,7 @@ from torch import Tensor
 from asr import compute
 
 BETAS = (0.9, 0.98)  # AdamW alone
-MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW beside it
+MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW for the other weights
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's coefficients
 ITERATIONS = 5
 MIN_NORM = 1e-7  # of a matrix, against division by zero
