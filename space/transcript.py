@@ -1,4 +1,4 @@
-"""The transcript of a recording: words, segments, and file formats."""
+"""What was said in a recording: words, segments, and the files that hold them."""
 
 from __future__ import annotations
 
