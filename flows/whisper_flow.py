@@ -126,10 +126,10 @@ class WhisperFlow(FlowSpec):
         from asr.corpus.manifest import Manifest
         from asr.training import estimate, gpu, search, token_limit
 
-        known = shards.shards_from_plain(self.shards)
-        left = token_limit.reject_long_texts(Manifest(known, self.rejected, self.corpus, 0), self.settings)
-        self.shards, self.corpus = [shard.to_plain() for shard in left.shards], left.summary
-        self.rejected = left.rejected[["clip", "reason"]]
+        stored = shards.shards_from_plain(self.shards)
+        accepted = token_limit.reject_long_texts(Manifest(stored, self.rejected, self.corpus, 0), self.settings)
+        self.shards, self.corpus = [shard.to_plain() for shard in accepted.shards], accepted.summary
+        self.rejected = accepted.rejected[["clip", "reason"]]
         self.rejected_rows, trials = to_plain(self.rejected), search.plan_trials(self.settings)
         self.trials = to_plain(trials)
         self.at_once, self.threads = compute.parallel_trials(len(trials)), compute.threads_per_trial(len(trials))
@@ -137,7 +137,7 @@ class WhisperFlow(FlowSpec):
             plan = estimate.describe_remote(self.settings, trials, self.corpus)
         else:
             plan = estimate.estimate_cost(
-                self.settings, trials, left.shards, self.corpus, self.at_once, self.threads, compute.cores()
+                self.settings, trials, accepted.shards, self.corpus, self.at_once, self.threads, compute.cores()
             ).text
         # A resumed run keeps it and finds the checkpoints. The token: a new metadata service numbers runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
@@ -161,20 +161,20 @@ class WhisperFlow(FlowSpec):
         from asr.training.checkpoints import Checkpoints, checkpoint_path
 
         store, settings = Store.of_task(), self.settings
-        one, known = from_plain(search.Trial, self.input), shards.shards_from_plain(self.shards)
-        live = cards.Live(current.card, self.about(self), lambda status: cards.train(one, status, settings))
-        checkpoints = Checkpoints(store, checkpoint_path(self.searched, one, settings, known), settings.training)
-        siblings = halving.SuccessiveHalving(store, self.searched, one.number, len(self.trials))
+        planned, stored = from_plain(search.Trial, self.input), shards.shards_from_plain(self.shards)
+        live = cards.Live(current.card, self.about(self), lambda status: cards.train(planned, status, settings))
+        checkpoints = Checkpoints(store, checkpoint_path(self.searched, planned, settings, stored), settings.training)
+        siblings = halving.SuccessiveHalving(store, self.searched, planned.number, len(self.trials))
         with tempfile.TemporaryDirectory() as scratch:
             outcome, model, processor = trial.fine_tune(
-                one,
+                planned,
                 settings,
-                shards.SpeechDataset(known, Path(scratch, "shards"), store.fetch),
-                lambda line: print(f"trial {one.number}  {line}", flush=True),
+                shards.SpeechDataset(stored, Path(scratch, "shards"), store.fetch),
+                lambda line: print(f"trial {planned.number}  {line}", flush=True),
                 checkpoints,
                 siblings if settings.search.stop_losers else None,
                 live,
-                f"{settings.name}-{self.searched}/trial-{one.number}",
+                f"{settings.name}-{self.searched}/trial-{planned.number}",
                 distributed.gpu_count(settings),
             )
             signals.ignore_sigterm()
@@ -185,7 +185,7 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE, customize=True)
     @step
     def select(self, inputs):
-        """Choose the trial with the lowest validation WER; the test set plays no part."""
+        """Choose the trial with the lowest validation WER; the test set is not used."""
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import search
@@ -206,17 +206,17 @@ class WhisperFlow(FlowSpec):
         self.outcome, self.weights_key, self.hardware = best.outcome, best.weights_key, best.hardware
         self.merge_artifacts(inputs, include=KEPT_ARTIFACTS)
         current.card.append(cards.select(self.about(inputs[0]), self.leaderboard, outcomes, self.settings))
-        store, searched, known = Store.of_task(), inputs[0].searched, shards.shards_from_plain(inputs[0].shards)
+        store, searched, stored = Store.of_task(), inputs[0].searched, shards.shards_from_plain(inputs[0].shards)
         for outcome in outcomes:
             Checkpoints(
-                store, checkpoint_path(searched, outcome.trial, self.settings, known), self.settings.training
+                store, checkpoint_path(searched, outcome.trial, self.settings, stored), self.settings.training
             ).clear()
         self.next(self.evaluate)
 
     @card(type=cards.PAGE, customize=True)
     @step
     def evaluate(self):
-        """Build the release folder from the winner, and score it once on the test set beside the float model."""
+        """Build the release folder from the winner, and score it and the float model once on the test set."""
         compute.set_threads(compute.cores())
         from asr.corpus import shards
         from asr.release import evaluation, record
@@ -242,7 +242,7 @@ class WhisperFlow(FlowSpec):
     @card(type=cards.PAGE, customize=True)
     @step
     def push(self):
-        """Publish that folder, locally and on the Hub; `latest` moves only when the gate passes."""
+        """Publish the release, locally and on the Hub; `latest` moves only when the gate passes."""
         from asr.corpus import shards
         from asr.release import gate, publishing
         from asr.store import Store
@@ -251,12 +251,12 @@ class WhisperFlow(FlowSpec):
         with tempfile.TemporaryDirectory() as scratch:
             ready = store.fetch_folder(self.release_key, Path(scratch, "release"), "evaluate")
             speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
-            out = publishing.publish_release(
+            published = publishing.publish_release(
                 ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
                 here=not compute.in_pod(), dry=store.spinning,
             )  # fmt: skip
-        self.release, self.latest = to_plain(out.release), out.latest
-        current.card.append(cards.push(self.about(self), out, self.report))
+        self.release, self.latest = to_plain(published.release), published.latest
+        current.card.append(cards.push(self.about(self), published, self.report))
         self.next(self.end)
 
     @step

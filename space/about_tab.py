@@ -1,6 +1,6 @@
-"""The About tab: which model this is, how well it was measured, and how programs call it.
+"""The About tab: the model, its measured error rates, and examples of API calls.
 
-Whatever the release's record does not state is left out.
+Facts that are missing in the release's record are omitted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from components import SAVE_SCRIPT
 from translations import TEXTS, bilingual, format_number
 
-MAX_NUMBER = 1e9  # a larger figure in a release's record is not believed
+MAX_NUMBER = 1e9  # a larger figure in a release's record is ignored
 SCALE_ENDS = (10, 20, 50, 100)  # percent, where the bars' scale may end; a base that hallucinates goes beyond
 API_EXAMPLES = {
     "curl": """curl ORIGIN/v1/audio/transcriptions \\
@@ -69,7 +69,7 @@ def _render_error_rate(release: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """A figure that can be shown; None for anything else that a record from elsewhere may hold."""
+    """A figure that can be shown; None for anything else that a foreign record may have."""
     return value if type(value) in (int, float) and 0 <= value <= MAX_NUMBER else None
 
 
@@ -79,7 +79,7 @@ def _interval(value: Any) -> tuple[float, float] | None:
 
 
 def _render_bars(rows: list[tuple[str, float, tuple[float, float]]]) -> str:
-    """Bars of error rates with their intervals, on one scale."""
+    """Bars of error rates with their intervals, on the same scale."""
     highest = max(high for _, _, (_, high) in rows)
     end = next((end for end in SCALE_ENDS if highest < end), 100 * math.ceil((highest + 1) / 100))
     return (

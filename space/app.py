@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 def limit_arenas() -> None:
-    """Limit malloc's arenas: else each of Gradio's threads fills one of its own, and memory grows under load."""
+    """Limit malloc's arenas: else each of Gradio's threads has its own, and memory grows under load."""
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):  # glibc only
         libc.mallopt(M_ARENA_MAX, 2)
 

@@ -1,8 +1,8 @@
 """Decoding of audio and video files, with the same samples in training, in the terminal and on the page.
 
 The training flow imports this module through a link. FFmpeg decodes, and treats odd files as people expect: joined
-files are read to their end, damaged packets are skipped, and a header without a length means all there is. Lost audio
-is reported as a fault, so that half a recording is not taken for a whole one.
+files are read to their end, damaged packets are skipped, and a file without a length in its header is read to its end.
+Lost audio is reported as a fault, so that half a recording does not pass as complete.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Sound(NamedTuple):
     """The decoded audio of a file."""
 
     samples: np.ndarray  # (samples,) float32, mono, 16 kHz
-    fault: Fault | None  # why it may be less than was recorded
+    fault: Fault | None  # why audio may be missing
     has_video: bool = False
 
 
@@ -165,7 +165,7 @@ class Recording:
                 yield frame.sample_rate, sound
 
     def _silence(self, seconds: float, rate: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Silence in place of lost audio, so that what follows keeps its time."""
+        """Silence in place of lost audio, so that the next audio keeps its time."""
         while seconds > 0:
             block = np.zeros(round(min(seconds, BLOCK_SECONDS) * rate), np.float32)
             seconds -= BLOCK_SECONDS
@@ -174,7 +174,7 @@ class Recording:
 
 
 def _open_file(file: str | Path | bytes | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    """A file to read; one that is open already stays open afterwards."""
+    """A file to read; an open file stays open afterwards."""
     if isinstance(file, bytes):
         return io.BytesIO(file)
     return open(file, "rb") if isinstance(file, str | Path) else nullcontext(file)
@@ -259,7 +259,7 @@ def _is_frame_cut(packet: Any, track: Any) -> bool:
 def _mix_to_mono(frame: Any) -> np.ndarray:
     """(samples,) float32: the mean of a frame's channels. FFmpeg's own downmix makes stereo louder."""
     channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels > 2:  # PyAV 18 reads one plane too many, and crashes
+    if frame.format.is_planar and channels > 2:  # PyAV 18 reads a plane too many, and crashes
         frame = av.AudioResampler(format="flt").resample(frame)[0]
     values = frame.to_ndarray()
     if values.dtype == np.uint8:

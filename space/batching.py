@@ -42,8 +42,8 @@ class _Request(Generic[Key, Item, Result]):
 class Batcher(Generic[Key, Item, Result]):
     """Calls `run` with the items of all waiting callers, at most `max_batch` at once, in `threads` of its own.
 
-    A batch starts as soon as a thread is free, with whatever waits then, so a single caller never waits for others. It
-    holds items of one key, taken from each caller in turn, so that a long recording does not delay a short one.
+    A batch starts as soon as a thread is free, with the items that wait then, so a lone caller never waits for others.
+    Its items have the same key, taken from each caller in turn, so that a long recording does not delay a short one.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Batcher(Generic[Key, Item, Result]):
                     request.add_result(index, result)
 
     def _next_batch(self) -> list[tuple[_Request[Key, Item, Result], int, Item]]:
-        """The next items: one of each caller in turn, of those with the first caller's key; empty if none wait."""
+        """The next items, from each caller with the first caller's key in turn; empty if none wait."""
         for request in self._requests:
             if not request.is_wanted():
                 request.fail(Cancelled())

@@ -102,6 +102,6 @@ def build_contribution_tab(
 
 
 def _visitor_address(request: gr.Request) -> str:
-    """The visitor's address: on a Space the one that the last proxy saw."""
+    """The visitor's address: on a Space, the address that the last proxy saw."""
     forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
     return forwarded.split(",")[-1].strip() or (request.client.host if request.client else "")

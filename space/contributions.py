@@ -59,7 +59,7 @@ class ContributionStore:
 
         Args:
             sound: (samples,) float32 at 16 kHz.
-            text: what is said.
+            text: the transcript.
             consent: the sentence that was agreed to.
             visitor: the visitor's address, for the limit of clips in a day.
 

@@ -1,4 +1,4 @@
-"""How a text is decoded: what a caller may ask for, what the decoder answers, and texts that repeat themselves."""
+"""Decoding: options of a caller, hypotheses of the decoder, and removal of repetitions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 MAX_RATIO = 2.4  # a text that compresses better repeats itself: Whisper's own rule, which needs a long text
 MAX_PHRASE = 8  # words of a phrase that is repeated
-REPEATS, WORD_REPEATS = 3, 5  # times in a row that are too many, for a phrase and for one word: digits do recur
+REPEATS, WORD_REPEATS = 3, 5  # times in a row that are too many, for a phrase and for a single word: digits do recur
 # Whisper's own rule drops a window where the first is above 0.6 and the second below -1. Of 14 windows of noise and
 # music, 0.4 drops 13 and 0.6 eight; of 244 of speech both drop one.
 MAX_NO_SPEECH, MIN_LOG_PROBABILITY = 0.4, -1.0
@@ -20,7 +20,7 @@ class DecodingOptions:
     """What a caller may ask of the decoder."""
 
     prompt: str = ""  # text that came before, whose spelling and style is continued
-    hotwords: tuple[str, ...] = ()  # names and terms that may be said
+    hotwords: tuple[str, ...] = ()  # names and terms that may occur
     temperature: float = 0.0  # 0: the likeliest text; up to 1: sampled
 
 
@@ -29,11 +29,11 @@ class Hypothesis(NamedTuple):
 
     tokens: list[int]
     log_probability: float  # mean over the tokens
-    no_speech: float  # probability that nobody speaks
+    no_speech: float  # probability of no speech
 
     @property
     def is_speech(self) -> bool:
-        """False where the decoder is unsure of its text and also expects that nobody speaks."""
+        """False if the decoder is unsure of its text and also expects no speech."""
         return self.no_speech <= MAX_NO_SPEECH or self.log_probability >= MIN_LOG_PROBABILITY
 
 
@@ -73,18 +73,18 @@ def find_repetition(units: Sequence[str]) -> Repetition | None:
 
 
 def remove_repetitions(units: list[str]) -> list[str]:
-    """The units with each phrase that repeats too often written once.
+    """The units with each phrase that repeats too often reduced to one occurrence.
 
     >>> remove_repetitions("tack tack tack tack tack då".split())
     ['tack', 'då']
     """
     units = list(units)
-    while found := find_repetition(units):
-        units[found.start : found.start + len(found.phrase) * found.times] = found.phrase
+    while repetition := find_repetition(units):
+        units[repetition.start : repetition.start + len(repetition.phrase) * repetition.times] = repetition.phrase
     return units
 
 
 def compression_ratio(text: str) -> float:
-    """How many times shorter the text gets when it is compressed."""
+    """The size of the text divided by its compressed size."""
     raw = text.encode()
     return len(raw) / len(zlib.compress(raw))

@@ -1,4 +1,4 @@
-"""Errors as one line of the log, without what a visitor sent."""
+"""Errors as one line of the log, without a visitor's data."""
 
 from __future__ import annotations
 

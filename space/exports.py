@@ -16,7 +16,7 @@ from text import clean_text
 from transcriber import Transcriber
 from transcript import Segment, Transcript, Word
 
-MAX_BYTES = 20_000_000  # of a request: an hour of speech with all its words takes about one million
+MAX_BYTES = 20_000_000  # of a request: an hour of speech with all its words takes about a million
 PARAGRAPH_PAUSE = 1.5  # seconds without speech that start a new paragraph
 MAX_TITLE_CHARACTERS = 200
 MEDIA_TYPES = {
@@ -64,7 +64,7 @@ class ExportEndpoint:
         self.language, self.joint = transcriber.language, transcriber.joint
 
     async def handle(self, request: ExportRequest) -> Response:
-        """One file, or an archive if the request holds several transcripts."""
+        """A file, or an archive if the request has several transcripts."""
         files = list(self._files(request))
         if len(files) == 1:
             return Response(files[0][1], media_type=MEDIA_TYPES[request.form])
@@ -120,7 +120,7 @@ def write_docx(title: str, transcript: Transcript) -> bytes:
 
 
 def split_paragraphs(segments: Sequence[Segment]) -> list[str]:
-    """The text from one long pause to the next.
+    """The text between long pauses, as paragraphs.
 
     >>> split_paragraphs([Segment(0, 1, "Hej."), Segment(1.2, 2, "Du?"), Segment(4, 5, "Ja.")])
     ['Hej. Du?', 'Ja.']

@@ -20,14 +20,14 @@ TAIL = 30
 class LogMels:
     """Log-mel spectrograms of a model's number of bands.
 
-    `peak` is the loudness that each recording is brought to, for a model that was trained on only one.
+    `peak` is the peak to which each recording is scaled, for a model that was trained on a single loudness.
     """
 
     def __init__(self, bands: int, peak: float | None = None) -> None:
         self._extract, self._peak = FeatureExtractor(feature_size=bands), peak
 
     def __call__(self, sound: np.ndarray) -> np.ndarray:
-        """(bands, frames) float32, one frame a hop as in training: faster-whisper's own padding would add one."""
+        """(bands, frames) float32, one frame a hop as in training: faster-whisper's own padding would add a frame."""
         if self._peak and (loudest := np.abs(sound).max()):
             sound = sound * np.float32(self._peak / loudest)
         sound = np.pad(sound, (0, max(0, SHORTEST - len(sound))))

@@ -49,7 +49,7 @@ GET_ROUTES = re.compile(
 # Fields by which Gradio would run a call in another way than the checks assume.
 INTERNAL_FIELDS = ("simple_format", "batched", "oauth_token")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "same-origin"}
-# Gradio's page needs inline scripts, and eval for its HTML component; nothing is loaded from other hosts.
+# Gradio's page needs inline scripts, and eval for its HTML component; no file is loaded from other hosts.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "

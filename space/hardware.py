@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import ctranslate2
 
-CUBLAS = "libcublas.so.12"  # the only library of CUDA that CTranslate2's wheel does not bring, besides the driver
+CUBLAS = "libcublas.so.12"  # the only library of CUDA that CTranslate2's wheel lacks, except for the driver
 MAX_WORKERS = 64
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device, the type of numbers on it, and how many copies of the model work at once."""
+    """A device, its number type, and the number of parallel copies of the model."""
 
     device: str = "cpu"  # or cuda
     compute_type: str = "int8"
@@ -27,7 +27,7 @@ class Hardware:
 
     @property
     def threads(self) -> int:
-        """CPU threads of each worker: 0, CTranslate2's default, where there is only one."""
+        """CPU threads of each worker: 0, CTranslate2's default, for a single worker."""
         return max(1, (os.cpu_count() or 1) // self.workers) if self.workers > 1 else 0
 
     @classmethod
@@ -51,7 +51,7 @@ class Hardware:
 
 
 def _missing_cuda() -> str:
-    """What CTranslate2 lacks to run on a GPU, in a sentence; empty where nothing is missing."""
+    """The reason why CTranslate2 cannot run on a GPU, in a sentence; empty if it can."""
     if not ctranslate2.get_cuda_device_count():
         return "no GPU of NVIDIA with a driver is found"
     try:

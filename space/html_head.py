@@ -1,4 +1,4 @@
-"""Adds to the head of Gradio's page what must run before Gradio's own scripts; its `head` option comes after them."""
+"""Adds scripts to the head of Gradio's page that must run before Gradio's own; its `head` option comes after them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Gradio translates by the browser's language, and screen readers pronounce by the page's: set both to the chosen one.
+# Gradio translates by the browser's language, and screen readers pronounce by the page's: set both.
 HEAD = """<meta name="color-scheme" content="light dark"><script>
 (() => {
   const chosen = document.cookie.match(/(?:^|; )language=(en|sv)(?:;|$)/)?.[1];

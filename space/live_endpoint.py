@@ -3,7 +3,7 @@
     page      {"rate": 48000, "speaker": ID}   first; ID as the server gave it, to resume after a lost connection
               32 bits, 16-bit PCM              a chunk of audio, mono and little-endian, after its number, from 0 on
               {"stop": true}                   the speaker has stopped; audio that follows continues the text
-    server    {"speaker": ID, "taken": N}      chunks received so far: N is the next one to send
+    server    {"speaker": ID, "taken": N}      chunks received so far: N is the next chunk to send
               {"taken": N, "from": K, "firm": [...], "tail": [...], "behind": S}
                                                final words from the Kth on, tentative words, and the seconds of audio
                                                without final words
@@ -32,9 +32,9 @@ from transcriber import Transcriber
 RATES = range(8_000, 192_001)  # Hz
 MAX_CHUNK_SECONDS = 5.0
 MAX_TEXT_CHARACTERS = 1_000  # of a message that is not audio
-IDLE_SECONDS = 60.0  # without a message, after which the connection is closed for others to have its place
-RESUME_SECONDS = 180.0  # within which a speaker may come back after a lost connection
-MAX_DISCONNECTED = 32  # speakers that may come back, at once; the longest gone are dropped
+IDLE_SECONDS = 60.0  # without a message, after which the connection is closed in favour of others
+RESUME_SECONDS = 180.0  # within which a speaker may reconnect
+MAX_DISCONNECTED = 32  # disconnected speakers that are kept; the oldest are dropped
 HEARTBEAT_SECONDS = 2.0  # at most between two messages; the page takes a longer silence for a lost connection
 
 
@@ -54,7 +54,7 @@ class Speaker:
         self.disconnected_at = 0.0
 
     def add(self, message: bytes) -> None:
-        """Add a chunk, unless it was received before. Raises `InvalidMessage`."""
+        """Add a chunk, unless it was received already. Raises `InvalidMessage`."""
         number, pcm = int.from_bytes(message[:4], "little"), message[4:]
         if len(message) < 4 or len(pcm) % 2 or len(pcm) > 2 * MAX_CHUNK_SECONDS * self.rate or number > self.chunks:
             raise InvalidMessage
@@ -64,7 +64,7 @@ class Speaker:
         self.samples += self._stream.add(pcm)
 
     def stop(self) -> None:
-        """Decode what is left."""
+        """Decode the remaining audio."""
         self._stream.end()
         self.session.finish()
 
@@ -96,7 +96,7 @@ class LiveEndpoint:
         await close_socket(socket)
 
     def _find_speaker(self, hello: dict[str, Any]) -> Speaker | None:
-        """The speaker who comes back, or a new one; None if too many speak."""
+        """The speaker who reconnects, or a new speaker; None if there are too many."""
         now = time.monotonic()
         disconnected = [speaker for speaker in self._speakers.values() if speaker.socket is None]
         disconnected.sort(key=lambda speaker: speaker.disconnected_at)
@@ -104,8 +104,8 @@ class LiveEndpoint:
             if now - speaker.disconnected_at > RESUME_SECONDS or len(disconnected) - index >= MAX_DISCONNECTED:
                 del self._speakers[speaker.id]
         active = sum(speaker.socket is not None or speaker.session.is_busy for speaker in self._speakers.values())
-        if known := self._speakers.get(str(hello.get("speaker"))):
-            return known if active <= 2 * streaming.MAX_SESSIONS else None
+        if existing := self._speakers.get(str(hello.get("speaker"))):
+            return existing if active <= 2 * streaming.MAX_SESSIONS else None
         rate = hello.get("rate")
         if not isinstance(rate, int) or rate not in RATES:
             raise InvalidMessage
@@ -117,7 +117,7 @@ class LiveEndpoint:
 
 
 class _Connection:
-    """A speaker's connection, until it is lost or another one replaces it."""
+    """A speaker's connection, until it is lost or replaced by a newer connection."""
 
     def __init__(self, socket: WebSocket, speaker: Speaker) -> None:
         self.socket, self.speaker = socket, speaker
@@ -168,11 +168,13 @@ class _Connection:
             while True:
                 await anyio.sleep(streaming.POLL_SECONDS)
                 if not self._is_stopping:
-                    self.speaker.session.add(streaming.NO_AUDIO)  # decodes what came while the engine was busy
+                    self.speaker.session.add(
+                        streaming.NO_AUDIO
+                    )  # decodes the audio that arrived while the engine was busy
                 await self._send_update()
 
     async def _send_update(self) -> None:
-        """Send what has changed since the last update, or an unchanged one as a heartbeat."""
+        """Send the changes since the last update, or the same state as a heartbeat."""
         session, sent = self.speaker.session, self._sent_words
         final, tentative = session.final_words, session.tentative_words
         state = (self.speaker.chunks, len(final), tuple(tentative))

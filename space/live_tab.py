@@ -14,7 +14,7 @@ ERRORS = ("denied", "missing", "insecure", "unplugged", "busy", "full", "wrong")
 
 
 def render_recorder(joint: str) -> str:
-    """The tab's HTML, for `SCRIPT`. `joint` stands between words."""
+    """The tab's HTML, for `SCRIPT`. `joint` is the text between words."""
     buttons = "".join(
         f'<button type="button" data-do="{action}" class="{name}">{bilingual(f"live_{action}")}</button>'
         for action, name in (("start", "record"), ("stop", "halt"), ("resume", "record"), ("anew", ""))
@@ -124,7 +124,7 @@ function handleMessage(message) {
     return setState(message.error);
   }
   if (message.speaker) {
-    if (speaker && speaker !== message.speaker) startNewSpeaker();  // the server has dropped the old one
+    if (speaker && speaker !== message.speaker) startNewSpeaker();  // the server has dropped the old speaker
     speaker = message.speaker;
     [ready, retryDelay] = [true, 500];
     if (root.dataset.state === 'reconnecting') setState('listening');

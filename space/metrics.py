@@ -16,7 +16,7 @@ SPEED_BUCKETS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 class Metrics:
-    """The metrics of one server."""
+    """The metrics of a server."""
 
     def __init__(self, slots: RequestSlots) -> None:
         self.registry = registry = CollectorRegistry()
@@ -34,10 +34,10 @@ class Metrics:
         Gauge("whisper_waiting", "Requests that wait", registry=registry).set_function(lambda: slots.waiting)
         Gauge("whisper_running", "Requests that run", registry=registry).set_function(lambda: slots.running)
 
-    def count_transcription(self, seconds: float, took: float) -> None:
-        """Count a recording's seconds, and the seconds that decoding it took."""
+    def count_transcription(self, seconds: float, decoding_seconds: float) -> None:
+        """Count a recording's seconds, and the seconds of its decoding."""
         self.audio_seconds.inc(seconds)
-        self.speed.observe(seconds / max(took, 1e-6))
+        self.speed.observe(seconds / max(decoding_seconds, 1e-6))
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""

@@ -1,7 +1,7 @@
-"""OpenAI's transcription API on this engine: `POST /v1/audio/transcriptions` and what clients expect beside it.
+"""OpenAI's transcription API on this engine: `POST /v1/audio/transcriptions` and the routes that clients expect.
 
 Requests and responses have the form of https://platform.openai.com/docs/api-reference/audio, so OpenAI's clients, and
-front ends made for them, work with this server's address as base URL. Unsupported options are refused by name.
+their front ends, work with this server's address as base URL. Unsupported options are refused by name.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class TranscriptionForm:
 
     @property
     def needs_words(self) -> bool:
-        """Whether the response holds words, or subtitles that are cut at words."""
+        """Whether the response has words, or subtitles that are cut at words."""
         return self.format in ("srt", "vtt", "verbose_json")
 
     async def check(self, request: Request, model: str, language: str) -> None:

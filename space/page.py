@@ -39,7 +39,7 @@ from translations import (
     translate,
 )
 
-MAX_QUEUED = 32  # requests in the queue; the next one is refused
+MAX_QUEUED = 32  # requests in the queue; the next is refused
 UPLOAD_SECONDS = 3600  # after which Gradio deletes an upload, and between two checks
 MAX_HOTWORDS_CHARACTERS = 2_000
 MAX_LABEL_CHARACTERS = 48  # of an example's button
@@ -57,7 +57,7 @@ def build_page(
     examples: Sequence[Example] = (),
 ) -> gr.Blocks:
     """The whole page. `repo_id` is the model's repository on the Hub, if it came from there."""
-    engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 1}  # one request uses every core
+    engine: dict[str, Any] = {"concurrency_id": "engine", "concurrency_limit": 1}  # a request uses every core
     private: dict[str, Any] = {"api_visibility": "private", "queue": True}
     i18n = gradio_translations()
     speech_language = SPEECH_LANGUAGES.get(transcriber.language, (transcriber.language,) * 2)
@@ -140,9 +140,9 @@ def transcribe_files(
     options: DecodingOptions = DEFAULT_OPTIONS, can_contribute: bool = False, known: KnownFiles | None = None,
     title: str = "",
 ) -> Iterator[Update]:  # fmt: skip
-    """Transcribe files one after the other, and yield an update whenever there is something new to show.
+    """Transcribe files in order, and yield an update whenever the page should change.
 
-    Files in `known` are not transcribed again. The last update holds the files that are known now and, for a single
+    Files in `known` are not transcribed again. The last update has the files transcribed so far and, for a single
     short file that may be contributed, its clip and text.
     """
     paths = [paths] if isinstance(paths, str) else paths or []
@@ -187,7 +187,7 @@ def _transcribe_file(
     transcriber: Transcriber, path: str | None, title: str, language: str, options: DecodingOptions,
     can_contribute: bool,
 ) -> Iterator[tuple[str, str, Transcript | None]]:  # fmt: skip
-    """Status and HTML of one file, as often as there is something new; the last item has the transcript too."""
+    """Status and HTML of a file for each update; the last item has the transcript too."""
     sound, fault, has_video = audio_files.read_upload(path)
     total, began, next_update, segments = len(sound) / audio_files.RATE, time.monotonic(), 0.0, list[Segment]()
     file_html = transcript_html.open_transcript(path or "", title, fault or "", has_video)
@@ -198,10 +198,10 @@ def _transcribe_file(
         if time.monotonic() < next_update:
             continue
         next_update = time.monotonic() + UPDATE_SECONDS
-        left = (time.monotonic() - began) * (total / segment.end - 1) if segment.end else 0.0
+        seconds_left = (time.monotonic() - began) * (total / segment.end - 1) if segment.end else 0.0
         line = translate("hearing", language, name=title, heard=format_clock(segment.end), total=format_clock(total))
         is_near_end = segment.end >= total - 1
-        time_left = "" if is_near_end else translate("left", language, left=format_clock(left + 0.999))
+        time_left = "" if is_near_end else translate("left", language, left=format_clock(seconds_left + 0.999))
         yield render_status(line, time_left, segment.end / total), file_html, None
     if not segments:
         raise audio_files.AudioFileError("wordless")
@@ -211,13 +211,13 @@ def _transcribe_file(
 
 
 def _final_status(lengths: Sequence[float], files: int, seconds: float, language: str) -> str:
-    """How it went: `lengths` are the seconds of each file that has a text, of so many `files`."""
+    """The status at the end: `lengths` are the seconds of each file with a text, out of `files` files."""
     if not lengths:
         return translate("failed", language)
     if len(lengths) < files:
         return translate("done_some", language, failed=files - len(lengths), files=files)
-    took = format_number(seconds)[LANGUAGES.index(language)]
-    return translate("done", language, total=format_clock(sum(lengths)), took=took)
+    duration = format_number(seconds)[LANGUAGES.index(language)]
+    return translate("done", language, total=format_clock(sum(lengths)), took=duration)
 
 
 def _stopped_status(request: gr.Request) -> str:

@@ -1,7 +1,7 @@
-"""A release's folder, found and checked before a model is built from it.
+"""A release's folder, which is checked before a model is built from it.
 
-A folder may come from a stranger: files are measured before they are read, numbers are held against each other, since
-CTranslate2 does not check all that it reads (an alignment head that does not exist ends the process).
+A folder may come from a stranger: the sizes of files are checked before they are read, and numbers are compared with
+each other, since CTranslate2 does not check all its input (an alignment head that does not exist ends the process).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 MADE_BY = "python flows/whisper_flow.py run"
-FORMATS = range(1, 3)  # versions of release.json that are understood
+FORMATS = range(1, 3)  # supported versions of release.json
 ENGINE = "ct2-int8"  # the folder of CTranslate2's model
 MAX_TEXT_BYTES = 1 << 26  # of a JSON or text file; a tokenizer.json of Whisper's has 4 MB
 MAX_BANDS, MAX_TOKENS, MAX_NUMBER = 1_024, 1_000_000, 1e6
@@ -26,13 +26,13 @@ SUPPRESSED = ("suppress_ids", "suppress_ids_begin")
 
 @dataclass(frozen=True)
 class Release:
-    """What the files of a release say about its model.
+    """The facts about a model from the files of its release.
 
     `record` is release.json: name, run_id, language, test_wer, ... A release without `ct2-int8/` is a plain Whisper in
     Hugging Face's format. `context` is "trimmed", log-mels cut to the recording, or "full", always 30 s of them.
-    `longest` is how many seconds are decoded at once, None for all that Whisper takes. `peak` is the loudness that each
-    window is brought to, for a model that was trained on only one. `is_aligned` tells whether the attention heads that
-    follow the sound are known.
+    `longest` is the most seconds decoded at once, None for Whisper's own limit. `peak` is the peak that each
+    window is scaled to, for a model that was trained on a single loudness. `is_aligned` tells whether the alignment
+    heads are known.
     """
 
     folder: Path
@@ -84,8 +84,8 @@ class Release:
         options = _read(generation) if generation.is_file() else {}
         if is_plain:
             _check_plain(folder)
-            known = options.get("lang_to_id")
-            if known and (not isinstance(known, dict) or f"<|{language}|>" not in known):
+            languages = options.get("lang_to_id")
+            if languages and (not isinstance(languages, dict) or f"<|{language}|>" not in languages):
                 raise ValueError(f"{generation} does not know the language {language}")
         return cls(
             folder,
@@ -102,7 +102,7 @@ class Release:
     def check_engine(self, prompt: Mapping[str, int]) -> None:
         """Check CTranslate2's own settings. Raises ValueError, in one line that names the file.
 
-        `prompt` holds the special tokens that the model is started with, and their numbers in the tokenizer.
+        `prompt` has the special tokens at the start of decoding, and their ids in the tokenizer.
         """
         settings, vocabulary = _read(self.engine / "config.json"), _vocabulary(self.engine)
         for token, number in prompt.items():
@@ -132,8 +132,8 @@ def find_release() -> Path:
             revision = os.environ.get("MODEL_REVISION") or None
             folder = Path(snapshot_download(model, revision=revision, allow_patterns=["*.json", f"{ENGINE}/*"]))
             if not (folder / ENGINE).exists():
-                wanted = ["*.json", "model*.safetensors"]
-                folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+                patterns = ["*.json", "model*.safetensors"]
+                folder = Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
             return folder
         except (OSError, ValueError) as error:
             line = first_line(error)
@@ -150,7 +150,7 @@ def first_line(error: Exception) -> str:
 
 
 def _check_files(folder: Path) -> None:
-    """Raises ValueError for a file that would never end, or would fill the memory, before it is opened."""
+    """Raises ValueError for a file that is too large or is not a regular file, before it is opened."""
     texts = [*folder.glob("*.json"), *(folder / ENGINE).glob("*.json"), *(folder / ENGINE).glob("*.txt")]
     for file in (*texts, *folder.glob("model*.safetensors"), *(folder / ENGINE).glob("model.bin")):
         if not file.is_file():
@@ -160,7 +160,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _check_plain(folder: Path) -> None:
-    """Raises ValueError where a plain Whisper asks for what its weights do not hold, or for other files."""
+    """Raises ValueError if a plain Whisper's configuration does not match its weights, or names other files."""
     from safetensors import SafetensorError, safe_open
 
     file = folder / "config.json"
@@ -170,8 +170,8 @@ def _check_plain(folder: Path) -> None:
     if (adapter := folder / "adapter_config.json").exists():  # transformers would fetch the model that it names
         raise ValueError(f"{adapter}: an adapter alone is no model; merge it into its base first")
     if (index := folder / "model.safetensors.index.json").exists():
-        named = _read(index).get("weight_map")
-        if not isinstance(named, dict) or not all(isinstance(name, str) and name in shards for name in named.values()):
+        files = _read(index).get("weight_map")
+        if not isinstance(files, dict) or not all(isinstance(name, str) and name in shards for name in files.values()):
             raise ValueError(f"{index} names files that are not in the folder")
     for shard in sorted(shards):
         try:
@@ -179,11 +179,11 @@ def _check_plain(folder: Path) -> None:
                 tensors.update(weights.keys())
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{folder / shard} cannot be read: {first_line(error)}") from None
-    for side in ("encoder", "decoder"):
-        layers = config.get(f"{side}_layers", 0)
-        stored = {name.split(f"{side}.layers.")[1].split(".")[0] for name in tensors if f"{side}.layers." in name}
+    for stack in ("encoder", "decoder"):
+        layers = config.get(f"{stack}_layers", 0)
+        stored = {name.split(f"{stack}.layers.")[1].split(".")[0] for name in tensors if f"{stack}.layers." in name}
         if type(layers) is not int or layers != len(stored):
-            raise ValueError(f"{file} has {layers!r:.40} {side} layers, and the weights hold {len(stored)}")
+            raise ValueError(f"{file} has {layers!r:.40} {stack} layers, and the weights hold {len(stored)}")
     for key in SIZES:
         if type(number := config.get(key, 1)) is not int or not 0 < number <= MAX_TOKENS:
             raise ValueError(f"{file} has the {key} {number!r:.40}")
@@ -218,7 +218,7 @@ def _are_numbers(values: object, below: float) -> bool:
 
 
 def _is_head(head: object, limits: Sequence[Any]) -> bool:
-    """Whether it is [layer, head] of a decoder with so many layers and heads."""
+    """Whether it is [layer, head] within the limits of layers and heads."""
     bounds = [limit if isinstance(limit, int) else math.inf for limit in limits]
     return (
         isinstance(head, list)

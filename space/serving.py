@@ -21,7 +21,7 @@ from transcript import Segment
 
 MAX_WAITING = 32  # requests
 SMOOTHING = 0.2  # weight of the latest request in the moving average of request times
-MAX_RETRY_SECONDS = 60  # that a caller is asked to wait
+MAX_RETRY_SECONDS = 60  # in a Retry-After header
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

@@ -21,7 +21,7 @@ class Sessions:
     def __init__(self, blocks: Any) -> None:
         self._blocks, self._queue = blocks, blocks._queue
         self._listeners = Counter[str]()  # open connections, by session or by a single event's id
-        self._unheard_since = dict[str, float]()  # by session: since when no connection listens to it
+        self._idle_since = dict[str, float]()  # by session: since when no connection listens to it
 
     @contextmanager
     def listening(self, name: str) -> Iterator[None]:
@@ -37,9 +37,9 @@ class Sessions:
         """Cancel calls without a listener, and delete the state of closed pages. `now` is the monotonic clock's."""
         now = time.monotonic() if now is None else now
         pending, events = self._queue.pending_messages_per_session, self._queue.pending_event_ids_session
-        unheard = [name for name in pending if not self._has_listener(name, events)]
-        self._unheard_since = {name: self._unheard_since.get(name, now) for name in unheard}
-        for name in [name for name, since in self._unheard_since.items() if now - since > LISTEN_SECONDS]:
+        without_listener = [name for name in pending if not self._has_listener(name, events)]
+        self._idle_since = {name: self._idle_since.get(name, now) for name in without_listener}
+        for name in [name for name, since in self._idle_since.items() if now - since > LISTEN_SECONDS]:
             await self._queue.clean_events(session_hash=name)
             pending.pop(name, None)
             events.pop(name, None)

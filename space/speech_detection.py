@@ -1,4 +1,4 @@
-"""Where somebody speaks in a recording, and where the pauses are. The reasons: flows/docs/decisions.md, Pauses."""
+"""Detection of speech and pauses in a recording. The reasons: flows/docs/decisions.md, Pauses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PAUSES = VadOptions(
     min_speech_duration_ms=0,
     speech_pad_ms=400,
 )
-LEAD, LOUD = RATE // 4, 0.3  # samples of silence before a span, and the peak that a faint recording is brought to
-SPAN = 10 * RATE  # samples after which the detector starts afresh: it grows deaf in noise
+LEAD, LOUD = RATE // 4, 0.3  # samples of silence before a span, and the peak to which a faint recording is amplified
+SPAN = 10 * RATE  # samples after which the detector is reset: in noise it misses more and more speech
 CREDULOUS_SPAN = 60 * RATE  # for a model that takes any noise for speech
 
 
@@ -36,8 +36,8 @@ def find_speech(sound: np.ndarray, longest: float, span: int = SPAN) -> Iterator
     at, width, pauses = 0, span, replace(PAUSES, max_speech_duration_s=longest)
     while at < len(sound):
         padded = np.pad(sound[at : at + width] * max(1.0, LOUD / peak), (LEAD, 0))
-        found = [(part["start"], part["end"]) for part in get_speech_timestamps(padded, pauses) if part["end"] > LEAD]
-        cuts = [(at + max(0, start - LEAD), at + end - LEAD) for start, end in found]
+        spans = [(part["start"], part["end"]) for part in get_speech_timestamps(padded, pauses) if part["end"] > LEAD]
+        cuts = [(at + max(0, start - LEAD), at + end - LEAD) for start, end in spans]
         end = at + width
         if end < len(sound) and cuts and cuts[-1][1] >= end - RATE:  # it may go on after the span
             if len(cuts) > 1 or cuts[0][0] >= at + RATE:

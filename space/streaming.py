@@ -2,8 +2,8 @@
 
 Audio before a pause is decoded once more by itself, as a file would be, and its words become final; the words after it
 are tentative. (decisions.md, "Live words become final at pauses", has the measurement.)
-A caller only adds audio and reads words, so no audio waits for the engine: decoding runs in a thread of its own, and
-takes no more than its share of the time.
+A caller only adds audio and reads words, so no audio waits for the engine: decoding runs in a thread of its own, with a
+limited share of the time.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 RATE = 16_000  # Hz
 MIN_NEW_SECONDS = 1.0  # of audio before the window is decoded again
-DECODE_SHARE = 1.5  # a decode waits for so many times its own duration of new audio, so a slow engine keeps up
+DECODE_SHARE = 1.5  # a decode waits for this multiple of its own duration of new audio, so a slow engine keeps up
 PAUSE = 0.3  # seconds without speech, before which words are final
 MARGIN = 0.4  # seconds kept before speech, at most
 MAX_WINDOW = 12.0  # seconds decoded at once; fewer if the release takes fewer
-SILENCE = 3e-3  # peak, of 1.0, below which audio is not looked at
+SILENCE = 3e-3  # peak, of 1.0, below which audio is ignored
 MAX_SECONDS = 30 * 60.0  # of a session
 MAX_SESSIONS = 8  # at once
-MAX_BACKLOG = 20.0  # seconds of audio that wait for the engine before the sender is made to wait
+MAX_BACKLOG = 20.0  # seconds of audio that wait for the engine before the sender has to wait
 POLL_SECONDS = 0.2  # between two checks for new words
 NO_AUDIO = np.zeros(0, np.float32)
 
@@ -103,13 +103,13 @@ class StreamingSession:
             self._decoding.start()
 
     def finish(self) -> None:
-        """Decode what is left; afterwards all words are final."""
+        """Decode the remaining audio; afterwards all words are final."""
         if self._decoding is not None:
             self._decoding.join()
         self._decode(is_last=True)
 
     def close(self) -> None:
-        """Stop decoding after the current batch, since nobody waits for the words."""
+        """Stop decoding after the current batch, since the words are no longer needed."""
         self._is_closed = True
         if self._decoding is not None:
             self._decoding.join()
@@ -171,8 +171,8 @@ class PcmStream:
 
     def add(self, pcm: bytes) -> int:
         """Add a chunk, up to the session's limit; returns the number of samples that were accepted."""
-        room = math.ceil(max(0.0, MAX_SECONDS - self.session.seconds) * self.rate)
-        sound = np.frombuffer(pcm, "<i2")[:room].astype(np.float32) / 32768
+        limit = math.ceil(max(0.0, MAX_SECONDS - self.session.seconds) * self.rate)
+        sound = np.frombuffer(pcm, "<i2")[:limit].astype(np.float32) / 32768
         self.session.add(self._resampler.resample_chunk(sound))
         return len(sound)
 
@@ -185,7 +185,7 @@ class PcmStream:
 def _find_cut(speech: list[tuple[int, int]], length: int) -> int:
     """The sample in the latest pause where final audio ends; 0 if there is no pause.
 
-    Half of a short pause stays with what comes after it, of a longer one at most `MARGIN`.
+    Half of a short pause stays with the next speech, of a longer pause at most `MARGIN`.
     """
     edges = [0, *(edge for span in speech for edge in span), length]
     pauses = [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if end - start >= PAUSE * RATE]

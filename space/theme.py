@@ -247,7 +247,7 @@ CSS += "".join(
 
 
 def build_theme() -> gr.themes.Base:
-    """Gradio's base theme with one accent colour, and system fonts: a named font would be fetched from another host."""
+    """Gradio's base theme with an accent colour, and system fonts: a web font would be fetched from another host."""
     system = [gr.themes.Font(name) for name in ("-apple-system", "Segoe UI", "Roboto", "sans-serif")]
     mono = [gr.themes.Font(name) for name in ("ui-monospace", "Consolas", "monospace")]
     base = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=system, font_mono=mono)

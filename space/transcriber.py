@@ -1,9 +1,9 @@
-"""Speech to text: the one engine that serves a release, and that the training flow scores it with.
+"""Speech to text: the engine that serves a release, and that the training flow scores it with.
 
     python space/transcriber.py FILE... [--format txt|srt|vtt|json] [--beam N] [--prompt TEXT] [--hotwords A,B]
 
 CTranslate2 runs the model in 8-bit integers on log-mels cut to the recording's own length: Whisper's usual 30 s of
-padding is most of the work for a short one. A model that needs its 30 s is given as much speech as they hold. Sounds
+padding is most of the work for a short recording. For a model that needs 30 s they are filled with speech. Sounds
 are (samples,) float32, mono, 16 kHz.
 """
 
@@ -44,9 +44,9 @@ from word_timing import CutText, TimedText, WordTimer, divide
 SHORTEST_WINDOW, LONGEST_WINDOW = 4, WINDOW // RATE  # seconds
 MAX_LENGTH = 448  # positions of a Whisper decoder; CTranslate2 makes at most half as many new tokens
 MAX_PROMPT = 223  # tokens of previous text: half of a decoder's positions, less its own token
-TIMESTAMPS = 1_501  # Whisper's timestamp tokens, which stand behind <|notimestamps|> and are no words
-GROUP = 64  # windows of a long recording at once, from which batches are made
-NGRAM, PENALTY = 10, 1.1  # tokens that may not come twice, and the penalty on any that does, in the second try
+TIMESTAMPS = 1_501  # Whisper's timestamp tokens, which follow <|notimestamps|> and are not words
+GROUP = 64  # windows of a long recording that are batched together
+NGRAM, PENALTY = 10, 1.1  # tokens that may not repeat, and the penalty on repeated tokens, in the second attempt
 SPACELESS = {"zh", "ja", "th", "lo", "my", "yue"}  # languages that Whisper splits into characters
 DEFAULT_OPTIONS = DecodingOptions()
 CPU = Hardware()
@@ -62,15 +62,15 @@ class Transcriber:
     """A release, loaded and ready.
 
     `threads`: CPU threads, 0 for all cores, shared by the workers of `hardware`. `release` is the release's record:
-    name, run_id, language, test_wer, ... `longest` is how many seconds are decoded at once. `beam` is how many texts
-    are weighed at once, 1 for the likeliest token each time. `joint` stands between words: a space, or nothing where
-    the language writes none. Raises ValueError, in one line that names the file, where the folder holds no release.
+    name, run_id, language, test_wer, ... `longest` is the most seconds that are decoded at once. `beam` is the number
+    of beams, 1 for greedy decoding. `joint` is the text between words: a space, or nothing where the language has
+    none. Raises ValueError, in one line that names the file, where the folder holds no release.
     """
 
     def __init__(self, folder: Path, threads: int = 0, hardware: Hardware = CPU) -> None:
         release = Release.load(folder)
         self.release, self.language, self.context = dict(release.record), release.language, release.context
-        # A model from nothing loses itself in recordings longer than it was trained on.
+        # A model trained from scratch fails on recordings longer than it was trained on.
         self.longest = float(min(LONGEST_WINDOW, max(SHORTEST_WINDOW, release.longest or LONGEST_WINDOW)))
         self.beam = 1
         self.joint = "" if self.language in SPACELESS else " "
@@ -84,7 +84,7 @@ class Transcriber:
         self._timer = WordTimer(self._tokenizer, self.joint, release.is_aligned)
         is_batched = hardware.batches_callers and not release.is_plain
         self._batcher = Batcher(self._decode_batches, GROUP, hardware.workers) if is_batched else None
-        # How many callers keep it busy; one more is read from its file meanwhile.
+        # The callers that keep it busy, and another whose file is read meanwhile.
         self.callers = 1 + hardware.workers * (BATCH if is_batched else 1)
 
     def transcribe(self, sound: np.ndarray, options: DecodingOptions = DEFAULT_OPTIONS) -> Transcript:
@@ -95,11 +95,11 @@ class Transcriber:
         return self.transcript(sound, list(self.segments(sound, options=options)))
 
     def transcribe_file(self, path: str | Path, options: DecodingOptions = DEFAULT_OPTIONS) -> Transcript:
-        """The text of an audio or video file. Raises ValueError, in one line, where there is nothing to hear."""
+        """The text of an audio or video file. Raises ValueError, in one line, if it is unreadable or silent."""
         return self.transcribe(read_file(path).samples, options)
 
     def transcribe_batch(self, sounds: Sequence[np.ndarray], options: DecodingOptions = DEFAULT_OPTIONS) -> list[str]:
-        """The texts of many recordings, in their order: the words of `transcribe`, sooner."""
+        """The texts of many recordings, in their order: the words of `transcribe`, but faster."""
         windows = [[(sound, cuts) for cuts in self._windows(sound)] for sound in sounds]
         texts = iter(self._decode_windows([window for own in windows for window in own], options=options))
         return [self.joint.join(text.text for _ in own for text in next(texts)) for own in windows]
@@ -110,11 +110,11 @@ class Transcriber:
     ) -> Iterator[Segment]:  # fmt: skip
         """The segments of a recording in their order, as they are decoded.
 
-        With `words`, speech that goes on without a pause is cut to what a subtitle holds; without, it is one segment.
-        Raises `Cancelled` before the next batch where they are not wanted any more.
+        With `words`, speech without a pause is cut to the length of a subtitle; without, it is a single segment.
+        Raises `Cancelled` before the next batch when they are no longer wanted.
         """
         windows, few = self._windows(sound), 1
-        while group := list(islice(windows, few)):  # few at first, to have something to read soon; then whole batches
+        while group := list(islice(windows, few)):  # few at first, so that text appears soon; then full batches
             few = min(GROUP, 4 * few)
             for texts in self._decode_windows([(sound, cuts) for cuts in group], words, options, is_wanted):
                 for text in texts:
@@ -126,11 +126,11 @@ class Transcriber:
         return Transcript(text, tuple(segments), round(len(sound) / RATE, 2), self.language)
 
     def tokens(self, text: str) -> list[int]:
-        """How the model spells a text."""
+        """The tokens of a text."""
         return list(self._tokenizer.encode(" " + text, add_special_tokens=False).ids) if text else []
 
     def _windows(self, sound: np.ndarray) -> Iterator[list[Cut]]:
-        """The cuts that are decoded together: one, or as many as 30 s hold where a model always takes 30 s."""
+        """The cuts that are decoded together: one, or as many as fit into 30 s for a model that always takes 30 s."""
         is_joined = self.context == "full" and self.longest == LONGEST_WINDOW and not self._is_plain
         window: list[Cut] = []
         for start, end in find_speech(sound, self.longest, self._span):
@@ -145,31 +145,31 @@ class Transcriber:
         self, windows: Sequence[Window], words: bool = False, options: DecodingOptions = DEFAULT_OPTIONS,
         is_wanted: IsWanted = _always,
     ) -> list[list[CutText]]:  # fmt: skip
-        """What was said in the cuts of each window, in their order.
+        """The texts of the cuts of each window, in their order.
 
-        A model may stop before the end of a full window, above all one that was tuned on single sentences, or pass over
-        some of it: the cuts in which it found no word are decoded again.
+        A model may stop before the end of a full window, mostly if it was tuned on single sentences, or skip parts of
+        it: the cuts without a word are decoded again.
         """
         texts: list[list[CutText]] = [[] for _ in windows]
-        left = list(enumerate(windows))
-        while left:
-            is_joined = any(len(cuts) > 1 for _, (_, cuts) in left)
-            sounds = [_join(sound, cuts) for _, (sound, cuts) in left]
-            rest = []
+        pending = list(enumerate(windows))
+        while pending:
+            is_joined = any(len(cuts) > 1 for _, (_, cuts) in pending)
+            sounds = [_join(sound, cuts) for _, (sound, cuts) in pending]
+            undecoded = []
             for (at, (sound, cuts)), timed in zip(
-                left, self._decode(sounds, words or is_joined, options, is_wanted), strict=True
+                pending, self._decode(sounds, words or is_joined, options, is_wanted), strict=True
             ):
-                found, passed = divide(cuts, timed, self.joint)
-                texts[at] += found
-                if found and passed:
-                    rest.append((at, (sound, passed)))
-            left = rest
-        return [sorted(found, key=lambda text: text.start) for found in texts]
+                cut_texts, empty_cuts = divide(cuts, timed, self.joint)
+                texts[at] += cut_texts
+                if cut_texts and empty_cuts:
+                    undecoded.append((at, (sound, empty_cuts)))
+            pending = undecoded
+        return [sorted(cut_texts, key=lambda text: text.start) for cut_texts in texts]
 
     def _decode(
         self, sounds: Sequence[np.ndarray], words: bool, options: DecodingOptions, is_wanted: IsWanted
     ) -> list[TimedText]:
-        """What was said in sounds of up to 30 s each, alone or in one batch with other callers'."""
+        """The texts of sounds of up to 30 s each, decoded alone or in a batch with other callers' sounds."""
         if self._batcher:
             return self._batcher((words, options), sounds, is_wanted)
         return self._decode_batches((words, options), sounds, is_wanted)
@@ -177,9 +177,9 @@ class Transcriber:
     def _decode_batches(
         self, request: tuple[bool, DecodingOptions], sounds: Sequence[np.ndarray], is_wanted: IsWanted = _always
     ) -> list[TimedText]:
-        """What was said in sounds of up to 30 s each, in their order, with words where asked for.
+        """The texts of sounds of up to 30 s each, in their order, with words if requested.
 
-        Raises `Cancelled` before the next batch where they are not wanted any more.
+        Raises `Cancelled` before the next batch when they are no longer wanted.
         """
         words, options = request
         results = [TimedText("")] * len(sounds)
@@ -198,7 +198,7 @@ class Transcriber:
                 self._without_loops(encoded, row, hypothesis, most, options)
                 for row, hypothesis in enumerate(self._generate(encoded, len(batch), most, options))
             ]
-            texts = [TimedText(self._text(one.tokens), one.log_probability, one.no_speech) for one in hypotheses]
+            texts = [TimedText(self._text(best.tokens), best.log_probability, best.no_speech) for best in hypotheses]
             if words:
                 tokens = [hypothesis.tokens for hypothesis in hypotheses]
                 texts = self._align(encoded, tokens, texts, [sounds[clip] for clip in batch])
@@ -209,7 +209,7 @@ class Transcriber:
     def _generate(
         self, encoded: Any, rows: int, most: int, options: DecodingOptions, **settings: Any
     ) -> list[Hypothesis]:
-        """A hypothesis of at most so many tokens for each row of log-mels, or of what the encoder made of them."""
+        """A hypothesis of at most `most` tokens for each row of log-mels, or of the encoder's output."""
         prompt = self._previous_text(options) + self._prompt
         if options.temperature:
             settings |= {"sampling_temperature": options.temperature, "sampling_topk": 0}
@@ -227,7 +227,7 @@ class Transcriber:
         return hypotheses
 
     def _previous_text(self, options: DecodingOptions) -> list[int]:
-        """The prompt and the hotwords as Whisper's previous text, of which it knows the last 223 tokens."""
+        """The prompt and the hotwords as Whisper's previous text, of which it reads the last 223 tokens."""
         text = self.joint.join([", ".join(options.hotwords), options.prompt]).strip()
         if not text or self._previous is None:
             return []
@@ -239,7 +239,7 @@ class Transcriber:
     def _without_loops(
         self, encoded: Any, row: int, first: Hypothesis, most: int, options: DecodingOptions
     ) -> Hypothesis:
-        """The hypothesis, or a second try where it repeats itself, cut where that does as well."""
+        """The hypothesis, or a second attempt if it repeats itself, which is cut if it repeats itself too."""
         text = self._text(first.tokens)
         if not (repetition := find_repetition(self._units(text))) and compression_ratio(text) <= MAX_RATIO:
             return first
@@ -260,7 +260,7 @@ class Transcriber:
     def _align(
         self, encoded: Any, tokens: Sequence[list[int]], texts: Sequence[TimedText], sounds: Sequence[np.ndarray]
     ) -> list[TimedText]:
-        """The texts with their words, timed by where the decoder's attention went when it wrote them."""
+        """The texts with their words, timed by the decoder's attention."""
         aligned = list(texts)
         if self._is_plain or not (rows := [row for row, own in enumerate(tokens) if own]):
             return aligned
@@ -314,7 +314,7 @@ def _tokenizer(release: Release) -> tuple[Tokenizer, list[int]]:
 
 
 def _model(release: Release, threads: int, hardware: Hardware) -> Any:
-    """CTranslate2's Whisper, or what answers like it. Raises ValueError in one line."""
+    """CTranslate2's Whisper, or a model with its interface. Raises ValueError in one line."""
     try:
         if release.is_plain:
             model: Any = TransformersModel(release.folder, release.language, threads)
@@ -339,7 +339,7 @@ def _join(sound: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
 
 
 def _rows(encoded: Any, rows: Sequence[int]) -> Any:
-    """Some rows of the encoder's output, on whatever device it lies."""
+    """Some rows of the encoder's output, from any device."""
     if isinstance(encoded, ctranslate2.StorageView):
         encoded = encoded.to_device(ctranslate2.Device.cpu)
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.array(encoded)[rows]))
@@ -353,17 +353,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--beam", type=int, default=1, help="texts weighed at once; default: 1, the fastest")
     parser.add_argument("--prompt", default="", help="text that came before, in the spelling to go on in")
     parser.add_argument("--hotwords", default="", help="names and terms that may be said, with commas between")
-    given = parser.parse_args(arguments)
-    if given.beam < 1:
+    args = parser.parse_args(arguments)
+    if args.beam < 1:
         parser.error("--beam is 1 or more")
-    options = DecodingOptions(given.prompt, parse_hotwords(given.hotwords))
+    options = DecodingOptions(args.prompt, parse_hotwords(args.hotwords))
     try:
         transcriber = Transcriber(find_release(), hardware=Hardware.from_environment())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    transcriber.beam, is_alone, is_text, status = given.beam, len(given.files) == 1, given.format == "txt", 0
-    for file in given.files:
+    transcriber.beam, is_alone, is_text, status = args.beam, len(args.files) == 1, args.format == "txt", 0
+    for file in args.files:
         try:
             sound = read_file(file)
             if sound.fault:
@@ -378,7 +378,7 @@ def main(arguments: Sequence[str]) -> int:
             if is_alone and is_text:
                 continue
             transcript = transcriber.transcript(sound.samples, segments)
-            text = transcript.text if is_text else format_transcript(transcript, given.format)
+            text = transcript.text if is_text else format_transcript(transcript, args.format)
             print(text if is_alone else f"{file}:{' ' if is_text else chr(10)}{text}", end="" if is_alone else "\n")
         except ValueError as error:
             print(f"{file}: {error}", file=sys.stderr)

@@ -17,14 +17,14 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """What was said between two pauses, or a readable part of it; times in seconds from the start of the recording."""
+    """The text between two pauses, or a readable part of it; times in seconds from the start of the recording."""
 
     start: float
     end: float
     text: str
     words: tuple[Word, ...] = ()
     log_probability: float = 0.0  # mean over the tokens of the window that was decoded
-    no_speech: float = 0.0  # probability that nobody speaks in that window
+    no_speech: float = 0.0  # probability of no speech in that window
 
     @property
     def confidence(self) -> float:
@@ -38,6 +38,6 @@ class Segment:
 @dataclass(frozen=True)
 class Transcript:
     text: str
-    segments: tuple[Segment, ...]  # empty where no speech was found
+    segments: tuple[Segment, ...]  # empty if there is no speech
     seconds: float  # length of the recording
     language: str  # Whisper's code

@@ -70,7 +70,7 @@ def close_transcript(transcript: Any, can_contribute: bool = False) -> str:
 
 
 def render_download_all() -> str:
-    """Buttons that download all transcripts in one archive."""
+    """Buttons that download all transcripts as an archive."""
     return f'<div class="foot all" role="group"><b>{bilingual("all")}</b>{_download_buttons()}</div>'
 
 
@@ -103,12 +103,12 @@ def render_status(text: str, time_left: str = "", progress: float | None = None)
 
 
 def render_placeholder(title: str, hint: str = "") -> str:
-    """What stands where the result will be."""
+    """The placeholder of a result."""
     return f'<div class="empty"><b>{title}</b><p>{hint}</p></div>'
 
 
 def format_clock(seconds: float) -> str:
-    """Minutes and seconds, with hours from one hour on.
+    """Minutes and seconds, with hours from 1:00:00 on.
 
     >>> format_clock(7.6), format_clock(754), format_clock(3661)
     ('0:07', '12:34', '1:01:01')

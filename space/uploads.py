@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 PREFIX = "whisper-space-"
 MIN_FREE_BYTES = 200_000_000  # of the disk
 MAX_AGE = 3600.0  # seconds until an upload is deleted
-MIN_EMPTY_AGE = 60.0  # seconds until an empty folder is deleted: a file may be about to come into it
+MIN_EMPTY_AGE = 60.0  # seconds until an empty folder is deleted: an upload may be starting in it
 
 
 class Uploads:
@@ -39,7 +39,7 @@ class Uploads:
         self.sweep()
 
     def is_upload(self, path: str) -> bool:
-        """Whether a path is one that Gradio gives an upload: a file in a subfolder."""
+        """Whether a path has the form of Gradio's uploads: a file in a subfolder."""
         is_below = path.startswith(f"{self.folder}{os.sep}") and os.path.dirname(path) != str(self.folder)
         return is_below and os.path.normpath(path) == path and "\0" not in path
 

@@ -1,4 +1,4 @@
-"""When each word was said: the decoder's attention, cleaned by where the recording is loud.
+"""The times of words: from the decoder's attention, corrected by the loudness of the recording.
 
 A model without known alignment heads is held near an even spread of its letters: flows/docs/decisions.md, Word times.
 """
@@ -17,14 +17,14 @@ from speech_detection import Cut
 from tokenizers import Tokenizer
 from transcript import Word
 
-QUIET = 0.02  # of a sound's peak: what stays below it is a pause
-DRIFT = (0.05, 0.03)  # seconds, and seconds a second of sound, that an unaligned word may lie off the even spread
-EARLY = 0.2  # seconds by which a word's time may be off: half of the quiet that is left around speech
-SPACE = "\u0120"  # how a byte-level token writes the space that it begins with
+QUIET = 0.02  # of a sound's peak: below it is a pause
+DRIFT = (0.05, 0.03)  # seconds, and seconds a second of sound, that an unaligned word may deviate from the even spread
+EARLY = 0.2  # seconds by which a word's time may be off: half of the quiet that is kept around speech
+SPACE = "\u0120"  # the leading space of a byte-level token
 
 
 class TimedText(NamedTuple):
-    """What was said in a window of up to 30 s; times from its start."""
+    """The text of a window of up to 30 s; times from its start."""
 
     text: str
     log_probability: float = 0.0
@@ -35,7 +35,7 @@ class TimedText(NamedTuple):
 
 @dataclass(frozen=True)
 class CutText:
-    """A cut with what was said in it; words timed from its start."""
+    """A cut with its text; words timed from its start."""
 
     start: int  # samples
     end: int
@@ -46,7 +46,7 @@ class CutText:
 
 
 class WordTimer:
-    """Turns tokens and their times into words. `joint` stands between words: a space, or nothing."""
+    """Turns tokens and their times into words. `joint` is the text between words: a space, or nothing."""
 
     def __init__(self, tokenizer: Tokenizer, joint: str, is_aligned: bool) -> None:
         self._tokenizer, self._joint, self._is_aligned = tokenizer, joint, is_aligned
@@ -54,9 +54,9 @@ class WordTimer:
     def time(
         self, tokens: list[int], begins: dict[int, float], probabilities: Sequence[float], sound: np.ndarray
     ) -> tuple[tuple[Word, ...], tuple[tuple[float, ...], ...]]:
-        """Words of tokens, whose times `begins` holds in seconds by position, the end's at `len(tokens)`.
+        """The words of tokens. `begins` has the times of tokens in seconds by position, and the end's at `len(tokens)`.
 
-        Beside them, where the later tokens of each begin: none of punctuation, which is not heard.
+        Also for each word the times of its later tokens, without punctuation, which is not spoken.
         """
         groups, texts = self._group(tokens)
         seconds = len(sound) / RATE
@@ -90,7 +90,7 @@ class WordTimer:
                 groups.append([])
             groups[-1].append(at)
         texts = [" ".join(self._decode(tokens, group).split()) for group in groups]
-        for at in range(len(groups) - 1, 0, -1):  # punctuation is no word
+        for at in range(len(groups) - 1, 0, -1):  # punctuation is not a word
             if not any(letter.isalnum() for letter in texts[at]):
                 groups[at - 1 : at + 1] = [groups[at - 1] + groups[at]]
                 texts[at - 1 : at + 1] = [" ".join(self._decode(tokens, groups[at - 1]).split())]
@@ -101,9 +101,9 @@ class WordTimer:
 
 
 def divide(cuts: Sequence[Cut], timed: TimedText, joint: str) -> tuple[list[CutText], list[Cut]]:
-    """What was said in each cut of a window that holds words, and the cuts that hold none.
+    """The text of each cut of a window that has words, and the cuts without any.
 
-    Where the words have no times, it was said in all of them.
+    If the words have no times, the text belongs to all cuts.
     """
     words, scores = timed.words, (timed.log_probability, timed.no_speech)
     if not timed.text:
@@ -111,20 +111,20 @@ def divide(cuts: Sequence[Cut], timed: TimedText, joint: str) -> tuple[list[CutT
     if len(cuts) == 1 or not words:
         return [CutText(cuts[0][0], cuts[-1][1], timed.text, words, *scores)], []
     begins = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
-    texts, homes, spoken = list[CutText](), list[int](), set[int]()
+    texts, cut_of_word, spoken = list[CutText](), list[int](), set[int]()
     for at, (word, inner) in enumerate(zip(words, timed.inner, strict=True)):
-        # A pause before a word may count as its beginning, and speech that was passed over as the last one's end.
+        # A pause before a word may count as its beginning, and skipped speech as the end of the last word.
         middle = (word.start + word.end) / 2
         middle = max(middle, word.end - EARLY) if at < len(words) - 1 else min(middle, word.start + EARLY)
         inside = np.searchsorted(begins[1:-1], inner or [middle], side="right").tolist()
-        homes.append(max(min(inside), homes[-1] if homes else 0))
+        cut_of_word.append(max(min(inside), cut_of_word[-1] if cut_of_word else 0))
         spoken.update(range(min(inside), max(inside) + 1))  # of several cuts where digits are one word: "3-8-6-2"
     for at, (start, end) in enumerate(cuts):
         begin, seconds = float(begins[at]), (end - start) / RATE
         own = tuple(
             replace(word, start=max(0.0, word.start - begin), end=min(seconds, word.end - begin))
-            for word, home in zip(words, homes, strict=True)
-            if home == at
+            for word, cut in zip(words, cut_of_word, strict=True)
+            if cut == at
         )
         if own:
             texts.append(CutText(start, end, joint.join(word.text for word in own), own, *scores))
@@ -132,7 +132,7 @@ def divide(cuts: Sequence[Cut], timed: TimedText, joint: str) -> tuple[list[CutT
 
 
 def _loud_frames(sound: np.ndarray) -> np.ndarray:
-    """(frames,) bool, a frame a hop: what is no pause."""
+    """(frames,) bool, a frame a hop: the frames that are not pauses."""
     peaks = np.abs(np.pad(sound, (0, -len(sound) % HOP))).reshape(-1, HOP).max(1)
     return np.asarray(peaks >= QUIET * peaks.max())
 

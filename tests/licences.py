@@ -122,25 +122,25 @@ def page() -> str:
     return f"""# Licences of what is installed
 
 Written by `python tests/licences.py` from the packages' own metadata; `tests/test_dependencies.py` fails for a
-package that is not here, or whose licence nobody has looked at. whisper-flow itself is Apache-2.0. Who hands on an
-image (`flows/Dockerfile`, `space/Dockerfile`) hands these packages on with it, and owes what their licences ask for.
+package that is missing here, or whose licence was not reviewed. whisper-flow itself is Apache-2.0. To distribute an
+image (`flows/Dockerfile`, `space/Dockerfile`) is to distribute these packages, under the terms of their licences.
 
 ## Copyleft
 
 {rows(weak)}
 
-num2words and soxr are used unchanged, as packages that can be exchanged. Wheels carry more than their metadata tell:
+num2words and soxr are used unchanged, as replaceable packages. Wheels contain more than their metadata says:
 
-- **PyAV** (`av`, BSD-3-Clause by its metadata) carries FFmpeg, built as LGPL-3.0-or-later, **with x264 and x265, which
-  are GPL-2.0-or-later**, and LAME, GnuTLS, Nettle, GMP and libunistring (LGPL, some GPL as the other choice). An image
-  with this wheel hands on GPL software: with the sources offered, or with a PyAV built without those two
-  (`pip install --no-binary av` against an FFmpeg of one's own). This program only decodes, and writes Opus and MP3
-  to make training speech worse; it uses neither x264 nor x265.
-- **soundfile** carries libsndfile (LGPL-2.1-or-later) and what that holds, such as mpg123 and LAME (LGPL).
-- **numpy, scipy, ctranslate2, pywhispercpp** carry GCC's runtime libraries (GPL-3.0 with the runtime exception).
-- **CUDA**, where torch brings it on Linux (`.ci/hashes-cuda.txt`): NVIDIA's own licence, so an image with it is under
-  NVIDIA's terms; nvtx and cuda-pathfinder say Apache-2.0. triton and cuda-bindings were not looked at.
-- Images also hold Debian's packages of `python:3.11-slim`; `/usr/share/doc/*/copyright` in them tells.
+- **PyAV** (`av`, BSD-3-Clause by its metadata) contains FFmpeg, built as LGPL-3.0-or-later, **with x264 and x265, which
+  are GPL-2.0-or-later**, and LAME, GnuTLS, Nettle, GMP and libunistring (LGPL, some with GPL as an alternative). An image
+  with this wheel is GPL software: offer the sources, or build PyAV without those two (`pip install --no-binary av`
+  with your own FFmpeg). This program only decodes, and encodes Opus and MP3 to augment training speech; it uses
+  neither x264 nor x265.
+- **soundfile** contains libsndfile (LGPL-2.1-or-later) and its libraries, such as mpg123 and LAME (LGPL).
+- **numpy, scipy, ctranslate2, pywhispercpp** contain GCC's runtime libraries (GPL-3.0 with the runtime exception).
+- **CUDA**, which torch installs on Linux (`.ci/hashes-cuda.txt`): NVIDIA's own licence, so an image with it is under
+  NVIDIA's terms; nvtx and cuda-pathfinder say Apache-2.0. triton and cuda-bindings were not reviewed.
+- Images also contain Debian's packages of `python:3.11-slim`; their licences are in `/usr/share/doc/*/copyright`.
 
 ## All
 

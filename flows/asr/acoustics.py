@@ -19,15 +19,15 @@ SILENCE_RATIO = 1e-3  # of the loudest frame's power: quieter frames are pauses
 # Of simulated rooms, in metres and seconds: from a bathroom to a lecture room.
 WIDTHS, HEIGHTS, REVERBERATIONS = (2.5, 10.0), (2.4, 4.0), (0.2, 0.8)
 DISTANCES, FROM_A_WALL = (0.5, 4.0), 0.3
-# Reflections that are followed. With all, a small hard room takes seconds; with these any takes some 40 ms. Most echo
-# as long as asked; the smallest and hardest, 2.5 m and 0.8 s, for 0.46 s.
+# The order of reflections. Unlimited, a small hard room takes seconds; limited, any room takes about 40 ms. Most rooms
+# keep their reverberation time; the smallest and hardest, 2.5 m and 0.8 s, has 0.46 s.
 MAX_REFLECTIONS = 40
 MAX_RESPONSE_SECONDS = 2.0  # seconds after the direct sound
-DIRECT_RATIO = 0.25  # of a response's peak: it comes first, though far from the talker a reflection may be louder
+DIRECT_RATIO = 0.25  # of a response's peak: it comes first, but far from the talker a reflection may be louder
 TELEPHONE_RATE = 8_000  # Hz, of a telephone
 TELEPHONE_BAND = (200, 300, 3_400, 3_550)  # Hz: all between the middle two passes, nothing outside the outer two
 TELEPHONE_CODECS = ("GSM610", "ULAW", "ALAW")  # mobile; fixed in America and Japan, and elsewhere: libsndfile's names
-OPUS, MP3 = (6, 24), (16, 24, 32)  # kbit/s: anything between, one of these
+OPUS, MP3 = (6, 24), (16, 24, 32)  # kbit/s: any between these two, or one of these
 
 
 def speech_power(sound: np.ndarray) -> float:
@@ -72,9 +72,9 @@ def add_reverberation(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
     if not response.any():
         return sound
     direct = int(np.argmax(np.abs(response) >= DIRECT_RATIO * np.abs(response).max()))
-    heard = fftconvolve(sound, response[direct : direct + int(MAX_RESPONSE_SECONDS * RATE)])[: len(sound)]
-    level = np.mean(np.square(sound, dtype=np.float64)) / (np.mean(np.square(heard, dtype=np.float64)) or 1)
-    return (heard * np.sqrt(level)).astype(np.float32)
+    echoed = fftconvolve(sound, response[direct : direct + int(MAX_RESPONSE_SECONDS * RATE)])[: len(sound)]
+    level = np.mean(np.square(sound, dtype=np.float64)) / (np.mean(np.square(echoed, dtype=np.float64)) or 1)
+    return (echoed * np.sqrt(level)).astype(np.float32)
 
 
 @cache
@@ -113,12 +113,12 @@ def apply_telephone(sound: np.ndarray, random: np.random.Generator) -> np.ndarra
         file, sent, TELEPHONE_RATE, format="WAV", subtype=TELEPHONE_CODECS[int(random.integers(len(TELEPHONE_CODECS)))]
     )
     file.seek(0)
-    heard = _band_limit(soundfile.read(file, dtype="float32")[0])
-    return _fit_length(level * soxr.resample(heard, TELEPHONE_RATE, RATE), sound)
+    received = _band_limit(soundfile.read(file, dtype="float32")[0])
+    return _fit_length(level * soxr.resample(received, TELEPHONE_RATE, RATE), sound)
 
 
 def _band_limit(sound: np.ndarray) -> np.ndarray:
-    """(samples,) at LINE_RATE in the band of a telephone; it is delayed by nothing."""
+    """(samples,) at TELEPHONE_RATE, limited to the band of a telephone, without delay."""
     spectrum = np.fft.rfft(sound)
     return np.fft.irfft(
         spectrum * np.interp(np.fft.rfftfreq(len(sound), 1 / TELEPHONE_RATE), TELEPHONE_BAND, (0, 1, 1, 0)), len(sound)

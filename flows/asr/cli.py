@@ -64,38 +64,38 @@ def resumable(flow: str) -> Iterator[None]:
 
 
 def _resume_origin(flow: str) -> tuple[str, str] | None:
-    """The run to resume and the step to start at (empty: the first unfinished one); None where nothing is done.
+    """The run to resume and the step to start at (empty: the first unfinished step); None if no task is done.
 
     It is this run or the one that this run resumed, whichever has more finished tasks. Metaflow's default is the last
-    run that was not resumed itself; and it counts failed trials as done, though all of them failed.
+    run that was not resumed itself; and it counts failed trials as done, even if all failed.
     """
-    if not (this := current.get("run_id")):
+    if not (failed := current.get("run_id")):
         return None
     try:
         resumed = launch.option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
-        tasks = {run: datastore.count_finished(flow, run) for run in (resumed, this) if run}
-    except Exception:  # whatever a cloud client raises
-        return str(this), ""
+        tasks = {run: datastore.count_finished(flow, run) for run in (resumed, failed) if run}
+    except Exception:  # of any cloud client
+        return str(failed), ""
     run_id = max(tasks, key=lambda run: tasks[run].total())
     all_failed = tasks[run_id]["search"] and not tasks[run_id]["train"]
     return (run_id, "train" if all_failed else "") if tasks[run_id].total() else None
 
 
 def resume_arguments(arguments: Sequence[str], run_id: str, step: str = "") -> list[str]:
-    """The arguments that resume a run: those that it was started with, except what `resume` does not take.
+    """The arguments that resume a run: those of its start, without options that `resume` rejects.
 
     >>> resume_arguments(["--branch", "b", "--config", "profile", "my.toml", "run", "--max-workers", "2"], "17")
     ['--branch', 'b', 'resume', '--max-workers', '2', '--origin-run-id', '17']
     """
-    kept, rest = list[str](), list(arguments)
-    while rest:
-        name, equals, _ = (word := rest.pop(0)).partition("=")
+    words, remaining = list[str](), list(arguments)
+    while remaining:
+        name, equals, _ = (word := remaining.pop(0)).partition("=")
         if name in RUN_OPTIONS:
-            del rest[: RUN_OPTIONS[name] - len(equals)]
+            del remaining[: RUN_OPTIONS[name] - len(equals)]
         else:
-            kept.append(word)
-    if "run" in kept:
-        kept[kept.index("run")] = "resume"
-    if step and step not in kept:
-        kept.insert(kept.index("resume") + 1, step)
-    return [*kept, "--origin-run-id", run_id]
+            words.append(word)
+    if "run" in words:
+        words[words.index("run")] = "resume"
+    if step and step not in words:
+        words.insert(words.index("resume") + 1, step)
+    return [*words, "--origin-run-id", run_id]

@@ -24,7 +24,7 @@ def silence_libraries() -> None:
 def with_progress(
     batches: Iterable[Batch], total: int, say: Callable[[str], None], every: float = REPORT_SECONDS
 ) -> Iterator[Batch]:
-    """Yield the batches, and report every `every` seconds how many of `total` clips are done and the time left."""
+    """Yield the batches, and report every `every` seconds the finished clips of `total` and the remaining time."""
     start = last_report = time.monotonic()
     done = 0
     for batch in batches:
@@ -60,6 +60,6 @@ def format_command(script: str | Path, *arguments: str) -> str:
 
 
 def shorten_path(path: str | Path) -> str:
-    """The path relative to the current folder, or absolute where it lies elsewhere."""
+    """The path relative to the current folder, or absolute if it is elsewhere."""
     path = Path(os.path.abspath(path))  # not resolved: a virtual environment's Python is a link
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -41,8 +41,8 @@ def current_location() -> tuple[Location, Location | None]:
 def count_finished(flow: str, run_id: str) -> Counter[str]:
     """The number of successful tasks of each step of a run. Works within the flow's command line only."""
     tasks = TaskDataStoreSet(FlowDataStore(flow), run_id, None, None, ["_task_ok", "refused", "crash"])
-    good = (task for task in tasks if task.get("_task_ok") and not (task.get("refused") or task.get("crash")))
-    return Counter(task.step_name for task in good if task.step_name != "_parameters")
+    successful = (task for task in tasks if task.get("_task_ok") and not (task.get("refused") or task.get("crash")))
+    return Counter(task.step_name for task in successful if task.step_name != "_parameters")
 
 
 def patch_spin() -> None:

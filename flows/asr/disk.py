@@ -48,7 +48,7 @@ def explain(error: BaseException, *folders: Path) -> str:
 
 
 def check(folder: Path, key: str) -> None:
-    """Raises `InputError`, with the key that names the folder, where nothing can be created in it."""
+    """Raises `InputError`, with the key of the folder, if no file can be created in it."""
     try:
         with explained(folder), tempfile.TemporaryDirectory(dir=_nearest_existing(folder), prefix="."):
             pass
@@ -61,7 +61,7 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _containing(file: Path, folders: tuple[Path, ...]) -> Path:
-    """The one of the folders that contains the file, which is easier to read; else the file."""
+    """The folder of these that contains the file, which is easier to read; else the file."""
     return next((folder for folder in folders if file.is_relative_to(folder)), file)
 
 

@@ -22,7 +22,7 @@ def missing(key: str, package: str, source: str) -> str:
 
 
 def _needed(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Key, package, and what pip is given to install it."""
+    """Key, package, and the requirement for pip."""
     corpus, text = settings.corpus, settings.text
     if any(source.source == "common_voice" and source.id for source in corpus.sources or (corpus,)):
         yield "[corpus] id", "datacollective", "'whisper-flow[common-voice]'"

@@ -53,7 +53,7 @@ class on_kubernetes(FlowMutator):
     def mutate(self, mutable_flow: Any) -> None:
         compute = self.settings.compute
         specs = [spec for _, step in mutable_flow.steps for spec in step.decorator_specs]
-        images = [given.get("image") for name, _, _, given in specs if name == "kubernetes"]  # by `--with`
+        images = [arguments.get("image") for name, _, _, arguments in specs if name == "kubernetes"]  # by `--with`
         images += [compute.image] if compute.where != "local" else []
         self.remote = bool(images) or "argo-workflows" in sys.argv
         if not (all(images) or os.environ.get(IMAGE) or in_pod()):
@@ -65,14 +65,14 @@ class on_kubernetes(FlowMutator):
             return
         sources = [{"type": "gcp-secret-manager", "id": secret} for secret in compute.secrets if "/" in secret]
         for name, step in mutable_flow.steps:
-            wanted = {
+            decorators = {
                 "kubernetes": pod_arguments(name, compute),
                 "retry": RETRIES.get(name, DEFAULT_RETRY),
                 "timeout": {"hours": compute.hours},
                 **({"environment": {"vars": DRIVER}} if name in GPU_STEPS else {}),
                 **({"secrets": {"sources": sources}} if sources else {}),
             }
-            for decorator, arguments in wanted.items():
+            for decorator, arguments in decorators.items():
                 step.add_decorator(decorator, deco_kwargs=arguments, duplicates=step.OVERRIDE)
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:

@@ -1,4 +1,4 @@
-"""Removes secrets from what is printed or stored: a quoted message may contain the token that was sent."""
+"""Removes secrets from output and stored text: a quoted message may contain the token that was sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET_SHAPES = re.compile(
 
 
 def redact_text(text: str) -> str:
-    """The text without the values of secret environment variables, and without what looks like a token.
+    """The text without the values of secret environment variables, and without strings that look like tokens.
 
     >>> redact_text("401 for https://me:geheim@host/x, Authorization: Bearer abcdef123")
     '401 for https://HIDDEN@host/x, Authorization: Bearer HIDDEN'

@@ -2,7 +2,7 @@
 
 Metaflow pickles and gzips artifacts, which is slow for data that does not compress; blobs are stored as they are
 (200 MB in 0.65 s). A blob's key is its SHA-1, and its path is that of Metaflow's own content store: the same content is
-stored once, and a damaged blob is found before it is used.
+stored once, and a damaged blob is detected before it is used.
 """
 
 from __future__ import annotations
@@ -87,15 +87,15 @@ class Store:
         """Yield each key with a file of its blob, which is removed after the iteration."""
         for location in self._locations:
             last = location is self._locations[-1]
-            wanted = {_path(location.folder, key): key for key in keys if last or self.has(key)}
-            keys = keys - set(wanted.values())
-            with location.files.load_bytes(list(wanted)) as loaded:
+            keys_by_path = {_path(location.folder, key): key for key in keys if last or self.has(key)}
+            keys = keys - set(keys_by_path.values())
+            with location.files.load_bytes(list(keys_by_path)) as loaded:
                 for path, file, _ in loaded:
-                    if fault := _fault(file, wanted[path]):
+                    if fault := _fault(file, keys_by_path[path]):
                         raise InputError(
                             f"{location.files.full_uri(path)} is {fault} `resume {made_by}` makes it again"
                         )
-                    yield wanted[path], Path(file)
+                    yield keys_by_path[path], Path(file)
 
     def put_object(self, value: Any) -> str:
         """Store a pickled Python object and return its key."""
@@ -124,13 +124,13 @@ class Store:
         return {name: objects[self._named(name)] for name in names if self._named(name) in objects}
 
     def save_files(self, files: Mapping[str, Path]) -> None:
-        """Store files under names, over what was there; a bucket takes several in parallel."""
+        """Store files under names, replacing older files; a bucket takes several in parallel."""
         with ExitStack() as open_files:
             contents = [(self._named(name), open_files.enter_context(file.open("rb"))) for name, file in files.items()]
             self._files.save_bytes(contents, overwrite=True)
 
     def load_file(self, name: str, file: Path) -> bool:
-        """Copy what is stored under the name to `file`, and return whether there was anything."""
+        """Copy the file stored under the name to `file`, and return whether it exists."""
         with self._files.load_bytes([self._named(name)]) as loaded:
             for _, path, _ in loaded:
                 if path is None:

@@ -20,23 +20,24 @@ def format_summary(leaderboard: pd.DataFrame, report: dict[str, Any], release: d
     """The leaderboard, the winner's scores, where the release is and the command that opens the Space on it."""
     low, high = report["test_wer_ci"]
     name = RATES[report["unit"]]
-    speaks = "by speaker" if report["test_wer_ci_unit"] == "speaker" else "by clip: it does not speak for new speakers"
+    unit = "by speaker" if report["test_wer_ci_unit"] == "speaker" else "by clip: it does not speak for new speakers"
     lines = [
         format_leaderboard(leaderboard, name),
         "",
-        f"test {name}      {report['test_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {speaks})",
+        f"test {name}      {report['test_wer']:.2f} % (95 % interval {low:.2f} to {high:.2f}, {unit})",
         f"as served     {_rate(report, 'served_wer')}",
         f"as written    {_rate(report, 'orthographic_wer')}, capitals and punctuation counted",
     ]
     if report["baseline_wer"] is not None:
-        better = report["against_baseline"]
-        lines.append(f"the base had  {_rate(report, 'baseline_wer')}; p of the difference {format_p(better['p'])}")
+        comparison = report["against_baseline"]
+        lines.append(f"the base had  {_rate(report, 'baseline_wer')}; p of the difference {format_p(comparison['p'])}")
     for language, wer in report.get("retained_wer", {}).items():
-        had, found = report["retained_baseline_wer"][language], report["against_retained_baseline"][language]
-        lines.append(f"{f'in {language}':14s}{wer:.2f} %; the base had {had:.2f} %, p {format_p(found['p'])}")
+        base_wer, comparison = report["retained_baseline_wer"][language], report["against_retained_baseline"][language]
+        lines.append(f"{f'in {language}':14s}{wer:.2f} %; the base had {base_wer:.2f} %, p {format_p(comparison['p'])}")
     if report.get("hotwords"):
-        had, told = (f"{_rate(report, f'{name}_recall')}" for name in ("hotword", "hinted"))
-        lines.append(f"hotwords      {had} are heard; {told} where told of them, p {format_p(report['hotword_p'])}")
+        recall, hinted_recall = (_rate(report, f"{name}_recall") for name in ("hotword", "hinted"))
+        p = format_p(report["hotword_p"])
+        lines.append(f"hotwords      {recall} are heard; {hinted_recall} where told of them, p {p}")
     speakers = f" of {report['speakers']} speakers" if report["speakers"] else ""
     lines.append(f"on            {report['clips']} clips{speakers}")
     if len(report["wer_by_source"]) > 1:
@@ -53,16 +54,16 @@ def format_summary(leaderboard: pd.DataFrame, report: dict[str, Any], release: d
 
 
 def fetch_command(release: Mapping[str, Any]) -> str:
-    """The line that brings a release here; empty where it is here already."""
+    """The command that downloads a release; empty where it is local."""
     run_id = Path(release["path"]).name.rpartition("-")[2]
     return "" if release.get("here", True) else f"python -m asr.release.fetch {run_id}"
 
 
 def format_leaderboard(leaderboard: pd.DataFrame, name: str) -> str:
-    """The leaderboard as one would read it; p says how well the validation clips tell a trial from the winner.
+    """The leaderboard as text; p is the p-value of the difference between a trial and the winner.
 
-    `name` is what its rates are, WER or CER. The first column is flush left, for Metaflow strips the spaces that a line
-    begins with.
+    `name` is the kind of its rates, WER or CER. The first column is flush left, because Metaflow strips leading
+    spaces.
     """
     rate = f"validation_{name.lower()}"
     shown = leaderboard.rename(columns={"validation_wer": rate, "low": "95 % from", "high": "to"})

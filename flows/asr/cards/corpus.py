@@ -73,10 +73,10 @@ def preprocess(clips: pd.DataFrame, rejected: pd.DataFrame, examples: Sequence[C
 
 def clip_tiles(accepted: int, rejected: int, seconds: pd.Series[float]) -> list[tuple[str, str, str]]:
     """The tiles at the head of both cards."""
-    found = accepted + rejected
+    total = accepted + rejected
     return [
-        ("Clips accepted", f"{accepted:,}", f"of {found:,} found"),
-        ("Rejected", f"{rejected:,}", f"{100 * rejected / found:.1f}\u00a0%" if rejected else ""),
+        ("Clips accepted", f"{accepted:,}", f"of {total:,} found"),
+        ("Rejected", f"{rejected:,}", f"{100 * rejected / total:.1f}\u00a0%" if rejected else ""),
         ("Speech", format_duration(seconds.sum()), f"{seconds.mean():.1f} s per clip" if accepted else ""),
     ]
 
@@ -127,19 +127,19 @@ def asides_panel(clips: pd.DataFrame) -> list[str]:
 
 def speakers_panel(clips: pd.DataFrame, longest: float) -> str:
     """Speech by speaker: few speakers by name, many in brackets of how much they speak."""
-    named = clips[clips["speaker"].notna()]
-    if named.empty:
+    with_speaker = clips[clips["speaker"].notna()]
+    if with_speaker.empty:
         return panel("Speech by speaker", "<p>The corpus names no speakers.</p>")
-    nameless = len(clips) - len(named)
-    note = f"<p>{nameless:,} clips name no speaker.</p>" if nameless else ""
-    each = sum_seconds(named, "speaker")
-    totals = each.groupby("name")["value"].sum().sort_values(ascending=False)
+    missing = len(clips) - len(with_speaker)
+    note = f"<p>{missing:,} clips name no speaker.</p>" if missing else ""
+    sums = sum_seconds(with_speaker, "speaker")
+    totals = sums.groupby("name")["value"].sum().sort_values(ascending=False)
     if len(totals) <= MAX_BARS:
-        return panel("Speech by speaker", render_svg(duration_bars(keep_largest(each), longest)), note)
+        return panel("Speech by speaker", render_svg(duration_bars(keep_largest(sums), longest)), note)
     half, most = int((totals.cumsum() < totals.sum() / 2).sum()) + 1, 100 * totals.iloc[0] / totals.sum()
     summary = f"<p>{half:,} of {len(totals):,} speakers make up half of the speech, one alone {most:.0f}\u00a0%.</p>"
     return panel(
-        "Speakers by amount of speech", render_svg(count_bars(bracket_speakers(each), "speakers")), summary, note
+        "Speakers by amount of speech", render_svg(count_bars(bracket_speakers(sums), "speakers")), summary, note
     )
 
 
@@ -149,7 +149,7 @@ def rejected_panels(rejected: pd.DataFrame) -> list[str]:
         return [panel("Rejected clips", "<p>No clip was rejected.</p>")]
     kinds = rejected["reason"].map(reason_kind)
     reasons = rejected.groupby(kinds).size().rename_axis("name").reset_index(name="value").assign(split="")
-    turn = rejected.groupby(kinds).cumcount()  # one example of each reason before a second of any
+    turn = rejected.groupby(kinds).cumcount()  # an example of each reason before a second of any
     some = rejected.assign(turn=turn).sort_values("turn", kind="stable").head(MAX_REJECTED)
     lines = [f"<li>{escape(row.clip)}<span>{escape(row.reason)}</span>" for row in some.itertuples()]
     return [
@@ -171,10 +171,10 @@ def bracket_speakers(data: pd.DataFrame) -> pd.DataFrame:
     names = [f"{format_duration(low)} to {format_duration(high)}" for low, high in pairwise(SPEAKER_EDGES[:-1])] + [
         f"over {format_duration(SPEAKER_EDGES[-2])}"
     ]
-    of = pd.cut(data["value"], list(SPEAKER_EDGES), labels=False, right=False)
-    every = pd.MultiIndex.from_product([range(of.min(), of.max() + 1), SPLITS], names=["name", "split"])
-    found = data.groupby([of, data["split"]]).size().reindex(every, fill_value=0).reset_index(name="value")
-    return found.assign(name=found["name"].map(names.__getitem__))
+    brackets = pd.cut(data["value"], list(SPEAKER_EDGES), labels=False, right=False)
+    every = pd.MultiIndex.from_product([range(brackets.min(), brackets.max() + 1), SPLITS], names=["name", "split"])
+    counts = data.groupby([brackets, data["split"]]).size().reindex(every, fill_value=0).reset_index(name="value")
+    return counts.assign(name=counts["name"].map(names.__getitem__))
 
 
 def histogram_table(values: pd.Series[float], groups: pd.Series[str], unit: str = "") -> pd.DataFrame:

@@ -68,13 +68,15 @@ def conclusions(report: Mapping[str, Any]) -> list[str]:
     sentences = [] if report["against_baseline"] else ["There is no base model to compare with."]
     if report["against_baseline"]:
         comparison = report["against_baseline"]
-        better = "better" if comparison["difference"] < 0 else "worse"
-        sure = f"The model is {better} than its base (p {format_p(comparison['p'])})."
+        direction = "better" if comparison["difference"] < 0 else "worse"
+        finding = f"The model is {direction} than its base (p {format_p(comparison['p'])})."
         sentences.append(
-            sure if comparison["p"] < SIGNIFICANCE else "No difference between the model and its base can be shown."
+            finding if comparison["p"] < SIGNIFICANCE else "No difference between the model and its base can be shown."
         )
-    who = "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new speakers"
-    sentences.append(f"The 95\u00a0% intervals hold for new {who}.")
+    population = (
+        "speakers" if report["test_wer_ci_unit"] == "speaker" else "clips of these speakers, not for new speakers"
+    )
+    sentences.append(f"The 95\u00a0% intervals hold for new {population}.")
     if crossing := report.get("speakers_crossing"):
         sentences.append(f"{crossing:,} speakers are in more than one split.")
     return [f"<p>{' '.join(sentences)}</p>"]
@@ -83,12 +85,12 @@ def conclusions(report: Mapping[str, Any]) -> list[str]:
 def _model_rates(report: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
-    of = [
+    models = [
         ("this model", "test", "test_wer"),
         ("as served (8-bit)", "test", "served_wer"),
         ("base model", "", "baseline_wer"),
     ]
-    table = [(name, split, report[key], *report[f"{key}_ci"]) for name, split, key in of if report[key] is not None]
+    table = [(name, split, report[key], *report[f"{key}_ci"]) for name, split, key in models if report[key] is not None]
     return pd.DataFrame(table, columns=["name", "split", "wer", "low", "high"])
 
 
@@ -100,7 +102,7 @@ def _error_kinds(report: Mapping[str, Any]) -> str:
 
 def diagnostics_table(report: Mapping[str, Any]) -> str:
     """What a WER does not show, as a table."""
-    took, seconds, name = report["real_time_factor"], report["timestamp_error"], RATES[report["unit"]]
+    factor, seconds, name = report["real_time_factor"], report["timestamp_error"], RATES[report["unit"]]
     table = [
         ("words hallucinated on noise", f"{report['invented_words_per_minute']:.1f} per minute"),
         ("clips with repeated text", format_percent(report["loops"])),
@@ -110,7 +112,7 @@ def diagnostics_table(report: Mapping[str, Any]) -> str:
         (f"{name} padded to 30 s, same clips", format_percent(report["full_context_wer"])),
         *((f"{name} by whisper.cpp, {kind}, {report['ggml_clips']:,} clips", format_percent(wer))
           for kind, wer in report.get("ggml_wer", {}).items()),
-        (f"time for an hour of speech, {report['threads']} cores", format_duration(3600 * took)),
+        (f"time for an hour of speech, {report['threads']} cores", format_duration(3600 * factor)),
     ]  # fmt: skip
     return html_table(("", ""), table)
 

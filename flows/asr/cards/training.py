@@ -210,17 +210,17 @@ def _hyperparameter_panel(board: pd.DataFrame, winner: int, rate: str) -> list[s
     """A panel with a chart for each hyperparameter that differs between trials."""
     import pandas as pd
 
-    known = board[board["validation_wer"].notna()]
-    split = ["validation" if trial == winner else "" for trial in known["trial"]]
+    scored = board[board["validation_wer"].notna()]
+    split = ["validation" if trial == winner else "" for trial in scored["trial"]]
     names = [
-        name for name in known.columns[1 : list(known.columns).index("validation_wer")] if known[name].nunique() > 1
+        name for name in scored.columns[1 : list(scored.columns).index("validation_wer")] if scored[name].nunique() > 1
     ]
     charts = []
     for name in names:
-        title, values = name.replace("_", " "), known[name].astype(float)
-        of = zip(known["trial"], values, known["validation_wer"], strict=True)
+        title, values = name.replace("_", " "), scored[name].astype(float)
+        of = zip(scored["trial"], values, scored["validation_wer"], strict=True)
         labels = [f"trial {trial}: {title} {format_number(value)}, {wer:.1f} %" for trial, value, wer in of]
-        data = pd.DataFrame({"value": values, "wer": known["validation_wer"], "split": split, "label": labels})
+        data = pd.DataFrame({"value": values, "wer": scored["validation_wer"], "split": split, "label": labels})
         wide = values.min() > 0 and values.max() / values.min() >= LOG_RATIO
         charts.append(render_svg(scatter_chart(data, title, bool(wide), HEIGHT if len(names) == 1 else SMALL_HEIGHT)))
     title = f"{rate} by {names[0].replace('_', ' ')}" if len(names) == 1 else f"{rate} by hyperparameter"

@@ -182,7 +182,7 @@ def missing_space(folder: Path, size: int) -> str | None:
 
 @contextmanager
 def report_progress(task: str, progress: Callable[[], float]) -> Iterator[None]:
-    """Print every few seconds what is running and how far it is, from 0 to 1."""
+    """Print the running task and its progress, from 0 to 1, every few seconds."""
     done = threading.Event()
 
     def report() -> None:

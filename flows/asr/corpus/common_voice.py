@@ -1,4 +1,4 @@
-"""Common Voice as Mozilla ships it: a `.tar.gz`, or what it unpacks to, `cv-corpus-*/sv-SE`.
+"""Common Voice as Mozilla ships it: a `.tar.gz`, or its unpacked folder, `cv-corpus-*/sv-SE`.
 
 `train.tsv`, `dev.tsv`, `test.tsv` and others list clips of `clips/` with their sentence; `client_id` is the speaker.
 A line is a row; a row broken by a line feed or a tab within its sentence is rejected.
@@ -40,7 +40,7 @@ def list_rows(source: Source, language: str) -> list[Row]:
 
 
 def _find_release(source: Source, language: str) -> LocalFolder | RemoteFolder:
-    """The folder that holds the lists: the one in the profile, or one below it."""
+    """The folder with the lists: the profile's folder, or a folder below it."""
     path = source.path or str(data_collective.download_archive(str(source.id)))
     if not path.startswith("gs://") and Path(path).is_file():
         path = str(archives.unpack_archive(Path(path)))

@@ -145,7 +145,7 @@ def _match_transcripts(names: list[str], language: str) -> Table:
     """Recordings and timed transcripts of the same name; empty if there is no such pair.
 
     A recording without transcript, or the reverse, is listed too and later rejected. Of several transcripts a recording
-    gets the one with exactly its name, else the one in the language with the shortest name ("sv" before "sv-orig"), and
+    gets the file with its exact name, else that in the language with the shortest name ("sv" before "sv-orig"), and
     of several formats the first in `transcripts.SUFFIXES`. A transcript in another language is a translation.
     """
     suffixes = {name: Path(name).suffix.lower() for name in names}
@@ -164,9 +164,9 @@ def _match_transcripts(names: list[str], language: str) -> Table:
             unmatched.setdefault(base, name)
     rows, bases = [], {base for base, _ in matched}
     for recording, both in recordings.items() if matched else ():
-        found = [matched[base, code] for code in ("", language) for base in both if (base, code) in matched]
+        paths = [matched[base, code] for code in ("", language) for base in both if (base, code) in matched]
         missing = f"{both[1]}.vtt" if bases.isdisjoint(both) else f"{both[1]}.{language}.vtt"
-        rows.append((recording, found[0] if found else missing))
+        rows.append((recording, paths[0] if paths else missing))
     rows += sorted(unmatched.items()) if matched else []
     columns = ("file_name", "transcript_file")
     return Table(columns, [(dict(zip(columns, row, strict=True)), None) for row in rows])

@@ -18,7 +18,7 @@ from asr.settings import Corpus
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLIT_PRIORITY = {"test": 0, "validation": 1, "train": 2}  # of two conflicting clips the lower one stays
+SPLIT_PRIORITY = {"test": 0, "validation": 1, "train": 2}  # of two conflicting clips the lower stays
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def merge_parts(parts: Sequence[PackedPart], corpus: Corpus) -> Manifest:
     shards = tuple(shard for part in parts for shard in part.shards)
     rejected = rejected_table(clip for part in parts for clip in part.rejected)
     reused_shards = sum(len(part.shards) for part in parts if part.is_reused)
-    whole = Manifest(shards, rejected, {}, reused_shards)
-    return remove_clips(whole, _find_conflicts(clip_table(shards), corpus), corpus)
+    merged = Manifest(shards, rejected, {}, reused_shards)
+    return remove_clips(merged, _find_conflicts(clip_table(shards), corpus), corpus)
 
 
 def remove_clips(manifest: Manifest, reasons: pd.Series, corpus: Corpus) -> Manifest:

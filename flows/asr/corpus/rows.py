@@ -33,10 +33,12 @@ class Row:
         """The names by which `exclude` may list the clip: its own, its recording's or its speaker's, with or without
         the source; for a clip contributed to the Space also its code."""
         recording = self.clip if self.end is None else self.clip.rpartition("#")[0]
-        bare = {name.removeprefix(f"{self.source}/") for name in (self.clip, recording, self.speaker or self.clip)}
+        names = {name.removeprefix(f"{self.source}/") for name in (self.clip, recording, self.speaker or self.clip)}
         file = self.clip.rpartition("/")[2]
         code = {file} if CONTRIBUTED_FILE.fullmatch(file) else set()
-        return {unicodedata.normalize("NFC", name) for name in bare | {f"{self.source}/{name}" for name in bare} | code}
+        return {
+            unicodedata.normalize("NFC", name) for name in names | {f"{self.source}/{name}" for name in names} | code
+        }
 
 
 def reason_kind(reason: str) -> str:

@@ -23,7 +23,7 @@ SAMPLE = Path(__file__).parents[2] / "sample"
 
 @dataclass(frozen=True)
 class Part:
-    """Listed rows, or a Parquet file that holds them."""
+    """Listed rows, or a Parquet file of rows."""
 
     source: str  # its name
     rows: tuple[Row, ...] = ()
@@ -46,9 +46,11 @@ def list_parts(corpus: Corpus, splits: Sequence[str] = SPLITS) -> list[Part]:
     has_prefix = len(corpus.all_sources) > 1
     parts, retained = list[Part](), corpus.retained
     for source in corpus.all_sources:
-        wanted = [split for split in splits if split != "train" or source.weight or source.display_name not in retained]
+        needed_splits = [
+            split for split in splits if split != "train" or source.weight or source.display_name not in retained
+        ]
         source_parts = _source_parts(source, corpus, f"{source.display_name}/" if has_prefix else "")
-        parts += [part for part in source_parts if any(part.may_hold(split) for split in wanted)]
+        parts += [part for part in source_parts if any(part.may_hold(split) for split in needed_splits)]
     needed = [(corpus.language, split) for split in splits]
     needed += [(language, "validation") for language in sorted(set(retained.values())) if "validation" in splits]
     for language, split in needed:
@@ -72,9 +74,9 @@ def _source_parts(source: Source, corpus: Corpus, prefix: str) -> Iterator[Part]
         rows = common_voice.list_rows(source, language)
     else:
         rows = folder.list_rows(path or SAMPLE, corpus.max_seconds, language)
-    named = list(_add_source(_mark_repeated(rows), source.display_name, prefix))
+    rows = list(_add_source(_mark_repeated(rows), source.display_name, prefix))
     for split in SPLITS:
-        split_rows = [row for row in named if row.split == split][: source.limit_clips]
+        split_rows = [row for row in rows if row.split == split][: source.limit_clips]
         for start in range(0, len(split_rows), corpus.shard_clips):
             part_rows = tuple(split_rows[start : start + corpus.shard_clips])
             max_seconds = source.limit_hours and source.limit_hours * 3600 * len(part_rows) / len(split_rows)

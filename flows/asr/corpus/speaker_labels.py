@@ -117,7 +117,7 @@ def _is_name(label: str) -> bool:
 
 
 def _find_labels(lines: Sequence[_CaptionLine], captions: int) -> frozenset[str]:
-    """The possible labels that are labels, in a file of so many captions."""
+    """The candidates that are labels, in a file of `captions` captions."""
     counts, kinds = Counter(line.label for line in lines if line.label), dict[str, int]()
     for line in lines:
         kinds[line.label] = max(kinds.get(line.label, _PHRASE), line.kind)

@@ -55,8 +55,8 @@ def unquote(cell: str) -> str:
     >>> unquote('"Hon sade ""hej""."'), unquote('"Hej", sade hon.')
     ('Hon sade "hej".', '"Hej", sade hon.')
     """
-    whole = _QUOTED.fullmatch(cell)
-    return whole[1].replace('""', '"') if whole else cell
+    match = _QUOTED.fullmatch(cell)
+    return match[1].replace('""', '"') if match else cell
 
 
 def parse_csv(text: str, column: str, is_name: Callable[[str], bool]) -> Iterator[list[str]]:
@@ -131,15 +131,15 @@ def _find_swallowed_rows(
 def build_table(records: Iterable[list[str]], column: str, is_name: Callable[[str], bool]) -> Table:
     """The table of the records, the header first; a row without one value for every column gets a problem.
 
-    A short line without a file name in `column` is not a row but a piece of one that a line feed broke. It belongs to
+    A short line without a file name in `column` is not a row but part of a row that a line feed broke. It belongs to
     the row before it if that is incomplete. A single value between complete rows was broken off the last column of the
     row before or the first column of the row after: both get a problem, except the one whose file name it would be.
     """
-    header, *others = list(records) or [[]]
+    header, *lines = list(records) or [[]]
     name_index, width = header.index(column) if column in header else 0, len(header)
     rows: list[tuple[dict[str, Any], str | None]] = []
     values, lost_head = width, False  # values of the row before with its pieces; whether the next row lost its start
-    for cells in others:
+    for cells in lines:
         is_piece = len(cells) < width and not any(map(is_name, cells[name_index : name_index + 1]))
         if is_piece and (values < width or (len(cells) == 1 and (rows or name_index))):
             if rows and (values < width or name_index < width - 1):
@@ -153,8 +153,8 @@ def build_table(records: Iterable[list[str]], column: str, is_name: Callable[[st
             problem = BROKEN_ROW
         elif values != width:
             problem = TOO_FEW_VALUES if values < width else TOO_MANY_VALUES
-        named = dict(reversed([*zip(header, cells, strict=False)]))  # of two columns with one name, the first
-        rows.append((named, problem))
+        record = dict(reversed([*zip(header, cells, strict=False)]))  # of two columns with the same name, the first
+        rows.append((record, problem))
         lost_head = False
     return Table(tuple(header), rows + [({}, TOO_FEW_VALUES)] * lost_head)
 

@@ -228,8 +228,8 @@ def _asides(text: str, language: str) -> str:
     >>> _asides("[skratt] Hej (viskar), du! *host* Bil(ar) eller <ohörbart> f(x) = 3 * 4 * 5 ♪ la la ♪", "sv")
     ' Hej, du! Bil(ar) eller f(x) = 3 * 4 * 5'
     """
-    while (less := ASIDE.sub(lambda found: "" if found["touched"] is None else " ", text)) != text:
-        text = re.sub(r"(?m)(?<!\S)[-–—] *(?=[-–—] |$)", "", less)  # of a speaker with nothing else to say
+    while (shorter := ASIDE.sub(lambda match: "" if match["touched"] is None else " ", text)) != text:
+        text = re.sub(r"(?m)(?<!\S)[-–—] *(?=[-–—] |$)", "", shorter)  # a speaker's dash without text
     return text
 
 

@@ -120,12 +120,12 @@ def _read_captions(text: str, webvtt: bool) -> Iterator[tuple[float, float, str,
         return
     numbered = times[0] > 0 and lines[times[0] - 1].isdecimal()
     for number in [time - 1 for time in times if time]:  # an identifier: a number, or in WebVTT any text after a blank
-        named = webvtt and "-->" not in lines[number] and not (number and lines[number - 1])
-        if named or (numbered and lines[number].isdecimal()):
+        is_identifier = webvtt and "-->" not in lines[number] and not (number and lines[number - 1])
+        if is_identifier or (numbered and lines[number].isdecimal()):
             lines[number] = ""
     if stray := next(filter(None, lines[: times[0]]), None):
         raise ValueError(f"line {lines.index(stray) + 1} stands before the first time: {stray!r:.60}")
-    for number, line in enumerate(lines):  # else a caption with damaged times would be joined to the one before
+    for number, line in enumerate(lines):  # else a caption with damaged times would be joined to the caption before
         is_bare_time = re.fullmatch(r"[\d:.,]+", line) and (numbered or ":" in line) and not lines[number - 1]
         if "-->" not in line and (is_bare_time or _TRUNCATED_TIME.match(line)):
             raise ValueError(f"line {number + 1} begins a caption without its times: {line!r:.60}")

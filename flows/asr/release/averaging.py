@@ -1,4 +1,4 @@
-"""Weight averaging of the winner with its base, which retains more of what the base knew.
+"""Weight averaging of the winner with its base, which retains more of the base's knowledge.
 
 Averages of a base and a model fine-tuned from it are nearly as good as the tuned model on its task, and better on
 others: Wortsman et al. (arXiv:2109.01903), for speech Vander Eeckt and Van hamme (arXiv:2210.15282). The best share of
@@ -64,7 +64,7 @@ def choose_average(
 def average_weights(
     tuned: str | Path, base: str | Path, base_share: float
 ) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """The model with `base_share` of the base's weights and the rest of the tuned one's.
+    """The model with `base_share` of the base's weights and the rest of the tuned model's.
 
     Raises ValueError if the two have different shapes.
     """
@@ -89,9 +89,9 @@ def evaluate_averages(
 ) -> Iterator[Average]:  # fmt: skip
     """The averages with increasing shares of the base, each with its WERs on `validation` by language.
 
-    Decoding is as in a trial's validation. Stops early once an average is far worse than the best one.
+    Decoding is as in a trial's validation. Stops early once an average is far worse than the best.
     """
-    own, lowest_cost = settings.corpus.language, float("inf")
+    main_language, lowest_cost = settings.corpus.language, float("inf")
     clips_by_language = dict[str, FeatureDataset]()
     for share in BASE_SHARES:
         model, processor = average_weights(tuned, base, share)
@@ -100,9 +100,9 @@ def evaluate_averages(
         }
         errors = decoding.errors_by_language(model.eval(), processor, clips_by_language, settings, lambda line: None)
         wers = {language: rates.wer(clips) for language, clips in errors.items()}
-        result = Average(share, wers.pop(own), wers)
+        result = Average(share, wers.pop(main_language), wers)
         retained = "".join(f", {language} {wer:.1f} %" for language, wer in wers.items())
-        log(f"with {share:.0%} of the base's weights: {own} {result.wer:.1f} %{retained} on validation")
+        log(f"with {share:.0%} of the base's weights: {main_language} {result.wer:.1f} %{retained} on validation")
         yield result
         lowest_cost = min(lowest_cost, result.cost)
         if result.cost > lowest_cost + MAX_WER_LOSS:

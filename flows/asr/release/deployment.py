@@ -105,12 +105,12 @@ def _update_files(api: HfApi, space: str, files: Mapping[str, str]) -> bool:
     return commit is not None or _update_files(api, space, files)  # the head moved: try again
 
 
-def _set_variables(api: HfApi, space: str, wanted: Mapping[str, str]) -> bool:
+def _set_variables(api: HfApi, space: str, variables: Mapping[str, str]) -> bool:
     """Set the Space's variables; returns whether any changed. The Hub then restarts the Space."""
     current = hub.retry(lambda: api.get_space_variables(space))
-    changed = [name for name, value in wanted.items() if name not in current or current[name].value != value]
+    changed = [name for name, value in variables.items() if name not in current or current[name].value != value]
     for name in changed:
-        hub.retry(lambda name=name: api.add_space_variable(space, name, wanted[name]))  # type: ignore[misc]
+        hub.retry(lambda name=name: api.add_space_variable(space, name, variables[name]))  # type: ignore[misc]
     return bool(changed)
 
 

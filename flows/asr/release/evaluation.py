@@ -112,8 +112,8 @@ def evaluate_model(
     language, half = settings.corpus.language, settings.release.weights == "fp16"
     log("building the release")
     folder.build_release(target, source, language, half)
-    known = known_limits(source) if limits is None else dict(limits)
-    folder.write_json(target / folder.RECORD, initial_record(language, known))
+    model_limits = known_limits(source) if limits is None else dict(limits)
+    folder.write_json(target / folder.RECORD, initial_record(language, model_limits))
     formats = _build_formats(target, settings, log)
     transcriber_module = engine.load_engine(space)
     context = _choose_context(transcriber_module.Transcriber(target), ClipDataset(validation or test), settings)
@@ -269,7 +269,7 @@ def _score_hotwords(
 
 
 def _build_formats(target: Path, settings: Settings, log: Callable[[str], None]) -> list[str]:
-    """Build the formats that the profile lists besides the served one; returns all formats of the release."""
+    """Build the formats that the profile lists in addition to the served format; returns all formats of the release."""
     formats = [folder.SERVED]
     if ggml.FOLDER in settings.release.formats:
         if reason := ggml.unsupported_reason(folder.vocabulary_size(target)):

@@ -1,4 +1,4 @@
-"""The gate: checks that a release has to pass before it replaces the last one, locally and on the Hub."""
+"""The gate: checks that a release has to pass before it replaces the last release, locally and on the Hub."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def compare_with_published(table: pd.DataFrame, published_errors: Sequence[int],
     comparison = intervals.compare_models(wrong, list(published_errors), words, speakers)
     total, points = max(sum(words), 1), f"{abs(comparison.difference):.1f} points"
     direction = "better" if comparison.difference < 0 else "worse"
-    ours, theirs = 100 * sum(wrong) / total, 100 * sum(published_errors) / total
+    rate, published_rate = 100 * sum(wrong) / total, 100 * sum(published_errors) / total
     finding = (
-        f"served, its error rate of {ours:.1f} % is {points} {direction} than the published model's {theirs:.1f} % "
-        f"({revision[:8]}; p {comparison.p:.3f}, must be below {SIGNIFICANCE:g})"
+        f"served, its error rate of {rate:.1f} % is {points} {direction} than the published model's "
+        f"{published_rate:.1f} % ({revision[:8]}; p {comparison.p:.3f}, must be below {SIGNIFICANCE:g})"
     )
     return Check("Better than the published model", comparison.difference < 0 and comparison.p < SIGNIFICANCE, finding)
 

@@ -50,7 +50,7 @@ class PushResult:
 
     repo_id: str
     revision: str | None  # of the commit; None if it was not pushed
-    why: str = ""  # it was not pushed
+    why: str = ""  # why it was not pushed
 
 
 def api() -> HfApi:
@@ -116,8 +116,8 @@ def push_release(
             if head.record and head.record.get("run_id") == record["run_id"]:
                 revision = head.revision
                 break
-            if why := judge(head):
-                return PushResult(repo, None, why)
+            if reason := judge(head):
+                return PushResult(repo, None, reason)
             log(f"pushing {path.name} to {repo}")
             if revision := commit_folder(hub, repo, "model", path, branch, head.revision, _commit_message(record)):
                 break
@@ -218,8 +218,8 @@ def rollback(repo: str, tag: str, branch: str = "main") -> str:
     """Restore the branch as it was at the tag, with a new commit; returns its id."""
     hub = api()
     with explain_errors(f"--repo {repo}"), tempfile.TemporaryDirectory() as scratch:
-        if tag not in (known := list_tags(hub, repo)):
-            raise InputError(f"--rollback: {repo} has no tag {tag}; it has {', '.join(sorted(known)) or 'none'}")
+        if tag not in (tags := list_tags(hub, repo)):
+            raise InputError(f"--rollback: {repo} has no tag {tag}; it has {', '.join(sorted(tags)) or 'none'}")
         head = str(retry(lambda: hub.model_info(repo, revision=branch)).sha)
         snapshot = Path(retry(lambda: hub.snapshot_download(repo, revision=tag, cache_dir=scratch)))
         commit = commit_folder(hub, repo, "model", snapshot, branch, head, f"Back to {tag}")

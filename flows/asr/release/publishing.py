@@ -83,9 +83,9 @@ def publish_release(
 
 
 def _dry_run(source: Path, name: str, settings: Settings, checks: Sequence[Check]) -> Publication:
-    why = "; ".join((*gate.failures(checks), "a spin publishes nothing"))
+    reason = "; ".join((*gate.failures(checks), "a spin publishes nothing"))
     fields = {"path": str(settings.release.folder / name), "here": True, "repo_id": settings.release.repo_id}
-    fields |= {"revision": None, "pushed": False, "why": why}
+    fields |= {"revision": None, "pushed": False, "why": reason}
     return Publication(fields, False, list(checks), _file_sizes(source))
 
 

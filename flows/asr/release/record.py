@@ -1,4 +1,4 @@
-"""The record of a release, `release.json`: the run that made it, its corpus, its trials and what the model can do."""
+"""The record of a release, `release.json`: the run that made it, its corpus, its trials and the model's abilities."""
 
 from __future__ import annotations
 

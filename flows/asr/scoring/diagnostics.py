@@ -14,7 +14,7 @@ from asr.corpus import text
 from asr.corpus.audio import RATE
 
 PROBE_SECONDS = (4.0, 12.0)
-PROBE_LEVELS = (-55.0, -30.0)  # decibels relative to full scale: a quiet room and a loud one
+PROBE_LEVELS = (-55.0, -30.0)  # decibels relative to full scale: a quiet room and a loud room
 LOOP_REPEATS, LOOP_WORDS = 3, 8  # a phrase of up to 8 words (or characters without spaces), three times in a row
 LANGUAGE_MARGIN = 5.0  # nats; close languages such as Swedish and Danish often differ by less
 MIN_WORDS = 3  # a shorter text is not checked for its language
@@ -55,7 +55,7 @@ def _synthetic_noises(samples: int, random: np.random.Generator) -> Iterator[np.
 
 
 def hallucinated_words_per_minute(hypotheses: Sequence[str], seconds: float) -> float:
-    """Words transcribed per minute of audio that holds no speech."""
+    """Words transcribed per minute of audio without speech."""
     return 60 * sum(map(text.count_words, hypotheses)) / seconds
 
 

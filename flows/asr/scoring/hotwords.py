@@ -38,10 +38,10 @@ def score_hotwords(
     expected = [count(reference) for reference in references]
     total, fields, missed = [sum(counts) for counts in expected], dict[str, Any](), dict[str, list[int]]()
     for name, transcripts in (("hotword", hypotheses), ("hinted", hinted)):
-        recognised = [count(transcript) for transcript in transcripts]
-        pairs = [list(zip(*clip, strict=True)) for clip in zip(expected, recognised, strict=True)]
-        missed[name] = [sum(max(0, wanted - got) for wanted, got in clip) for clip in pairs]
-        alarms = [sum(max(0, got - wanted) for wanted, got in clip) for clip in pairs]
+        counts = [count(transcript) for transcript in transcripts]
+        pairs = [list(zip(*clip, strict=True)) for clip in zip(expected, counts, strict=True)]
+        missed[name] = [sum(max(0, spoken - recognised) for spoken, recognised in clip) for clip in pairs]
+        alarms = [sum(max(0, recognised - spoken) for spoken, recognised in clip) for clip in pairs]
         interval = intervals.confidence_interval(missed[name], total, speakers)
         fields[f"{name}_recall"] = 100 - rates.error_rate(sum(missed[name]), sum(total))
         fields[f"{name}_recall_ci"] = (100 - interval.high, 100 - interval.low)

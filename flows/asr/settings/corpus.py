@@ -34,7 +34,7 @@ class Splits(Table):
 
 
 class Columns(Table):
-    """The column names of a Hub dataset; those left out are found by their usual names."""
+    """The column names of a Hub dataset; the others are found by their usual names."""
 
     audio: ShortText | None = None
     text: ShortText | None = None
@@ -61,7 +61,7 @@ class Source(Table):
         None  # of its speech; None: the corpus'. The model must retain others: flows/docs/training.md
     )
     weight: NonNegativeFloat = 1.0  # how often each training clip is drawn in an epoch
-    limit_clips: PositiveInt | None = None  # the first clips of each split, to try a profile out
+    limit_clips: PositiveInt | None = None  # the first clips of each split, to try a profile
     limit_hours: Annotated[float, Field(gt=0, strict=True)] | None = None  # the most of each split
     path: PathText | None = None  # a local folder or gs://; of common_voice, or its .tar.gz
     id: PathText | None = None  # on the Hub, or a folder of Parquet; of common_voice, the id at Mozilla Data Collective
@@ -72,20 +72,22 @@ class Source(Table):
 
     @model_validator(mode="after")
     def _check_keys(self) -> Source:
-        given = {key for key in Source.KEYS["hub"] | {"path"} if getattr(self, key) != Source.model_fields[key].default}
-        for key in sorted(given - Source.KEYS[self.source]):
+        present = {
+            key for key in Source.KEYS["hub"] | {"path"} if getattr(self, key) != Source.model_fields[key].default
+        }
+        for key in sorted(present - Source.KEYS[self.source]):
             kinds = " or ".join(f'"{kind}"' for kind, keys in Source.KEYS.items() if key in keys)
             raise ValueError(f"{key} goes with source = {kinds}, and only with it")
         needed = {"folder": ("path",), "common_voice": ("path", "id"), "hub": ("id",)}.get(self.source, ())
-        if needed and len(given & set(needed)) != 1:
+        if needed and len(present & set(needed)) != 1:
             raise ValueError(f'source = "{self.source}" needs {" or ".join(needed)}')
         return self
 
     @property
     def display_name(self) -> str:
         """The source's name in reports, without a folder's path, which may change."""
-        known = self.id if self.id and not Path(self.id).is_absolute() else self.source
-        return self.name or re.sub(r"[^\w.-]+", "-", known)
+        default = self.id if self.id and not Path(self.id).is_absolute() else self.source
+        return self.name or re.sub(r"[^\w.-]+", "-", default)
 
 
 class Corpus(Source):
@@ -97,7 +99,7 @@ class Corpus(Source):
     max_seconds: NonNegativeFloat = Field(30.0, gt=0, le=30)  # Whisper's window
     min_peak: Fraction = 0.001  # of full scale: a clip below it is silent
     max_clipped: Fraction = 0.01  # of the samples at full scale: a clip with more was recorded too loud
-    max_words_per_second: Annotated[float, Field(gt=0, strict=True)] = 8.0  # nobody speaks faster
+    max_words_per_second: Annotated[float, Field(gt=0, strict=True)] = 8.0  # the fastest speech
     max_foreign_letters: NonNegativeInt = 0  # see [text] alphabet
     duplicates_may_stay: Flag = False  # the same audio twice in a split; never in two splits
     speakers_may_cross: Flag = False  # the same speaker in several splits; the report then counts them
@@ -108,12 +110,14 @@ class Corpus(Source):
     def _check_sources_and_seconds(self) -> Corpus:
         if self.sources:
             keys = Source.model_fields.items()
-            alone = sorted(key for key, field in keys if key != "language" and getattr(self, key) != field.default)
-            if alone:
-                raise ValueError(f"{alone[0]} stands beside a list of sources; it goes into each of them")
-            twice = [name for name, times in Counter(one.display_name for one in self.sources).items() if times > 1]
-            if twice:
-                raise ValueError(f"two sources are called {twice[0]}; give one a name of its own")
+            own_keys = sorted(key for key, field in keys if key != "language" and getattr(self, key) != field.default)
+            if own_keys:
+                raise ValueError(f"{own_keys[0]} stands beside a list of sources; it goes into each of them")
+            repeated = [
+                name for name, times in Counter(source.display_name for source in self.sources).items() if times > 1
+            ]
+            if repeated:
+                raise ValueError(f"two sources are called {repeated[0]}; give one a name of its own")
             if len(self.retained) == len(self.sources):
                 raise ValueError(f"no source is in {self.language}, the language that the model is tuned for")
         if self.min_seconds >= self.max_seconds:
@@ -129,7 +133,9 @@ class Corpus(Source):
     def retained(self) -> dict[str, str]:
         """The other languages that the model must retain, by the names of their sources."""
         return {
-            one.display_name: one.language for one in self.sources if one.language and one.language != self.language
+            source.display_name: source.language
+            for source in self.sources
+            if source.language and source.language != self.language
         }
 
     def language_of(self, source: str) -> str:

@@ -26,15 +26,15 @@ STRING = re.compile(r'"[^"\n]*+"|\'[^\'\n]*+\'')
 DEEP_KEY = re.compile(rf"(?<![\w-])[\w-]++(?:[ \t]*+\.[ \t]*+[\w-]++){{{MAX_DEPTH},}}+")
 
 
-def check_file(place: str) -> None:
+def check_file(name: str) -> None:
     """Raise `InputError` for a path that is not a profile. Opening a pipe would block, a device would never end."""
-    path = Path(place)
+    path = Path(name)
     if not path.exists():  # Metaflow reports it
         return
     if not path.is_file() or path.resolve().parts[1:2] in (("proc",), ("sys",), ("dev",)):
-        raise InputError(f"profile: {place} is not a text file")
+        raise InputError(f"profile: {name} is not a text file")
     if (size := path.stat().st_size) > 4 * MAX_PROFILE_CHARS:
-        raise InputError(f"profile: {place} has {size:,} bytes; a profile has {MAX_PROFILE_CHARS:,} letters at most")
+        raise InputError(f"profile: {name} has {size:,} bytes; a profile has {MAX_PROFILE_CHARS:,} letters at most")
 
 
 def load(text: str, folder: Path | None = None) -> Settings:
@@ -48,13 +48,13 @@ def load(text: str, folder: Path | None = None) -> Settings:
     if deep := DEEP_KEY.search(STRING.sub("s", text)):
         raise InputError(f"profile: {deep[0][:80]!r} is a key of more than {MAX_DEPTH} parts")
     try:
-        given = tomllib.loads(text)
+        tables = tomllib.loads(text)
     except RecursionError:
         raise InputError("profile: not readable TOML: its lists or tables are nested too deep") from None
     except ValueError as error:  # also Python's, for a number of thousands of digits
         raise InputError(f"profile: not TOML: {error}") from None
     try:
-        settings = Settings.model_validate(given)
+        settings = Settings.model_validate(tables)
     except ValidationError as error:
         raise InputError("profile: " + _format_errors(error.errors())) from None
     return _resolve_paths(settings, folder or Path.cwd())
@@ -75,8 +75,8 @@ def _resolve_paths(settings: Settings, folder: Path) -> Settings:
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(f"profile: {key}: {path[:200]} is not a path: {reason}") from None
 
-    def listed_names(given: tuple[str, ...] | str, key: str) -> tuple[str, ...]:
-        return _read_lines(resolve(given, key), key) if isinstance(given, str) else given
+    def listed_names(names: tuple[str, ...] | str, key: str) -> tuple[str, ...]:
+        return _read_lines(resolve(names, key), key) if isinstance(names, str) else names
 
     def resolve_if_folder(name: str, key: str) -> str:
         return path if not name.startswith("gs://") and os.path.isdir(path := resolve(name, key)) else name
@@ -120,25 +120,25 @@ def _read_lines(file: str, key: str) -> tuple[str, ...]:
 def _format_errors(errors: list[Any]) -> str:
     """The first pydantic error in terms of the profile: `[training] steps: ... (got -3)`."""
     error = [item for item in errors if item["loc"][:2] == errors[0]["loc"][:2]][-1]  # of a union, the longer form
-    where = [
+    location = [
         part for part in error["loc"] if not re.match("tuple|literal|constrained|(str|word|list|range)$", str(part))
     ]
-    where = [part if isinstance(part, int) else part[:100] for part in where]
-    key = str(where[0]) if where else ""
-    if where and where[0] in Settings.model_fields and (len(where) > 1 or error["type"] == "value_error"):
-        key = " ".join([f"[{where[0]}]", ".".join(map(str, where[1:]))]).strip()
+    location = [part if isinstance(part, int) else part[:100] for part in location]
+    key = str(location[0]) if location else ""
+    if location and location[0] in Settings.model_fields and (len(location) > 1 or error["type"] == "value_error"):
+        key = " ".join([f"[{location[0]}]", ".".join(map(str, location[1:]))]).strip()
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(where[-1]), _known_keys(where[:-1]), n=1)
+        close = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
         return f"{key}: unknown key" + (f"; did you mean {close[0]}?" if close else "")
     if error["type"] == "value_error":
         return f"{key}{':' if key and not key.endswith(']') else ''} {error['ctx']['error']}".strip()
     return f"{key}: {error['msg'].replace('tuple', 'list')} (got {shorten(error['input'])})"
 
 
-def _known_keys(where: list[Any]) -> list[str]:
-    """The known keys of the table at this place of the profile."""
+def _known_keys(location: list[Any]) -> list[str]:
+    """The known keys of the table at this location in the profile."""
     table: Any = Settings
-    for part in where:
+    for part in location:
         if isinstance(part, str):
             table = next(_tables_in(table.model_fields[part].annotation))
     return list(table.model_fields)

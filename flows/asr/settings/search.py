@@ -34,13 +34,13 @@ class Range(Table):
         return self
 
 
-def _form_of(given: Any) -> str:
-    """The form in which a hyperparameter is given, so that an error message is about that form only."""
-    return "range" if isinstance(given, dict | Range) else "word" if isinstance(given, str) else "list"
+def _form_of(value: Any) -> str:
+    """The form of a hyperparameter's value, so that an error message is about that form only."""
+    return "range" if isinstance(value, dict | Range) else "word" if isinstance(value, str) else "list"
 
 
-def _list_or_range(given: Any) -> str:
-    return "range" if _form_of(given) == "range" else "list"
+def _list_or_range(value: Any) -> str:
+    return "range" if _form_of(value) == "range" else "list"
 
 
 TaggedRange = Annotated[Range, Tag("range")]
@@ -59,7 +59,7 @@ LearningRates = Annotated[
 class Search(Table):
     """The hyperparameters to try, and when a trial is stopped early.
 
-    Each is a list or a range. One that is not given has the value of [training].
+    Each is a list or a range. Missing ones have the value of [training].
     """
 
     trials: PositiveInt = Field(3, le=10_000)

@@ -40,7 +40,7 @@ class Model(Table):
 
 
 class Training(Table):
-    """How a trial is trained; [search] has what differs between trials."""
+    """How a trial is trained; [search] has the hyperparameters that differ between trials."""
 
     # The batches of a step.
     steps: PositiveInt = Field(850, le=100_000_000)

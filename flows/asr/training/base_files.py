@@ -115,30 +115,30 @@ OPTIONAL_FILES: dict[str, type[FileModel]] = {
 
 def read_config(file: Path) -> dict[str, Any]:
     """Read and check a Whisper's config.json. Raises ValueError in one line."""
-    told = _read_object(file)
-    _validate(Config, told, file.name)
-    return told
+    config = _read_object(file)
+    _validate(Config, config, file.name)
+    return config
 
 
 def check(folder: Path) -> None:
     """Raise ValueError, in one line, where the folder is not a Whisper that loads without running code."""
     _check_files(folder)
-    told = _validate(Config, read_config(folder / "config.json"), "config.json")
+    config = _validate(Config, read_config(folder / "config.json"), "config.json")
     if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
         raise ValueError("tokenizer.json is missing")  # transformers would create an empty one
-    others = {
-        name: _validate(kind, _read_object(folder / name), name)
-        for name, kind in OPTIONAL_FILES.items()
+    optional = {
+        name: _validate(schema, _read_object(folder / name), name)
+        for name, schema in OPTIONAL_FILES.items()
         if (folder / name).exists()
     }
-    generation = others.get("generation_config.json")
-    _check_tokens(told, generation if isinstance(generation, Generation) else Generation())
-    extractor = others.get("preprocessor_config.json")
-    if isinstance(processor := others.get("processor_config.json"), Processor):
+    generation = optional.get("generation_config.json")
+    _check_tokens(config, generation if isinstance(generation, Generation) else Generation())
+    extractor = optional.get("preprocessor_config.json")
+    if isinstance(processor := optional.get("processor_config.json"), Processor):
         extractor = processor.feature_extractor or extractor
-    if isinstance(extractor, Features) and extractor.feature_size != told.num_mel_bins:
-        raise ValueError(f"its spectrograms have {extractor.feature_size} bands, and its model {told.num_mel_bins}")
-    _check_weights(told, _read_shapes(folder))
+    if isinstance(extractor, Features) and extractor.feature_size != config.num_mel_bins:
+        raise ValueError(f"its spectrograms have {extractor.feature_size} bands, and its model {config.num_mel_bins}")
+    _check_weights(config, _read_shapes(folder))
 
 
 def _check_files(folder: Path) -> None:
@@ -168,42 +168,43 @@ def _read_object(file: Path) -> dict[str, Any]:
     if file.exists():
         _check_file(file)
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{file.name} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from None
-    if not isinstance(told, dict):
+    if not isinstance(content, dict):
         raise ValueError(f"{file.name} is no JSON object")
-    return told
+    return content
 
 
-def _validate(kind: type[FileModelType], told: Mapping[str, Any], name: str) -> FileModelType:
+def _validate(schema: type[FileModelType], content: Mapping[str, Any], name: str) -> FileModelType:
     try:
-        return kind.model_validate(told)
-    except ValidationError as mistake:
-        error = mistake.errors(include_input=False, include_url=False)[0]
+        return schema.model_validate(content)
+    except ValidationError as invalid:
+        error = invalid.errors(include_input=False, include_url=False)[0]
         key = ".".join(str(part) for part in error["loc"])
         if CODE_KEY in error["loc"]:
             raise ValueError(f"{name} has {key}: it brings code of its own, which is not run") from None
         if key == "model_type":
             raise ValueError(
-                f"it is a {told.get('model_type') or 'folder without a model'!s:.40}, not a Whisper"
+                f"it is a {content.get('model_type') or 'folder without a model'!s:.40}, not a Whisper"
             ) from None
         raise ValueError(f"{name}: {key}: {error['msg']}") from None
 
 
-def _check_tokens(told: Config, generation: Generation) -> None:
-    if told.d_model % told.encoder_attention_heads or told.d_model % told.decoder_attention_heads:
-        raise ValueError(f"config.json: d_model {told.d_model} is not a multiple of its attention heads")
-    for name, config in (("config.json", told), ("generation_config.json", generation)):
-        for key, value in config.model_dump(exclude_none=True, exclude_unset=True).items():
+def _check_tokens(config: Config, generation: Generation) -> None:
+    if config.d_model % config.encoder_attention_heads or config.d_model % config.decoder_attention_heads:
+        raise ValueError(f"config.json: d_model {config.d_model} is not a multiple of its attention heads")
+    for name, checked in (("config.json", config), ("generation_config.json", generation)):
+        for key, value in checked.model_dump(exclude_none=True, exclude_unset=True).items():
             tokens = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
             # config.json keeps the lists of a published Whisper where the vocabulary is small; they are not used.
-            about = key.endswith("_token_id") or (config is generation and key.endswith(("_tokens", "_to_id")))
-            if about and (beyond := next((one for one in tokens if one >= told.vocab_size), None)) is not None:
-                raise ValueError(f"{name}: {key}: {beyond} is beyond the {told.vocab_size} tokens of the model")
-    end = generation.eos_token_id if "eos_token_id" in generation.model_fields_set else told.eos_token_id
+            is_token = key.endswith("_token_id") or (checked is generation and key.endswith(("_tokens", "_to_id")))
+            beyond = next((token for token in tokens if token >= config.vocab_size), None) if is_token else None
+            if beyond is not None:
+                raise ValueError(f"{name}: {key}: {beyond} is beyond the {config.vocab_size} tokens of the model")
+    end = generation.eos_token_id if "eos_token_id" in generation.model_fields_set else config.eos_token_id
     if end is None or end == []:
         raise ValueError("it has no eos_token_id: no text would end")
 
@@ -215,13 +216,13 @@ def _read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         if not (folder / INDEX_FILE).exists():
             raise ValueError(f"{WEIGHTS_FILE} is missing; weights in another format may hold code, and are not read")
         shards = _read_object(folder / INDEX_FILE).get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(one, str) for one in shards.values()):
+        if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
             raise ValueError(f"{INDEX_FILE} has no weight_map")
         if odd := next(
-            (one for one in shards.values() if Path(one).name != one or not one.endswith(".safetensors")), ""
+            (shard for shard in shards.values() if Path(shard).name != shard or not shard.endswith(".safetensors")), ""
         ):
             raise ValueError(f"{INDEX_FILE}: {odd[:200]!r} is no file of the folder")
-        files = [folder / one for one in sorted(set(shards.values()))]
+        files = [folder / shard for shard in sorted(set(shards.values()))]
     return {name: shape for file in files for name, shape in _shapes_in(file)}
 
 
@@ -241,35 +242,35 @@ def _shapes_in(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         raise ValueError(f"{file.name} cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _check_weights(told: Config, found: Mapping[str, tuple[int, ...]]) -> None:
-    shapes = {name.removeprefix("model."): shape for name, shape in found.items()}
-    for name, shape in _expected_shapes(told):
+def _check_weights(config: Config, stored: Mapping[str, tuple[int, ...]]) -> None:
+    shapes = {name.removeprefix("model."): shape for name, shape in stored.items()}
+    for name, shape in _expected_shapes(config):
         if name not in shapes:
             raise ValueError(f"its weights lack {name}, which config.json tells of")
         if shapes[name] != shape:
             raise ValueError(f"its weights hold {name} as {list(shapes[name])}, and config.json says {list(shape)}")
-    for side, layers in (("encoder", told.encoder_layers), ("decoder", told.decoder_layers)):
-        start = f"{side}.layers."
+    for stack, layers in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
+        start = f"{stack}.layers."
         numbers = (name.removeprefix(start).partition(".")[0] for name in shapes if name.startswith(start))
-        if beyond := next((one for one in numbers if one not in map(str, range(layers))), None):
+        if beyond := next((number for number in numbers if number not in map(str, range(layers))), None):
             raise ValueError(f"its weights hold {start}{beyond:.20}, and config.json says {layers} layers")
 
 
-def _expected_shapes(told: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _expected_shapes(config: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The names and shapes of a Whisper's weights that follow from its configuration."""
-    width = told.d_model
-    yield "encoder.conv1.weight", (width, told.num_mel_bins, 3)
+    width = config.d_model
+    yield "encoder.conv1.weight", (width, config.num_mel_bins, 3)
     yield "encoder.conv2.weight", (width, width, 3)
-    yield "encoder.embed_positions.weight", (told.max_source_positions, width)
-    yield "decoder.embed_tokens.weight", (told.vocab_size, width)
-    yield "decoder.embed_positions.weight", (told.max_target_positions, width)
-    sides = (
-        ("encoder", told.encoder_layers, told.encoder_ffn_dim, ("self_attn",)),
-        ("decoder", told.decoder_layers, told.decoder_ffn_dim, ("self_attn", "encoder_attn")),
+    yield "encoder.embed_positions.weight", (config.max_source_positions, width)
+    yield "decoder.embed_tokens.weight", (config.vocab_size, width)
+    yield "decoder.embed_positions.weight", (config.max_target_positions, width)
+    stacks = (
+        ("encoder", config.encoder_layers, config.encoder_ffn_dim, ("self_attn",)),
+        ("decoder", config.decoder_layers, config.decoder_ffn_dim, ("self_attn", "encoder_attn")),
     )
-    for side, layers, inner, attentions in sides:
-        for at in range(layers):
-            layer = f"{side}.layers.{at}"
+    for stack, layers, inner, attentions in stacks:
+        for number in range(layers):
+            layer = f"{stack}.layers.{number}"
             for attention in attentions:
                 for part in ("k", "q", "v", "out"):
                     yield f"{layer}.{attention}.{part}_proj.weight", (width, width)
@@ -280,5 +281,5 @@ def _expected_shapes(told: Config) -> Iterator[tuple[str, tuple[int, ...]]]:
             for norm in (*(f"{attention}_layer_norm" for attention in attentions), "final_layer_norm"):
                 yield f"{layer}.{norm}.weight", (width,)
                 yield f"{layer}.{norm}.bias", (width,)
-        yield f"{side}.layer_norm.weight", (width,)
-        yield f"{side}.layer_norm.bias", (width,)
+        yield f"{stack}.layer_norm.weight", (width,)
+        yield f"{stack}.layer_norm.bias", (width,)

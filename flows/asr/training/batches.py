@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = WINDOW_FRAMES / FRAMES_PER_SECOND
 BUCKET_BATCHES = 16  # batches per bucket of clips that are sorted by length
 LONG_PROBABILITY = 0.15  # of a batch in the last `long_share` of the steps being padded to 30 s
-LONG_PARTS = 4  # parts of such a batch without `batch_seconds`: a T4 could not hold it whole
+LONG_PARTS = 4  # parts of such a batch without `batch_seconds`: a T4 cannot hold all of it
 GAP_SECONDS = (0.2, 1.0)  # of silence between the clips of a pack
 SILENCE_SECONDS = (1.0, 10.0)  # of a silent draw; up to 30 where context is padded or packed
 IGNORED_LABEL = -100  # torch's label without a loss
@@ -62,9 +62,9 @@ class ClipPool:
     """What the sampler needs of the clips of a split, one entry per clip."""
 
     seconds: Sequence[float]
-    weights: Sequence[float] | None = None  # draws per epoch; None: one
-    speakers: Sequence[str] | None = None  # clips of the same one may be packed
-    tokens: Sequence[int] | None = None  # of each text; a pack holds no more than `most_tokens`
+    weights: Sequence[float] | None = None  # draws per epoch; None: 1 each
+    speakers: Sequence[str] | None = None  # clips of the same speaker may be packed
+    tokens: Sequence[int] | None = None  # of each text; a pack holds no more than `max_tokens`
     max_tokens: int = 0
 
 
@@ -97,7 +97,7 @@ class BucketBatchSampler:
         for at, (long, batch) in enumerate(itertools.islice(self._batches(), self.total_batches)):
             step = at // self.training.accumulate
             if step >= self.start and at % self.world_size == self.rank:
-                yield [Draw(step, long, number + place, unit) for place, unit in enumerate(batch)]
+                yield [Draw(step, long, number + index, unit) for index, unit in enumerate(batch)]
             number += len(batch)
 
     def _batches(self) -> Iterator[tuple[bool, list[Unit]]]:
@@ -142,21 +142,21 @@ class BucketBatchSampler:
     def _add_quiet(self, unit: Unit, random: np.random.Generator) -> Unit:
         """The unit with up to `quiet_seconds` before and after it, in half of the draws and within a window.
 
-        It is drawn before bucketing, so that it counts in the length; otherwise a fifth of each batch was padding.
+        It is drawn before bucketing, so that it counts in the length; otherwise a fifth of each batch would be padding.
         """
         before, after = random.uniform(0, self.training.quiet_seconds, 2)
         if random.random() < 0.5:
             return unit
-        room = max(0.0, WINDOW_SECONDS - unit.seconds)
-        before = min(before, room)
-        return unit._replace(quiet=(float(before), float(min(after, room - before))))
+        free = max(0.0, WINDOW_SECONDS - unit.seconds)
+        before = min(before, free)
+        return unit._replace(quiet=(float(before), float(min(after, free - before))))
 
-    def _silent_units(self, beside: int, random: np.random.Generator) -> list[Unit]:
+    def _silent_units(self, spoken: int, random: np.random.Generator) -> list[Unit]:
         share = self.training.silence_share
-        count = int(share / (1 - share) * beside + random.random())
+        count = int(share / (1 - share) * spoken + random.random())
         shortest, longest = SILENCE_SECONDS
         longest = longest if self.training.context == "trimmed" else WINDOW_SECONDS
-        return [Unit((), (), float(lasting)) for lasting in random.uniform(shortest, longest, count)]
+        return [Unit((), (), float(seconds)) for seconds in random.uniform(shortest, longest, count)]
 
     def _split_by_size(self, bucket: list[Unit]) -> list[list[Unit]]:
         """Batches of units sorted by length, within `batch_size` or `batch_seconds`."""
@@ -164,8 +164,8 @@ class BucketBatchSampler:
         for unit in bucket:
             last = batches[-1] if batches else []
             if training.batch_seconds:
-                lasting = WINDOW_SECONDS if training.context == "padded" else unit.length
-                fits = (len(last) + 1) * lasting <= training.batch_seconds
+                length = WINDOW_SECONDS if training.context == "padded" else unit.length
+                fits = (len(last) + 1) * length <= training.batch_seconds
             else:
                 fits = len(last) < training.batch_size
             if last and fits:
@@ -188,45 +188,45 @@ def long_parts(training: Training, clips: int) -> int:
 
 
 def pack_clips(order: Sequence[int], clips: ClipPool, random: np.random.Generator) -> list[Unit]:
-    """Join the clips of each speaker, in the order of `order`, while there is room.
+    """Join the clips of each speaker, in the order of `order`, up to a length.
 
-    The room, up to 30 s, is drawn for each pack: a model trained on full windows only is worse on short ones.
+    The length, up to 30 s, is drawn for each pack: a model trained on full windows only is worse on short ones.
     """
     speakers = clips.speakers or [""] * len(clips.seconds)
-    made: list[Unit] = []
-    making: dict[str, tuple[list[int], list[float], float, int, float]] = {}
+    units: list[Unit] = []
+    open_packs: dict[str, tuple[list[int], list[float], float, int, float]] = {}
     for clip in order:
-        who, lasting = speakers[clip], clips.seconds[clip]
+        speaker, length = speakers[clip], clips.seconds[clip]
         tokens = 2 + clips.tokens[clip] if clips.tokens else 0  # with a timestamp on both sides
-        if who in making:
-            pack, gaps, seconds, held, room = making[who]
+        if speaker in open_packs:
+            pack, gaps, seconds, count, limit = open_packs[speaker]
             gap = round(float(random.uniform(*GAP_SECONDS)), 2)
-            if seconds + gap + lasting <= room and held + tokens <= clips.max_tokens:
-                making[who] = ([*pack, clip], [*gaps, gap], seconds + gap + lasting, held + tokens, room)
+            if seconds + gap + length <= limit and count + tokens <= clips.max_tokens:
+                open_packs[speaker] = ([*pack, clip], [*gaps, gap], seconds + gap + length, count + tokens, limit)
                 continue
-            made.append(Unit(tuple(pack), tuple(gaps), seconds))
-        making[who] = ([clip], [], lasting, tokens, float(random.uniform(0, WINDOW_SECONDS)))
-    made += [Unit(tuple(pack), tuple(gaps), seconds) for pack, gaps, seconds, _, _ in making.values()]
-    return [made[at] for at in random.permutation(len(made))]
+            units.append(Unit(tuple(pack), tuple(gaps), seconds))
+        open_packs[speaker] = ([clip], [], length, tokens, float(random.uniform(0, WINDOW_SECONDS)))
+    units += [Unit(tuple(pack), tuple(gaps), seconds) for pack, gaps, seconds, _, _ in open_packs.values()]
+    return [units[at] for at in random.permutation(len(units))]
 
 
 def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     """Collate examples to `input_features` (batch, mel, frames) and `labels` (batch, tokens).
 
     Trimmed and packed batches are as long as their longest example. In the last `long_share` of the steps some trimmed
-    ones are padded to 30 s, so that the model also works at the context of a stock Whisper.
+    batches are padded to 30 s, so that the model also works at the context of a stock Whisper.
     """
     batch = pad_features([example.features for example in examples], WINDOW_FRAMES if examples[0].draw.long else 0)
     return {"input_features": batch, "labels": pad_labels([example.labels for example in examples])}
 
 
-def pad_labels(spelt: Sequence[Sequence[int]]) -> torch.Tensor:
+def pad_labels(sequences: Sequence[Sequence[int]]) -> torch.Tensor:
     """(batch, longest) tokens, padded with `IGNORED_LABEL`."""
     import torch
 
-    labels = torch.full((len(spelt), max(len(tokens) for tokens in spelt)), IGNORED_LABEL)
-    for place, tokens in enumerate(spelt):
-        labels[place, : len(tokens)] = torch.tensor(tokens)
+    labels = torch.full((len(sequences), max(len(tokens) for tokens in sequences)), IGNORED_LABEL)
+    for row, tokens in enumerate(sequences):
+        labels[row, : len(tokens)] = torch.tensor(tokens)
     return labels
 
 

@@ -33,7 +33,7 @@ WEIGHTS_FILE, BEST_FILE, PROGRESS_FILE = "learnt.safetensors", "best.safetensors
 
 @dataclass
 class Progress:
-    """The state of a trial in a checkpoint, beside weights, optimiser and schedule."""
+    """The state of a trial in a checkpoint, in addition to weights, optimiser and schedule."""
 
     losses: list[float] = field(default_factory=list)  # of the batches since the last report
     new_losses: list[float] = field(default_factory=list)  # of those since the last log entry
@@ -60,7 +60,7 @@ class TrialStatus:
 
 
 class TrialCallback(TrainerCallback):
-    """Reports, evaluates, saves checkpoints and ends the trial. Each report is one line: trials print in parallel."""
+    """Reports, evaluates, saves checkpoints and ends the trial. A report is a single line: trials print in parallel."""
 
     def __init__(
         self, learner: Learner, validation: Validation, settings: Settings, say: Callable[[str], None], scratch: Path,
@@ -94,7 +94,7 @@ class TrialCallback(TrainerCallback):
             shutil.copyfile(self.scratch / BEST_FILE, folder / BEST_FILE)
 
     def load(self, folder: Path, step: int) -> None:
-        """Restore what `save` wrote."""
+        """Restore the files of `save`."""
         fields = json.loads((folder / PROGRESS_FILE).read_text())
         fields["curve"] = [CurvePoint(**point) for point in fields["curve"]]
         fields["history"] = [LogEntry(**entry) for entry in fields["history"]]
@@ -142,7 +142,7 @@ class TrialCallback(TrainerCallback):
             self.on_status(self._status(step))
 
     def discard_partial_step(self) -> None:
-        """Undo what an interrupted step changed, so that the last complete step can be saved."""
+        """Undo the changes of an interrupted step, so that the last complete step can be saved."""
         torch.set_rng_state(self.random)
         del self.learner.losses[self.kept_losses :]
         self._take_losses()
@@ -236,9 +236,9 @@ class TrialCallback(TrainerCallback):
         return steps + self.evaluating / max(1, self.evaluated) * remaining
 
     def _status(self, step: int) -> TrialStatus:
-        progress, left = self.progress, 0.0 if self.progress.stopped else self._seconds_left(step)
+        progress, seconds_left = self.progress, 0.0 if self.progress.stopped else self._seconds_left(step)
         steps, history, curve = self.training.steps, tuple(progress.history), tuple(progress.curve)
-        return TrialStatus(steps, left, progress.stopped, history, curve)
+        return TrialStatus(steps, seconds_left, progress.stopped, history, curve)
 
     def _print_line(self, step: int, metric: str) -> None:
         steps = self.training.steps

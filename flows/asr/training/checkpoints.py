@@ -122,17 +122,17 @@ class Checkpoints:
         except Exception as error:  # as in `save`
             self.say(f"the trial's checkpoints could not be taken over ({describe_error(error)})")
         records = self.store.recall_all([f"{self.path}/{slot}/record" for slot in SLOTS])
-        found = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
-        for slot in sorted(found, key=lambda slot: -found[slot].step):
+        complete = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
+        for slot in sorted(complete, key=lambda slot: -complete[slot].step):
             try:
-                complete = self._fetch(slot, found[slot], folder)
+                is_intact = self._fetch(slot, complete[slot], folder)
             except Exception as error:  # as above
-                self.say(f"the checkpoint at step {found[slot].step} cannot be read ({describe_error(error)})")
+                self.say(f"the checkpoint at step {complete[slot].step} cannot be read ({describe_error(error)})")
                 continue
-            if complete:
+            if is_intact:
                 self._next = 1 - SLOTS.index(slot)
-                return found[slot].step
-            self.say(f"the checkpoint at step {found[slot].step} is damaged")
+                return complete[slot].step
+            self.say(f"the checkpoint at step {complete[slot].step} is damaged")
         return 0
 
     def _fetch(self, slot: str, record: Record, folder: Path) -> bool:

@@ -27,14 +27,14 @@ LAST_TICK = 1_500
 
 @dataclass(frozen=True)
 class TimedText:
-    """A piece of text with its times, in seconds from the start of the example."""
+    """A text with its times, in seconds from the start of the example."""
 
     start: float
     end: float
     text: str
 
     def shifted(self, later: float, faster: float = 1.0) -> TimedText:
-        """The piece `faster` times as fast, then `later` seconds later."""
+        """The text with its times divided by `faster`, then moved by `later` seconds."""
         return TimedText(self.start / faster + later, self.end / faster + later, self.text)
 
 
@@ -84,7 +84,7 @@ class ClipDataset:
 
 
 class FeatureDataset(ClipDataset):
-    """Clips as log-mels, cached while there is room, and tokens.
+    """Clips as log-mels, cached up to a limit, and tokens.
 
     `retained` are the languages of the sources in other languages, as in `Corpus.retained`.
     """
@@ -125,10 +125,10 @@ class FeatureDataset(ClipDataset):
 
 def log_mels(processor: WhisperProcessor, sound: np.ndarray) -> np.ndarray:
     """(mel, frames) float32 log-mels of (samples,), at most 30 s of them."""
-    made: np.ndarray = processor.feature_extractor(
+    log_mel: np.ndarray = processor.feature_extractor(
         sound, sampling_rate=RATE, padding=False, truncation=False, return_tensors="np"
     ).input_features[0]
-    return made[:, :WINDOW_FRAMES]
+    return log_mel[:, :WINDOW_FRAMES]
 
 
 class TrainingDataset:
@@ -158,16 +158,16 @@ class TrainingDataset:
         joined = len(unit.clips) > 1
         changes = self._waveform_augmentation.sample(random)
         if joined or training.speed or changes:
-            sound, words = self._joined_audio(unit, random)
+            sound, texts = self._joined_audio(unit, random)
             features = clips.log_mels(waveforms.apply_changes(sound, changes, random))
         else:
-            features, words = clips.features(unit.clips[0]), self._timed_texts(unit)
+            features, texts = clips.features(unit.clips[0]), self._timed_texts(unit)
         features, before = augmentation.add_quiet(features, unit.quiet, random)
         features = augmentation.mask_features(features, training.frequency_masks, training.time_masks, random)
         with_times = random.random() < training.timestamps_share
-        tokens = self._tokens([one.shifted(before) for one in words], with_times, random)
+        tokens = self._tokens([text.shifted(before) for text in texts], with_times, random)
         if len(tokens) > POSITIONS:  # BPE dropout or timestamps can make a text too long
-            tokens = clips.processor.tokenizer(" " + " ".join(one.text for one in words)).input_ids
+            tokens = clips.processor.tokenizer(" " + " ".join(text.text for text in texts)).input_ids
         tokens = clips.with_language(tokens, unit.clips[0])
         return Example(draw, features, tokens, self._previous_tokens(unit.clips[0], POSITIONS - len(tokens), random))
 
@@ -184,34 +184,34 @@ class TrainingDataset:
         pieces = [self.clips.sound(unit.clips[0])]
         for gap, clip in zip(unit.gaps, unit.clips[1:], strict=True):
             pieces += [np.zeros(round(gap * RATE), np.float32), self.clips.sound(clip)]
-        sound, words = np.concatenate(pieces), self._timed_texts(unit)
+        sound, texts = np.concatenate(pieces), self._timed_texts(unit)
         if not self.training.speed:
-            return sound, words
+            return sound, texts
         # Not slower than fits into the window.
         most = min(self.training.speed, max(0.0, 1 - len(sound) / RATE / WINDOW_SECONDS))
         sound, faster = augmentation.change_speed(sound, most, random)
-        return sound, [one.shifted(0, faster) for one in words]
+        return sound, [text.shifted(0, faster) for text in texts]
 
     def _timed_texts(self, unit: Unit) -> list[TimedText]:
-        words, start = list[TimedText](), 0.0
+        texts, start = list[TimedText](), 0.0
         for gap, clip in zip((0.0, *unit.gaps), unit.clips, strict=True):
-            words += [one.shifted(start + gap) for one in self.clips.timed_texts(clip)]
+            texts += [text.shifted(start + gap) for text in self.clips.timed_texts(clip)]
             start += gap + self.clips.seconds[clip]
-        return words
+        return texts
 
-    def _tokens(self, words: Sequence[TimedText], with_times: bool, random: np.random.Generator) -> list[int]:
-        """Prompt, text and end; with times, each piece is between its two timestamps."""
+    def _tokens(self, texts: Sequence[TimedText], with_times: bool, random: np.random.Generator) -> list[int]:
+        """Prompt, text and end; with times, each text is between its two timestamps."""
         if not with_times:
             return [
                 *self._prompt,
                 self._no_timestamps,
-                *self._encode_text(" ".join(one.text for one in words), random),
+                *self._encode_text(" ".join(text.text for text in texts), random),
                 self._end,
             ]
         tokens = list(self._prompt)
-        for one in words:
-            start, end = (self._no_timestamps + 1 + min(LAST_TICK, round(at / TICK)) for at in (one.start, one.end))
-            tokens += [start, *self._encode_text(one.text, random), end]
+        for text in texts:
+            start, end = (self._no_timestamps + 1 + min(LAST_TICK, round(at / TICK)) for at in (text.start, text.end))
+            tokens += [start, *self._encode_text(text.text, random), end]
         return [*tokens, self._end]
 
     def _encode_text(self, text: str, random: np.random.Generator) -> list[int]:

@@ -28,7 +28,7 @@ from asr.training.learner import Learner
 from asr.training.models import WINDOW_FRAMES
 from asr.training.search import ClipErrors
 
-MAX_RETAINED_CLIPS = 200  # of each retained language; the same ones every time
+MAX_RETAINED_CLIPS = 200  # of each retained language; the same every time
 TAIL_FRAMES = 30  # of silence after the longest clip of a batch, as in the serving engine
 
 
@@ -42,7 +42,7 @@ def transcribe_clips(
         context: Frames of the encoder's input, where a batch is not longer. The number of tokens is limited by the
             batch's own length, as in the serving engine.
         exact: Decode in floats. On a CPU that takes four times as long as 8-bit integers.
-        say: Is called with progress lines.
+        say: Called with progress lines.
     """
     was_training, device, hypotheses = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,7 +59,7 @@ def errors_by_language(
 ) -> dict[str, list[rates.ErrorCounts]]:  # fmt: skip
     """The errors of a model, in 8-bit integers on a CPU, in `choose_retained_clips` of each language.
 
-    Each language is scored as itself; the model's language is the corpus' again afterwards. `context` is
+    Each is decoded with its own language; afterwards the model's language is the corpus' again. `context` is
     that of `transcribe_clips`.
     """
     errors = dict[str, list[rates.ErrorCounts]]()
@@ -84,13 +84,13 @@ def choose_retained_clips(clips: Sized) -> list[int]:
 def transcribe_sounds(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, sounds: Sequence[np.ndarray], context: int = 0
 ) -> list[str]:
-    """The hypotheses of a float model for (samples,) float32 sounds, one by one; `context` as in `transcribe_clips`."""
-    found = []
+    """The hypotheses of a float model for (samples,) float32 sounds; `context` as in `transcribe_clips`."""
+    hypotheses = []
     for sound in sounds:
         features = log_mels(processor, sound)
         spoken = min(WINDOW_FRAMES, features.shape[1] + TAIL_FRAMES)
-        found += models.transcribe(model, processor, pad_features([features], max(context, spoken)), spoken)
-    return found
+        hypotheses += models.transcribe(model, processor, pad_features([features], max(context, spoken)), spoken)
+    return hypotheses
 
 
 def _feature_batches(
@@ -104,7 +104,7 @@ def _feature_batches(
 def _stack_features(clips: FeatureDataset, batch: Sequence[int], context: int = 0) -> tuple[torch.Tensor, int]:
     """(batch, mel, frames) log-mels, and the number of frames of the longest clip."""
     features = [clips.features(clip) for clip in batch]
-    spoken = min(WINDOW_FRAMES, max(one.shape[1] for one in features) + TAIL_FRAMES)
+    spoken = min(WINDOW_FRAMES, max(clip.shape[1] for clip in features) + TAIL_FRAMES)
     return pad_features(features, max(context, spoken)), spoken
 
 

@@ -30,7 +30,7 @@ from asr.settings import Settings
 from asr.training import gpu
 from asr.training.search import Trial
 
-TIMEOUT = timedelta(days=1)  # of a rank waiting for rank 0, which may evaluate for long
+TIMEOUT = timedelta(days=1)  # of a rank that waits for rank 0, which may evaluate for long
 ENVIRONMENT = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK")
 
 
@@ -58,7 +58,7 @@ class StopCallback(TrainerCallback):
     """After each step rank 0 broadcasts whether it was the last one."""
 
     def __init__(self) -> None:
-        self.group: Any = None  # on the CPU, beside the GPUs' group
+        self.group: Any = None  # on the CPU, in addition to the GPUs' group
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.group = dist.new_group(backend="gloo", timeout=TIMEOUT)
@@ -73,10 +73,10 @@ def gpu_count(settings: Settings) -> int:
     """GPUs per trial. Raises `InputError` where [compute] asks for more than there are, or a pod's cannot be used."""
     if compute.in_pod() and (reason := gpu.unused_reason()):
         raise InputError(reason)
-    wanted, available = settings.compute.gpus, torch.cuda.device_count()
-    if wanted > 1 and available < wanted:
-        raise InputError(f"[compute] gpus: {wanted} are asked for, and this machine has {available}")
-    return wanted
+    requested, available = settings.compute.gpus, torch.cuda.device_count()
+    if requested > 1 and available < requested:
+        raise InputError(f"[compute] gpus: {requested} are asked for, and this machine has {available}")
+    return requested
 
 
 @contextmanager

@@ -46,27 +46,27 @@ def estimate_cost(
     settings: Settings, trials: Sequence[Trial], shards: Sequence[Shard], corpus: dict[str, Any],
     at_once: int, threads: int, cores: int,
 ) -> Estimate:  # fmt: skip
-    """The cost of the trials, `at_once` side by side with `threads` each, from a few measured steps on random input.
+    """The cost of the trials, `at_once` in parallel with `threads` each, from a few measured steps on random input.
 
-    Raises `InputError` where they would take longer than [search] max_hours, or the disk will not hold what they write.
+    Raises `InputError` where they would take longer than [search] max_hours, or where the disk has too little space.
     """
-    own = [shard for shard in shards if shard.split == "train" and not shard.retained]
-    texts = [text for shard in own for text in shard.clips["text"]]
-    mean = corpus["split_hours"]["train"] * 3600 / len(texts)
+    train_shards = [shard for shard in shards if shard.split == "train" and not shard.retained]
+    texts = [text for shard in train_shards for text in shard.clips["text"]]
+    mean_seconds = corpus["split_hours"]["train"] * 3600 / len(texts)
     model, _ = models.prepare(settings, texts)
-    parameters = sum(one.numel() for one in model.parameters())
+    parameters = sum(weight.numel() for weight in model.parameters())
     training, search = settings.training, settings.search
-    batch, lasting = _batch_shape(training, mean)
-    step = training.accumulate * _measure_batch(model, settings, threads, batch, lasting)
-    long = _long_phase_cost(training, batch, lasting) if training.context == "trimmed" else 0.0
-    heard = min(training.validation_clips, corpus["clips"]["validation"]) * mean / (batch * lasting)
-    hearing = training.evaluations * heard * DECODING_SHARE * step / training.accumulate
-    crowding = max(1.0, at_once * threads / cores)
-    a_trial = (training.steps * step * (1 + long) * (1 + OVERHEAD) + hearing) * crowding
-    a_trial *= halving.step_fraction(len(trials)) if search.stop_losers else 1
-    a_trial += START_SECONDS * crowding
-    seconds = a_trial * -(-len(trials) // at_once)
-    cost = search.hourly_cost * a_trial * len(trials) / 3600
+    batch, length = _batch_shape(training, mean_seconds)
+    step = training.accumulate * _measure_batch(model, settings, threads, batch, length)
+    long = _long_phase_cost(training, batch, length) if training.context == "trimmed" else 0.0
+    validation_batches = min(training.validation_clips, corpus["clips"]["validation"]) * mean_seconds / (batch * length)
+    validation_seconds = training.evaluations * validation_batches * DECODING_SHARE * step / training.accumulate
+    slowdown = max(1.0, at_once * threads / cores)
+    trial_seconds = (training.steps * step * (1 + long) * (1 + OVERHEAD) + validation_seconds) * slowdown
+    trial_seconds *= halving.step_fraction(len(trials)) if search.stop_losers else 1
+    trial_seconds += START_SECONDS * slowdown
+    seconds = trial_seconds * -(-len(trials) // at_once)
+    cost = search.hourly_cost * trial_seconds * len(trials) / 3600
     if search.max_hours and seconds > 3600 * search.max_hours:
         raise InputError(
             f"[search] max_hours: the trials would take about {format_duration(seconds)}, from {step * 1000:.0f} ms a "
@@ -74,14 +74,14 @@ def estimate_cost(
         )
     # A running trial holds the shards twice, as Parquet and as Arrow to map, and two checkpoints of weights and
     # optimiser; every trial leaves its float32 weights.
-    a_checkpoint = 4 * 4 * parameters
-    disk = at_once * (2 * sum(shard.size for shard in shards) + a_checkpoint)
-    disk += len(trials) * (4 * parameters + 2 * a_checkpoint)
+    checkpoint_bytes = 4 * 4 * parameters
+    disk = at_once * (2 * sum(shard.size for shard in shards) + checkpoint_bytes)
+    disk += len(trials) * (4 * parameters + 2 * checkpoint_bytes)
     check_disk(disk)
-    told = f"{len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}"
+    summary = f"{len(trials)} of {training.steps} steps, {at_once} at once, torch threads each: {threads}"
     return Estimate(seconds, disk, cost, "\n".join([
         *_describe_corpus(corpus),
-        f"trials     {told}{'; losers stop early' if search.stop_losers else ''}",
+        f"trials     {summary}{'; losers stop early' if search.stop_losers else ''}",
         f"model      {parameters / 1e6:.1f} M parameters, {settings.model.base or 'from scratch'}",
         f"time       about {format_duration(seconds)}, from {step * 1000:.0f} ms a step measured here",
         *([f"cost       about {cost:.2f}, at {search.hourly_cost:g} an hour for each trial"] if cost else []),
@@ -92,23 +92,23 @@ def estimate_cost(
 def describe_remote(settings: Settings, trials: Sequence[Trial], corpus: dict[str, Any]) -> str:
     """The text that `search` prints for trials on other machines, without a time."""
     training, compute = settings.training, settings.compute
-    told = f"{len(trials)} of {training.steps} steps{'; losers stop early' if settings.search.stop_losers else ''}"
+    summary = f"{len(trials)} of {training.steps} steps{'; losers stop early' if settings.search.stop_losers else ''}"
     pods = f"{compute.gpus} {compute.gpu}{' on spot' if compute.spot else ''} for each, {compute.hours} h at most"
     time = "each trial says what is left, from its own steps"
-    return "\n".join([*_describe_corpus(corpus), f"trials     {told}", f"pods       {pods}", f"time       {time}"])
+    return "\n".join([*_describe_corpus(corpus), f"trials     {summary}", f"pods       {pods}", f"time       {time}"])
 
 
-def _long_phase_cost(training: Training, batch: int, lasting: float) -> float:
-    """How much longer the long phase makes a trial, as a share of its steps' time without it."""
+def _long_phase_cost(training: Training, batch: int, length: float) -> float:
+    """The extra time of the long phase, as a share of a trial's step time without it."""
     parts = long_parts(training, batch)
     long_steps = parts * LONG_PROBABILITY / (parts * LONG_PROBABILITY + 1 - LONG_PROBABILITY)  # of those in the phase
-    return training.long_share * long_steps * (WINDOW_SECONDS / lasting / parts - 1)
+    return training.long_share * long_steps * (WINDOW_SECONDS / length / parts - 1)
 
 
-def _batch_shape(training: Training, mean: float) -> tuple[int, float]:
-    """How many examples a batch holds, and how many seconds each is computed as, of clips of `mean` seconds."""
-    lasting = {"padded": WINDOW_SECONDS, "packed": max(mean, PACKED_SECONDS)}.get(training.context, mean)
-    return max(1, int(training.batch_seconds / lasting)) if training.batch_seconds else training.batch_size, lasting
+def _batch_shape(training: Training, mean_seconds: float) -> tuple[int, float]:
+    """The examples in a batch, and the seconds that each is padded to, for clips of `mean_seconds`."""
+    length = {"padded": WINDOW_SECONDS, "packed": max(mean_seconds, PACKED_SECONDS)}.get(training.context, mean_seconds)
+    return max(1, int(training.batch_seconds / length)) if training.batch_seconds else training.batch_size, length
 
 
 def _describe_corpus(corpus: dict[str, Any]) -> list[str]:
@@ -116,27 +116,27 @@ def _describe_corpus(corpus: dict[str, Any]) -> list[str]:
         f"{split:11s}{clips} clips, {corpus['split_hours'][split]:.2f} h" for split, clips in corpus["clips"].items()
     ]
     for language, clips in corpus["retained"].items():
-        told = ", ".join(f"{count} of {split}" for split, count in clips.items() if count)
-        lines.append(f"retained   {language}: {told} clips")
+        summary = ", ".join(f"{count} of {split}" for split, count in clips.items() if count)
+        lines.append(f"retained   {language}: {summary} clips")
     if len(corpus["sources"]) > 1:
         lines.append("sources    " + ", ".join(f"{name} {hours:.2f} h" for name, hours in corpus["sources"].items()))
     if corpus["speakers_crossing"]:
         lines.append(f"speakers   {corpus['speakers']}, of whom {corpus['speakers_crossing']} stand in several splits")
-    told = ", ".join(f"{count} {reason}" for reason, count in corpus["reasons"].items())
-    return [*lines, f"rejected   {corpus['rejected']}{': ' if told else ''}{told}"]
+    summary = ", ".join(f"{count} {reason}" for reason, count in corpus["reasons"].items())
+    return [*lines, f"rejected   {corpus['rejected']}{': ' if summary else ''}{summary}"]
 
 
 def _measure_batch(
-    model: WhisperForConditionalGeneration, settings: Settings, threads: int, batch: int, lasting: float
+    model: WhisperForConditionalGeneration, settings: Settings, threads: int, batch: int, length: float
 ) -> float:
-    """The median time of a training step on a batch of random log-mels of so many seconds.
+    """The median time of a training step on a batch of random log-mels of `length` seconds.
 
-    Where a GPU does not hold the batch, it is measured in parts, as it will be learnt.
+    Where the batch does not fit into a GPU, it is measured in parts, as in training.
     """
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    frames = min(WINDOW_FRAMES, 2 * round(lasting * FRAMES_PER_SECOND / 2))
-    tokens = 5 + round(lasting * TOKENS_PER_SECOND)
+    frames = min(WINDOW_FRAMES, 2 * round(length * FRAMES_PER_SECOND / 2))
+    tokens = 5 + round(length * TOKENS_PER_SECOND)
     with gpu.explained_errors(settings):
         learner = Learner(model, settings).train().to(device)
         optimizer = optimizers.build(learner, models.optimizer_name(settings), 1e-9, 0.0)
@@ -156,7 +156,7 @@ def _measure_batch(
 def _time_step(
     learner: Learner, optimizer: torch.optim.Optimizer, features: torch.Tensor, labels: torch.Tensor, parts: int
 ) -> float:
-    """The median time of a step of so many parts, each like these."""
+    """The median time of a step of `parts` such batches."""
     times = []
     for _ in range(1 + PROBE_STEPS):
         began = time.perf_counter()

@@ -13,7 +13,7 @@ from asr.settings import Settings, Training
 
 DRIVER_FILE = Path("/proc/driver/nvidia/version")  # exists where an NVIDIA driver is loaded
 GIB = 2**30
-OTHERS_SHARE = 0.1  # of the GPU's memory in other processes, from which they are named as the cause
+OTHERS_SHARE = 0.1  # of the GPU's memory in other processes: above it they are reported as the cause
 
 
 def unused_reason() -> str | None:
@@ -25,8 +25,8 @@ def unused_reason() -> str | None:
         reason = "it is hidden by CUDA_VISIBLE_DEVICES"
     except Exception as error:  # RuntimeError of an old driver, AssertionError of a torch without CUDA
         reason = str(error).strip().splitlines()[0].rstrip(".")
-    needs = f"this torch needs a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "it has no CUDA"
-    return f"the GPU here is not used: {reason} ({needs}). Update its driver, or install a torch that fits it"
+    requirement = f"this torch needs a driver for CUDA {torch.version.cuda}" if torch.version.cuda else "it has no CUDA"
+    return f"the GPU here is not used: {reason} ({requirement}). Update its driver, or install a torch that fits it"
 
 
 @contextmanager

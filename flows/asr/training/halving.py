@@ -43,14 +43,14 @@ class SuccessiveHalving:
 
 
 def is_promising(loss: float, others: Iterable[float]) -> bool:
-    """Whether the loss is in the best third of all, itself included; the first one always is.
+    """Whether the loss is in the best third of all, itself included; the first always is.
 
-    >>> promising(0.5, []), promising(0.5, [0.4]), is_promising(0.5, [0.4, 0.6, 0.7, 0.8, 0.9])
+    >>> is_promising(0.5, []), is_promising(0.5, [0.4]), is_promising(0.5, [0.4, 0.6, 0.7, 0.8, 0.9])
     (True, False, True)
     """
-    known = list(others)
-    best = max(1, (1 + len(known)) // REDUCTION)
-    return math.isfinite(loss) and sum(other < loss for other in known) < best
+    losses = list(others)
+    best = max(1, (1 + len(losses)) // REDUCTION)
+    return math.isfinite(loss) and sum(other < loss for other in losses) < best
 
 
 def rung_steps(steps: int) -> list[int]:
@@ -68,7 +68,7 @@ def step_fraction(trials: int) -> float:
     >>> round(step_fraction(9), 2)
     0.3
     """
-    done, left = 0.0, float(trials)
+    computed, running = 0.0, float(trials)
     for begins, ends in itertools.pairwise((0.0, *RUNGS, 1.0)):
-        done, left = done + left * (ends - begins), max(1.0, left / REDUCTION)
-    return done / trials
+        computed, running = computed + running * (ends - begins), max(1.0, running / REDUCTION)
+    return computed / trials

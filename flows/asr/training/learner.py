@@ -127,11 +127,11 @@ class Learner(nn.Module):
         save_file({name: weight.contiguous() for name, weight in self.trainable_weights().items()}, file)
 
     def load(self, file: Path) -> None:
-        """Load what `save` wrote."""
+        """Load the file of `save`."""
         self.set_weights(load_file(file))
 
     def trainable_weights(self) -> dict[str, torch.Tensor]:
-        """The trainable weights by name, which a checkpoint needs beside the initial model."""
+        """The trainable weights by name, which a checkpoint needs in addition to the initial model."""
         return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
 
     def set_weights(self, weights: dict[str, torch.Tensor]) -> None:

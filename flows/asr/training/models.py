@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 FRAMES_PER_SECOND = 100
-WINDOW_FRAMES = 3_000  # 30 s: what a stock Whisper is always fed
+WINDOW_FRAMES = 3_000  # 30 s: the fixed input of a stock Whisper
 POSITIONS = 448  # of a Whisper's decoder
 FULL_VOCABULARY = 51_865  # tokens of a published multilingual Whisper
 MAX_TOKENS = POSITIONS - 4  # less the prompt
-PREVIOUS_TOKEN, MAX_PROMPT_TOKENS = "<|startofprev|>", 223  # the start of a prompt, and its most tokens
+PREVIOUS_TOKEN, MAX_PROMPT_TOKENS = "<|startofprev|>", 223  # the start of a prompt, and its maximum tokens
 TIMESTAMPS = 1_501  # 0 to 30 s, 0.02 s apart
 TINY_WIDTH = 384  # of the smallest published Whisper, tiny
 FORMATS = range(1, 3)  # of releases that can be used; raised with what a release holds
-MAX_BASE_LEARNING_RATE = 1e-4  # facts on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
+MAX_BASE_LEARNING_RATE = 1e-4  # measured on Common Voice sv-SE: whisper-small at 5e-5 lost 8 points of WER, at 1e-4 11
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Defaults:
 
 
 def default_hyperparameters(settings: Settings) -> Defaults:
-    """The learning rates and optimiser for the model's size and past.
+    """The learning rates and optimiser for the model's size and origin.
 
     A published Whisper needs a small learning rate to keep what it learnt; a small base, such as the sample's release,
     has less to lose. Training from scratch and LoRA adapters, which start at zero, need a large one.
@@ -63,8 +63,8 @@ def default_hyperparameters(settings: Settings) -> Defaults:
 
 def optimizer_name(settings: Settings) -> str:
     """muon or adamw."""
-    asked = settings.training.optimizer
-    return default_hyperparameters(settings).optimizer if asked == "auto" else asked
+    name = settings.training.optimizer
+    return default_hyperparameters(settings).optimizer if name == "auto" else name
 
 
 def base_config(base: str) -> dict[str, Any]:
@@ -72,10 +72,10 @@ def base_config(base: str) -> dict[str, Any]:
     from transformers.utils.hub import cached_file
 
     _check_release(base)
-    with _loading(base, "is neither a model's folder nor to be had from the Hub") as where:
+    with _loading(base, "is neither a model's folder nor to be had from the Hub") as options:
         if os.path.isdir(base):
             return base_files.read_config(Path(base, "config.json"))
-        file = cached_file(base, "config.json", local_files_only=where["local_files_only"])
+        file = cached_file(base, "config.json", local_files_only=options["local_files_only"])
         return base_files.read_config(Path(str(file)))
 
 
@@ -100,10 +100,10 @@ def load_processor(settings: Settings, texts: Sequence[str]) -> WhisperProcessor
     base = settings.model.base
     if not base:
         return new_processor(texts, settings.model.vocabulary)
-    with _loading(base) as where:
+    with _loading(base) as options:
         if Path(base).is_dir():
             base_files.check(Path(base))
-        return WhisperProcessor.from_pretrained(base, **where)
+        return WhisperProcessor.from_pretrained(base, **options)
 
 
 @contextmanager
@@ -120,10 +120,12 @@ def _loading(base: str | Path, fault: str = "cannot be loaded") -> Iterator[dict
             yield {"local_files_only": bool(away), "trust_remote_code": False}
     except InputError:
         raise
-    except Exception as error:  # whatever transformers, tokenizers and safetensors make of a broken file
-        why = first_line(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
-        why = f"the Hub cannot be reached: {away}" if away and isinstance(error, OSError) else " ".join(why.split())
-        raise InputError(f"[model] base: {base} {fault}: {why}") from None
+    except Exception as error:  # transformers, tokenizers and safetensors raise many types for a broken file
+        reason = first_line(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+        reason = (
+            f"the Hub cannot be reached: {away}" if away and isinstance(error, OSError) else " ".join(reason.split())
+        )
+        raise InputError(f"[model] base: {base} {fault}: {reason}") from None
 
 
 def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
@@ -132,12 +134,12 @@ def load(base: str | Path) -> tuple[WhisperForConditionalGeneration, WhisperProc
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     base_config(str(base))
-    with _loading(base) as where:
+    with _loading(base) as options:
         if Path(base).is_dir():
             base_files.check(Path(base))
-        processor = WhisperProcessor.from_pretrained(base, **where)
+        processor = WhisperProcessor.from_pretrained(base, **options)
         model = WhisperForConditionalGeneration.from_pretrained(
-            base, dtype=torch.float32, use_safetensors=True, **where
+            base, dtype=torch.float32, use_safetensors=True, **options
         )  # a pytorch_model.bin is a pickle
         if (tokens := len(processor.tokenizer)) > model.config.vocab_size:
             raise ValueError(f"its tokenizer has {tokens} tokens, and its model {model.config.vocab_size}")
@@ -156,13 +158,13 @@ def _check_release(base: str | Path) -> None:
     check_format(record, str(base))
 
 
-def check_format(record: dict[str, Any], where: str) -> None:
+def check_format(record: dict[str, Any], source: str) -> None:
     """Raises `InputError` where a release is of a format that this program does not know."""
-    made = record.get("format", FORMATS[0])
-    if not isinstance(made, int) or made not in FORMATS:
-        older = isinstance(made, int) and made < FORMATS[0]
+    version = record.get("format", FORMATS[0])
+    if not isinstance(version, int) or version not in FORMATS:
+        older = isinstance(version, int) and version < FORMATS[0]
         raise InputError(
-            f"{where} is a release of format {made}, made by {record.get('program', 'another program')}; "
+            f"{source} is a release of format {version}, made by {record.get('program', 'another program')}; "
             f"this one reads {FORMATS[0]} to {FORMATS[-1]}: {'train it again' if older else 'update whisper-flow'}"
         )
 
@@ -197,7 +199,7 @@ def allow_empty_output(model: WhisperForConditionalGeneration) -> None:
 def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
     """Whisper's processor with a byte-level BPE of `vocabulary` tokens learnt from the texts.
 
-    All of Whisper's special tokens stand behind it, in their order: 99 languages, tasks, 1,501 timestamps.
+    All of Whisper's special tokens follow, in their order: 99 languages, tasks, 1,501 timestamps.
     """
     import json
 
@@ -225,7 +227,7 @@ def new_processor(texts: Iterable[str], vocabulary: int) -> WhisperProcessor:
 
 
 def new_model(shape: Model, processor: WhisperProcessor) -> WhisperForConditionalGeneration:
-    """A Whisper of that shape with random weights (torch's seed decides which)."""
+    """A Whisper of that shape with random weights, from torch's seed."""
     from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
@@ -303,6 +305,6 @@ def transcribe(
             max_new_tokens=max_tokens(spoken or features.shape[2]),
             num_beams=1,
             do_sample=False,
-            force_unique_generate_call=True,  # else a time that is written starts another pass, over features not given
+            force_unique_generate_call=True,  # else a timestamp starts another pass, over features that are missing
         )
     return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]

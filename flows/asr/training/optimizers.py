@@ -16,7 +16,7 @@ from torch import Tensor
 from asr import compute
 
 BETAS = (0.9, 0.98)  # AdamW alone
-MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW beside it
+MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW for the other weights
 QUINTIC = (3.4445, -4.7750, 2.0315)  # Keller Jordan's coefficients
 ITERATIONS = 5
 MIN_NORM = 1e-7  # of a matrix, against division by zero
@@ -29,10 +29,10 @@ def build(model: torch.nn.Module, name: str, learning_rate: float, weight_decay:
     hidden: list[torch.nn.Parameter] = []
     weights: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
-    for where, parameter in model.named_parameters():
+    for parameter_name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if parameter.ndim == 2 and ".layers." in where and name == "muon":
+        if parameter.ndim == 2 and ".layers." in parameter_name and name == "muon":
             hidden.append(parameter)
         else:
             (weights if parameter.ndim > 1 else others).append(parameter)

@@ -22,8 +22,8 @@ class Prompts:
     def __init__(self, texts: Sequence[str], speakers: Sequence[str | None]) -> None:
         self._texts, self._speakers = texts, speakers
         words = [_words(text) for text in texts]
-        times = Counter(word.casefold() for said in words for word in set(said))
-        self._rarest = [sorted(set(said), key=lambda word: (times[word.casefold()], word))[:OWN] for said in words]
+        times = Counter(word.casefold() for spoken in words for word in set(spoken))
+        self._rarest = [sorted(set(spoken), key=lambda word: (times[word.casefold()], word))[:OWN] for spoken in words]
         self._of_speaker = defaultdict[str, list[int]](list)
         for clip, speaker in enumerate(speakers):
             self._of_speaker[speaker or ""].append(clip)
@@ -37,14 +37,14 @@ class Prompts:
         if random.random() < 0.5 and len(texts) > 1:
             other = texts[random.integers(len(texts) - 1)]
             return self._texts[texts[-1] if other == clip else other]
-        said = {word.casefold() for word in _words(self._texts[clip])}
+        spoken = {word.casefold() for word in _words(self._texts[clip])}
         own = random.permutation(self._rarest[clip]).tolist()[: random.integers(OWN + 1)]
         others = list[str]()
         for _ in range(random.integers(OTHERS[0], OTHERS[1] + 1)):
             if rare := self._rarest[random.integers(len(self._texts))]:
                 others.append(rare[random.integers(len(rare))])
-        unsaid = [word for word in dict.fromkeys(others) if word.casefold() not in said]
-        return ", ".join(random.permutation([*own, *unsaid]).tolist())
+        unspoken = [word for word in dict.fromkeys(others) if word.casefold() not in spoken]
+        return ", ".join(random.permutation([*own, *unspoken]).tolist())
 
 
 def _words(text: str) -> list[str]:

@@ -112,7 +112,7 @@ def plan_trials(settings: Settings) -> list[Trial]:
             f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
         )
     space: dict[str, Space] = {"learning_rate": rates, "weight_decay": search.weight_decay}
-    space |= {name: given for name in OVERRIDABLE if (given := getattr(search, name)) is not None}
+    space |= {name: values for name in OVERRIDABLE if (values := getattr(search, name)) is not None}
     points = _grid(space, search) if search.sampler == "grid" else _sample(space, search)
     return [
         Trial(number, point[0], point[1], tuple(zip(list(space)[2:], point[2:], strict=True)))

@@ -21,9 +21,9 @@ def reject_long_texts(joined: Manifest, settings: Settings) -> Manifest:
 
     This needs the tokenizer, so it comes after preprocessing. Raises `InputError` where a split is left without a clip.
     """
-    left = manifest.remove_clips(joined, _reasons(manifest.clip_table(joined.shards), settings), settings.corpus)
-    manifest.check_splits(left, settings.corpus)
-    return left
+    accepted = manifest.remove_clips(joined, _reasons(manifest.clip_table(joined.shards), settings), settings.corpus)
+    manifest.check_splits(accepted, settings.corpus)
+    return accepted
 
 
 def _reasons(clips: pd.DataFrame, settings: Settings) -> pd.Series:
