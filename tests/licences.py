@@ -133,9 +133,9 @@ num2words and soxr are used unchanged, as replaceable packages. Wheels contain m
 
 - **PyAV** (`av`, BSD-3-Clause by its metadata) contains FFmpeg, built as LGPL-3.0-or-later, **with x264 and x265, which
   are GPL-2.0-or-later**, and LAME, GnuTLS, Nettle, GMP and libunistring (LGPL, some with GPL as an alternative). An
-  image with this wheel is GPL software: offer the sources, or build PyAV without those two (`pip install --no-binary
-  av` with your own FFmpeg). This program only decodes, and encodes Opus and MP3 to augment training speech; it uses
-  neither x264 nor x265.
+  image with this wheel contains GPL software: offer the sources, or build PyAV without those two
+  (`pip install --no-binary av` with your own FFmpeg). This program only decodes, and encodes Opus and MP3 to augment
+  training speech; it uses neither x264 nor x265.
 - **soundfile** contains libsndfile (LGPL-2.1-or-later) and its libraries, such as mpg123 and LAME (LGPL).
 - **numpy, scipy, ctranslate2, pywhispercpp** contain GCC's runtime libraries (GPL-3.0 with the runtime exception).
 - **CUDA**, which torch installs on Linux (`.ci/hashes-cuda.txt`): NVIDIA's own licence, so an image with it is under

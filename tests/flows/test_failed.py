@@ -79,6 +79,6 @@ def test_damaged_weights_are_told_and_never_released(damaged, flow, place, tiny_
     ended = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=place)
     said = ended.stdout + ended.stderr
     assert ended.returncode == 1
-    assert f"{damaged} is damaged, it is not what was kept there: delete it, and `resume train` makes it again" in said
+    assert f"{damaged} is damaged, its content is not what was stored: delete it, and `resume train`" in said
     assert "Traceback" not in said
     assert (place / "released" / "latest").resolve() == latest

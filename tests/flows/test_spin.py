@@ -53,7 +53,7 @@ SAID = {
     "preprocess": "clips accepted",
     "search": "trials     2 of 2 steps",
     "train": "step 2/2",
-    "evaluate": "as it is served",
+    "evaluate": "and as served",
     "end": "test WER",
 }
 

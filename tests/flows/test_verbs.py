@@ -12,7 +12,7 @@ VERBS = {
     "check": (0, "runs the flow locally"),
     "help": (0, "Show all available commands"),
     "version": (0, "2."),
-    "show": (0, "The lowest validation WER wins"),
+    "show": (0, "Choose the trial with the lowest validation WER"),
     "output-dot": (0, "train -> select"),
     "output-raw": (0, "select"),
     "dump {run}/end": (0, "leaderboard"),

@@ -248,7 +248,7 @@ def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, taught):
         assert not seen.page.locator("#consent input").is_checked()  # the next clip needs its own
         assert (seen.errors, seen.foreign, seen.overflow) == ([], [], 0)
         name = re.search(r"\w+\.wav", seen.read("#answer"))
-    (row,) = folder.list_rows(taught, longest=30.0)
+    (row,) = folder.list_rows(taught, max_seconds=30.0)
     assert (row.problem, row.split, row.text) == (None, "train", 'Hon sade "hej", är det rätt?')
     assert name and name[0] in row.clip
     assert soundfile.info(str(row.audio)).samplerate == 16_000
@@ -263,7 +263,7 @@ def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, taught):
             seen.page.get_by_role("button", name="Radera klippet").click()
             seen.page.locator("#taken").get_by_text(answer).wait_for()
         assert (seen.errors, seen.foreign, seen.overflow) == ([], [], 0)
-    assert folder.list_rows(taught, longest=30.0) == [] and not list(taught.rglob("*.wav"))
+    assert folder.list_rows(taught, max_seconds=30.0) == [] and not list(taught.rglob("*.wav"))
 
 
 @in_browser

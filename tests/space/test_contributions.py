@@ -14,7 +14,7 @@ def test_the_flow_reads_contributed_clips_whatever_was_typed(tmp_path):
     store = contributions.ContributionStore(tmp_path)
     typed = ['Hej, "du"!', "=1+1", "två\nrader\x00", "å ä ö, 日本"]
     names = [store.add(np.full(RATE, 0.5, np.float32), text) for text in typed]
-    rows = folder.list_rows(tmp_path, longest=30.0)
+    rows = folder.list_rows(tmp_path, max_seconds=30.0)
     assert [row.text for row in rows] == ['Hej, "du"!', "1+1", "två rader", "å ä ö, 日本"]  # no formula
     assert [row.clip for row in rows] == [f"train/{name}" for name in names]
     assert all(row.problem is None and row.split == "train" for row in rows)
@@ -38,7 +38,7 @@ def test_a_clip_is_deleted_by_its_code_only(tmp_path):
         assert not store.delete(wrong)
     assert store.delete(f" {names[1].removesuffix('.wav')} ")
     assert not store.delete(names[1])
-    assert [(row.clip, row.text) for row in folder.list_rows(tmp_path, longest=30.0)] == [
+    assert [(row.clip, row.text) for row in folder.list_rows(tmp_path, max_seconds=30.0)] == [
         (f"train/{names[0]}", "ett"), (f"train/{names[2]}", "tre"),
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "train").glob("*.wav")) == sorted([names[0], names[2]])
@@ -46,7 +46,7 @@ def test_a_clip_is_deleted_by_its_code_only(tmp_path):
 
 def test_the_flow_excludes_a_clip_by_its_code(tmp_path):
     name = contributions.ContributionStore(tmp_path).add(np.zeros(RATE, np.float32), "ett")
-    (row,) = folder.list_rows(tmp_path, longest=30.0)
+    (row,) = folder.list_rows(tmp_path, max_seconds=30.0)
     assert name in row.names
 
 

@@ -349,13 +349,14 @@ def test_the_consent_record_is_stored_and_deleted_with_its_clip(url, taught, upl
 
     events = join(url, function(url, 3, 4), file(uploaded), "=cmd|' /C calc'!A0 \u202e\x1b[31m<b>röd\ud800</b>", True)
     assert events[-2]["success"]
-    (row,) = folder.list_rows(taught, longest=30.0)
+    (row,) = folder.list_rows(taught, max_seconds=30.0)
     assert (row.text, row.problem) == ("cmd|' /C calc'!A0 [31m<b>röd</b>", None)
     (record,) = taught.rglob("*.consent")
     told = json.loads(record.read_text())
     assert told["agreed"] == translate("consent", "en") and told["when"].endswith("+00:00")
     join(url, function(url, 1, 2), record.stem)
-    assert [path.name for path in files(taught)] == ["metadata.csv"] and folder.list_rows(taught, longest=30.0) == []
+    assert [path.name for path in files(taught)] == ["metadata.csv"]
+    assert folder.list_rows(taught, max_seconds=30.0) == []
 
 
 FILLING = """

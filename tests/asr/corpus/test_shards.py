@@ -176,7 +176,7 @@ def test_the_same_clips_are_the_same_bytes_and_the_same_fingerprint_anywhere(cor
     first = preprocess(corpus, store)[1]
     moved = shutil.copytree(tmp_path / "corpus", tmp_path / "elsewhere" / "speech")
     settings = changed(corpus, "corpus", path=str(moved))
-    second = preprocess(settings, store.at(tmp_path / "other store"))[1]
+    second = preprocess(settings, store.in_folder(tmp_path / "other store"))[1]
     assert [shard.key for shard in first.shards] == [shard.key for shard in second.shards]
     assert first.summary == second.summary
     assert len(first.summary["fingerprint"]) == 16
