@@ -1,4 +1,8 @@
-"""How the tests are shared between processes: a file stays together, and so does all that looks at the whole run."""
+"""How the tests are shared between processes, and which are quick.
+
+A file stays in one process, and so do all that look at the whole run. `-m quick` runs the files of QUICK, some of each
+package, and imports no other.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,19 @@ TOGETHER = {
     "test_whole_run.py",
 }  # they look at one run, which takes long to make
 
+QUICK = {
+    f"test_{name}.py"
+    for name in (
+        "structure repository settings store values cli console summary doctests disk compute extras acoustics "
+        "text folder transcripts manifest files common_voice recordings "  # corpus
+        "rates report robustness diagnostics hotwords "  # scoring
+        "batches search halving optimizers augmentation checkpoints waveforms base_files prompts "  # training
+        "gate deployment examples "  # release
+        "about_tab audio_files contributions transcript_html translations live_endpoint "  # space
+        "cloud_guide"
+    ).split()
+}
+
 
 class ByFile(LoadScopeScheduling):
     """What is made once for many tests is then made in one process alone."""
@@ -31,6 +48,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
     return ByFile(config, log)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if config.option.markexpr == "quick" and is_test and collection_path.name not in QUICK else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long first: nobody waits for it at the end."""
+    for item in items:
+        if item.path.name in QUICK:
+            item.add_marker(pytest.mark.quick)
     items.sort(key=lambda item: (item.path.name not in TOGETHER, item.path.name != "test_pods.py"))

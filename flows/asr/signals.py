@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 60.0  # for the tasks to save and end
@@ -91,6 +93,8 @@ def _forwarding() -> Iterator[None]:
 
 def _end_tasks(number: int) -> None:
     """Send the tasks SIGTERM and wait for their end, without reaping them: Metaflow reads their exit codes."""
+    import psutil
+
     tasks = [child for child in psutil.Process().children() if child.is_running()]
     for task in tasks:
         with suppress(psutil.Error):
@@ -108,6 +112,8 @@ def _end_tasks(number: int) -> None:
 
 
 def _is_running(process: psutil.Process) -> bool:
+    import psutil  # not at the top: a task must ignore the terminal before it imports what takes long
+
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
@@ -115,6 +121,8 @@ def _is_running(process: psutil.Process) -> bool:
 
 def _end_with(scheduler: int) -> None:
     """Send this task SIGTERM once the flow's process is gone."""
+    import psutil
+
     try:
         parent = psutil.Process(scheduler)
     except psutil.NoSuchProcess:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  before a Runner, whose own typing_extensions changes `typing` so that torch cannot be imported
 from metaflow import Runner, namespace
 
 FLOW = Path(__file__).parents[2] / "flows" / "whisper_flow.py"

@@ -70,10 +70,10 @@ class Started:
         return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.said))}
 
     def hit(self, number: int, group: bool = False) -> int:
-        """Send its own process alone a signal, or all of them; its exit code. No task outlives it by ten seconds."""
+        """Send its own process alone a signal, or all of them; its exit code. No task outlives it by a minute."""
         (os.killpg if group else os.kill)(self.process.pid, number)
         code = self.process.wait(timeout=90)
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while (left := [pid for pid in self.tasks if _is_this_flows(pid)]) and time.monotonic() < until:
             time.sleep(0.1)
         assert not left, f"{left} outlived the run"
