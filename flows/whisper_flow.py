@@ -5,10 +5,7 @@ python flows/whisper_flow.py --config profile flows/profiles/NAME.toml run
 python flows/whisper_flow.py resume
 """
 
-import secrets
 import sys
-import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,6 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from asr import signals
 
 signals.ignore_terminal()
+import secrets
+import tempfile
+from datetime import UTC, datetime
+
 from asr import InputError, cards, cli, compute, disk, errors, settings, summary
 from asr.pods import on_kubernetes
 from asr.values import from_plain, to_plain

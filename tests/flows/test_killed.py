@@ -186,7 +186,7 @@ def test_ctrl_c_ends_what_still_loads_without_a_word_and_keeps_what_was_learnt(s
     """In a terminal, which tells every process: in the imports of the trials' tasks, and after a trial's first step."""
     run = start("--config", "profile", "often.toml", "run", env={})
     run.wait_for(r"/train/.*Task is starting")
-    time.sleep(0.3)
+    time.sleep(1.0)  # past Python's own start, in which nothing can be ignored yet
     assert run.hit(signal.SIGINT, group=True) == 128 + signal.SIGINT
     again = start("resume", env={})
     again.wait_for(r"trial 0  step +1/80")
