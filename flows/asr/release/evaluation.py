@@ -263,8 +263,8 @@ def _score_hotwords(
     if not settings.text.hotwords:
         return {}
     log("and once more with the hotwords as a hint")
-    decoding = transcriber_module.Decoding(hotwords=tuple(settings.text.hotwords))
-    hinted = _transcribe_served(transcriber, sounds, log, decoding=decoding).texts
+    options = transcriber_module.DecodingOptions(hotwords=tuple(settings.text.hotwords))
+    hinted = _transcribe_served(transcriber, sounds, log, options=options).texts
     return hotwords.score_hotwords(sounds.texts, served, hinted, sounds.speakers, settings)
 
 

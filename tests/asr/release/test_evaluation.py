@@ -43,7 +43,13 @@ def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
 def beside(tiny, base, joined, speech, tiny_store, tmp_path_factory, one_thread):
     """The exam and the record of the same release, where half of the test clips are English not to be forgotten."""
     corpus = Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en", "weight": 0.5}]})
-    settings = tiny.model_copy(update={"model": tiny.model.model_copy(update={"base": str(base)}), "corpus": corpus})
+    settings = tiny.model_copy(
+        update={
+            "model": tiny.model.model_copy(update={"base": str(base)}),
+            "corpus": corpus,
+            "text": tiny.text.model_copy(update={"hotwords": ("Kiruna",)}),
+        }
+    )
     told = [shard for shard in joined.shards if shard.split == "test"]
     halves = [shard for shard in joined.shards if shard is not told[0]] + [replace(told[0], retained="en")]
     english = replace(speech, shards=halves, folder=tmp_path_factory.mktemp("speech"))
@@ -52,6 +58,12 @@ def beside(tiny, base, joined, speech, tiny_store, tmp_path_factory, one_thread)
     ready = tmp_path_factory.mktemp("ready")
     exam = evaluation.build_and_evaluate(ready, settings, base, english, SPACE, about, lambda line: None)
     return exam, json.loads((ready / "release.json").read_text(encoding="utf-8")), ready, len(told[0].clips)
+
+
+def test_the_served_engine_is_given_the_hotwords(beside):
+    report = beside[0].report
+    assert report["hotwords"] == 1
+    assert {"hotword_recall", "hinted_recall"} <= report.keys()
 
 
 def test_retained_languages_are_evaluated_apart_from_the_test_set(beside, made):
