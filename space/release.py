@@ -112,7 +112,10 @@ class Release:
             if not _are_numbers(settings.get(key, []), len(vocabulary)):
                 raise ValueError(f"{self.engine / 'config.json'}: {key} names tokens that are not in the vocabulary")
         config = _read(self.folder / "config.json") if (self.folder / "config.json").is_file() else {}
-        limits = [config.get(key, MAX_TOKENS) for key in ("decoder_layers", "decoder_attention_heads")]
+        limits = [
+            number if isinstance(number := config.get(key, MAX_TOKENS), int) else math.inf
+            for key in ("decoder_layers", "decoder_attention_heads")
+        ]
         heads = settings.get("alignment_heads", [])
         if not isinstance(heads, list) or not all(_is_head(head, limits) for head in heads):
             raise ValueError(f"{self.engine / 'config.json'}: alignment_heads names heads that the model has not")
@@ -217,13 +220,12 @@ def _are_numbers(values: object, below: float) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < below for value in values)
 
 
-def _is_head(head: object, limits: Sequence[Any]) -> bool:
+def _is_head(head: object, limits: Sequence[float]) -> bool:
     """Whether it is [layer, head] within the limits of layers and heads."""
-    bounds = [limit if isinstance(limit, int) else math.inf for limit in limits]
     return (
         isinstance(head, list)
-        and len(head) == len(bounds)
-        and all(_are_numbers([at], bound) for at, bound in zip(head, bounds, strict=True))
+        and len(head) == len(limits)
+        and all(_are_numbers([at], limit) for at, limit in zip(head, limits, strict=True))
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import os
 import shutil
 import tempfile
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from own_folder import OwnFolder
 from starlette.exceptions import HTTPException
 
 PREFIX = "whisper-space-"
@@ -27,14 +27,12 @@ class Uploads:
     """
 
     def __init__(self, public_files: Sequence[Path] = ()) -> None:
-        self._base = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).resolve()
-        self._base.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=self._base))
-        self._lock = os.open(new, os.O_RDONLY)  # held as long as the process lives, however it ends
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.folder = new.rename(self._base / f"{PREFIX}{new.name}")  # renamed once locked: no server takes it for dead
+        base = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).resolve()
+        base.mkdir(parents=True, exist_ok=True)
+        self._own_folder = OwnFolder(base, PREFIX)
+        self.folder = self._own_folder.path
         self._public_files = {str(path) for path in public_files}
-        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        atexit.register(self._own_folder.delete)
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
         self.sweep()
 
@@ -63,21 +61,4 @@ class Uploads:
                         path.rmdir()
                 elif age > MAX_AGE:
                     path.unlink()
-        for path in self._base.glob(f"{PREFIX}*"):
-            if path != self.folder and _is_dead(path):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_dead(folder: Path) -> bool:
-    """Whether no process holds the folder's lock."""
-    try:
-        lock = os.open(folder, os.O_RDONLY)
-    except OSError:  # deleted meanwhile, or another user's
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True
+        self._own_folder.delete_dead()

@@ -24,7 +24,7 @@ def missing(key: str, package: str, source: str) -> str:
 def _needed(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Key, package, and the requirement for pip."""
     corpus, text = settings.corpus, settings.text
-    if any(source.source == "common_voice" and source.id for source in corpus.sources or (corpus,)):
+    if any(source.source == "common_voice" and source.id for source in corpus.all_sources):
         yield "[corpus] id", "datacollective", "'whisper-flow[common-voice]'"
     if "numbers" in text.writing:
         yield "[text] writing: numbers", "num2words", "'whisper-flow[numbers]'"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from metaflow import FlowMutator
-from metaflow.exception import MetaflowException
 from metaflow.packaging_sys import ContentType
 
 from asr import extras
 from asr.compute import in_pod
 from asr.corpus.sources import SAMPLE
+from asr.errors import UserError
 from asr.release import engine
 from asr.settings import Compute, Settings
 
@@ -30,10 +30,6 @@ IMAGE = "METAFLOW_KUBERNETES_CONTAINER_IMAGE"
 # The maximum of Metaflow for the step that checkpoints: a spot node may be preempted more than once.
 RETRIES = {"train": {"times": 4, "minutes_between_retries": 0}}
 DEFAULT_RETRY = {"times": 3, "minutes_between_retries": 1}
-
-
-class BadInput(MetaflowException):
-    headline = "Bad input"
 
 
 class on_kubernetes(FlowMutator):
@@ -57,10 +53,11 @@ class on_kubernetes(FlowMutator):
         images += [compute.image] if compute.where != "local" else []
         self.remote = bool(images) or "argo-workflows" in sys.argv
         if not (all(images) or os.environ.get(IMAGE) or in_pod()):
-            raise BadInput(f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}")
+            image_line = f"[compute] image: name the image of flows/Dockerfile in your registry, here or as {IMAGE}"
+            raise UserError("Bad input", image_line)
         line = extras.missing("[compute] where", "kubernetes", "'whisper-flow[cloud]'")
         if self.remote and line and not in_pod():
-            raise BadInput(line)
+            raise UserError("Bad input", line)
         if compute.where == "local":
             return
         sources = [{"type": "gcp-secret-manager", "id": secret} for secret in compute.secrets if "/" in secret]

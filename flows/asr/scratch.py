@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from asr.own_folder import OwnFolder
 
 PREFIX = "whisper-flow-"
 COMMANDS = {"run", "resume", "spin"}  # those that start tasks here
@@ -25,21 +25,14 @@ def run_folder() -> Iterator[None]:
     if not COMMANDS & set(sys.argv):
         yield
         return
-    base, before = Path(tempfile.gettempdir()), os.environ.get("TMPDIR")
-    new = Path(tempfile.mkdtemp())
-    lock = os.open(new, os.O_RDONLY)  # held while this process lives
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    folder = new.rename(base / f"{PREFIX}{new.name}")  # other runs never see it unlocked
-    for other in base.glob(f"{PREFIX}*"):
-        if other != folder and _is_dead(other):
-            shutil.rmtree(other, ignore_errors=True)
-    _set_tmpdir(str(folder))
+    before, folder = os.environ.get("TMPDIR"), OwnFolder(Path(tempfile.gettempdir()), PREFIX)
+    folder.delete_dead()
+    _set_tmpdir(str(folder.path))
     try:
         yield
     finally:
         _set_tmpdir(before)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        folder.delete()
 
 
 def base_folder() -> Path:
@@ -54,18 +47,3 @@ def _set_tmpdir(folder: str | None) -> None:
     else:
         os.environ["TMPDIR"] = folder
     tempfile.tempdir = None  # Python caches the first value
-
-
-def _is_dead(folder: Path) -> bool:
-    """Whether no process holds the folder's lock."""
-    try:
-        lock = os.open(folder, os.O_RDONLY)
-    except OSError:  # removed, or another user's
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True

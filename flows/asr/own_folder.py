@@ -1,0 +1,1 @@
+../../space/own_folder.py
