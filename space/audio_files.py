@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 import upload_limits
 from audio import RATE, Fault, Sound, Unreadable
-from decoder import Recording
+from audio_decoder import Recording
 from speech_detection import SILENCE
 
 MAX_SAMPLES_PER_SECOND = 384_000  # of all channels: eight at 48 kHz, two at 192

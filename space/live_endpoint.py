@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
-import streaming
+import live_transcription
 from fastapi import WebSocket, WebSocketDisconnect
 from protocol import close_socket, parse_object, receive_message
 from transcriber import Transcriber
@@ -47,8 +47,8 @@ class Speaker:
 
     def __init__(self, transcriber: Transcriber, rate: int) -> None:
         self.id, self.rate = uuid.uuid4().hex, rate
-        self.session = streaming.StreamingSession(transcriber)
-        self._stream = streaming.PcmStream(self.session, rate)
+        self.session = live_transcription.LiveSession(transcriber)
+        self._stream = live_transcription.PcmStream(self.session, rate)
         self.chunks = self.samples = 0  # received
         self.socket: WebSocket | None = None  # the latest connection
         self.disconnected_at = 0.0
@@ -105,11 +105,11 @@ class LiveEndpoint:
                 del self._speakers[speaker.id]
         active = sum(speaker.socket is not None or speaker.session.is_busy for speaker in self._speakers.values())
         if existing := self._speakers.get(str(hello.get("speaker"))):
-            return existing if active <= 2 * streaming.MAX_SESSIONS else None
+            return existing if active <= 2 * live_transcription.MAX_SESSIONS else None
         rate = hello.get("rate")
         if not isinstance(rate, int) or rate not in RATES:
             raise InvalidMessage
-        if active >= streaming.MAX_SESSIONS:
+        if active >= live_transcription.MAX_SESSIONS:
             return None
         new = Speaker(self.transcriber, rate)
         self._speakers[new.id] = new
@@ -139,7 +139,7 @@ class _Connection:
         speaker = self.speaker
         try:
             while speaker.socket is self.socket:
-                if speaker.session.seconds >= streaming.MAX_SECONDS:
+                if speaker.session.seconds >= live_transcription.MAX_SECONDS:
                     return "full"
                 await self._handle_message()
             return "busy"
@@ -153,7 +153,7 @@ class _Connection:
         if (chunk := message.get("bytes")) is not None:
             self.speaker.add(chunk)
             while self.speaker.session.is_overloaded:  # the page keeps its audio meanwhile
-                await anyio.sleep(streaming.POLL_SECONDS)
+                await anyio.sleep(live_transcription.POLL_SECONDS)
         elif _parse(message.get("text")).get("stop"):
             self._is_stopping = True
             await anyio.to_thread.run_sync(self.speaker.stop)
@@ -166,10 +166,10 @@ class _Connection:
     async def _send_updates(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(streaming.POLL_SECONDS)
+                await anyio.sleep(live_transcription.POLL_SECONDS)
                 if not self._is_stopping:
                     self.speaker.session.add(
-                        streaming.NO_AUDIO
+                        live_transcription.NO_AUDIO
                     )  # decodes the audio that arrived while the engine was busy
                 await self._send_update()
 

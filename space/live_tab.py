@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 
-import streaming
+import live_transcription
 from components import SAVE_SCRIPT
 from translations import bilingual
 
@@ -19,7 +19,7 @@ def render_recorder(joint: str) -> str:
         f'<button type="button" data-do="{action}" class="{name}">{bilingual(f"live_{action}")}</button>'
         for action, name in (("start", "record"), ("stop", "halt"), ("resume", "record"), ("anew", ""))
     )
-    minutes = f"{streaming.MAX_SECONDS / 60:g}"
+    minutes = f"{live_transcription.MAX_SECONDS / 60:g}"
     states = "".join(
         f'<span data-when="{state}"{" hidden" * (state != STATES[0])}>'
         f"{bilingual(f'live_{state}', minutes=minutes)}</span>"

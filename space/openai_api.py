@@ -24,9 +24,9 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from metrics import CONTENT_TYPE_LATEST, Metrics, MetricsMiddleware
+from openai_realtime import RealtimeEndpoint
 from protocol import ErrorDetail, error_detail, usage
 from pydantic import BaseModel
-from realtime import RealtimeEndpoint
 from serving import Engine, OutOfMemory, RequestSlots, TooManyRequests
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException

@@ -13,12 +13,12 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = {
-    "test_again.py",
+    "test_second_run.py",
     "test_bucket.py",
     "test_failed.py",
     "test_killed.py",
     "test_spin.py",
-    "test_verbs.py",
+    "test_commands.py",
     "test_whole_run.py",
 }  # they look at one run, which takes long to make
 

@@ -12,7 +12,7 @@ from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException
 from metaflow.parameters import flow_context
 from metaflow.util import get_latest_run_id
 
-from asr import compute, console, datastore, launch, scratch, settings
+from asr import compute, console, datastore, environment, scratch, settings
 from asr.errors import UserError, as_user_error
 from asr.redaction import redact_error
 
@@ -23,7 +23,7 @@ RUN_OPTIONS = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-r
 def main(flow: Callable[..., Any]) -> None:
     """Run Metaflow's command line for a flow."""
     console.silence_libraries()
-    launch.prepare()
+    environment.prepare()
     with flow_context(flow):
         from metaflow import cli  # the import reads the flow's options
 
@@ -72,7 +72,7 @@ def _resume_origin(flow: str) -> tuple[str, str] | None:
     if not (failed := current.get("run_id")):
         return None
     try:
-        resumed = launch.option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
+        resumed = environment.option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
         tasks = {run: datastore.count_finished(flow, run) for run in (resumed, failed) if run}
     except Exception:  # of any cloud client
         return str(failed), ""

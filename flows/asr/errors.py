@@ -16,7 +16,7 @@ from metaflow import current, user_step_decorator
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException, MetaflowInternalError
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
-from asr import InputError, TakenOver, Terminated, compute, disk, launch, memory, network, services
+from asr import InputError, TakenOver, Terminated, compute, disk, environment, memory, network, remote_errors
 from asr.redaction import redact_error, redact_text
 
 NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -69,7 +69,7 @@ def as_user_error(error: Exception) -> UserError | None:
         return UserError("Out of memory", line)
     if line := network.explain(error):
         return UserError("No network", line)
-    if line := services.explain(error):
+    if line := remote_errors.explain(error):
         return UserError("Out of reach", line)
     if isinstance(error, json.JSONDecodeError) and _raised_by_metaflow(error):
         line = f"Metaflow's record of a run in {root} cannot be read: {error}; run again"
@@ -77,7 +77,7 @@ def as_user_error(error: Exception) -> UserError | None:
     if isinstance(error, UnicodeDecodeError) and not current.get("step_name"):
         return UserError("Bad input", f"profile: not a text in UTF-8: {error}")
     if isinstance(error, UnboundLocalError) and "param_ds" in str(error):  # Metaflow does not find the run
-        run_id = launch.option(sys.argv, "--origin-run-id") or "(the latest)"
+        run_id = environment.option(sys.argv, "--origin-run-id") or "(the latest)"
         return UserError("Bad input", f"there is no run {run_id} to resume in {root}; --origin-run-id names one")
     if isinstance(error, OSError) and error.errno in NO_ACCESS and error.filename is not None:
         file = Path(os.fsdecode(error.filename))

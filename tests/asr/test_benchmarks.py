@@ -32,7 +32,7 @@ def test_each_names_the_machine_it_ran_on(benchmark, capsys):
 @pytest.mark.parametrize("file", sorted(BENCHMARKS.glob("*.py")), ids=lambda file: file.stem)
 def test_every_benchmark_can_be_imported_and_ends_with_its_machine(benchmark, file):
     text = file.read_text(encoding="utf-8")
-    if file.stem in ("days", "espeak", "geometry", "machine"):
+    if file.stem in ("bad_days", "espeak", "random_models", "machine"):
         return
     assert "machine.tell(" in text
     benchmark(file.stem)

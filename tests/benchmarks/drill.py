@@ -3,7 +3,7 @@
     python tests/benchmarks/drill.py [--days POWER,DISK...] [--kinds KIND...] [--at-once 2]
     python tests/benchmarks/drill.py --minutes 15 [--release released/latest] [--clients 30]
 
-Each bad day (`days.py`) begins with a run that is finished, in a mount namespace with disks of its own, so that it
+Each bad day (`bad_days.py`) begins with a run that is finished, in a mount namespace with disks of its own, so that it
 needs no right and leaves nothing; `unshare` is wanted. The hostile inputs are those of the tests, a process for each
 kind: a case that passes held. With `--minutes` hostile and honest clients come to a Space together instead.
 
@@ -67,7 +67,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         "two_servers_on_one_folder_lose_no_rows")),
     "decoder": ("hangs", [
         *tests(SPACE, "a_file_that_crashes_the_decoder_fails_alone"),
-        *tests(f"{CORPUS}decoder", "a_clip_that_crashes_its_decoder_is_rejected_and_the_others_accepted",
+        *tests(f"{CORPUS}audio_decoder", "a_clip_that_crashes_its_decoder_is_rejected_and_the_others_accepted",
                "a_decoder_that_takes_all_memory_does_not_get_it")]),
     "forms of the API": ("other", tests(
         "space/test_openai_api", "unsupported_options_are_refused_by_name",
@@ -132,7 +132,7 @@ class Row(NamedTuple):
 
 def prepare(scratch: Path) -> None:
     """A finished run that nobody disturbed, as it will lie in each day's namespace."""
-    from days import look
+    from bad_days import look
     from interrupted import start
 
     for name in ("work", "tmp"):
@@ -151,7 +151,7 @@ def prepare(scratch: Path) -> None:
 
 def day(number: int) -> None:
     """Play a day, in its namespace; the last line says what fell."""
-    from days import DAYS, Place
+    from bad_days import DAYS, Place
 
     place = Place(Path.cwd(), Path("origin").read_text(), number)
     began = time.monotonic()
@@ -166,7 +166,7 @@ def day(number: int) -> None:
 
 
 def played(scratch: Path, number: int) -> tuple[list[tuple[str, str]], float, float]:
-    from days import DAYS
+    from bad_days import DAYS
 
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", NAMESPACE, str(scratch)]
     command += [sys.executable, str(Path(__file__)), "--day", str(number)]
@@ -184,7 +184,7 @@ def played(scratch: Path, number: int) -> tuple[list[tuple[str, str]], float, fl
 
 
 def bad_days(scratch: Path, kinds: Sequence[str], at_once: int) -> list[Row]:
-    from days import DAYS
+    from bad_days import DAYS
 
     prepare(scratch)
     chosen = [number for number, one in enumerate(DAYS) if not kinds or any(kind in one.kind for kind in kinds)]
@@ -254,9 +254,9 @@ def main() -> None:
         day(given.day)
         return
     if given.minutes:
-        import siege
+        import hostile_load
 
-        siege.main(given.release, given.minutes, given.clients)
+        hostile_load.main(given.release, given.minutes, given.clients)
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
     began, days, inputs = time.monotonic(), list[Row](), list[Row]()

@@ -32,9 +32,9 @@ sys.path[:0] = [str(ROOT / "flows"), str(Path(__file__).parent)]
 from asr import compute, console  # noqa: E402
 
 console.silence_libraries()
-import geometry  # noqa: E402
 import machine  # noqa: E402
 import memory  # noqa: E402
+import random_models  # noqa: E402
 import torch  # noqa: E402
 import training  # noqa: E402
 from asr.settings import Settings, load  # noqa: E402
@@ -220,8 +220,8 @@ def main() -> None:
     rows: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         corpus = training.Corpus.of(Path(scratch))
-        shape, texts = geometry.TINY if given.tiny else geometry.SMALL, corpus.speech.split("train")["text"]
-        bench = Bench(corpus, models.save(Path(scratch, "base"), *geometry.build(shape, texts)), size, device)
+        shape, texts = random_models.TINY if given.tiny else random_models.SMALL, corpus.speech.split("train")["text"]
+        bench = Bench(corpus, models.save(Path(scratch, "base"), *random_models.build(shape, texts)), size, device)
         print(f"{'batch':>5s} {'recipe':>8s} {'trial':>8s} {'bare':>8s}  clips/s; of its bare step, GiB", flush=True)
         for batch in given.batches or ([16] if device == "cpu" else [16, 64, 128]):
             bare, own, recipe = bench.bare(batch), bench.trial(batch), bench.recipe_rate(batch)

@@ -33,7 +33,7 @@ import soundfile  # noqa: E402
 import soxr  # noqa: E402
 import transcriber as engine  # noqa: E402
 from asr.scoring import rates  # noqa: E402
-from visit import serve, visit  # noqa: E402
+from browser import serve, visit  # noqa: E402
 
 POLL_SECONDS = 0.2  # between two readings of the page
 RECOVERY_SECONDS = 10.0  # after a cut, in which words catch up

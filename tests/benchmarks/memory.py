@@ -13,8 +13,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import geometry
 import machine
+import random_models
 import torch
 from asr import compute
 from asr.settings import Settings
@@ -30,7 +30,7 @@ STEPS = 10
 
 
 def learner() -> Learner:
-    model, _ = geometry.build(geometry.SMALL, ["Klockan är halv åtta.", "Det är sju grader i natt."] * 20)
+    model, _ = random_models.build(random_models.SMALL, ["Klockan är halv åtta.", "Det är sju grader i natt."] * 20)
     settings = Settings.model_validate({"model": {"base": "some"}})  # as a pretrained one: no CTC head
     return Learner(model, settings).train()
 

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 import serving  # noqa: E402
 import soundfile  # noqa: E402
-from visit import Visitor, serve, visit  # noqa: E402
+from browser import Visitor, serve, visit  # noqa: E402
 
 HOUR = 3_590  # seconds: a little less than the page takes
 PATIENCE = 600_000  # milliseconds

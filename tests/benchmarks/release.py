@@ -45,12 +45,14 @@ print(json.dumps({"build_s": built, "check_s": took - built, "seconds": took, "b
 
 
 def main() -> None:
-    import geometry
     import machine
+    import random_models
     from asr.training import models
 
     with tempfile.TemporaryDirectory() as scratch:
-        source = models.save(Path(scratch, "source"), *geometry.build(geometry.SMALL, ["Klockan är halv åtta."]))
+        source = models.save(
+            Path(scratch, "source"), *random_models.build(random_models.SMALL, ["Klockan är halv åtta."])
+        )
         command = [sys.executable, "-c", MAKE, str(FLOWS), str(source), str(Path(scratch, "ready"))]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:

@@ -38,9 +38,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the Space sets it: numpy's thread
 from asr import console  # noqa: E402
 
 console.silence_libraries()
-import geometry  # noqa: E402
 import machine  # noqa: E402
 import numpy as np  # noqa: E402
+import random_models  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 import transcriber as engine  # noqa: E402
@@ -60,7 +60,7 @@ def clips() -> list[np.ndarray]:
 def made(shape: Any, place: Path) -> Path:
     """A release with random weights."""
     torch.manual_seed(0)
-    source = models.save(place / "source", *geometry.build(shape, ["Klockan är halv åtta och Åsa köper ägg."]))
+    source = models.save(place / "source", *random_models.build(shape, ["Klockan är halv åtta och Åsa köper ägg."]))
     folder.build_release(place / "ready", source, "sv")
     folder.write_json(place / "ready" / folder.RECORD, {"format": 2, "language": "sv"})
     return place / "ready"
@@ -155,7 +155,7 @@ def long(rounds: int) -> dict[str, float]:
         seconds += sum(map(len, parts[-2:])) / RATE
     sound, cores = np.concatenate(parts), len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as place:
-        ready = made(geometry.TINY, Path(place))
+        ready = made(random_models.TINY, Path(place))
         batched = BatchedInferencePipeline(
             WhisperModel(str(ready / "ct2-int8"), device="cpu", compute_type="int8", cpu_threads=cores)
         )
@@ -227,12 +227,12 @@ def delays(words: Sequence[Spoken], screens: Sequence[tuple[float, list[str]]]) 
 
 def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
     """Seconds from a word's end until it is on the screen, and how many of the words came to be there."""
-    from streaming import StreamingSession
+    from live_transcription import LiveSession
 
     heard = engine.Transcriber(folder, threads=1)
     sound, words = speech(heard, seconds)
     screens = list[tuple[float, list[str]]]()
-    session, began = StreamingSession(heard), time.monotonic()
+    session, began = LiveSession(heard), time.monotonic()
     for start in range(0, len(sound), RATE // 2):
         piece = sound[start : start + RATE // 2]
         time.sleep(max(0.0, began + (start + len(piece)) / RATE - time.monotonic()))
@@ -264,7 +264,7 @@ def main() -> None:
             speed = f"   rtfx {3 / value:6.1f}" if part in ("small", "tiny") else ""
             print(f"{part:6s} {name:34s} {value:10.3f}{speed}", flush=True)
 
-    for part, shape in (("small", geometry.SMALL), ("tiny", geometry.TINY)):
+    for part, shape in (("small", random_models.SMALL), ("tiny", random_models.TINY)):
         if part in given.parts:
             took = clip(shape, given.rounds)
             show(part, took)

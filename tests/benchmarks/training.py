@@ -34,11 +34,11 @@ for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS
     os.environ.setdefault(quiet, "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import geometry  # noqa: E402
 import machine  # noqa: E402
 import memory  # noqa: E402
 import numpy as np  # noqa: E402
 import parallel  # noqa: E402
+import random_models  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
 from asr import compute  # noqa: E402
@@ -319,7 +319,9 @@ def main() -> None:
     compute.set_threads(compute.cores())
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.of(Path(scratch))
-        base = models.save(Path(scratch, "tiny"), *geometry.build(geometry.TINY, corpus.speech.split("train")["text"]))
+        base = models.save(
+            Path(scratch, "tiny"), *random_models.build(random_models.TINY, corpus.speech.split("train")["text"])
+        )
         ratios = {"step": step, "evaluation": evaluation, "trial": whole}
         told: dict[str, Any] = {}
         if set(chosen) & set(ratios):

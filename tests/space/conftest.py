@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(TOP / "space"), str(TOP / "flows")]
 
-from visit import MEGABYTES, serve  # noqa: E402
+from browser import MEGABYTES, serve  # noqa: E402
 
 RATE = 16_000
 TEXTS = [

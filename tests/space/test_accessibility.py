@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from visit import CHROMIUM, TABS, visit
+from browser import CHROMIUM, TABS, visit
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 SMALL = """[...document.querySelectorAll('button, a, input, select, summary')].filter((one) => {

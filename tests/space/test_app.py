@@ -15,9 +15,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from browser import APP, CHROMIUM, MEGABYTES, visit
 from text import clean_text
 from transcriber import Transcriber
-from visit import APP, CHROMIUM, MEGABYTES, visit
 
 in_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from visit import CHROMIUM, visit
+from browser import CHROMIUM, visit
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 RATE = 16_000

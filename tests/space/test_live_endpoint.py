@@ -2,9 +2,9 @@
 
 import json
 
+import live_transcription
 import numpy as np
 import pytest
-import streaming
 from fastapi import FastAPI
 from live_endpoint import LiveEndpoint
 from starlette.testclient import TestClient
@@ -99,8 +99,8 @@ def test_a_speaker_who_returns_too_late_starts_anew(page, live, monkeypatch):
 
 
 def test_too_many_speakers_and_too_long_sessions_are_refused(page, monkeypatch, speech):
-    monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
-    monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(live_transcription, "MAX_SESSIONS", 1)
+    monkeypatch.setattr(live_transcription, "MAX_SECONDS", 1.0)
     with page() as first, page() as second:
         hello(first)
         assert hello(second) == {"error": "busy"}

@@ -17,11 +17,11 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+from browser import serve
 from openai_api import build_api
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from transcriber import DecodingOptions, Transcriber, Transcript
-from visit import serve
 
 KEY = "a key of one's own"
 TOKEN = "hf_" + "geheim" * 5

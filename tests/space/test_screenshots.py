@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from browser import CHROMIUM, serve, visit
 from PIL import Image
-from visit import CHROMIUM, serve, visit
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample" / "test"
 PICTURES, MODEL = os.environ.get("PICTURES"), os.environ.get("MODEL")

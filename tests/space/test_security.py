@@ -20,17 +20,17 @@ from pathlib import Path
 import av
 import httpx
 import live_endpoint
+import live_transcription
 import numpy as np
+import openai_realtime
 import pytest
-import realtime
 import soundfile
-import streaming
 from batching import Cancelled
+from browser import APP, CHROMIUM, serve, visit
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from visit import APP, CHROMIUM, serve, visit
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.protocol import State
 from websockets.sync.client import connect
@@ -542,7 +542,7 @@ def speaks(live, engine):
     """A function that opens a WebSocket for live speech."""
     app = FastAPI()
     app.add_api_websocket_route("/live", live.handle)
-    app.add_api_websocket_route("/v1/realtime", realtime.RealtimeEndpoint(engine).handle)
+    app.add_api_websocket_route("/v1/realtime", openai_realtime.RealtimeEndpoint(engine).handle)
     return TestClient(app).websocket_connect
 
 
@@ -575,7 +575,7 @@ def hello(socket, **more):
 
 
 def test_live_accepts_no_audio_past_its_limit(speaks, live, speech, monkeypatch):
-    monkeypatch.setattr(streaming, "MAX_SECONDS", 1.0)
+    monkeypatch.setattr(live_transcription, "MAX_SECONDS", 1.0)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(np.tile(speech[0], 3)[: 4 * RATE]))
@@ -593,11 +593,14 @@ def test_a_sender_faster_than_the_engine_is_made_to_wait(speaks, live, speech):
         (one,) = live._speakers.values()
         until(lambda: one.session.is_overloaded)
         time.sleep(0.5)
-        assert one.session.backlog < streaming.MAX_BACKLOG + streaming.MAX_WINDOW + live_endpoint.MAX_CHUNK_SECONDS
+        assert (
+            one.session.backlog
+            < live_transcription.MAX_BACKLOG + live_transcription.MAX_WINDOW + live_endpoint.MAX_CHUNK_SECONDS
+        )
 
 
 def test_a_disconnected_speaker_holds_its_place_until_the_engine_is_free(speaks, engine, speech, monkeypatch):
-    monkeypatch.setattr(streaming, "MAX_SESSIONS", 1)
+    monkeypatch.setattr(live_transcription, "MAX_SESSIONS", 1)
     with speaks("/live") as socket:
         hello(socket)
         socket.send_bytes(bytes(4) + pcm(speech[0][: 4 * RATE]))
@@ -735,8 +738,8 @@ def test_the_docs_open_under_the_content_security_policy(url):
 
 def test_a_file_that_crashes_the_decoder_fails_alone(tiny_release, clip):
     """The server has the same faulty decoder, and would crash if it decoded in its own process."""
-    harmed = str(Path(__file__).parents[1] / "field" / "harmed")
-    with serve(tiny_release, PYTHONPATH=harmed) as url:
+    faulty = str(Path(__file__).parents[1] / "field" / "faulty_decoder")
+    with serve(tiny_release, PYTHONPATH=faulty) as url:
         for _ in range(3):
             answer = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": b"CRASH" * 9}, timeout=60)
             assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unreadable")

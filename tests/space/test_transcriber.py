@@ -22,7 +22,7 @@ from asr.release.engine import capture_space, load_engine
 from audio_files import read_file
 from batching import Cancelled
 from decoding import DecodingOptions
-from field.spoil import a_pipe, edited, of_gigabytes
+from field.damage import a_pipe, edited, of_gigabytes
 from hardware import Hardware
 from release import find_release
 from subtitles import format_transcript, split_into_cues

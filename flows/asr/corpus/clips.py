@@ -18,7 +18,7 @@ import soundfile
 
 from asr.corpus import text
 from asr.corpus.audio import RATE, Fault, Sound
-from asr.corpus.decoder import Crashed, Hung, Recording
+from asr.corpus.audio_decoder import Crashed, Hung, Recording
 from asr.corpus.rows import Row
 from asr.corpus.transcripts import Segment
 from asr.settings import Corpus, Settings

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 import soxr
-from visit import serve
+from browser import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import streaming
+import live_transcription
 from fastapi import WebSocket, WebSocketDisconnect
 from protocol import close_socket, error_detail, parse_object, receive_message, usage
 from transcriber import Transcriber
@@ -44,8 +44,8 @@ class RealtimeSession:
 
     def _start_item(self) -> None:
         self.item = f"item_{uuid.uuid4().hex}"
-        self.session = streaming.StreamingSession(self.transcriber)
-        self._stream = streaming.PcmStream(self.session, self.rate)
+        self.session = live_transcription.LiveSession(self.transcriber)
+        self._stream = live_transcription.PcmStream(self.session, self.rate)
         self._sent_words = 0
         self._is_committing = False
 
@@ -56,9 +56,9 @@ class RealtimeSession:
         async with anyio.create_task_group() as group:
             group.start_soon(self._send_updates)
             try:
-                while self.session.seconds < streaming.MAX_SECONDS:
+                while self.session.seconds < live_transcription.MAX_SECONDS:
                     await self._handle_message()
-                await self._send_error(f"a session ends after {streaming.MAX_SECONDS / 60:g} minutes of sound")
+                await self._send_error(f"a session ends after {live_transcription.MAX_SECONDS / 60:g} minutes of sound")
                 await self.socket.close()
             except WebSocketDisconnect:
                 pass
@@ -126,7 +126,7 @@ class RealtimeSession:
             raise InvalidEvent(f"a message may hold at most {MAX_CHUNK_SECONDS:g} s of audio")
         self._stream.add(pcm)
         while self.session.is_overloaded:  # TCP then makes the client wait
-            await anyio.sleep(streaming.POLL_SECONDS)
+            await anyio.sleep(live_transcription.POLL_SECONDS)
 
     async def _commit(self) -> None:
         if not self.session.seconds:
@@ -144,9 +144,9 @@ class RealtimeSession:
     async def _send_updates(self) -> None:
         with suppress(WebSocketDisconnect):
             while True:
-                await anyio.sleep(streaming.POLL_SECONDS)
+                await anyio.sleep(live_transcription.POLL_SECONDS)
                 if not self._is_committing:
-                    self.session.add(streaming.NO_AUDIO)  # decodes what came while the engine was busy
+                    self.session.add(live_transcription.NO_AUDIO)  # decodes what came while the engine was busy
                 await self._send_new_words()
 
     async def _send_new_words(self) -> None:
@@ -177,7 +177,7 @@ class RealtimeEndpoint:
 
     async def handle(self, socket: WebSocket) -> None:
         """Serve one client, or refuse it if too many are connected."""
-        if self.sessions >= streaming.MAX_SESSIONS:
+        if self.sessions >= live_transcription.MAX_SESSIONS:
             await socket.close(TRY_AGAIN_LATER, "too many speak at once; try again later")
             return
         self.sessions += 1

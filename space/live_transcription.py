@@ -46,7 +46,7 @@ class TimedWord(NamedTuple):
     end: float
 
 
-class StreamingSession:
+class LiveSession:
     """The audio and the words of one speaker."""
 
     def __init__(self, transcriber: Any) -> None:
@@ -162,7 +162,7 @@ class StreamingSession:
 class PcmStream:
     """Feeds 16-bit PCM, mono and little-endian, at any rate into a session."""
 
-    def __init__(self, session: StreamingSession, rate: int) -> None:
+    def __init__(self, session: LiveSession, rate: int) -> None:
         self.session, self.rate = session, rate
         self._start()
 

@@ -33,7 +33,7 @@ SETTLED = 3  # minutes after which everything was used once
 
 def attack(url: str, seed: int, until: float, answers: Counter[str]) -> None:
     """Send one hostile request after the other."""
-    import odd
+    import odd_audio
     import test_openai_api
     import test_security
 
@@ -45,7 +45,7 @@ def attack(url: str, seed: int, until: float, answers: Counter[str]) -> None:
         return http.post(f"/gradio_api/{path}", content=random_choice(test_security.HOSTILE)).status_code
 
     def sound(http: httpx.Client) -> int:
-        file = random_choice(odd.ODD)
+        file = random_choice(odd_audio.ODD)
         return http.post(api.ROUTE, files={"file": (file.name, file.content)}).status_code
 
     def route(http: httpx.Client) -> int:
@@ -83,7 +83,7 @@ def honest(*arguments: Any) -> None:
 
 
 def main(release: Path, minutes: float, clients: int) -> None:
-    from visit import serve
+    from browser import serve
 
     context = multiprocessing.get_context("spawn")
     honest_results, hostile_results = context.Queue(), context.Queue()

@@ -12,9 +12,9 @@ with suppress(KeyError), open(os.environ["STARTED"], "a") as started:
 with suppress(ImportError):
     import av
 
-    sound = av.open
+    av_open = av.open
 
-    def harmed(file, *given, **named):
+    def faulty_open(file, *given, **named):
         head = file.read(5)
         file.seek(0)
         if head == b"CRASH":
@@ -23,6 +23,6 @@ with suppress(ImportError):
             pass
         if head == b"LARGE":
             bytearray(1 << 40)
-        return sound(file, *given, **named)
+        return av_open(file, *given, **named)
 
-    av.open = harmed
+    av.open = faulty_open

@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass
 
+import live_transcription
 import numpy as np
-import streaming
 
 RATE = 16_000
 
@@ -60,7 +60,7 @@ def say(session, speech, seconds):
 
 def test_silence_is_not_decoded():
     engine = Engine()
-    session = streaming.StreamingSession(engine)
+    session = live_transcription.LiveSession(engine)
     say(session, np.zeros(RATE, np.float32), 60)
     noise = np.random.default_rng(0).normal(0, 0.01, RATE).astype(np.float32)
     say(session, noise, 20)
@@ -73,7 +73,7 @@ def test_speech_without_pauses_is_decoded_in_bounded_windows_and_no_word_repeats
     sound = np.concatenate(speech * 20)[: 60 * RATE]
     sound += np.random.default_rng(0).normal(0, 1e-4, len(sound)).astype(np.float32)  # no two pieces alike
     engine, firm = Engine(sound), []
-    session = streaming.StreamingSession(engine)
+    session = live_transcription.LiveSession(engine)
     for start in range(0, len(sound), RATE // 2):
         say(session, sound[start : start + RATE // 2], 0.5)
         assert session.final_words[: len(firm)] == firm
@@ -81,13 +81,13 @@ def test_speech_without_pauses_is_decoded_in_bounded_windows_and_no_word_repeats
     session.finish()
     assert session.tentative_words == []
     assert session.final_words == [f"ord{number}" for number in range(120)]
-    assert max(engine.lengths) <= streaming.MAX_WINDOW + 2
-    assert sum(engine.lengths) < 60 * streaming.MAX_WINDOW
+    assert max(engine.lengths) <= live_transcription.MAX_WINDOW + 2
+    assert sum(engine.lengths) < 60 * live_transcription.MAX_WINDOW
 
 
 def test_a_slow_engine_decodes_less_often_and_loses_no_audio(speech):
     engine = Engine(cost=0.5)
-    session = streaming.StreamingSession(engine)
+    session = live_transcription.LiveSession(engine)
     began = time.monotonic()
     for start in range(0, 8 * RATE, RATE // 2):
         session.add(np.concatenate(speech)[start : start + RATE // 2])

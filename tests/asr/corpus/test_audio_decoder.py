@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from asr.corpus import audio, clips, decoder
+from asr.corpus import audio, audio_decoder, clips
 from asr.corpus.clips import Clip
 from asr.corpus.rows import Row
 from asr.settings import Settings
@@ -18,14 +18,14 @@ from asr.settings import Settings
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-    """How many processes were started, as a function; their decoder can be harmed, and they end with the test."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "field" / "harmed"))
+    """How many processes were started, as a function; a file can make their decoder fail, and they end with the test."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "field" / "faulty_decoder"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
-    monkeypatch.setattr(decoder, "_idle", [])
-    monkeypatch.setattr(decoder, "CPU_SECONDS", 2.0)
+    monkeypatch.setattr(audio_decoder, "_idle", [])
+    monkeypatch.setattr(audio_decoder, "CPU_SECONDS", 2.0)
     (tmp_path / "started").touch()
     yield lambda: len((tmp_path / "started").read_text())
-    for process in decoder._idle:
+    for process in audio_decoder._idle:
         process.close()
 
 
@@ -57,7 +57,7 @@ def test_one_process_decodes_file_after_file(started, good):
 
 def test_an_idle_process_that_dies_loses_nothing(started, good):
     assert judged(good) == ["kept"]
-    (process,) = decoder._idle
+    (process,) = audio_decoder._idle
     process._process.kill()
     assert judged(good, good) == ["kept", "kept"]
     assert started() == 2
@@ -67,11 +67,11 @@ def test_an_idle_process_that_dies_loses_nothing(started, good):
 def test_the_audio_is_the_same_as_in_this_process(kind, tone, tmp_path):
     """And who stops in the midst of a long file leaves nothing of it to the next."""
     content = clips.encode_flac(clips.to_pcm16(np.concatenate([tone(50.0), *[0 * tone(1.0)] * 50])))
-    (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(decoder.MAX_CONTENT))
+    (tmp_path / "a").write_bytes(content if "large" not in kind else content + bytes(audio_decoder.MAX_CONTENT))
     given = {"path": tmp_path / "a", "bytes": content, "small file": io.BytesIO(content)}
     given["large in memory"] = io.BytesIO((tmp_path / "a").read_bytes())
     with (tmp_path / "a").open("rb") as file:
-        here, there = audio.Recording(tmp_path / "a"), decoder.Recording(given.get(kind, file))
+        here, there = audio.Recording(tmp_path / "a"), audio_decoder.Recording(given.get(kind, file))
         for _ in range(2):
             next(iter(there))
             sound, fault, pictured = there.sound()
@@ -83,10 +83,10 @@ def test_the_audio_is_the_same_as_in_this_process(kind, tone, tmp_path):
 
 def test_what_the_system_refuses_is_refused_as_here(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
-        decoder.Recording(tmp_path / "åäö").sound()
+        audio_decoder.Recording(tmp_path / "åäö").sound()
     assert error.value.filename == str(tmp_path / "åäö")
     with pytest.raises(IsADirectoryError):
-        decoder.Recording(tmp_path).sound()
+        audio_decoder.Recording(tmp_path).sound()
 
 
 def test_no_process_outlives_its_parent(tmp_path, good):
@@ -94,9 +94,9 @@ def test_no_process_outlives_its_parent(tmp_path, good):
     code = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from asr.corpus import decoder
-decoder.Recording(sys.argv[2]).sound()
-print(decoder._idle[0]._process.pid, flush=True)
+from asr.corpus import audio_decoder
+audio_decoder.Recording(sys.argv[2]).sound()
+print(audio_decoder._idle[0]._process.pid, flush=True)
 time.sleep(60)
 """
     command = [sys.executable, "-c", code, str(Path(clips.__file__).parents[2]), str(tmp_path / "a.flac")]

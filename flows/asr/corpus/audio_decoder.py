@@ -1,0 +1,1 @@
+../../../space/audio_decoder.py

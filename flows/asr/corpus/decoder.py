@@ -1,1 +1,0 @@
-../../../space/decoder.py
