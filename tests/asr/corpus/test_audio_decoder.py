@@ -18,7 +18,7 @@ from asr.settings import Settings
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-    """How many processes were started, as a function; a file can make their decoder fail, and they end with the test."""
+    """How many processes were started, as a function; a file can make their decoder fail. They end with the test."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "field" / "faulty_decoder"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     monkeypatch.setattr(audio_decoder, "_idle", [])
