@@ -19,7 +19,7 @@ from speech_detection import SILENCE
 MAX_SAMPLES_PER_SECOND = 384_000  # of all channels: eight at 48 kHz, two at 192
 FAULT_MESSAGES: dict[Fault, str] = {
     "incomplete": "a part of this recording is damaged or missing",
-    "joined": "this file holds several recordings, of which only the first can be heard",
+    "joined": "this file holds several recordings, of which only the first can be decoded",
 }
 
 

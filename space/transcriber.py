@@ -374,7 +374,7 @@ def main(arguments: Sequence[str]) -> int:
                 if is_alone and is_text:
                     print(segment.text, flush=True)
             if not segments:
-                raise ValueError("no words were heard in this recording")
+                raise ValueError("no words were found in this recording")
             if is_alone and is_text:
                 continue
             transcript = transcriber.transcript(sound.samples, segments)

@@ -46,7 +46,7 @@ TEXTS = {
         "Klart, men {failed} av {files} filer gav ingen text.",
     ),
     "stop": ("Stop", "Stoppa"),
-    "halted": ("Stopped. What was heard so far stays.", "Stoppat. Texten så långt finns kvar."),
+    "halted": ("Stopped. The text so far is kept.", "Stoppat. Texten så långt finns kvar."),
     "failed": ("There is no text.", "Det blev ingen text."),
     "play": ("Play from", "Spela upp från"),
     "take": ("Download the text", "Ladda ner texten"),
@@ -232,7 +232,7 @@ TEXTS = {
         "En del av inspelningen är skadad eller saknas.",
     ),
     "joined": (
-        "This file holds several recordings, of which only the first can be heard.",
+        "This file holds several recordings, of which only the first can be decoded.",
         "Filen innehåller flera inspelningar, och bara den första går att höra.",
     ),
     "silent": ("The recording is silent.", "Inspelningen är tyst."),

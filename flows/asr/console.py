@@ -22,7 +22,7 @@ def silence_libraries() -> None:
 
 
 def with_progress(
-    batches: Iterable[Batch], total: int, say: Callable[[str], None], every: float = REPORT_SECONDS
+    batches: Iterable[Batch], total: int, log: Callable[[str], None], every: float = REPORT_SECONDS
 ) -> Iterator[Batch]:
     """Yield the batches, and report every `every` seconds the finished clips of `total` and the remaining time."""
     start = last_report = time.monotonic()
@@ -31,7 +31,7 @@ def with_progress(
         yield batch
         done += len(batch)
         if (now := time.monotonic()) > last_report + every and done < total:
-            say(f"{done} of {total} clips, {format_duration((now - start) / done * (total - done))} left")
+            log(f"{done} of {total} clips, {format_duration((now - start) / done * (total - done))} left")
             last_report = now
 
 

@@ -37,20 +37,20 @@ def format_summary(leaderboard: pd.DataFrame, report: dict[str, Any], release: d
     if report.get("hotwords"):
         recall, hinted_recall = (_rate(report, f"{name}_recall") for name in ("hotword", "hinted"))
         p = format_p(report["hotword_p"])
-        lines.append(f"hotwords      {recall} are heard; {hinted_recall} where told of them, p {p}")
+        lines.append(f"hotwords      {recall} are recognised; {hinted_recall} with the list as a hint, p {p}")
     speakers = f" of {report['speakers']} speakers" if report["speakers"] else ""
     lines.append(f"on            {report['clips']} clips{speakers}")
     if len(report["wer_by_source"]) > 1:
         lines += [f"  of {name:11s}{wer:.2f} %" for name, wer in report["wer_by_source"].items()]
     if crossing := report["speakers_crossing"]:
-        lines.append(f"crossing      {crossing} speakers stand in several splits; new ones may fare worse")
+        lines.append(f"crossing      {crossing} speakers occur in several splits; new speakers may have a higher WER")
     lines += ["", f"release       {shorten_path(release['path'])}"]
     if fetch := fetch_command(release):
         lines[-1] += f", once fetched:  {fetch}"
     if not latest:
         lines.append(f"held back     {release['why']}")
     chosen = "" if latest else f"MODEL_ID={shlex.quote(shorten_path(release['path']))} "
-    return "\n".join([*lines, f"hear it       {chosen}{format_command(SPACE)}"])
+    return "\n".join([*lines, f"serve it      {chosen}{format_command(SPACE)}"])
 
 
 def fetch_command(release: Mapping[str, Any]) -> str:

@@ -194,7 +194,7 @@ def _confusions_panel(table: pd.DataFrame, settings: Settings) -> str:
         (escape(reference) or nothing, escape(hypothesis) or nothing, f"{times:,}")
         for reference, hypothesis, times in confusions.to_numpy()
     )
-    return panel("Confusions", html_table(("said", "heard as", "times"), pairs, "words"))
+    return panel("Confusions", html_table(("reference", "hypothesis", "times"), pairs, "words"))
 
 
 def worst_clips(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Settings) -> str:
@@ -213,7 +213,7 @@ def worst_clips(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Sett
         )
     if not panels:
         return ""
-    key = "<p class=key><del>said</del> <ins>heard</ins></p>"
+    key = "<p class=key><del>reference</del> <ins>hypothesis</ins></p>"
     return f"<h2>The worst clips</h2>{key}<div class=clips>{''.join(panels)}</div>"
 
 

@@ -43,7 +43,7 @@ class Release(Table):
     @model_validator(mode="after")
     def _check_formats(self) -> Release:
         if "ct2-int8" not in self.formats:
-            raise ValueError("formats lacks ct2-int8, which the Space serves and the test hears")
+            raise ValueError("formats lacks ct2-int8, which the Space serves and the test measures")
         return self
 
     @model_validator(mode="after")

@@ -97,5 +97,5 @@ class Training(Table):
     def _check_recordings(self) -> Training:
         for folder, share in (("noise", "noise_share"), ("rooms", "room_share")):
             if getattr(self, folder) and not getattr(self, share):
-                raise ValueError(f"{folder} is given, and {share} is 0: no draw would hear it")
+                raise ValueError(f"{folder} is given, and {share} is 0: it would never be used")
         return self

@@ -63,11 +63,11 @@ class TrialCallback(TrainerCallback):
     """Reports, evaluates, saves checkpoints and ends the trial. A report is a single line: trials print in parallel."""
 
     def __init__(
-        self, learner: Learner, validation: Validation, settings: Settings, say: Callable[[str], None], scratch: Path,
+        self, learner: Learner, validation: Validation, settings: Settings, log: Callable[[str], None], scratch: Path,
         started: float, checkpoints: Checkpoints | None, siblings: halving.SuccessiveHalving | None,
         on_status: Callable[[TrialStatus], None] | None,
     ) -> None:  # fmt: skip
-        self.learner, self.validation, self.training, self.say = learner, validation, settings.training, say
+        self.learner, self.validation, self.training, self.print_line = learner, validation, settings.training, log
         self.scratch, self.trial_start, self.checkpoints, self.siblings = scratch, started, checkpoints, siblings
         self.rate = RATES[rate_unit(settings.corpus.language)]
         self.on_status = on_status or (lambda status: None)
@@ -102,7 +102,7 @@ class TrialCallback(TrainerCallback):
         self.first = step
         if (folder / BEST_FILE).exists():
             shutil.copyfile(folder / BEST_FILE, self.scratch / BEST_FILE)
-        self.say(f"goes on from step {step} of {self.training.steps}, where it was stopped")
+        self.print_line(f"goes on from step {step} of {self.training.steps}, where it was stopped")
 
     @property
     def seconds(self) -> float:
@@ -242,7 +242,7 @@ class TrialCallback(TrainerCallback):
 
     def _print_line(self, step: int, metric: str) -> None:
         steps = self.training.steps
-        self.say(
+        self.print_line(
             f"step {step:{len(str(steps))}d}/{steps}  {metric:24s}  {format_duration(self._seconds_left(step))} left"
         )
 

@@ -70,8 +70,9 @@ class Checkpoints:
     The last process that restored them owns them: an earlier process, in a pod or as an orphan, ends at its next save.
     """
 
-    def __init__(self, store: Store, place: str, training: Training, say: Callable[[str], None] = print) -> None:
-        self.store, self.path, self.interval_seconds, self.say = store, place, 60 * training.checkpoint_minutes, say
+    def __init__(self, store: Store, place: str, training: Training, log: Callable[[str], None] = print) -> None:
+        self.store, self.path, self.print_line = store, place, log
+        self.interval_seconds = 60 * training.checkpoint_minutes
         self._next, self._saved_at, self._save_seconds = 0, time.monotonic(), 0.0
         self._owner = Owner(secrets.token_hex(8), socket.gethostname(), os.getpid())
 
@@ -96,7 +97,7 @@ class Checkpoints:
         except TakenOver:
             raise
         except Exception as error:  # a full disk or a cloud client's error: training continues
-            self.say(
+            self.print_line(
                 f"the checkpoint at step {step} could not be saved ({describe_error(error)}); the one before it remains"
             )
             return False
@@ -120,19 +121,21 @@ class Checkpoints:
         try:
             self.store.remember(f"{self.path}/owner", self._owner)
         except Exception as error:  # as in `save`
-            self.say(f"the trial's checkpoints could not be taken over ({describe_error(error)})")
+            self.print_line(f"the trial's checkpoints could not be taken over ({describe_error(error)})")
         records = self.store.recall_all([f"{self.path}/{slot}/record" for slot in SLOTS])
         complete = {name.split("/")[-2]: record for name, record in records.items() if isinstance(record, Record)}
         for slot in sorted(complete, key=lambda slot: -complete[slot].step):
             try:
                 is_intact = self._fetch(slot, complete[slot], folder)
             except Exception as error:  # as above
-                self.say(f"the checkpoint at step {complete[slot].step} cannot be read ({describe_error(error)})")
+                self.print_line(
+                    f"the checkpoint at step {complete[slot].step} cannot be read ({describe_error(error)})"
+                )
                 continue
             if is_intact:
                 self._next = 1 - SLOTS.index(slot)
                 return complete[slot].step
-            self.say(f"the checkpoint at step {complete[slot].step} is damaged")
+            self.print_line(f"the checkpoint at step {complete[slot].step} is damaged")
         return 0
 
     def _fetch(self, slot: str, record: Record, folder: Path) -> bool:

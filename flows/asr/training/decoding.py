@@ -34,7 +34,7 @@ TAIL_FRAMES = 30  # of silence after the longest clip of a batch, as in the serv
 
 def transcribe_clips(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, clips: FeatureDataset, chosen: Sequence[int],
-    say: Callable[[str], None] = print, context: int = 0, exact: bool = True,
+    log: Callable[[str], None] = print, context: int = 0, exact: bool = True,
 ) -> list[str]:  # fmt: skip
     """The hypotheses of a model for the chosen clips, in their order, on a GPU where there is one.
 
@@ -42,12 +42,12 @@ def transcribe_clips(
         context: Frames of the encoder's input, where a batch is not longer. The number of tokens is limited by the
             batch's own length, as in the serving engine.
         exact: Decode in floats. On a CPU that takes four times as long as 8-bit integers.
-        say: Called with progress lines.
+        log: Called with progress lines.
     """
     was_training, device, hypotheses = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     decode = _decoder_of(model, processor, exact)
-    for batch in console.with_progress(batches_by_length(clips, chosen), len(chosen), say):
+    for batch in console.with_progress(batches_by_length(clips, chosen), len(chosen), log):
         hypotheses.update(zip(batch, decode(*_stack_features(clips, batch, context)), strict=True))
     model.train(was_training).to(device)
     return [hypotheses[clip] for clip in chosen]
@@ -55,7 +55,7 @@ def transcribe_clips(
 
 def errors_by_language(
     model: WhisperForConditionalGeneration, processor: WhisperProcessor, speech: Mapping[str, FeatureDataset],
-    settings: Settings, say: Callable[[str], None] = print, context: int = 0,
+    settings: Settings, log: Callable[[str], None] = print, context: int = 0,
 ) -> dict[str, list[rates.ErrorCounts]]:  # fmt: skip
     """The errors of a model, in 8-bit integers on a CPU, in `choose_retained_clips` of each language.
 
@@ -67,7 +67,7 @@ def errors_by_language(
         for language, clips in speech.items():
             models.set_language(model, processor, language)
             chosen = choose_retained_clips(clips)
-            hypotheses = transcribe_clips(model, processor, clips, chosen, say, context, exact=False)
+            hypotheses = transcribe_clips(model, processor, clips, chosen, log, context, exact=False)
             errors[language] = rates.count_errors(
                 [clips.texts[clip] for clip in chosen], hypotheses, settings.text.scoring, language
             )

@@ -94,7 +94,7 @@ def describe_remote(settings: Settings, trials: Sequence[Trial], corpus: dict[st
     training, compute = settings.training, settings.compute
     summary = f"{len(trials)} of {training.steps} steps{'; losers stop early' if settings.search.stop_losers else ''}"
     pods = f"{compute.gpus} {compute.gpu}{' on spot' if compute.spot else ''} for each, {compute.hours} h at most"
-    time = "each trial says what is left, from its own steps"
+    time = "each trial reports the time left, from its own steps"
     return "\n".join([*_describe_corpus(corpus), f"trials     {summary}", f"pods       {pods}", f"time       {time}"])
 
 
@@ -121,7 +121,7 @@ def _describe_corpus(corpus: dict[str, Any]) -> list[str]:
     if len(corpus["sources"]) > 1:
         lines.append("sources    " + ", ".join(f"{name} {hours:.2f} h" for name, hours in corpus["sources"].items()))
     if corpus["speakers_crossing"]:
-        lines.append(f"speakers   {corpus['speakers']}, of whom {corpus['speakers_crossing']} stand in several splits")
+        lines.append(f"speakers   {corpus['speakers']}, of whom {corpus['speakers_crossing']} occur in several splits")
     summary = ", ".join(f"{count} {reason}" for reason, count in corpus["reasons"].items())
     return [*lines, f"rejected   {corpus['rejected']}{': ' if summary else ''}{summary}"]
 

@@ -72,7 +72,7 @@ def base_config(base: str) -> dict[str, Any]:
     from transformers.utils.hub import cached_file
 
     _check_release(base)
-    with _loading(base, "is neither a model's folder nor to be had from the Hub") as options:
+    with _loading(base, "is neither a model's folder nor available from the Hub") as options:
         if os.path.isdir(base):
             return base_files.read_config(Path(base, "config.json"))
         file = cached_file(base, "config.json", local_files_only=options["local_files_only"])

@@ -108,7 +108,7 @@ def plan_trials(settings: Settings) -> list[Trial]:
     highest = rates.high if isinstance(rates, Range) else max(rates)
     if highest > usual.limit:
         raise InputError(
-            f"[search] learning_rate: {highest:g} is fit only for training from scratch; "
+            f"[search] learning_rate: {highest:g} is suitable only for training from scratch; "
             f"{settings.model.base} would forget what it knows: {usual.limit:g} at most"
         )
     space: dict[str, Space] = {"learning_rate": rates, "weight_decay": search.weight_decay}

@@ -29,11 +29,11 @@ class Trainer(transformers.Trainer):
         loader: DataLoader,
         callback: TrialCallback | None,
         training: Training,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         **more: Any,
     ) -> None:
         super().__init__(**more)
-        self.loader, self.callback, self.say = loader, callback, say
+        self.loader, self.callback, self.print_line = loader, callback, log
         self.max_clips: float = training.micro_batch if isinstance(training.micro_batch, int) else math.inf
         self.max_frames = math.inf  # clips times frames that fit into memory, known once it ran out
         self._step_batches: list[Batch] = []  # batches of this step whose gradients are accumulated
@@ -98,7 +98,7 @@ class Trainer(transformers.Trainer):
         if clips == 1 or self.args.world_size > 1:  # the ranks would wait for each other
             return False
         self.max_frames = clips // 2 * frames
-        self.say(
+        self.print_line(
             f"the GPU's memory does not hold {clips} clips of {frames / FRAMES_PER_SECOND:.1f} s at once: "
             f"from here on batches are split into parts of {clips // 2}, with the same result"
         )

@@ -44,7 +44,7 @@ class StepInterrupted(Terminated):
 
 
 def fine_tune(
-    trial: Trial, settings: Settings, speech: SpeechDataset, say: Callable[[str], None] = print,
+    trial: Trial, settings: Settings, speech: SpeechDataset, log: Callable[[str], None] = print,
     checkpoints: Checkpoints | None = None, siblings: halving.SuccessiveHalving | None = None,
     on_status: Callable[[TrialStatus], None] | None = None, name: str = "trial", gpus: int = 1,
 ) -> tuple[Outcome, WhisperForConditionalGeneration, WhisperProcessor]:  # fmt: skip
@@ -65,7 +65,7 @@ def fine_tune(
 
     Raises:
         Terminated: After SIGTERM or an interrupt; the state is saved.
-        InputError: Where memory does not suffice.
+        InputError: The memory is too small for a batch.
     """
     settings, started = trial.apply_to(settings), time.monotonic()
     training = settings.training
@@ -75,7 +75,7 @@ def fine_tune(
     validation = Validation(FeatureDataset(held_out, processor), processor, settings)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        callback = TrialCallback(learner, validation, settings, say, scratch, started, checkpoints, siblings, on_status)
+        callback = TrialCallback(learner, validation, settings, log, scratch, started, checkpoints, siblings, on_status)
         state = scratch / "restored"
         step = checkpoints.restore(state) if checkpoints else 0
         if step:
@@ -90,7 +90,7 @@ def fine_tune(
             gpu.explained_errors(settings),
         ):
             trainer = _build_trainer(
-                learner, optimizer, batches, callbacks, callback, scratch, settings, rank, name, say
+                learner, optimizer, batches, callbacks, callback, scratch, settings, rank, name, log
             )
             callback.log, progress = trainer.log, callback.progress
             if step and (progress.stopped or progress.evaluated_step < step):  # it was terminated during an evaluation
@@ -144,11 +144,11 @@ def _build_learner(
 def _build_trainer(
     learner: Learner, optimizer: torch.optim.Optimizer, batches: DataLoader, callbacks: Sequence[TrainerCallback],
     callback: TrialCallback | None, scratch: Path, settings: Settings, rank: Rank, name: str = "",
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Trainer:  # fmt: skip
     stop = [StopCallback()] if rank.world_size > 1 else []
     trainer = Trainer(
-        batches, callback, settings.training, say, model=learner, optimizers=(optimizer, None),
+        batches, callback, settings.training, log, model=learner, optimizers=(optimizer, None),
         args=_training_arguments(scratch, settings, rank, name), callbacks=[*callbacks, *stop],
     )  # fmt: skip
     trainer.remove_callback(transformers.PrinterCallback)
