@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,14 @@ def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):
     assert "Traceback" not in told
 
 
+def pod_that_wrote(cluster, text, run):
+    """The name of the trial's pod, as soon as its log has this text; for as long as the run itself goes on."""
+    while run.poll() is None:
+        with suppress(TimeoutError):
+            return cluster.wait("train", text, seconds=5)
+    raise AssertionError(run.communicate()[0])
+
+
 def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
     recordings, tiny_profile, flow_file, bucket, tmp_path
 ):
@@ -170,8 +179,8 @@ def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
             command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         try:
-            cluster.kill(cluster.wait("train", "12/80  loss", seconds=150))
-            said, _ = run.communicate(timeout=200)
+            cluster.kill(pod_that_wrote(cluster, "12/80  loss", run))
+            said, _ = run.communicate(timeout=400)
         finally:
             run.kill()
         assert run.returncode == 0, said
