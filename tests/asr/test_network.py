@@ -94,7 +94,7 @@ def test_a_hub_that_is_in_trouble_for_a_moment_is_waited_for(hub, tmp_path):
     told = ask(hub.env(tmp_path / "home"), "base", "corpus")
     assert told["base"][0] == "384"
     assert len(told["corpus"][0]) == 40
-    assert {503} <= {request.status for request in hub.asked}
+    assert {503} <= {request.status for request in hub.received}
 
 
 def test_a_server_that_takes_no_notice_is_given_up_within_seconds(hub, tmp_path):

@@ -44,7 +44,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import machine  # noqa: E402
 from servers.bucket import Bucket  # noqa: E402
-from servers.proxy import Passed, Proxy  # noqa: E402
+from servers.proxy import Exchange, Proxy  # noqa: E402
 
 HOUR = 3600
 KINDS = ("store", "checkpoints", "first card", "cards")  # what a heavy call's seconds are told apart into, beside work
@@ -261,9 +261,9 @@ def _steps(log: str, watched: Path) -> list[Step]:
     return [Step(name, list(of.values())) for name, of in tasks.items()]
 
 
-def passed(proxy: Proxy, step: Step) -> list[Passed]:
+def passed(proxy: Proxy, step: Step) -> list[Exchange]:
     """What passed while a step ran."""
-    return [one for one in proxy.passed if step.began <= one.began < step.ended]
+    return [one for one in proxy.exchanges if step.began <= one.began < step.ended]
 
 
 def table(ran: Ran, proxy: Proxy | None) -> None:
@@ -332,7 +332,7 @@ def main() -> None:
         "seconds_gs": round(there.seconds, 1),
         "own_seconds_local": round(here.own, 1),
         "own_seconds_gs": round(there.own, 1),
-        "requests": len(proxy.passed),
+        "requests": len(proxy.exchanges),
         "faults": proxy.faults.total(),
         "same_leaderboard": here.board.equals(there.board),
         "bars_met": there.percent_of_an_hour < OWN_BAR and ratio < TRAFFIC_BAR,

@@ -107,7 +107,7 @@ def killed(server: WritableHub, path: Path, home: Path, match: str) -> None:
         server.before_commit.append(lambda repo: os.kill(running.pid, signal.SIGKILL))
     else:
         server.cut(1, "^PUT ", after=1000)
-        while not any(asked.method == "PUT" for asked in server.asked) and running.poll() is None:
+        while not any(asked.method == "PUT" for asked in server.received) and running.poll() is None:
             time.sleep(0.01)
         running.kill()
     running.wait()
@@ -129,9 +129,9 @@ def row(name: str, fault: Fault, place: Path) -> dict[str, str]:
         holds = {"old": files(old), "new": files(new)}
         kept = repo.files("run-17")
         kept.pop(".gitattributes")
-        told = [said.encode(), *there.values(), *files(new).values(), *(one.body for one in server.asked)]
-        told += [one.target.encode() for one in server.asked]
-        headers = [key.lower() for one in server.asked for key, value in one.headers.items() if TOKEN in value]
+        told = [said.encode(), *there.values(), *files(new).values(), *(one.body for one in server.received)]
+        told += [one.target.encode() for one in server.received]
+        headers = [key.lower() for one in server.received for key, value in one.headers.items() if TOKEN in value]
         leak = any(TOKEN.encode() in one for one in told) or set(headers) - {"authorization"}
         return {
             "fault": name,

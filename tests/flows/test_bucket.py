@@ -129,7 +129,7 @@ def seen(bucket, client, flow_file, place, tiny_run, tiny_profile, tmp_path_fact
 
 
 def test_a_run_ends_in_the_same_leaderboard_though_a_tenth_of_all_requests_fail(seen, tiny_run):
-    requests, faults = len(seen["proxy"].passed), seen["proxy"].faults
+    requests, faults = len(seen["proxy"].exchanges), seen["proxy"].faults
     assert set(faults) == {"503", "429", "drop", "cut", "lost"}
     assert 0.07 < faults.total() / requests < 0.13
     assert seen["successful"]
@@ -168,7 +168,7 @@ def test_checkpoints_come_back_as_they_were(bucket, client, tmp_path):
         proxy.inject("lost", "PUT write .*/optimizer", times=2)
         proxy.inject("cut", "read .*/optimizer", times=2)
         said = python(CHECKPOINTS, tmp_path, client(proxy))
-        assert not any(order.times for order in proxy.wanted)
+        assert not any(order.times for order in proxy.fault_orders)
     assert said.splitlines() == ["saved [True, True, True]", "restored 30", "said []"]
 
 

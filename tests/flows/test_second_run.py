@@ -167,7 +167,7 @@ def refused(resumed, place, flow, hub, online):
     reply = Reply(
         403, json.dumps(body).encode(), {"Content-Type": "application/json", "X-Error-Message": body["error"]}
     )
-    hub.answers(reply, match="/whoami-v2")
+    hub.reply_with(reply, match="/whoami-v2")
     return flow("resume", "push", "--origin-run-id", resumed[1].id, cwd=place, **online)
 
 

@@ -1,6 +1,6 @@
 """A Google Cloud Storage bucket on loopback: gcp-storage-emulator, in memory, in a process of its own.
 
-The process ends with the block, and also with its parent however that dies: its standard input closes.
+The process ends with the block, or when its parent dies in any way: its standard input closes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CREDENTIALS = {
 
 
 class Bucket:
-    """An empty bucket, from `with` to the end of its block; `scratch` takes the credentials file."""
+    """An empty bucket for a `with` block; the credentials file goes into `scratch`."""
 
     def __init__(self, scratch: Path, name: str = "speech") -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Bucket:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a process needs in its environment to find this bucket in the place of Google's."""
+        """The environment variables that point a process to this bucket instead of Google's."""
         return {
             "STORAGE_EMULATOR_HOST": self.endpoint,
             "GOOGLE_APPLICATION_CREDENTIALS": str(self._credentials),
@@ -65,7 +65,7 @@ class Bucket:
         return {**os.environ, **self.settings, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
     def client(self) -> storage.Client:
-        """A `google.cloud.storage.Client` for this process, which leaves its environment as it is."""
+        """A `google.cloud.storage.Client` in this process, without any change to its environment."""
         from google.auth.credentials import AnonymousCredentials
         from google.cloud import storage
 
@@ -74,7 +74,7 @@ class Bucket:
         )
 
     def put(self, folder: Path, prefix: str = "") -> list[str]:
-        """Uploads every file below `folder`; the names of the objects."""
+        """Uploads every file below `folder` and returns the names of the objects."""
         bucket = self.client().bucket(self.name)
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         names = ["/".join(filter(None, [prefix.strip("/"), file.relative_to(folder).as_posix()])) for file in files]
@@ -84,7 +84,7 @@ class Bucket:
 
 
 def serve(bucket: str) -> None:
-    """Serves an empty bucket in memory, tells its port, and stops when standard input closes."""
+    """Serves an empty bucket in memory, prints its port, and stops when standard input closes."""
     from gcp_storage_emulator.handlers.buckets import create_bucket
     from gcp_storage_emulator.server import RequestHandler
     from gcp_storage_emulator.storage import Storage

@@ -1,14 +1,14 @@
 """A small Hugging Face Hub over real HTTP on loopback, for clients in this process and in others.
 
-A folder holds its repositories, and whatever changes there is a new commit at the next request:
+A folder holds its repositories. A change in it is a new commit at the next request:
 
     root/datasets/OWNER/NAME/**         a data set, its files on `main`
     root/models/OWNER/NAME/**           a model, likewise
     root/models/OWNER/NAME@strict/**    another branch of it; `refs/convert/parquet` is @refs%2Fconvert%2Fparquet
 
-It answers what `datasets`, `transformers` and `huggingface_hub` ask in order to read: a repository's info, its
+It answers the requests with which `datasets`, `transformers` and `huggingface_hub` read: a repository's info, its
 tree, paths-info, and resolve with HEAD, GET and ranges. An answer is a `Reply` and a route a line of `ROUTES`.
-To one that is a `WritableHub` they can write as well.
+A `WritableHub` also accepts their writes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from servers.local import Served
+from servers.local import LocalServer
 
 KINDS = ("datasets", "models", "spaces")
-# What git keeps itself; everything else a repository's .gitattributes sends to LFS.
+# Files that git stores itself; a repository's .gitattributes sends all others to LFS.
 TEXT = (".md", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".py", ".gitattributes")
-LATELY = "2026-01-01T00:00:00.000Z"
+DATE = "2026-01-01T00:00:00.000Z"
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,18 @@ class Blob:
         return cls(path, file, state.st_size, oid, sha256, lfs)
 
     def entry(self, commit: dict[str, str] | None) -> dict[str, object]:
-        """Its line in a tree."""
-        told: dict[str, object] = {"type": "file", "oid": self.oid, "size": self.size, "path": self.path}
+        """Its entry in a tree."""
+        entry: dict[str, object] = {"type": "file", "oid": self.oid, "size": self.size, "path": self.path}
         if self.lfs:
-            told["lfs"] = {"oid": self.sha256, "size": self.size, "pointerSize": 134}
-        return told | ({"lastCommit": commit} if commit else {})
+            entry["lfs"] = {"oid": self.sha256, "size": self.size, "pointerSize": 134}
+        return entry | ({"lastCommit": commit} if commit else {})
 
-    def sibling(self, fully: bool) -> dict[str, object]:
-        """Its line in a repository's info."""
-        told: dict[str, object] = {"size": self.size, "blobId": self.oid}
+    def sibling(self, with_details: bool) -> dict[str, object]:
+        """Its entry in a repository's info."""
+        details: dict[str, object] = {"size": self.size, "blobId": self.oid}
         if self.lfs:
-            told["lfs"] = {"sha256": self.sha256, "size": self.size, "pointerSize": 134}
-        return {"rfilename": self.path} | (told if fully else {})
+            details["lfs"] = {"sha256": self.sha256, "size": self.size, "pointerSize": 134}
+        return {"rfilename": self.path} | (details if with_details else {})
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ class Snapshot:
 
     @classmethod
     def of(cls, folder: Path) -> Snapshot:
-        found = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
-        files = {path: Blob.of(file, path, not path.endswith(TEXT)) for path, file in sorted(found.items())}
+        by_path = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+        files = {path: Blob.of(file, path, not path.endswith(TEXT)) for path, file in sorted(by_path.items())}
         listing = "".join(f"{blob.sha256} {path}\n" for path, blob in files.items())
         return cls(hashlib.sha1(listing.encode()).hexdigest(), files)
 
     def folders(self) -> list[str]:
-        """Every folder that holds a file, the top one as an empty name."""
+        """Every folder that holds a file; the top folder has an empty name."""
         parents = {parent.as_posix() for path in self.files for parent in Path(path).parents}
         return sorted("" if name == "." else name for name in parents | {"."})
 
@@ -104,14 +104,14 @@ class Repo:
     def at(self, revision: str) -> Snapshot | None:
         raise NotImplementedError
 
-    def facts(self, snapshot: Snapshot) -> dict[str, object]:
-        """What its info tells besides its name and its files."""
-        return {"private": self.private, "gated": False, "lastModified": LATELY, "tags": [], "downloads": 0}
+    def info_fields(self, snapshot: Snapshot) -> dict[str, object]:
+        """The fields of its info besides its name and its files."""
+        return {"private": self.private, "gated": False, "lastModified": DATE, "tags": [], "downloads": 0}
 
 
 @dataclass
 class FolderRepo(Repo):
-    """A repository whose branches are folders, as they are now."""
+    """A repository whose branches are folders, in their present state."""
 
     branches: dict[str, Path] = field(default_factory=dict)
 
@@ -127,9 +127,9 @@ class FolderRepo(Repo):
 class Request:
     method: str
     target: str  # the path with its query
-    headers: Message  # of which a name's case is no matter
-    body: bytes = b""  # as much of it as was read
-    status: int | None = None  # of the answer, unless the connection was dropped before
+    headers: Message  # names in any case
+    body: bytes = b""  # the part that was read
+    status: int | None = None  # of the answer; None if the connection was dropped before it
 
     @property
     def path(self) -> str:
@@ -156,37 +156,38 @@ class Reply:
 
     @classmethod
     def error(cls, status: int, code: str, message: str) -> Reply:
-        """A refusal as the Hub words it: the client tells one from another by X-Error-Code."""
-        said = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
-        return cls(status, json.dumps({"error": message}).encode(), {"Content-Type": "application/json"} | said)
+        """An error as the Hub sends it; the client distinguishes them by X-Error-Code."""
+        error_headers = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
+        headers = {"Content-Type": "application/json"} | error_headers
+        return cls(status, json.dumps({"error": message}).encode(), headers)
 
 
 @dataclass
 class Fault:
-    """What goes wrong with a request: in each of these ways but the first, its connection is closed."""
+    """What goes wrong with a request. All kinds except `reply` close its connection."""
 
     times: int
-    match: str  # a regular expression, sought in "METHOD path"
+    match: str  # a regular expression that is searched for in "METHOD path"
     reply: Reply | None = None  # instead of an answer
-    heard: int | None = None  # bytes of its body that are read
-    lost: bool = False  # it is done, and the answer is not sent
-    torn: bool = False  # the first half of the answer's body is sent
+    body_limit: int | None = None  # bytes of its body that are read
+    drops_answer: bool = False  # it is carried out, and the answer is not sent
+    cuts_answer: bool = False  # only the first half of the answer's body is sent
 
-    def takes(self, asked: str) -> bool:
-        return self.times > 0 and bool(re.search(self.match, asked))
+    def matches(self, request_line: str) -> bool:
+        return self.times > 0 and bool(re.search(self.match, request_line))
 
 
-class Hub(Served):
-    """The Hub of one folder, from `with` to the end of its block."""
+class Hub(LocalServer):
+    """The Hub of one folder, for a `with` block."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.asked: list[Request] = []  # in the order of their coming
+        self.received: list[Request] = []  # in order of arrival
         self._faults: list[Fault] = []
         self._locks: dict[str, tuple[str, bool]] = {}
-        self._guard = threading.Lock()
+        self._fault_lock = threading.Lock()
 
-    def server(self) -> _Server:
+    def make_server(self) -> _Server:
         return _Server(self)
 
     def __exit__(self, *_: object) -> None:
@@ -199,13 +200,14 @@ class Hub(Served):
 
     @property
     def requests(self) -> list[str]:
-        """Every request's "METHOD path?query", in the order of their coming."""
-        return [f"{request.method} {request.target}" for request in self.asked]
+        """All requests as "METHOD path?query", in order of arrival."""
+        return [f"{request.method} {request.target}" for request in self.received]
 
     def env(self, home: Path, token: str | None = None) -> dict[str, str]:
-        """The whole environment of a client process that knows no other Hub, nobody's token and no cache but `home`."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "TRANSF"))}
-        known = {
+        """The whole environment of a client process, with this Hub only, its cache in `home`, and no other token."""
+        foreign = ("HF_", "HUGGING", "TRANSF")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        settings = {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
             "HF_HUB_DISABLE_XET": "1",
@@ -213,63 +215,63 @@ class Hub(Served):
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
-        return kept | known | ({"HF_TOKEN": token} if token else {})
+        return inherited | settings | ({"HF_TOKEN": token} if token else {})
 
     def fail(self, times: int = 1, status: int = 503, match: str = "", headers: dict[str, str] | None = None) -> None:
-        """The next `times` requests whose "METHOD path" holds `match` are answered with `status`, and not done."""
+        """The next `times` requests whose "METHOD path" matches get `status` and are not carried out."""
         error = Reply.error(status, "", HTTPStatus(status).phrase)
         reply = Reply(status, error.body, error.headers | (headers or {}))
         self._faults.append(Fault(times, match, reply))
 
-    def answers(self, reply: Reply, times: int = 1, match: str = "") -> None:
-        """The next `times` requests whose "METHOD path" holds `match` get this reply, and are not done."""
+    def reply_with(self, reply: Reply, times: int = 1, match: str = "") -> None:
+        """The next `times` requests whose "METHOD path" matches get this reply and are not carried out."""
         self._faults.append(Fault(times, match, reply))
 
     def drop(self, times: int = 1, match: str = "/resolve/") -> None:
-        """The next `times` bodies asked for with such a GET break off in the middle."""
-        self._faults.append(Fault(times, f"^GET .*{match}", torn=True))
+        """Breaks off the bodies of the next `times` answers to matching GETs in the middle."""
+        self._faults.append(Fault(times, f"^GET .*{match}", cuts_answer=True))
 
     def cut(self, times: int = 1, match: str = "^PUT ", after: int = 0) -> None:
-        """The next `times` such requests are dropped, and not done, once `after` bytes of their body have come."""
-        self._faults.append(Fault(times, match, heard=after))
+        """Drops the next `times` matching requests after `after` bytes of their body, and does not carry them out."""
+        self._faults.append(Fault(times, match, body_limit=after))
 
     def lose(self, times: int = 1, match: str = "^POST .*/commit/") -> None:
-        """The next `times` such requests are done, and the connection is dropped before the answer."""
-        self._faults.append(Fault(times, match, lost=True))
+        """Carries out the next `times` matching requests, and drops the connection before the answer."""
+        self._faults.append(Fault(times, match, drops_answer=True))
 
     def lock(self, repo: str, token: str, hidden: bool = False) -> None:
-        """Files only for `token`: a gated repository, or with `hidden` a private one, which others cannot see."""
+        """Gives files to `token` only: a gated repository, or with `hidden` a private one, which others cannot see."""
         self._locks[repo] = token, hidden
 
     def find(self, kind: str, name: str) -> Repo | None:
         owner, _, short = name.partition("/")
         branches = {}
         for folder in (self.root / kind / owner).glob("*"):
-            its_name, _, branch = folder.name.partition("@")
-            if its_name == short and folder.is_dir():
+            folder_name, _, branch = folder.name.partition("@")
+            if folder_name == short and folder.is_dir():
                 branches[unquote(branch) or "main"] = folder
         return FolderRepo(kind, name, branches=branches) if branches else None
 
     def answer(self, request: Request) -> Reply:
-        asked = f"{request.method} {request.path}"
+        request_line = f"{request.method} {request.path}"
         for pattern, route in ROUTES:
-            if found := re.fullmatch(pattern, asked):
-                words = {word: unquote(value or "") for word, value in found.groupdict().items()}
-                return self._allowed(request, route, words)
-        return Reply.error(HTTPStatus.NOT_FOUND, "", f"no such route: {asked}")
+            if match := re.fullmatch(pattern, request_line):
+                parameters = {name: unquote(value or "") for name, value in match.groupdict().items()}
+                return self._answer_if_allowed(request, route, parameters)
+        return Reply.error(HTTPStatus.NOT_FOUND, "", f"no such route: {request_line}")
 
     def fault(self, request: Request) -> Fault | None:
-        """What is to go wrong with this request, which from then on has gone wrong once."""
-        asked = f"{request.method} {request.path}"
-        with self._guard:
-            fault = next((fault for fault in self._faults if fault.takes(asked)), None)
+        """The fault that this request meets; it is then used up once."""
+        request_line = f"{request.method} {request.path}"
+        with self._fault_lock:
+            fault = next((fault for fault in self._faults if fault.matches(request_line)), None)
             if fault:
                 fault.times -= 1
             return fault
 
-    def _allowed(self, request: Request, route: Route, words: dict[str, str]) -> Reply:
-        name, revision, path = (words.get(word, "") for word in ("repo", "revision", "path"))
-        repo = self.find(words.get("kind", "").strip("/") or "models", name)
+    def _answer_if_allowed(self, request: Request, route: Route, parameters: dict[str, str]) -> Reply:
+        name, revision, path = (parameters.get(key, "") for key in ("repo", "revision", "path"))
+        repo = self.find(parameters.get("kind", "").strip("/") or "models", name)
         token, hidden = self._locks.get(name, (request.token, False))
         stranger = token != request.token
         if repo is None or (stranger and hidden):
@@ -285,54 +287,54 @@ class Hub(Served):
 
 def info(request: Request, repo: Repo, snapshot: Snapshot, path: str) -> Reply:
     siblings = [blob.sibling(_flag(request, "blobs")) for blob in snapshot.files.values()]
-    told = {"id": repo.id, "author": repo.id.split("/")[0], "sha": snapshot.sha, "siblings": siblings}
-    return Reply.json(told | repo.facts(snapshot))
+    fields = {"id": repo.id, "author": repo.id.split("/")[0], "sha": snapshot.sha, "siblings": siblings}
+    return Reply.json(fields | repo.info_fields(snapshot))
 
 
 def tree(request: Request, repo: Repo, snapshot: Snapshot, path: str) -> Reply:
-    """Everything below a folder, or what lies in it; in one page, however long."""
+    """All entries below a folder, or only those directly in it, always in one page."""
     if path not in snapshot.folders():
         return Reply.error(HTTPStatus.NOT_FOUND, "EntryNotFound", f"{path} does not exist on this revision")
-    deep, commit = _flag(request, "recursive"), _commit(snapshot) if _flag(request, "expand") else None
+    recursive, commit = _flag(request, "recursive"), _commit(snapshot) if _flag(request, "expand") else None
     entries = [_folder_entry(name, commit) for name in snapshot.folders() if name]
     entries += [blob.entry(commit) for blob in snapshot.files.values()]
-    start = f"{path}/" if path else ""
-    below = [entry for entry in entries if str(entry["path"]).startswith(start)]
-    return Reply.json([entry for entry in below if deep or "/" not in str(entry["path"]).removeprefix(start)])
+    prefix = f"{path}/" if path else ""
+    below = [entry for entry in entries if str(entry["path"]).startswith(prefix)]
+    return Reply.json([entry for entry in below if recursive or "/" not in str(entry["path"]).removeprefix(prefix)])
 
 
 def paths_info(request: Request, repo: Repo, snapshot: Snapshot, path: str) -> Reply:
-    asked = parse_qs(request.body.decode())
-    commit = _commit(snapshot) if asked.get("expand", [""])[0].lower() == "true" else None
-    files = [snapshot.files[name].entry(commit) for name in asked["paths"] if name in snapshot.files]
-    folders = [_folder_entry(name, commit) for name in asked["paths"] if name in snapshot.folders()]
+    form = parse_qs(request.body.decode())
+    commit = _commit(snapshot) if form.get("expand", [""])[0].lower() == "true" else None
+    files = [snapshot.files[name].entry(commit) for name in form["paths"] if name in snapshot.files]
+    folders = [_folder_entry(name, commit) for name in form["paths"] if name in snapshot.folders()]
     return Reply.json(files + folders)
 
 
 def resolve(request: Request, repo: Repo, snapshot: Snapshot, path: str) -> Reply:
-    """A file's content, or the range of it that was asked for."""
+    """A file's content, or the requested range of it."""
     blob = snapshot.files.get(path)
-    known = {"X-Repo-Commit": snapshot.sha, "Accept-Ranges": "bytes"}
+    headers = {"X-Repo-Commit": snapshot.sha, "Accept-Ranges": "bytes"}
     if blob is None:
         error = Reply.error(HTTPStatus.NOT_FOUND, "EntryNotFound", "Entry not found")
-        return Reply(error.status, error.body, error.headers | known)
-    known["ETag"] = f'"{blob.sha256 if blob.lfs else blob.oid}"'
-    known["Content-Type"] = "application/octet-stream" if blob.lfs else "text/plain; charset=utf-8"
-    known["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(Path(path).name)}"
+        return Reply(error.status, error.body, error.headers | headers)
+    headers["ETag"] = f'"{blob.sha256 if blob.lfs else blob.oid}"'
+    headers["Content-Type"] = "application/octet-stream" if blob.lfs else "text/plain; charset=utf-8"
+    headers["Content-Disposition"] = f"inline; filename*=UTF-8''{quote(Path(path).name)}"
     if blob.lfs:
-        known |= {"X-Linked-Etag": known["ETag"], "X-Linked-Size": str(blob.size)}
+        headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(blob.size)}
     span = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("Range", ""))
     if not span or not any(span.groups()):
-        return Reply(HTTPStatus.OK, blob.file.read_bytes(), known)
+        return Reply(HTTPStatus.OK, blob.file.read_bytes(), headers)
     first, last = span.groups()
     start = int(first) if first else max(blob.size - int(last), 0)
     end = min(int(last), blob.size - 1) if first and last else blob.size - 1
     if start > end:
         return Reply(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, b"", {"Content-Range": f"bytes */{blob.size}"})
-    known["Content-Range"] = f"bytes {start}-{end}/{blob.size}"
+    headers["Content-Range"] = f"bytes {start}-{end}/{blob.size}"
     with blob.file.open("rb") as file:
         file.seek(start)
-        return Reply(HTTPStatus.PARTIAL_CONTENT, file.read(end + 1 - start), known)
+        return Reply(HTTPStatus.PARTIAL_CONTENT, file.read(end + 1 - start), headers)
 
 
 def _flag(request: Request, name: str) -> bool:
@@ -340,18 +342,18 @@ def _flag(request: Request, name: str) -> bool:
 
 
 def _commit(snapshot: Snapshot) -> dict[str, str]:
-    return {"id": snapshot.sha, "title": "All of it", "date": LATELY}
+    return {"id": snapshot.sha, "title": "All of it", "date": DATE}
 
 
 def _folder_entry(path: str, commit: dict[str, str] | None) -> dict[str, object]:
-    told: dict[str, object] = {"type": "directory", "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
-    return told | {"path": path} | ({"lastCommit": commit} if commit else {})
+    entry: dict[str, object] = {"type": "directory", "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0}
+    return entry | {"path": path} | ({"lastCommit": commit} if commit else {})
 
 
 Route = Callable[[Request, Repo, Snapshot, str], Reply]
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 API = rf"/api/(?P<kind>{'|'.join(KINDS)})/{REPO}"
-PREFIX = "(?P<kind>datasets/|spaces/)?"  # of the paths that are no API
+PREFIX = "(?P<kind>datasets/|spaces/)?"  # of paths outside the API
 ROUTES: list[tuple[str, Route]] = [
     (rf"GET {API}(/revision/(?P<revision>[^/]+))?", info),
     (rf"GET {API}/tree/(?P<revision>[^/]+)(/(?P<path>.+))?", tree),
@@ -369,9 +371,9 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def hang_up(self) -> None:
-        """Closes what clients keep open: a Hub that is gone answers nobody."""
+        """Closes the connections that clients keep open, so that a stopped Hub answers nobody."""
         for connection in list(self.open):
-            with contextlib.suppress(OSError):  # the client was quicker
+            with contextlib.suppress(OSError):  # the client closed it first
                 connection.shutdown(socket.SHUT_RDWR)
 
 
@@ -393,19 +395,19 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             super().handle()
         except ConnectionError:
-            self.close_connection = True  # a client may leave whenever it likes
+            self.close_connection = True  # a client may leave at any time
 
     def do_GET(self) -> None:
         hub = self.server.hub
         request = Request(self.command, self.path, self.headers)
-        hub.asked.append(request)
+        hub.received.append(request)
         fault = hub.fault(request) or Fault(0, "")
         length = int(self.headers.get("Content-Length", 0))
-        request.body = self.rfile.read(length if fault.heard is None else min(fault.heard, length))
+        request.body = self.rfile.read(length if fault.body_limit is None else min(fault.body_limit, length))
         reply = None
-        if fault.heard is None:
+        if fault.body_limit is None:
             reply = fault.reply or hub.answer(request)
-        if reply is None or fault.lost:
+        if reply is None or fault.drops_answer:
             self.close_connection = True
             return
         request.status = reply.status
@@ -414,8 +416,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[: len(reply.body) // 2] if fault.torn else reply.body)
-        self.close_connection = self.close_connection or fault.torn
+            self.wfile.write(reply.body[: len(reply.body) // 2] if fault.cuts_answer else reply.body)
+        self.close_connection = self.close_connection or fault.cuts_answer
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 

@@ -1,15 +1,15 @@
 """A small Kubernetes over real HTTP on loopback, for Metaflow's `@kubernetes`: a pod's command runs here, as processes.
 
-Real are the requests and replies of the official client, as far as Metaflow makes them, what a job and its one pod
-tell of themselves, and what ends them: exits, signals, deadlines, a job that is paused or deleted, a node that shuts
-down. A first process that does not handle SIGTERM never gets it, as the first of a container does not.
+It is true to life in the official client's requests and replies, as far as Metaflow makes them, in the status of a
+job and its one pod, and in what ends them: exits, signals, deadlines, a job that is paused or deleted, a node that
+shuts down. As in a container, the first process never gets a SIGTERM that it does not handle.
 
-What there is not: images, nodes, a scheduler or limits on resources. A pod works in a folder of its own, with this
-Python and its packages as the image and this machine's loopback as the network; `Cluster.pod_env` is what else image,
-network and workload identity give. Its mounts are not there: an environment variable that names one's path names
-that folder instead. A job has one container and one pod at a time, and a failed pod is replaced at once. `exec` is
-forbidden, so Metaflow pauses a job that it wants to kill; JobSets and whatever else is unknown are a 404. The grace
-of a deadline and of a shutdown are the kubelet's, a removed pod gets none. It wants Linux.
+It has no images, nodes, scheduler or resource limits. A pod works in a folder of its own, with this Python and its
+packages as the image and this machine's loopback as the network; `Cluster.pod_env` holds what else image, network and
+workload identity provide. Mounts do not exist: an environment variable with a mount's path gets the pod's folder
+instead. A job has one container and one pod at a time, and a failed pod is replaced at once. `exec` is forbidden, so
+Metaflow pauses a job that it wants to kill; JobSets and everything else unknown are a 404. The grace periods of a
+deadline and of a shutdown are the kubelet's; a removed pod gets none. It needs Linux.
 """
 
 from __future__ import annotations
@@ -36,53 +36,54 @@ from uuid import uuid4
 
 import psutil
 
-from servers.local import Served
+from servers.local import LocalServer
 
-Told = dict[str, Any]  # a thing as the API tells it, or a part of that
+Resource = dict[str, Any]  # an API object, or a part of one
 
-HERE = "127.0.0.1"
-PROXIES = {"NO_PROXY": HERE, "no_proxy": HERE}
-MINIMUM_GRACE_SECONDS = 2.0  # kubelet's, where a pod asks for less
+LOOPBACK = "127.0.0.1"
+PROXIES = {"NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK}
+MINIMUM_GRACE_SECONDS = 2.0  # the kubelet's, if a pod asks for less
 SHUTDOWN = {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."}
 DEADLINE = {
     "reason": "DeadlineExceeded",
     "message": "Pod was active on the node longer than the specified deadline",
 }
 SUBREAPER = 36  # prctl's PR_SET_CHILD_SUBREAPER
-CONTAINER = (
-    "import sys; sys.path.insert(0, {!r}); from servers.kubernetes import contain; sys.exit(contain(sys.argv[1:]))"
+CONTAINER_PROGRAM = (
+    "import sys; sys.path.insert(0, {!r}); from servers.kubernetes import run_container; "
+    "sys.exit(run_container(sys.argv[1:]))"
 )
 
 
-class Refused(Exception):
-    """A reply that is not a success: its HTTP status, its reason in one word, its message."""
+class ApiError(Exception):
+    """A reply that is not a success: HTTP status, reason in one word, message."""
 
 
-class Cluster(Served):
-    """A cluster without jobs, from `with` to the end of its block, when all its pods die; `scratch` takes their files.
+class Cluster(LocalServer):
+    """An empty cluster for a `with` block, at whose end all its pods die; their files go into `scratch`.
 
-    A test chooses pods by the name of a Metaflow step, of a job or of a pod.
+    A test selects pods by the name of a Metaflow step, a job or a pod.
     """
 
     def __init__(self, scratch: Path, namespace: str = "flows") -> None:
         self.scratch = scratch.resolve()
         self.namespace = namespace
-        self.secrets: dict[str, dict[str, str]] = {}  # by name; a pod waits for the one that it lacks
-        self.pod_env = {"METAFLOW_SKIP_INSTALL_DEPENDENCIES": "1", **PROXIES}  # a pod's own env comes before it
-        self.jobs: list[Told] = []  # as submitted, in order
+        self.secrets: dict[str, dict[str, str]] = {}  # by name; a pod waits for a missing one
+        self.pod_env = {"METAFLOW_SKIP_INSTALL_DEPENDENCIES": "1", **PROXIES}  # a pod's own env overrides it
+        self.jobs: list[Resource] = []  # as submitted, in order
         self.requests: list[str] = []  # "METHOD path STATUS"
         self.pods: list[Pod] = []
-        self.here: dict[str, Job] = {}  # by name, without the deleted ones
-        self.changed = threading.Condition()  # the one lock of all that jobs and pods tell
+        self.jobs_by_name: dict[str, Job] = {}  # without the deleted ones
+        self.changed = threading.Condition()  # the one lock for the state of all jobs and pods
         self.closed = False
 
-    def server(self) -> _Server:
+    def make_server(self) -> _Server:
         return _Server(self)
 
     def __enter__(self) -> Cluster:
         super().__enter__()
-        named = {"clusters": {"server": f"http://{HERE}:{self._server.server_port}"}, "users": {}}
-        config: Told = {kind: [{"name": "tests", kind[:-1]: told}] for kind, told in named.items()}
+        sections = {"clusters": {"server": f"http://{LOOPBACK}:{self._server.server_port}"}, "users": {}}
+        config: Resource = {kind: [{"name": "tests", kind[:-1]: content}] for kind, content in sections.items()}
         config["contexts"] = [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}]
         self.node = Path(tempfile.mkdtemp(dir=self.scratch, prefix="pods-"))  # short names: sockets go into a pod's tmp
         self.kubeconfig = self.scratch / "kubeconfig"
@@ -100,7 +101,7 @@ class Cluster(Served):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a process needs in its environment to start its jobs here."""
+        """The environment variables that make a process start its jobs here."""
         return {"KUBECONFIG": str(self.kubeconfig), "METAFLOW_KUBERNETES_NAMESPACE": self.namespace, **PROXIES}
 
     def env(self) -> dict[str, str]:
@@ -108,72 +109,72 @@ class Cluster(Served):
         return {**os.environ, **self.settings}
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
-        """The status and the body that a request gets; requests take turns, so none sees another half done."""
+        """The status and body for a request. Requests run one at a time, so none sees another half done."""
         url = urlsplit(target)
-        told = {**dict(parse_qsl(url.query)), **(json.loads(body) if body else {})}
+        parameters = {**dict(parse_qsl(url.query)), **(json.loads(body) if body else {})}
         with self.changed:
             try:
-                status, content = self._route(f"{method} {url.path}", told)
-            except Refused as refusal:
-                status, reason, message = refusal.args
+                status, content = self._route(f"{method} {url.path}", parameters)
+            except ApiError as error:
+                status, reason, message = error.args
                 content = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
                 content |= {"code": status, "reason": reason, "message": message}
             self.requests.append(f"{method} {url.path} {status}")
             return status, content.encode() if isinstance(content, str) else json.dumps(content).encode()
 
-    def _route(self, asked: str, told: Told) -> Reply:
+    def _route(self, request_line: str, parameters: Resource) -> Reply:
         for pattern, route in ROUTES:
-            if found := re.fullmatch(pattern, asked):
-                at = found.groupdict()
-                if at.get("namespace", self.namespace) != self.namespace:
-                    raise Refused(404, "NotFound", f'namespaces "{at["namespace"]}" not found')
-                return route(self, at.get("name") or "", told)
-        raise Refused(404, "NotFound", "the server could not find the requested resource")
+            if match := re.fullmatch(pattern, request_line):
+                parts = match.groupdict()
+                if parts.get("namespace", self.namespace) != self.namespace:
+                    raise ApiError(404, "NotFound", f'namespaces "{parts["namespace"]}" not found')
+                return route(self, parts.get("name") or "", parameters)
+        raise ApiError(404, "NotFound", "the server could not find the requested resource")
 
     def running(self, which: str) -> list[str]:
-        """The names of those pods that run, the oldest first."""
-        return [pod.name for pod in self._chosen(which) if pod.phase == "Running"]
+        """The names of the selected pods that run, the oldest first."""
+        return [pod.name for pod in self._selected(which) if pod.phase == "Running"]
 
     def logs(self, which: str) -> str:
-        """All that these pods wrote, their standard error as well, the oldest pod first."""
-        return "".join(pod.log() for pod in self._chosen(which))
+        """Standard output and error of the selected pods, the oldest pod first."""
+        return "".join(pod.log() for pod in self._selected(which))
 
-    def wait(self, which: str, said: str = "", seconds: float = 60) -> str:
-        """Waits for a running pod that has written this; its name."""
+    def wait(self, which: str, output: str = "", seconds: float = 60) -> str:
+        """Waits for a running pod that has written `output`, and returns its name."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            for pod in self._chosen(which):
-                if pod.phase == "Running" and said in pod.log():
+            for pod in self._selected(which):
+                if pod.phase == "Running" and output in pod.log():
                     return pod.name
             time.sleep(0.05)
-        raise TimeoutError(f"no running pod of {which} said {said!r}, but:\n{self.logs(which)}")
+        raise TimeoutError(f"no running pod of {which} wrote {output!r}, but:\n{self.logs(which)}")
 
     def kill(self, which: str, how: str = "SIGKILL") -> str:
-        """Sends a signal to every process of the oldest running pod, or ends it as "OOMKilled"; its name."""
+        """Sends a signal to every process of the oldest running pod, or ends it as "OOMKilled"; returns its name."""
         pod = self._running(which)
         if how == "OOMKilled":
-            pod.why = how
+            pod.end_reason = how
         pod.send("all", "SIGKILL" if how == "OOMKilled" else how)
-        pod.ended(10)
+        pod.wait_for_end(10)
         return pod.name
 
     def evict(self, which: str, grace: float = MINIMUM_GRACE_SECONDS) -> str:
-        """Ends the oldest running pod as when its node shuts down, a spot node for another's sake; its name."""
+        """Ends the oldest running pod like a shutdown of its node, such as a reclaimed spot node; returns its name."""
         pod = self._running(which)
         pod.stop(SHUTDOWN, grace)
         return pod.name
 
-    def _chosen(self, which: str) -> list[Pod]:
+    def _selected(self, which: str) -> list[Pod]:
         return [pod for pod in self.pods if which in (pod.step, pod.job.name, pod.name)]
 
     def _running(self, which: str) -> Pod:
-        return next(pod for pod in self._chosen(which) if pod.phase == "Running")
+        return next(pod for pod in self._selected(which) if pod.phase == "Running")
 
 
 class Job:
-    """A job, which has one pod at a time until one succeeds or too many failed."""
+    """A job, which has one pod at a time until one succeeds or too many have failed."""
 
-    def __init__(self, cluster: Cluster, manifest: Told) -> None:
+    def __init__(self, cluster: Cluster, manifest: Resource) -> None:
         self.cluster = cluster
         meta, spec = manifest.setdefault("metadata", {}), manifest["spec"]
         self.name: str = meta.setdefault("name", f"{meta.get('generateName', '')}{uuid4().hex[:5]}")
@@ -181,20 +182,20 @@ class Job:
         manifest["spec"] = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "suspend": False, **spec}
         labels = {"job-name": self.name, "controller-uid": meta["uid"]}
         self.labels = labels | {f"batch.kubernetes.io/{key}": value for key, value in labels.items()}
-        self.told = {**manifest, "apiVersion": "batch/v1", "kind": "Job", "status": {"startTime": now()}}
-        self.pod: Pod | None = None  # the one that counts now
+        self.resource = {**manifest, "apiVersion": "batch/v1", "kind": "Job", "status": {"startTime": now()}}
+        self.pod: Pod | None = None  # the current one
         if seconds := spec.get("activeDeadlineSeconds"):
             timer = threading.Timer(seconds, self.finish, ["Failed", "DeadlineExceeded", "Job was active too long"])
             timer.daemon = True
             timer.start()
 
     def sync(self) -> None:
-        """Starts or removes the pod, as the job's spec and status want it; the caller has the lock."""
-        spec, status = self.told["spec"], self.told["status"]
-        wanted = spec["parallelism"] > 0 and not spec["suspend"] and "conditions" not in status
-        if wanted and self.pod is None and not self.cluster.closed:
+        """Starts or removes the pod, as spec and status require; the caller holds the lock."""
+        spec, status = self.resource["spec"], self.resource["status"]
+        needs_pod = spec["parallelism"] > 0 and not spec["suspend"] and "conditions" not in status
+        if needs_pod and self.pod is None and not self.cluster.closed:
             self.pod = Pod(self)
-        elif self.pod and not wanted:
+        elif self.pod and not needs_pod:
             self.pod.remove()
             self.pod = None
         status |= {
@@ -202,64 +203,64 @@ class Job:
             "ready": int(self.pod is not None and self.pod.phase == "Running"),
         }
 
-    def count(self, pod: Pod) -> None:
-        """What the end of a pod means; the caller has the lock."""
+    def record_end(self, pod: Pod) -> None:
+        """Updates the job's status after the end of a pod; the caller holds the lock."""
         if pod is not self.pod:
             return  # the job had removed it
-        self.pod, status = None, self.told["status"]
-        ended = "succeeded" if pod.phase == "Succeeded" else "failed"
-        status[ended] = status.get(ended, 0) + 1
-        if ended == "succeeded":
+        self.pod, status = None, self.resource["status"]
+        outcome = "succeeded" if pod.phase == "Succeeded" else "failed"
+        status[outcome] = status.get(outcome, 0) + 1
+        if outcome == "succeeded":
             self.finish("Complete", "CompletionsReached", "Reached expected number of succeeded pods")
-        elif status["failed"] > self.told["spec"]["backoffLimit"]:
+        elif status["failed"] > self.resource["spec"]["backoffLimit"]:
             self.finish("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
         self.sync()
 
-    def finish(self, how: str, reason: str, message: str) -> None:
+    def finish(self, condition: str, reason: str, message: str) -> None:
         with self.cluster.changed:
-            status = self.told["status"]
+            status = self.resource["status"]
             if "conditions" not in status:
-                status["conditions"] = [{"type": how, "status": "True", "reason": reason, "message": message}]
-                status |= {"completionTime": now()} if how == "Complete" else {}
+                status["conditions"] = [{"type": condition, "status": "True", "reason": reason, "message": message}]
+                status |= {"completionTime": now()} if condition == "Complete" else {}
                 self.sync()
 
 
 class Pod:
-    """A pod, from its start in a thread of its own; what it tells goes on after it is removed."""
+    """A pod, run by a thread of its own; its status stays readable after it is removed."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.cluster = job, job.cluster
-        template = copy.deepcopy(job.told["spec"]["template"])
+        template = copy.deepcopy(job.resource["spec"]["template"])
         meta, self.spec = template.get("metadata", {}), template["spec"]
         (self.container,) = self.spec["containers"]
         self.name = f"{job.name}-{uuid4().hex[:5]}"
         meta |= {"name": self.name, **identity(self.cluster)}
         meta["labels"] = {**(meta.get("labels") or {}), **job.labels}
         self.spec |= {"serviceAccountName": self.spec.get("serviceAccountName") or "default", "nodeName": "node"}
-        self.told: Told = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": self.spec}
-        self.told["status"] = {"phase": "Pending", "startTime": now(), "hostIP": HERE, "podIP": HERE}
+        self.resource: Resource = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": self.spec}
+        self.resource["status"] = {"phase": "Pending", "startTime": now(), "hostIP": LOOPBACK, "podIP": LOOPBACK}
         self.step: str | None = (meta.get("annotations") or {}).get("metaflow/step_name")
         self.removed = False
-        self.why: str | None = None  # the container's end has this reason, if not the usual one
+        self.end_reason: str | None = None  # of the container, instead of the usual one
         self.folder = self.cluster.node / str(len(self.cluster.pods))
         self._log = self.folder.with_suffix(".log")
-        self._ending = threading.Event()
+        self._killed = threading.Event()
         self._process: subprocess.Popen[str] | None = None
-        self._tell("waiting", {"reason": "ContainerCreating"})
+        self._set_container_state("waiting", {"reason": "ContainerCreating"})
         self.cluster.pods.append(self)
-        self.thread = threading.Thread(target=self._live, daemon=True)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     @property
     def phase(self) -> str:
-        return self.told["status"]["phase"]
+        return self.resource["status"]["phase"]
 
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
     def end(self) -> None:
-        """Kills all its processes, those to come as well."""
-        self._ending.set()
+        """Kills all its processes and prevents new ones."""
+        self._killed.set()
         if self._process and self._process.stdin:
             self._process.stdin.close()
 
@@ -267,53 +268,53 @@ class Pod:
         self.removed = True
         self.end()
 
-    def send(self, whom: str, name: str) -> None:
-        """A signal to "all" processes, or to the "first" if it handles it."""
-        with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
+    def send(self, recipient: str, name: str) -> None:
+        """Sends a signal to "all" processes, or to the "first" if it handles it."""
+        with contextlib.suppress(OSError, ValueError):  # the pod has ended meanwhile
             assert self._process and self._process.stdin
-            print(whom, name, file=self._process.stdin, flush=True)
+            print(recipient, name, file=self._process.stdin, flush=True)
 
-    def stop(self, why: dict[str, str], grace: float) -> None:
-        """SIGTERM, SIGKILL after the grace; the pod fails for this reason, whatever its exit code."""
+    def stop(self, reason: dict[str, str], grace: float) -> None:
+        """Sends SIGTERM, and SIGKILL after the grace; the pod fails for this reason, with any exit code."""
         with self.cluster.changed:
-            if self.ended(0):
+            if self.wait_for_end(0):
                 return
-            self.told["status"] |= why
+            self.resource["status"] |= reason
         self.send("first", "SIGTERM")
-        if not self.ended(grace):
+        if not self.wait_for_end(grace):
             self.send("all", "SIGKILL")
-            self.ended(10)
+            self.wait_for_end(10)
 
-    def ended(self, seconds: float) -> bool:
-        """Whether it is over, at the latest after some seconds."""
+    def wait_for_end(self, seconds: float) -> bool:
+        """Waits at most some seconds; whether the pod has ended."""
         with self.cluster.changed:
             return self.cluster.changed.wait_for(lambda: self.phase in ("Succeeded", "Failed"), seconds)
 
-    def _tell(self, state: str, told: Told) -> None:
-        named = {"name": self.container["name"], "image": self.container.get("image", ""), "imageID": ""}
-        status = {**named, "ready": state == "running", "restartCount": 0, "state": {state: told}}
-        self.told["status"]["containerStatuses"] = [status]
+    def _set_container_state(self, state: str, details: Resource) -> None:
+        container = {"name": self.container["name"], "image": self.container.get("image", ""), "imageID": ""}
+        status = {**container, "ready": state == "running", "restartCount": 0, "state": {state: details}}
+        self.resource["status"]["containerStatuses"] = [status]
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         seconds = self.spec.get("activeDeadlineSeconds")
-        clock = threading.Timer(seconds or 0, self._expire)
-        clock.daemon = True
+        deadline_timer = threading.Timer(seconds or 0, self._expire)
+        deadline_timer.daemon = True
         if seconds:
-            clock.start()
-        while (lack := self._lack()) and not self._ending.wait(0.1):
+            deadline_timer.start()
+        while (problem := self._config_problem()) and not self._killed.wait(0.1):
             with self.cluster.changed:
-                self._tell("waiting", {"reason": "CreateContainerConfigError", "message": lack})
+                self._set_container_state("waiting", {"reason": "CreateContainerConfigError", "message": problem})
         with self.cluster.changed:
-            if not self._ending.is_set():
+            if not self._killed.is_set():
                 self._start()
         code = self._process.wait() if self._process else None
-        clock.cancel()
+        deadline_timer.cancel()
         with self.cluster.changed:
             if code is not None:
-                self._tell("terminated", self._end(code))
-            failed = code != 0 or "reason" in self.told["status"]
-            self.told["status"]["phase"] = "Failed" if failed else "Succeeded"
-            self.job.count(self)
+                self._set_container_state("terminated", self._terminated_state(code))
+            failed = code != 0 or "reason" in self.resource["status"]
+            self.resource["status"]["phase"] = "Failed" if failed else "Succeeded"
+            self.job.record_end(self)
             self.cluster.changed.notify_all()
 
     def _expire(self) -> None:
@@ -321,38 +322,38 @@ class Pod:
             self.stop(DEADLINE, max(MINIMUM_GRACE_SECONDS, self.spec.get("terminationGracePeriodSeconds", 30)))
         else:
             with self.cluster.changed:
-                self.told["status"] |= DEADLINE
+                self.resource["status"] |= DEADLINE
             self.end()
 
-    def _lack(self) -> str | None:
-        """Why the container cannot be made yet."""
-        for given in self.container.get("envFrom") or []:
-            found = given.get("secretRef")
-            if found is None:
+    def _config_problem(self) -> str | None:
+        """Why the container cannot be created yet."""
+        for source in self.container.get("envFrom") or []:
+            secret = source.get("secretRef")
+            if secret is None:
                 return "of envFrom only secretRef is known here"
-            if found["name"] not in self.cluster.secrets and not found.get("optional"):
-                return f'secret "{found["name"]}" not found'
-        sources = {key for one in self.container.get("env") or [] for key in one.get("valueFrom") or {}}
-        return "of valueFrom only fieldRef is known here" if sources - {"fieldRef"} else None
+            if secret["name"] not in self.cluster.secrets and not secret.get("optional"):
+                return f'secret "{secret["name"]}" not found'
+        kinds = {key for variable in self.container.get("env") or [] for key in variable.get("valueFrom") or {}}
+        return "of valueFrom only fieldRef is known here" if kinds - {"fieldRef"} else None
 
     def _start(self) -> None:
-        temporary = self.folder / "tmp"
-        temporary.mkdir(parents=True)
+        temporary_folder = self.folder / "tmp"
+        temporary_folder.mkdir(parents=True)
         env = self._env()
-        image = {
+        image_env = {
             "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "HOME": str(self.folder),
-            "TMPDIR": str(temporary),
+            "TMPDIR": str(temporary_folder),
             "HOSTNAME": self.name,
         }
-        words = [*(self.container.get("command") or []), *(self.container.get("args") or [])]
-        command = [sys.executable, "-Ic", CONTAINER.format(str(Path(__file__).parents[1]))]
+        container_command = [*(self.container.get("command") or []), *(self.container.get("args") or [])]
+        command = [sys.executable, "-Ic", CONTAINER_PROGRAM.format(str(Path(__file__).parents[1]))]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, *words],
+                [*command, *container_command],
                 cwd=self.folder,
-                env={**image, **self.cluster.pod_env, **env},
+                env={**image_env, **self.cluster.pod_env, **env},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -360,39 +361,44 @@ class Pod:
                 text=True,
             )
         self._started = now()
-        self.told["status"]["phase"] = "Running"
-        self._tell("running", {"startedAt": self._started})
+        self.resource["status"]["phase"] = "Running"
+        self._set_container_state("running", {"startedAt": self._started})
         self.job.sync()
 
     def _env(self) -> dict[str, str]:
         """The container's own environment."""
-        names = [given["secretRef"]["name"] for given in self.container.get("envFrom") or []]
+        names = [source["secretRef"]["name"] for source in self.container.get("envFrom") or []]
         env = {key: value for name in names for key, value in self.cluster.secrets.get(name, {}).items()}
         mounts = [mount["mountPath"] for mount in self.container.get("volumeMounts") or []]
-        for one in self.container.get("env") or []:
-            source, value = one.get("valueFrom"), one.get("value") or ""
-            given = field(self.told, source["fieldRef"]["fieldPath"]) if source else value
-            env[one["name"]] = str(self.folder) if given in mounts else given
+        for variable in self.container.get("env") or []:
+            source, value = variable.get("valueFrom"), variable.get("value") or ""
+            value = field(self.resource, source["fieldRef"]["fieldPath"]) if source else value
+            env[variable["name"]] = str(self.folder) if value in mounts else value
         return env
 
-    def _end(self, code: int) -> Told:
+    def _terminated_state(self, code: int) -> Resource:
         usual = {0: "Completed", 128: "StartError"}.get(code, "Error")
-        told: Told = {"exitCode": code, "reason": self.why or usual, "startedAt": self._started, "finishedAt": now()}
+        state: Resource = {
+            "exitCode": code,
+            "reason": self.end_reason or usual,
+            "startedAt": self._started,
+            "finishedAt": now(),
+        }
         if code and self.container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            told["message"] = "\n".join(self.log()[-2048:].splitlines()[-80:])
-        return told
+            state["message"] = "\n".join(self.log()[-2048:].splitlines()[-80:])
+        return state
 
 
 def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def identity(cluster: Cluster) -> Told:
-    """What the API itself writes into the metadata of a new thing."""
+def identity(cluster: Cluster) -> Resource:
+    """The metadata that the API itself writes into a new object."""
     return {"namespace": cluster.namespace, "uid": str(uuid4()), "creationTimestamp": now()}
 
 
-def field(item: Told, path: str) -> str:
+def field(item: Resource, path: str) -> str:
     """A part of a job or a pod, such as status.podIP or metadata.labels['job-name']."""
     value: Any = item
     for key, quoted in re.findall(r"(\w+)|\['([^']+)'\]", path):
@@ -400,18 +406,19 @@ def field(item: Told, path: str) -> str:
     return str(value or "")
 
 
-def contain(command: list[str]) -> int:
-    """A container's life, in a process of its own: its exit code, when nothing of it is left.
+def run_container(command: list[str]) -> int:
+    """Runs a container's command until none of its processes is left, and returns its exit code.
 
-    It sends the signals that standard input names, and kills all when that closes, however its owner died.
+    It runs in a process of its own. It sends the signals that standard input names, and kills all processes when that
+    closes, whatever killed its owner.
     """
-    ctypes.CDLL(None).prctl(SUBREAPER, 1)  # so that what its processes leave behind becomes its own child
+    ctypes.CDLL(None).prctl(SUBREAPER, 1)  # orphans of its processes become its own children
     try:
         first = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     except OSError as error:
         print(error, flush=True)
         return 128
-    threading.Thread(target=_obey, args=[first.pid], daemon=True).start()
+    threading.Thread(target=_forward_signals, args=[first.pid], daemon=True).start()
     code = first.wait()
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -420,11 +427,11 @@ def contain(command: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _obey(first: int) -> None:
+def _forward_signals(first: int) -> None:
     for line in sys.stdin:
-        whom, name = line.split()
+        recipient, name = line.split()
         number = signal.Signals[name]
-        if whom == "all":
+        if recipient == "all":
             _signal_all(number)
         elif _handles(first, number):
             os.kill(first, number)
@@ -442,39 +449,39 @@ def _signal_all(number: int) -> None:
             process.send_signal(number)
 
 
-def create_job(cluster: Cluster, _: str, told: Told) -> Reply:
-    pod = told["spec"]["template"]["spec"]
+def create_job(cluster: Cluster, _: str, parameters: Resource) -> Reply:
+    pod = parameters["spec"]["template"]["spec"]
     if len(pod["containers"]) != 1 or pod.get("initContainers") or pod.get("restartPolicy") != "Never":
-        raise Refused(422, "Invalid", "Job.batch is invalid: only one container that never restarts is known here")
-    cluster.jobs.append(copy.deepcopy(told))
-    job = Job(cluster, told)
-    if job.name in cluster.here:
-        raise Refused(409, "AlreadyExists", f'jobs.batch "{job.name}" already exists')
-    cluster.here[job.name] = job
+        raise ApiError(422, "Invalid", "Job.batch is invalid: only one container that never restarts is known here")
+    cluster.jobs.append(copy.deepcopy(parameters))
+    job = Job(cluster, parameters)
+    if job.name in cluster.jobs_by_name:
+        raise ApiError(409, "AlreadyExists", f'jobs.batch "{job.name}" already exists')
+    cluster.jobs_by_name[job.name] = job
     job.sync()
-    return 201, job.told
+    return 201, job.resource
 
 
 def find_job(cluster: Cluster, name: str) -> Job:
-    if name not in cluster.here:
-        raise Refused(404, "NotFound", f'jobs.batch "{name}" not found')
-    return cluster.here[name]
+    if name not in cluster.jobs_by_name:
+        raise ApiError(404, "NotFound", f'jobs.batch "{name}" not found')
+    return cluster.jobs_by_name[name]
 
 
-def patch_job(cluster: Cluster, name: str, told: Told) -> Reply:
+def patch_job(cluster: Cluster, name: str, parameters: Resource) -> Reply:
     job = find_job(cluster, name)
-    merge(job.told, {"spec": told.get("spec", {}), "metadata": told.get("metadata", {})})
+    merge(job.resource, {"spec": parameters.get("spec", {}), "metadata": parameters.get("metadata", {})})
     job.sync()
-    return 200, job.told
+    return 200, job.resource
 
 
-def delete_job(cluster: Cluster, name: str, told: Told) -> Reply:
-    """Its pods stay where nobody asks for their end: the default of this kind."""
+def delete_job(cluster: Cluster, name: str, parameters: Resource) -> Reply:
+    """Its pods stay unless the request asks for their end: the default of this API."""
     job = find_job(cluster, name)
-    del cluster.here[name]
-    job.told["spec"]["parallelism"] = 0
+    del cluster.jobs_by_name[name]
+    job.resource["spec"]["parallelism"] = 0
     for pod in cluster.pods:
-        if pod.job is job and told.get("propagationPolicy", "Orphan") != "Orphan":
+        if pod.job is job and parameters.get("propagationPolicy", "Orphan") != "Orphan":
             pod.remove()
     return 200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
 
@@ -483,63 +490,67 @@ def find_pod(cluster: Cluster, name: str) -> Pod:
     for pod in cluster.pods:
         if pod.name == name and not pod.removed:
             return pod
-    raise Refused(404, "NotFound", f'pods "{name}" not found')
+    raise ApiError(404, "NotFound", f'pods "{name}" not found')
 
 
-def delete_pod(cluster: Cluster, name: str, told: Told) -> Reply:
+def delete_pod(cluster: Cluster, name: str, parameters: Resource) -> Reply:
     pod = find_pod(cluster, name)
     pod.remove()
-    return 200, pod.told
+    return 200, pod.resource
 
 
-def forbid(cluster: Cluster, name: str, told: Told) -> Reply:
-    raise Refused(403, "Forbidden", f'pods "{name}" is forbidden: cannot create resource "pods/exec"')
+def forbid(cluster: Cluster, name: str, parameters: Resource) -> Reply:
+    raise ApiError(403, "Forbidden", f'pods "{name}" is forbidden: cannot create resource "pods/exec"')
 
 
-def list_jobs(cluster: Cluster, name: str, told: Told) -> Reply:
-    return chosen("JobList", [job.told for job in cluster.here.values()], told)
+def list_jobs(cluster: Cluster, name: str, parameters: Resource) -> Reply:
+    return select("JobList", [job.resource for job in cluster.jobs_by_name.values()], parameters)
 
 
-def list_pods(cluster: Cluster, name: str, told: Told) -> Reply:
-    return chosen("PodList", [pod.told for pod in cluster.pods if not pod.removed], told)
+def list_pods(cluster: Cluster, name: str, parameters: Resource) -> Reply:
+    return select("PodList", [pod.resource for pod in cluster.pods if not pod.removed], parameters)
 
 
-def chosen(kind: str, items: list[Told], told: Told) -> Reply:
-    """Those that all terms of both selectors hold for; a term is an equality or its negation."""
+def select(kind: str, items: list[Resource], parameters: Resource) -> Reply:
+    """The items that match all terms of both selectors; a term is an equality or its negation."""
     for selector in ("labelSelector", "fieldSelector"):
-        for term in filter(None, told.get(selector, "").split(",")):
-            found = re.fullmatch(r"([^!=]+)(!=|==?)(.*)", term)
-            if not found:
-                raise Refused(400, "BadRequest", f"unable to parse requirement: {term}")
-            key, sign, value = found.groups()
+        for term in filter(None, parameters.get(selector, "").split(",")):
+            match = re.fullmatch(r"([^!=]+)(!=|==?)(.*)", term)
+            if not match:
+                raise ApiError(400, "BadRequest", f"unable to parse requirement: {term}")
+            key, operator, value = match.groups()
             path = key if selector == "fieldSelector" else f"metadata.labels['{key}']"
-            items = [item for item in items if (field(item, path) == value) == (sign != "!=")]
+            items = [item for item in items if (field(item, path) == value) == (operator != "!=")]
     return 200, {"kind": kind, "apiVersion": "v1", "metadata": {}, "items": items}
 
 
-def merge(into: Told, change: Told) -> None:
+def merge(target: Resource, change: Resource) -> None:
     for key, value in change.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
+        if isinstance(value, dict) and isinstance(target.get(key), dict):
+            merge(target[key], value)
         else:
-            into[key] = value
+            target[key] = value
 
 
-Reply = tuple[int, Any]  # a status, and text or what becomes JSON
-Route = Callable[[Cluster, str, Told], Reply]
+def show_namespace(cluster: Cluster, name: str, parameters: Resource) -> Reply:
+    return 200, {"kind": "Namespace", "metadata": {"name": cluster.namespace}}
+
+
+Reply = tuple[int, Any]  # a status, and text or JSON content
+Route = Callable[[Cluster, str, Resource], Reply]
 CORE, BATCH = (rf"{root}/namespaces/(?P<namespace>[^/]+)" for root in ("/api/v1", "/apis/batch/v1"))
 JOB, POD = rf"{BATCH}/jobs/(?P<name>[^/]+)", rf"{CORE}/pods/(?P<name>[^/]+)"
 ROUTES: list[tuple[str, Route]] = [
-    ("GET /version/?", lambda cluster, name, told: (200, {"major": "1", "minor": "33", "gitVersion": "v1.33.0"})),
-    (f"GET {CORE}", lambda cluster, name, told: (200, {"kind": "Namespace", "metadata": {"name": cluster.namespace}})),
+    ("GET /version/?", lambda cluster, name, parameters: (200, {"major": "1", "minor": "33", "gitVersion": "v1.33.0"})),
+    (f"GET {CORE}", show_namespace),
     (f"POST {BATCH}/jobs", create_job),
     (f"GET {BATCH}/jobs", list_jobs),
-    (f"GET {JOB}(/status)?", lambda cluster, name, told: (200, find_job(cluster, name).told)),
+    (f"GET {JOB}(/status)?", lambda cluster, name, parameters: (200, find_job(cluster, name).resource)),
     (f"PATCH {JOB}", patch_job),
     (f"DELETE {JOB}", delete_job),
     (f"GET (/api/v1|{CORE})/pods", list_pods),
-    (f"GET {POD}(/status)?", lambda cluster, name, told: (200, find_pod(cluster, name).told)),
-    (f"GET {POD}/log", lambda cluster, name, told: (200, find_pod(cluster, name).log())),
+    (f"GET {POD}(/status)?", lambda cluster, name, parameters: (200, find_pod(cluster, name).resource)),
+    (f"GET {POD}/log", lambda cluster, name, parameters: (200, find_pod(cluster, name).log())),
     (f"DELETE {POD}", delete_pod),
     (f"(GET|POST) {POD}/exec", forbid),
 ]
@@ -550,7 +561,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        super().__init__((HERE, 0), _Handler)
+        super().__init__((LOOPBACK, 0), _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the tests' own HTTP servers have in common."""
+"""The common base of the tests' own HTTP servers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from http.server import ThreadingHTTPServer
 from typing import Self
 
 
-class Served:
-    """A server on a free port of loopback, in a thread, from `with` to the end of its block."""
+class LocalServer:
+    """A server on a free port of loopback, in a thread, for a `with` block."""
 
-    def server(self) -> ThreadingHTTPServer:
+    def make_server(self) -> ThreadingHTTPServer:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        self._server = self.server()
+        self._server = self.make_server()
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
@@ -22,6 +22,6 @@ class Served:
         self.stop()
 
     def stop(self) -> None:
-        """Be gone, before the block ends too."""
+        """Stops the server; a test may do so before the block ends."""
         self._server.shutdown()
         self._server.server_close()

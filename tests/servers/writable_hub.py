@@ -1,7 +1,7 @@
-"""A Hub that `HfApi` of huggingface_hub 2.4 can write to: repositories with their history, and Spaces that get built.
+"""A Hub that `HfApi` of huggingface_hub 2.4 can write to: repositories with their history, and Spaces with a build.
 
-Statuses and messages are the real Hub's as its client, the client's tests and public reports of its answers have them;
-a comment says where none of them does. What the client asks for is a line of `ACTS`.
+Statuses and messages are the real Hub's, according to its client, the client's tests and public reports of its answers;
+a comment marks the exceptions. A route is a line of `WRITE_ROUTES`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import yaml
 
 from servers.hub import API, PREFIX, REPO, Blob, Hub, Reply, Repo, Request, Route, Snapshot
 
-# Of the .gitattributes that a new repository has, the patterns that speech models and data sets meet.
+# The patterns from a new repository's .gitattributes that matter to speech models and data sets.
 LFS = "*.arrow *.bin *.ckpt *.gz *.h5 *.model *.npy *.npz *.onnx *.parquet *.pkl *.pt *.pth *.safetensors *.tar *.zip"
-LFS_BYTES = 10 * 2**20  # whatever its name: https://github.com/huggingface/huggingface_hub/issues/2666
+LFS_BYTES = (
+    10 * 2**20
+)  # larger files go to LFS under any name: https://github.com/huggingface/huggingface_hub/issues/2666
 CARD = re.compile(rb"---\r?\n(.*?)\r?\n---(\r?\n|$)", re.DOTALL)
 COLORS = "red, yellow, green, blue, indigo, purple, pink, gray"  # of a Space's card
 NOT_FREE = (  # https://github.com/ed-donner/agents/issues/1469, of July 2026
@@ -38,7 +40,7 @@ NO_OBJECT = "Your push was rejected because an LFS pointer pointed to a file tha
 
 @dataclass(frozen=True)
 class User:
-    """Whom a token belongs to."""
+    """The owner of a token."""
 
     name: str
     orgs: tuple[str, ...] = ()
@@ -50,7 +52,7 @@ class User:
 
 @dataclass(frozen=True)
 class Commit(Snapshot):
-    parent: str | None  # its sha
+    parent: str | None  # a sha
     title: str
     message: str
     author: str
@@ -61,41 +63,41 @@ class Commit(Snapshot):
 class GitRepo(Repo):
     """A repository with its history."""
 
-    store: Path = field(kw_only=True)  # contents, each in a file named by its sha256
+    store: Path = field(kw_only=True)  # a file for each content, named by its sha256
     branches: dict[str, str] = field(default_factory=dict)  # name: sha
     tags: dict[str, str] = field(default_factory=dict)
     history: dict[str, Commit] = field(default_factory=dict)  # by sha, the oldest first
 
     def at(self, revision: str) -> Commit | None:
-        """The commit of a branch, a tag, or a sha or its first seven digits or more."""
+        """The commit of a branch, a tag, or a sha, of which seven digits are enough."""
         sha = self.branches.get(revision) or self.tags.get(revision) or revision
-        return next((one for name, one in self.history.items() if name.startswith(sha) and len(sha) >= 7), None)
+        return next((commit for name, commit in self.history.items() if name.startswith(sha) and len(sha) >= 7), None)
 
     def files(self, revision: str = "main") -> dict[str, bytes]:
-        """What a revision holds."""
-        found = self.at(revision)
-        assert found, f"{self.id} has no {revision}"
-        return {path: blob.file.read_bytes() for path, blob in found.files.items()}
+        """The contents of a revision's files, by path."""
+        commit = self.at(revision)
+        assert commit, f"{self.id} has no {revision}"
+        return {path: blob.file.read_bytes() for path, blob in commit.files.items()}
 
     def commits(self, revision: str = "main") -> list[Commit]:
         """A revision's history, the last commit first."""
-        found, one = [], self.at(revision)
-        while one:
-            found.append(one)
-            one = self.history.get(one.parent or "")
-        return found
+        commits, commit = [], self.at(revision)
+        while commit:
+            commits.append(commit)
+            commit = self.history.get(commit.parent or "")
+        return commits
 
     def commit(self, changes: Mapping[str, bytes | None], title: str = "By hand", branch: str = "main") -> Commit:
-        """One more commit, by somebody else: a path gets its content, or goes where that is None."""
+        """Adds a commit by somebody else: a path gets its content, or is removed if that is None."""
         files = dict(self.history[self.branches[branch]].files) if branch in self.branches else {}
         for path, content in changes.items():
             files.pop(path, None)
             if content is not None:
-                files[path] = self.keep(path, content)
+                files[path] = self.add_blob(path, content)
         return self.advance(branch, files, title)
 
     def advance(self, branch: str, files: dict[str, Blob], title: str, message: str = "", author: str = "") -> Commit:
-        """Puts a commit with these files onto a branch. That nothing changes is no obstacle to the real Hub either:
+        """Puts a commit with these files onto a branch. Like the real Hub, it accepts one without changes:
         https://github.com/huggingface/huggingface_hub/issues/1411"""
         parent = self.branches.get(branch)
         listing = sorted((path, blob.sha256) for path, blob in files.items())
@@ -105,82 +107,85 @@ class GitRepo(Repo):
         self.branches[branch] = sha
         return self.history[sha]
 
-    def keep(self, path: str, content: bytes, lfs: bool | None = None) -> Blob:
-        """Stores a content, as what it is to be at this path."""
+    def add_blob(self, path: str, content: bytes, lfs: bool | None = None) -> Blob:
+        """Stores a content for this path."""
         self.store.mkdir(parents=True, exist_ok=True)
         file = self.store / hashlib.sha256(content).hexdigest()
         file.write_bytes(content)
         return Blob.of(file, path, _in_lfs(path, content, len(content)) if lfs is None else lfs)
 
-    def facts(self, snapshot: Snapshot) -> dict[str, object]:
+    def info_fields(self, snapshot: Snapshot) -> dict[str, object]:
         card = CARD.match(snapshot.files["README.md"].file.read_bytes()) if "README.md" in snapshot.files else None
         date = self.history[snapshot.sha].date
-        return super().facts(snapshot) | {"lastModified": date, "cardData": yaml.safe_load(card[1]) if card else None}
+        return super().info_fields(snapshot) | {
+            "lastModified": date,
+            "cardData": yaml.safe_load(card[1]) if card else None,
+        }
 
 
 @dataclass
 class Space(GitRepo):
-    """A Space: every commit on main, restart and change of hardware sends it through `stages` once more."""
+    """A Space: every commit on main, restart or change of hardware starts its `stages` again."""
 
     sdk: str = "gradio"
     hardware: str = "cpu-basic"
     variables: dict[str, str] = field(default_factory=dict)
-    secrets: dict[str, str] = field(default_factory=dict)  # of which the Hub tells the names only
-    # What one look at its runtime after the other finds; the last stays. A test may have them end in an error.
+    secrets: dict[str, str] = field(default_factory=dict)  # the Hub shows only the names
+    # Each poll of the runtime shows the next stage, until the last. A test may let them end in an error.
     stages: list[str] = field(default_factory=lambda: ["BUILDING", "APP_STARTING", "RUNNING"])
     error: str | None = None  # the runtime's errorMessage
     logs: dict[str, list[str]] = field(default_factory=lambda: {"build": ["Built\n"], "run": ["Running\n"]})
     starts: int = 0
-    _coming: list[str] = field(default_factory=lambda: ["NO_APP_FILE"])
+    _pending_stages: list[str] = field(default_factory=lambda: ["NO_APP_FILE"])
 
-    def advance(self, branch: str, files: dict[str, Blob], *told: str, **more: str) -> Commit:
+    def advance(self, branch: str, files: dict[str, Blob], *details: str, **options: str) -> Commit:
         if branch == "main" and files.keys() - {".gitattributes", "README.md"}:
             self.start()
-        return super().advance(branch, files, *told, **more)
+        return super().advance(branch, files, *details, **options)
 
     def start(self) -> None:
         self.starts += 1
-        self._coming = list(self.stages)
+        self._pending_stages = list(self.stages)
 
-    def runtime(self, look: bool = False) -> dict[str, object]:
-        """As the Hub tells it; a look moves it on to its next stage."""
-        stage = self._coming.pop(0) if look and len(self._coming) > 1 else self._coming[0]
+    def runtime(self, advance: bool = False) -> dict[str, object]:
+        """The runtime in the Hub's format; `advance` moves it on to its next stage."""
+        stage = self._pending_stages.pop(0) if advance and len(self._pending_stages) > 1 else self._pending_stages[0]
         hardware = {"current": None if stage == "BUILDING" else self.hardware, "requested": self.hardware}
-        told = {"stage": stage, "hardware": hardware, "gcTimeout": 172_800, "devMode": False}
-        return told | ({"errorMessage": self.error} if self.error and stage.endswith("_ERROR") else {})
+        state = {"stage": stage, "hardware": hardware, "gcTimeout": 172_800, "devMode": False}
+        return state | ({"errorMessage": self.error} if self.error and stage.endswith("_ERROR") else {})
 
-    def facts(self, snapshot: Snapshot) -> dict[str, object]:
-        return super().facts(snapshot) | {"sdk": self.sdk, "runtime": self.runtime()}
+    def info_fields(self, snapshot: Snapshot) -> dict[str, object]:
+        return super().info_fields(snapshot) | {"sdk": self.sdk, "runtime": self.runtime()}
 
 
 class WritableHub(Hub):
-    """A Hub that is empty, besides what its folder holds to be read, from `with` to the end of its block."""
+    """A Hub for a `with` block, empty except for the read-only repositories in its folder."""
 
     def __init__(self, root: Path, tokens: Mapping[str, User] | None = None, free: bool = False) -> None:
         super().__init__(root)
         self.tokens = dict(tokens or {"hf_x": User("me")})
-        self.free = free  # whether its users pay nothing, and so may not have every Space
+        self.free = free  # whether its users have free accounts, which may not have every Space
         self.repos: dict[str, GitRepo] = {}  # models/OWNER/NAME, datasets/OWNER/NAME, spaces/OWNER/NAME
-        # Each is called once, with the repository, before a commit is looked at: the place for somebody else's.
+        # Each is called once, with the repository, before a commit is handled: a place for somebody else's commit.
         self.before_commit: list[Callable[[GitRepo], object]] = []
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
 
     def repo(self, name: str, kind: str = "model") -> GitRepo:
         return self.repos[f"{kind}s/{name}"]
 
     def space(self, name: str) -> Space:
-        found = self.repo(name, "space")
-        assert isinstance(found, Space)
-        return found
+        space = self.repo(name, "space")
+        assert isinstance(space, Space)
+        return space
 
     def create(self, name: str, kind: str = "model", private: bool = False, **space: Any) -> GitRepo:
-        """A new repository, with the commit that the Hub itself makes; `space` are a Space's own attributes."""
-        made = Space if kind == "space" else GitRepo
-        repo = made(f"{kind}s", name, private, store=self.root / "objects" / f"{kind}s" / name, **space)
+        """Creates a repository with the Hub's own first commit; `space` holds a Space's own attributes."""
+        repo_class = Space if kind == "space" else GitRepo
+        repo = repo_class(f"{kind}s", name, private, store=self.root / "objects" / f"{kind}s" / name, **space)
         first = {".gitattributes": "".join(f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in LFS.split())}
         if isinstance(repo, Space):
             first["README.md"] = f"---\ntitle: {name.split('/')[1]}\nsdk: {repo.sdk}\n---\n"
-        files = {path: repo.keep(path, text.encode(), lfs=False) for path, text in first.items()}
+        files = {path: repo.add_blob(path, text.encode(), lfs=False) for path, text in first.items()}
         repo.advance("main", files, "initial commit", author="system")
         self.repos[f"{kind}s/{name}"] = repo
         return repo
@@ -197,29 +202,29 @@ class WritableHub(Hub):
     def answer(self, request: Request) -> Reply:
         if request.token and not self.user(request):
             return Reply.error(401, "", "Invalid credentials in Authorization header")
-        asked = f"{request.method} {request.path}"
-        for pattern, act, access in ACTS:
-            if found := re.fullmatch(pattern, asked):
-                words = {word: unquote(value or "") for word, value in found.groupdict().items()}
-                return self._act(request, act, access, words)
+        request_line = f"{request.method} {request.path}"
+        for pattern, route, access in WRITE_ROUTES:
+            if match := re.fullmatch(pattern, request_line):
+                parameters = {name: unquote(value or "") for name, value in match.groupdict().items()}
+                return self._answer_route(request, route, access, parameters)
         return super().answer(request)
 
-    def _act(self, request: Request, act: Act, access: Access, words: dict[str, str]) -> Reply:
-        repo = self.repos.get(f"{words.get('kind', '').strip('/') or 'models'}/{words.get('repo')}")
-        if refused := self._refusal(request, repo, access):
-            return refused
-        if act is commit and repo and self.before_commit:
-            self.before_commit.pop(0)(repo)  # while others have their turn: it may well send a request
-        with self._turn:
-            return act(self, request, repo, words.get("word", ""))
+    def _answer_route(self, request: Request, route: WriteRoute, access: Access, parameters: dict[str, str]) -> Reply:
+        repo = self.repos.get(f"{parameters.get('kind', '').strip('/') or 'models'}/{parameters.get('repo')}")
+        if refusal := self._refusal(request, repo, access):
+            return refusal
+        if route is commit and repo and self.before_commit:
+            self.before_commit.pop(0)(repo)  # outside the lock, since it may send a request
+        with self._lock:
+            return route(self, request, repo, parameters.get("argument", ""))
 
-    def _allowed(self, request: Request, route: Route, words: dict[str, str]) -> Reply:
-        repo = self.find(words.get("kind", "").strip("/") or "models", words["repo"])
-        return self._refusal(request, repo, "reader") or super()._allowed(request, route, words)
+    def _answer_if_allowed(self, request: Request, route: Route, parameters: dict[str, str]) -> Reply:
+        repo = self.find(parameters.get("kind", "").strip("/") or "models", parameters["repo"])
+        return self._refusal(request, repo, "reader") or super()._answer_if_allowed(request, route, parameters)
 
     def _refusal(self, request: Request, repo: Repo | None, access: Access) -> Reply | None:
-        """Who sends no token is told 401 where others are told 404: https://github.com/huggingface/datasets/pull/4472.
-        From an https address the client takes any 401 for a missing repository; from http it wants the code."""
+        """A request without a token gets 401 where others get 404: https://github.com/huggingface/datasets/pull/4472.
+        From an https address the client reads any 401 as a missing repository; from http it needs the code."""
         user = self.user(request)
         owned = bool(repo and user and user.owns(repo.id))
         hidden = access in ("reader", "owner") and (repo is None or (repo.private and not owned))
@@ -237,192 +242,202 @@ def _now() -> str:
 
 
 def _in_lfs(path: str, sample: bytes, size: int) -> bool:
-    """Whether the Hub wants a file as an LFS object; that it wants every binary one is a guess."""
-    named = any(fnmatch(Path(path).name, pattern) for pattern in LFS.split())
-    return named or size > LFS_BYTES or b"\0" in sample
+    """Whether the Hub wants a file as an LFS object; that this holds for every binary file is a guess."""
+    matches = any(fnmatch(Path(path).name, pattern) for pattern in LFS.split())
+    return matches or size > LFS_BYTES or b"\0" in sample
 
 
-def _unknown(revision: str) -> Reply:
+def _unknown_revision(revision: str) -> Reply:
     return Reply.error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
 
 
-def whoami(hub: WritableHub, request: Request, repo: None, word: str) -> Reply:
+def whoami(hub: WritableHub, request: Request, repo: None, argument: str) -> Reply:
     user = hub.user(request) or User("")
-    told = {"type": "user", "name": user.name, "fullname": user.name, "isPro": not hub.free}
+    account = {"type": "user", "name": user.name, "fullname": user.name, "isPro": not hub.free}
     orgs = [{"type": "org", "name": name, "fullname": name, "roleInOrg": "write"} for name in user.orgs]
     auth = {"type": "access_token", "accessToken": {"displayName": "tests", "role": user.role}}
-    return Reply.json(told | {"orgs": orgs, "auth": auth})
+    return Reply.json(account | {"orgs": orgs, "auth": auth})
 
 
-def create_repo(hub: WritableHub, request: Request, repo: None, word: str) -> Reply:
-    """That a Space is not free comes before that it is there, as the client's `exist_ok` has it."""
-    told, user = json.loads(request.body), hub.user(request) or User("")
-    kind, owner = told.get("type") or "model", told.get("organization") or user.name
-    name, space = f"{owner}/{told['name']}", {}
+def create_repo(hub: WritableHub, request: Request, repo: None, argument: str) -> Reply:
+    """The error for a Space that is not free comes before the conflict, as the client's `exist_ok` expects."""
+    fields, user = json.loads(request.body), hub.user(request) or User("")
+    kind, owner = fields.get("type") or "model", fields.get("organization") or user.name
+    name, space = f"{owner}/{fields['name']}", {}
     if not user.owns(name) or user.role != "write":
         return Reply.error(403, "", f'You don\'t have the rights to create a {kind} under the namespace "{owner}".')
     if kind == "space":
-        space = {"sdk": told["sdk"], "hardware": told.get("hardware") or "cpu-basic"}
-        for held in ("variables", "secrets"):
-            space[held] = {one["key"]: one["value"] for one in told.get(held) or []}
+        space = {"sdk": fields["sdk"], "hardware": fields.get("hardware") or "cpu-basic"}
+        for section in ("variables", "secrets"):
+            space[section] = {entry["key"]: entry["value"] for entry in fields.get(section) or []}
         if hub.free and space["sdk"] != "static" and space["hardware"] == "cpu-basic":
             return Reply.error(402, "", NOT_FREE)
-    there = hub.find(f"{kind}s", name)
-    made = there or hub.create(name, kind, told.get("visibility") == "private", **space)
-    answer: dict[str, object] = {"url": hub.page(made), "name": name, "id": name}
-    if there:  # the client reads the address of a conflict, too
+    existing = hub.find(f"{kind}s", name)
+    created = existing or hub.create(name, kind, fields.get("visibility") == "private", **space)
+    answer: dict[str, object] = {"url": hub.page(created), "name": name, "id": name}
+    if existing:  # the client reads the address of a conflict, too
         answer["error"] = f"You already created this {kind} repo"
-    return Reply(409 if there else 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+    return Reply(409 if existing else 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
 
-def validate_yaml(hub: WritableHub, request: Request, repo: None, word: str) -> Reply:
-    """Of the real Hub's many rules those that Spaces' cards broke in public reports."""
-    told = json.loads(request.body)
-    found, errors = CARD.match(told["content"].encode()), []
+def validate_yaml(hub: WritableHub, request: Request, repo: None, argument: str) -> Reply:
+    """Checks those of the real Hub's rules that Spaces' cards broke in public reports."""
+    fields = json.loads(request.body)
+    match, errors = CARD.match(fields["content"].encode()), []
     card: dict[str, str] = {}
     try:
-        card = yaml.safe_load(found[1]) if found else card
+        card = yaml.safe_load(match[1]) if match else card
     except yaml.YAMLError as error:
         errors.append(str(error))
-    if told["repoType"] == "space":
+    if fields["repoType"] == "space":
         wrong = [key for key in ("colorFrom", "colorTo") if card.get(key, "red") not in COLORS.split(", ")]
         errors += [f'"{key}" must be one of [{COLORS}]' for key in wrong]
         if len(card.get("short_description", "")) > 60:
             errors.append('"short_description" length must be less than or equal to 60 characters long')
-    warnings = [] if found else [{"message": "empty or missing yaml metadata in repo card"}]
-    answer = {"errors": [{"message": said} for said in errors], "warnings": warnings}
+    warnings = [] if match else [{"message": "empty or missing yaml metadata in repo card"}]
+    answer = {"errors": [{"message": error} for error in errors], "warnings": warnings}
     return Reply(400 if errors else 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
 
 def preupload(hub: WritableHub, request: Request, repo: GitRepo, revision: str) -> Reply:
-    """How each file is to be sent, and the id of the one that is there: an LFS object's is its sha256."""
-    now = repo.at(revision)
-    if now is None:
-        return _unknown(revision)
+    """How each file must be sent, and the id of the present one: for an LFS object, its sha256."""
+    head = repo.at(revision)
+    if head is None:
+        return _unknown_revision(revision)
     files = []
-    for told in json.loads(request.body)["files"]:
-        lfs, there = _in_lfs(told["path"], base64.b64decode(told["sample"]), told["size"]), now.files.get(told["path"])
-        file = {"path": told["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
-        files.append(file | ({"oid": there.sha256 if there.lfs else there.oid} if there else {}))
-    return Reply.json({"files": files, "commitOid": now.sha})
+    for fields in json.loads(request.body)["files"]:
+        lfs = _in_lfs(fields["path"], base64.b64decode(fields["sample"]), fields["size"])
+        present = head.files.get(fields["path"])
+        file = {"path": fields["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+        files.append(file | ({"oid": present.sha256 if present.lfs else present.oid} if present else {}))
+    return Reply.json({"files": files, "commitOid": head.sha})
 
 
-def lfs_batch(hub: WritableHub, request: Request, repo: GitRepo, word: str) -> Reply:
-    """Where the objects that are not there yet are to be put: like S3, an address that asks for no token."""
+def lfs_batch(hub: WritableHub, request: Request, repo: GitRepo, argument: str) -> Reply:
+    """The upload addresses of the missing objects: like S3's, they need no token."""
     objects = json.loads(request.body)["objects"]
-    for told in objects:
-        if not (repo.store / told["oid"]).exists():
-            upload = f"{hub.url}/lfs/{repo.kind}/{repo.id}/{told['oid']}"
+    for lfs_object in objects:
+        if not (repo.store / lfs_object["oid"]).exists():
+            upload = f"{hub.url}/lfs/{repo.kind}/{repo.id}/{lfs_object['oid']}"
             verify = f"{hub.page(repo)}.git/info/lfs/objects/verify"
-            told["actions"] = {"upload": {"href": upload}, "verify": {"href": verify}}
+            lfs_object["actions"] = {"upload": {"href": upload}, "verify": {"href": verify}}
     return Reply.json({"transfer": "basic", "objects": objects})
 
 
 def lfs_put(hub: WritableHub, request: Request, repo: GitRepo, oid: str) -> Reply:
     if hashlib.sha256(request.body).hexdigest() != oid:
         return Reply.error(400, "", "not what was announced")
-    repo.keep(oid, request.body)
+    repo.add_blob(oid, request.body)
     return Reply()
 
 
-def lfs_verify(hub: WritableHub, request: Request, repo: GitRepo, word: str) -> Reply:
-    told = json.loads(request.body)
-    file = repo.store / told["oid"]
-    there = file.exists() and file.stat().st_size == told["size"]
-    return Reply.json({}) if there else Reply.error(404, "", "Object not found")
+def lfs_verify(hub: WritableHub, request: Request, repo: GitRepo, argument: str) -> Reply:
+    fields = json.loads(request.body)
+    file = repo.store / fields["oid"]
+    complete = file.exists() and file.stat().st_size == fields["size"]
+    return Reply.json({}) if complete else Reply.error(404, "", "Object not found")
 
 
 def commit(hub: WritableHub, request: Request, repo: GitRepo, branch: str) -> Reply:
     (_, header), *changes = ((line["key"], line["value"]) for line in map(json.loads, request.body.splitlines()))
     if branch not in repo.branches:
-        return _unknown(branch)
+        return _unknown_revision(branch)
     if "create_pr" in request.query:
         return Reply.error(501, "", "no pull requests here")
     head = repo.history[repo.branches[branch]]
     if header.get("parentCommit", head.sha) != head.sha:
         return Reply.error(412, "", "A commit has happened since. Please refresh and try again.")
     files = dict(head.files)
-    for key, told in changes:
-        path = told["path"]
+    for key, change in changes:
+        path = change["path"]
         if key == "file":
-            files[path] = repo.keep(path, base64.b64decode(told["content"]), lfs=False)
+            files[path] = repo.add_blob(path, base64.b64decode(change["content"]), lfs=False)
         elif key == "lfsFile":
-            if not (repo.store / told["oid"]).exists():
+            if not (repo.store / change["oid"]).exists():
                 return Reply.error(400, "", f"{NO_OBJECT} Offending files: - {path}")
-            files[path] = Blob.of(repo.store / told["oid"], path, lfs=True)
+            files[path] = Blob.of(repo.store / change["oid"], path, lfs=True)
         else:  # deletedFile, or deletedFolder with a slash at its end
-            gone = [name for name in files if name == path or (key == "deletedFolder" and name.startswith(path))]
-            if not gone:
+            removed = [name for name in files if name == path or (key == "deletedFolder" and name.startswith(path))]
+            if not removed:
                 return Reply.error(404, "EntryNotFound", "A file with this name doesn't exist")
-            files = {name: blob for name, blob in files.items() if name not in gone}
+            files = {name: blob for name, blob in files.items() if name not in removed}
     author = (hub.user(request) or User("")).name
-    made = repo.advance(branch, files, header["summary"], header.get("description", ""), author)
-    answer = {"success": True, "commitOid": made.sha, "commitUrl": f"{hub.page(repo)}/commit/{made.sha}"}
+    new = repo.advance(branch, files, header["summary"], header.get("description", ""), author)
+    answer = {"success": True, "commitOid": new.sha, "commitUrl": f"{hub.page(repo)}/commit/{new.sha}"}
     return Reply.json(answer | {"hookOutput": ""})
 
 
 def change_branch(hub: WritableHub, request: Request, repo: GitRepo, branch: str) -> Reply:
     if request.method == "DELETE":
-        if branch == "main":  # that it is refused is in the client's docs, the status is a guess
+        if branch == "main":  # the client's docs say that it is refused; the status is a guess
             return Reply.error(403, "", "main cannot be deleted")
-        return Reply.json({}) if repo.branches.pop(branch, None) else _unknown(branch)
+        return Reply.json({}) if repo.branches.pop(branch, None) else _unknown_revision(branch)
     start = json.loads(request.body).get("startingPoint", "main")
-    found = repo.at(start)
+    commit = repo.at(start)
     if branch in repo.branches:  # the wording is a guess
         return Reply.error(409, "", f"Branch {branch} already exists")
-    if found is None:
-        return _unknown(start)
-    repo.branches[branch] = found.sha
+    if commit is None:
+        return _unknown_revision(start)
+    repo.branches[branch] = commit.sha
     return Reply.json({})
 
 
-def change_tag(hub: WritableHub, request: Request, repo: GitRepo, word: str) -> Reply:
+def change_tag(hub: WritableHub, request: Request, repo: GitRepo, argument: str) -> Reply:
     """Removes the tag in the path, or puts the one in the body onto the revision in the path."""
     if request.method == "DELETE":
-        return Reply.json({}) if repo.tags.pop(word, None) else _unknown(word)
-    tag, found = json.loads(request.body)["tag"], repo.at(word)
-    if found is None:
-        return _unknown(word)
+        return Reply.json({}) if repo.tags.pop(argument, None) else _unknown_revision(argument)
+    tag, commit = json.loads(request.body)["tag"], repo.at(argument)
+    if commit is None:
+        return _unknown_revision(argument)
     if tag in repo.tags:
         return Reply.error(409, "", "Tag reference exists already")
-    repo.tags[tag] = found.sha
+    repo.tags[tag] = commit.sha
     return Reply.json({})
 
 
-def refs(hub: WritableHub, request: Request, repo: GitRepo, word: str) -> Reply:
-    told: dict[str, object] = {"converts": []}
+def refs(hub: WritableHub, request: Request, repo: GitRepo, argument: str) -> Reply:
+    by_kind: dict[str, object] = {"converts": []}
     for key, kind, names in (("branches", "heads", repo.branches), ("tags", "tags", repo.tags)):
-        told[key] = [{"name": n, "ref": f"refs/{kind}/{n}", "targetCommit": sha} for n, sha in names.items()]
-    return Reply.json(told)
+        by_kind[key] = [
+            {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": sha} for name, sha in names.items()
+        ]
+    return Reply.json(by_kind)
 
 
 def commits(hub: WritableHub, request: Request, repo: GitRepo, revision: str) -> Reply:
-    """All in one page, however many."""
-    found = repo.commits(revision)
-    told = [{"id": one.sha, "title": one.title, "message": one.message, "date": one.date} for one in found]
-    told = [line | {"authors": [{"user": one.author}]} for line, one in zip(told, found, strict=True)]
-    return Reply.json(told) if found else _unknown(revision)
+    """All commits, always in one page."""
+    entries = [
+        {
+            "id": commit.sha,
+            "title": commit.title,
+            "message": commit.message,
+            "date": commit.date,
+            "authors": [{"user": commit.author}],
+        }
+        for commit in repo.commits(revision)
+    ]
+    return Reply.json(entries) if entries else _unknown_revision(revision)
 
 
-def settings(hub: WritableHub, request: Request, repo: GitRepo, word: str) -> Reply:
+def settings(hub: WritableHub, request: Request, repo: GitRepo, argument: str) -> Reply:
     repo.private = json.loads(request.body).get("visibility", "private" if repo.private else "public") == "private"
     return Reply.json({"private": repo.private})
 
 
-def runtime(hub: WritableHub, request: Request, repo: Space, word: str) -> Reply:
-    return Reply.json(repo.runtime(look=True))
+def runtime(hub: WritableHub, request: Request, repo: Space, argument: str) -> Reply:
+    return Reply.json(repo.runtime(advance=True))
 
 
-def restart(hub: WritableHub, request: Request, repo: Space, word: str) -> Reply:
-    """With other hardware, too, of which anybody gets any: what the real Hub refuses whom is not known."""
-    if word == "hardware":
+def restart(hub: WritableHub, request: Request, repo: Space, argument: str) -> Reply:
+    """Restarts a Space, also with other hardware. Everybody gets any hardware: the real Hub's limits are not known."""
+    if argument == "hardware":
         repo.hardware = json.loads(request.body)["flavor"]
     repo.start()
     return Reply.json(repo.runtime())
 
 
 def logs(hub: WritableHub, request: Request, repo: Space, which: str) -> Reply:
-    """So far, as events. The real Hub keeps the stream open; the client leaves it after 5 silent seconds."""
+    """The present lines, as events. The real Hub keeps the stream open; the client leaves it after 5 silent seconds."""
     events = [json.dumps({"data": line, "timestamp": _now()}) for line in repo.logs[which]]
     body = "".join(f"data: {event}\n\n" for event in events)
     return Reply(200, body.encode(), {"Content-Type": "text/event-stream"})
@@ -430,37 +445,37 @@ def logs(hub: WritableHub, request: Request, repo: Space, which: str) -> Reply:
 
 def keys(hub: WritableHub, request: Request, repo: Space, which: str) -> Reply:
     """A Space's variables or secrets, after one is set or removed."""
-    held: dict[str, str] = repo.secrets if which == "secrets" else repo.variables
-    told = json.loads(request.body or b"{}")
+    values: dict[str, str] = repo.secrets if which == "secrets" else repo.variables
+    fields = json.loads(request.body or b"{}")
     if request.method == "POST":
-        held[told["key"]] = told["value"]
+        values[fields["key"]] = fields["value"]
     if request.method == "DELETE":
-        held.pop(told["key"], None)
-    return Reply.json({key: {"value": value} if which == "variables" else {} for key, value in held.items()})
+        values.pop(fields["key"], None)
+    return Reply.json({key: {"value": value} if which == "variables" else {} for key, value in values.items()})
 
 
 Access = Literal["anybody", "user", "reader", "owner"]
-Act = Callable[[WritableHub, Request, Any, str], Reply]
+WriteRoute = Callable[[WritableHub, Request, Any, str], Reply]
 SPACE = rf"/api/(?P<kind>spaces)/{REPO}"
 OBJECTS = rf"/{PREFIX}{REPO}\.git/info/lfs/objects"
-WORD = "(?P<word>[^/]+)"
-ACTS: list[tuple[str, Act, Access]] = [
+ARGUMENT = "(?P<argument>[^/]+)"
+WRITE_ROUTES: list[tuple[str, WriteRoute, Access]] = [
     ("GET /api/whoami-v2", whoami, "user"),
     ("POST /api/repos/create", create_repo, "user"),
     ("POST /api/validate-yaml", validate_yaml, "anybody"),
-    (rf"POST {API}/preupload/{WORD}", preupload, "owner"),
+    (rf"POST {API}/preupload/{ARGUMENT}", preupload, "owner"),
     (rf"POST {OBJECTS}/batch", lfs_batch, "owner"),
-    (rf"PUT /lfs/(?P<kind>[a-z]+)/{REPO}/{WORD}", lfs_put, "anybody"),
+    (rf"PUT /lfs/(?P<kind>[a-z]+)/{REPO}/{ARGUMENT}", lfs_put, "anybody"),
     (rf"POST {OBJECTS}/verify", lfs_verify, "owner"),
-    (rf"POST {API}/commit/{WORD}", commit, "owner"),
-    (rf"(POST|DELETE) {API}/branch/{WORD}", change_branch, "owner"),
-    (rf"(POST|DELETE) {API}/tag/{WORD}", change_tag, "owner"),
+    (rf"POST {API}/commit/{ARGUMENT}", commit, "owner"),
+    (rf"(POST|DELETE) {API}/branch/{ARGUMENT}", change_branch, "owner"),
+    (rf"(POST|DELETE) {API}/tag/{ARGUMENT}", change_tag, "owner"),
     (rf"GET {API}/refs", refs, "reader"),
-    (rf"GET {API}/commits/{WORD}", commits, "reader"),
+    (rf"GET {API}/commits/{ARGUMENT}", commits, "reader"),
     (rf"PUT {API}/settings", settings, "owner"),
     (rf"GET {SPACE}/runtime", runtime, "reader"),
-    (rf"POST {SPACE}/(?P<word>restart|hardware)", restart, "owner"),
-    (rf"GET {SPACE}/logs/(?P<word>build|run)", logs, "owner"),  # whether others may is not known
-    (rf"GET {SPACE}/(?P<word>variables)", keys, "reader"),
-    (rf"(GET|POST|DELETE) {SPACE}/(?P<word>variables|secrets)", keys, "owner"),
+    (rf"POST {SPACE}/(?P<argument>restart|hardware)", restart, "owner"),
+    (rf"GET {SPACE}/logs/(?P<argument>build|run)", logs, "owner"),  # whether others may read them is not known
+    (rf"GET {SPACE}/(?P<argument>variables)", keys, "reader"),
+    (rf"(GET|POST|DELETE) {SPACE}/(?P<argument>variables|secrets)", keys, "owner"),
 ]

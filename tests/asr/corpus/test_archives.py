@@ -609,7 +609,7 @@ def test_an_answer_that_makes_no_sense_is_one_line_without_the_signed_address(co
 
 def test_an_address_that_has_expired_is_not_shown(collective, refusal):
     address = f"{collective.url}/nothing?{SIGNED}"
-    collective.session = {**collective.told("cv-22-sv"), "downloadUrl": address}
+    collective.session = {**collective.dataset_details("cv-22-sv"), "downloadUrl": address}
     line = refusal(download_archive, "cv-22-sv")
     assert "was interrupted at 0.0 B" in line
     assert SIGNED not in line

@@ -46,10 +46,10 @@ def test_a_space_that_is_up_to_date_goes_on_without_a_restart(server):
     deployed()
     space = server.space("me/hear")
     commits, starts = len(space.commits()), space.starts
-    asked = len(server.asked)
+    asked = len(server.received)
     assert deployed().status == "it runs, and was up to date"
     assert (len(space.commits()), space.starts) == (commits, starts)
-    assert not [one for one in server.asked[asked:] if one.method == "POST" and "repos/create" not in one.path]
+    assert not [one for one in server.received[asked:] if one.method == "POST" and "repos/create" not in one.path]
 
 
 def test_only_what_differs_is_changed(server):

@@ -73,7 +73,7 @@ def there(server, revision="main", repo=REPO):
 def test_an_answer_that_shows_the_request_is_reported_without_its_token(server, release, status):
     shown = f"POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:password-1@127.0.0.1/x"
     headers = {"Content-Type": "application/json", "X-Error-Message": shown}
-    server.answers(Reply(status, json.dumps({"error": shown}).encode(), headers), times=9, match="/repos/create")
+    server.reply_with(Reply(status, json.dumps({"error": shown}).encode(), headers), times=9, match="/repos/create")
     with pytest.raises(InputError) as refused:
         push(release())
     (line,) = str(refused.value).splitlines()
@@ -259,7 +259,7 @@ def test_another_branch_is_made_and_main_stays(server, release):
 
 def test_the_token_stands_in_no_request_but_where_it_belongs(server, release):
     push(release())
-    for asked in server.asked:
+    for asked in server.received:
         told = [name for name, value in asked.headers.items() if TOKEN in value]
         assert set(map(str.lower, told)) <= {"authorization"}
         assert TOKEN not in asked.target and TOKEN.encode() not in asked.body
