@@ -1,8 +1,8 @@
-"""The licences of what the flow and the Space install, as their packages tell them.
+"""The licences of what the flow and the Space install, from the metadata of the packages.
 
     python tests/licences.py > .github/LICENCES.md
 
-A licence that is not in `LICENCES` is one that nobody has looked at yet.
+A licence that is not in `LICENCES` has not been reviewed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / ".github" / "LICENCES.md"
-SAID = {  # what packages write, and the identifier of SPDX for it where it tells one
+SPDX_IDENTIFIERS = {  # what packages write, and its SPDX identifier where it is unambiguous
     "Apache": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache 2.0 License": "Apache-2.0",
@@ -64,7 +64,7 @@ PERMISSIVE = {
 }
 LICENCES = COPYLEFT | PERMISSIVE
 EXTRAS = ("cloud", "common-voice", "ggml", "lora", "numbers", "trackers")
-LATER = "| audioop-lts | 0.2.2 | PSF-2.0 |"  # which Python has no need of before 3.13
+NEWER_PYTHON_ROW = "| audioop-lts | 0.2.2 | PSF-2.0 |"  # needed since Python 3.13
 
 
 @dataclass(frozen=True)
@@ -78,38 +78,40 @@ class Package:
         return f"| {self.name} | {self.version} | {self.licence} |"
 
 
-def licence(found: Distribution) -> str:
-    """Of an installed package: its expression, else its first line about it that is known, else what it says."""
-    told = found.metadata
-    if expression := told["License-Expression"]:
+def licence(package: Distribution) -> str:
+    """Of an installed package: its licence expression, else a known first line of its licence, else its classifiers."""
+    metadata = package.metadata
+    if expression := metadata["License-Expression"]:
         return str(expression)
-    line = (told["License"] or "").strip().partition("\n")[0]
-    if SAID.get(line, line) in LICENCES - {"BSD"}:
-        return SAID.get(line, line)
-    classes = [one.rpartition(" :: ")[2] for one in told.get_all("Classifier") or [] if one.startswith("License ::")]
-    return ", ".join(SAID.get(one, one) for one in classes) or SAID.get(line, line) or "unknown"
+    line = (metadata["License"] or "").strip().partition("\n")[0]
+    first_line = SPDX_IDENTIFIERS.get(line, line)
+    if first_line in LICENCES - {"BSD"}:
+        return first_line
+    classifiers = [text for text in metadata.get_all("Classifier") or [] if text.startswith("License ::")]
+    names = [text.rpartition(" :: ")[2] for text in classifiers]
+    return ", ".join(SPDX_IDENTIFIERS.get(name, name) for name in names) or first_line or "unknown"
 
 
 def runtime() -> list[Package]:
-    """What the requirements bring, by name; without CUDA, which torch brings on Linux or not."""
+    """All packages that the requirements install, by name; without CUDA, which depends on the build of torch."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     texts = [config["options"]["install_requires"], *(config["options.extras_require"][name] for name in EXTRAS)]
-    waiting = [Requirement(name) for text in texts for name in text.split()]
+    queue = [Requirement(name) for text in texts for name in text.split()]
     cuda = set(re.findall(r"^([\w.-]+)==", (ROOT / ".ci" / "hashes-cuda.txt").read_text(encoding="utf-8"), re.M))
-    found: dict[str, Package] = {}
-    seen: set[tuple[str, str]] = set()
-    while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        for extra in {"", *wanted.extras} if name not in cuda else ():
-            if (name, extra) not in seen:
-                seen.add((name, extra))
-                there = distribution(name)
-                found[name] = Package(name, there.version.partition("+")[0], licence(there))
-                needs = map(Requirement, there.requires or [])
-                waiting += [one for one in needs if not one.marker or one.marker.evaluate({"extra": extra})]
-    return sorted(found.values(), key=lambda package: package.name)
+    packages: dict[str, Package] = {}
+    done: set[tuple[str, str]] = set()
+    while queue:
+        requirement = queue.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras} if name not in cuda else ():
+            if (name, extra) not in done:
+                done.add((name, extra))
+                installed = distribution(name)
+                packages[name] = Package(name, installed.version.partition("+")[0], licence(installed))
+                needs = map(Requirement, installed.requires or [])
+                queue += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
+    return sorted(packages.values(), key=lambda package: package.name)
 
 
 def rows(packages: list[Package]) -> str:
@@ -118,7 +120,7 @@ def rows(packages: list[Package]) -> str:
 
 def page() -> str:
     packages = runtime()
-    weak = [package for package in packages if package.licence in COPYLEFT]
+    copyleft = [package for package in packages if package.licence in COPYLEFT]
     return f"""# Licences of what is installed
 
 Written by `python tests/licences.py` from the packages' own metadata; `tests/test_dependencies.py` fails for a
@@ -127,7 +129,7 @@ image (`flows/Dockerfile`, `space/Dockerfile`) is to distribute these packages, 
 
 ## Copyleft
 
-{rows(weak)}
+{rows(copyleft)}
 
 num2words and soxr are used unchanged, as replaceable packages. Wheels contain more than their metadata says:
 
@@ -145,7 +147,7 @@ num2words and soxr are used unchanged, as replaceable packages. Wheels contain m
 ## All
 
 {rows(packages)}
-{LATER}
+{NEWER_PYTHON_ROW}
 """
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel  # noqa: E402
 FILE = ROOT / "flows" / "docs" / "profiles.md"
 SAMPLE = ROOT / "flows" / "profiles" / "sample.toml"
 # Keys that sample.toml does not show.
-OTHERS = {
+NOT_IN_SAMPLE = {
     ("corpus", "name"): "of the source in every report; by default its id or kind",
     (
         "corpus",
@@ -71,18 +71,18 @@ The profiles in [flows/profiles](../profiles):
 
 
 def comments() -> dict[tuple[str, str], str]:
-    """What sample.toml says of each key, by table and key; keys that are commented out have a comment of their own."""
-    table, found = "", {}
+    """The comment on each key in sample.toml, by table and key; also of keys that are commented out."""
+    table, meanings = "", {}
     for line in SAMPLE.read_text(encoding="utf-8").splitlines():
         if header := re.match(r"\[([\w.]+)\]", line):
             table = header[1]
         elif entry := re.match(r"(?:# )?(\w+) = (?:\"[^\"]*\"|\[[^]]*\]|[^#\"\[])*#\s*(.*)", line):
-            found[table, entry[1]] = entry[2].strip()
-    return found
+            meanings[table, entry[1]] = entry[2].strip()
+    return meanings
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """The values that a key takes, of its JSON schema."""
+    """The values that a key takes, from its JSON schema."""
     if "$ref" in schema:
         return {"Range": "`{ low, high, log }`"}.get(schema["$ref"].rpartition("/")[2], "table")
     if options := schema.get("anyOf") or schema.get("oneOf"):
@@ -95,16 +95,16 @@ def kind(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         items = schema.get("items", {})
         return "tables" if "$ref" in items else f"list of {kind(items)}"
-    if word := NUMBERS.get(schema.get("type", "")):
-        return f"{word}{bounds(schema)}"
+    if noun := NUMBERS.get(schema.get("type", "")):
+        return f"{noun}{bounds(schema)}"
     return {"string": "text", "boolean": "`true`, `false`"}.get(schema.get("type", ""), schema.get("type", "table"))
 
 
 def bounds(schema: dict[str, Any]) -> str:
-    below = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     if "exclusiveMinimum" in schema:
         schema = {key: value for key, value in schema.items() if key != "minimum"}
-    limits = [f"{sign} {schema[key]:,}" for key, sign in below.items() if key in schema]
+    limits = [f"{sign} {schema[key]:,}" for key, sign in signs.items() if key in schema]
     return f" {', '.join(limits)}" if limits else ""
 
 
@@ -113,15 +113,15 @@ def cell(text: str) -> str:
 
 
 def rows(model: type[BaseModel], table: str) -> list[str]:
-    told = {**comments(), **OTHERS}
-    written = ["| key | values | default | meaning |", "|---|---|---|---|"]
+    meanings = {**comments(), **NOT_IN_SAMPLE}
+    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
     for name, schema in model.model_json_schema()["properties"].items():
         if name in TABLES and model is settings.Settings:
             continue
         default = schema.get("default")
-        shown = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default, ensure_ascii=False)}`"
-        written.append(f"| `{name}` | {cell(kind(schema))} | {shown} | {cell(told[table, name])} |")
-    return written
+        value = "" if default is None or isinstance(default, dict) else f"`{json.dumps(default, ensure_ascii=False)}`"
+        lines.append(f"| `{name}` | {cell(kind(schema))} | {value} | {cell(meanings[table, name])} |")
+    return lines
 
 
 def title(profile: Path) -> str:

@@ -1,4 +1,4 @@
-"""What each required package weighs, and what it brings that no other one does, from installed metadata.
+"""The size of each required package, and of what only it requires, from installed metadata.
 
     python tests/sizes.py
 
@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = {canonicalize_name(found.metadata["Name"]): found for found in distributions()}
+INSTALLED = {canonicalize_name(package.metadata["Name"]): package for package in distributions()}
 
 
 def megabytes(package: Distribution) -> float:
@@ -28,15 +28,15 @@ def megabytes(package: Distribution) -> float:
 def closure(names: list[str]) -> set[str]:
     """Packages and everything they require, where it is installed; CUDA is left out."""
     cuda = set(re.findall(r"^([\w.-]+)==", (ROOT / ".ci" / "hashes-cuda.txt").read_text(encoding="utf-8"), re.M))
-    waiting, found = [canonicalize_name(name) for name in names], set[str]()
-    while waiting:
-        name = waiting.pop()
-        if name in found or name in cuda or name not in INSTALLED:
+    queue, names_found = [canonicalize_name(name) for name in names], set[str]()
+    while queue:
+        name = queue.pop()
+        if name in names_found or name in cuda or name not in INSTALLED:
             continue
-        found.add(name)
+        names_found.add(name)
         needs = map(Requirement, INSTALLED[name].requires or [])
-        waiting += [canonicalize_name(need.name) for need in needs if not need.marker or need.marker.evaluate()]
-    return found
+        queue += [canonicalize_name(need.name) for need in needs if not need.marker or need.marker.evaluate()]
+    return names_found
 
 
 def total(names: set[str]) -> float:

@@ -1,4 +1,4 @@
-"""What the README and the documentation tell a reader: commands, links, files and profiles exist."""
+"""The README and the documentation: their commands, links, files and profiles exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGES = sorted(
         ROOT / "flows" / "sample" / "README.md",
     )
 )
-OURS = re.compile(r"(\S*python[\d.]*|flow|\S*whisper-flow|\S*pip) ")
+OWN_COMMAND = re.compile(r"(\S*python[\d.]*|flow|\S*whisper-flow|\S*pip) ")
 # Commands that no test runs, by their first word, and why not.
 NOT_RUN = {
     "docker": "no container engine where the tests run; tests/test_dependencies.py checks what the images install",
@@ -52,32 +52,32 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Each command of the pages that runs something of this repository, without its comment, with its page."""
-    found = []
+    """Each command of the pages that runs this repository's code, without its comment, and with its page."""
+    commands_of_pages = []
     for page in PAGES:
         for block in blocks(page, "sh"):
             for line in re.split(r"\n|&&|;", block.replace("\\\n", " ")):
                 words = line.split(" #")[0].strip().removeprefix("uv run ").replace("$REPO/", "")
-                if OURS.match(words):
-                    found.append((str(page), words))
-    return found
+                if OWN_COMMAND.match(words):
+                    commands_of_pages.append((str(page), words))
+    return commands_of_pages
 
 
 @cache
 def options(*verb: str) -> set[str]:
     """What `--help` of a verb of the flow, or of a module, names."""
-    if verb == ("resume",):  # which looks for a run before it prints its help
+    if verb == ("resume",):  # `resume` looks for a run before it prints its help
         return options("run") | {"--origin-run-id"}
     arguments = [*verb, "--help"] if verb and verb[0] == "-m" else [FLOW, *verb, "--help"]
     variables = os.environ | {"PYTHONPATH": str(ROOT / "flows")}
     command = [sys.executable, *arguments]
-    ended = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 0, ended.stderr
-    return set(re.findall(r"--[a-z][a-z-]+", ended.stdout))
+    process = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    return set(re.findall(r"--[a-z][a-z-]+", process.stdout))
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
-def test_a_command_has_the_options_that_it_is_given(page, command):
+def test_commands_in_the_pages_have_valid_options(page, command):
     words = shlex.split(command)
     if words[0].endswith("pip"):
         config = ConfigParser()
@@ -91,24 +91,25 @@ def test_a_command_has_the_options_that_it_is_given(page, command):
     if words[1] == "-m" and words[2].startswith("asr"):
         assert {word for word in words if word.startswith("--")} <= options("-m", words[2])
     elif words[1] == FLOW:
-        given = words[2:]
-        first = next(at for at, word in enumerate(given) if not word.startswith("-") and not _is_value(given, at))
-        verb = given[first : first + 2] if given[first] in ("card", "argo-workflows") else given[first : first + 1]
-        before, after = given[:first], given[first + len(verb) :]
+        arguments = words[2:]
+        is_positional = [not word.startswith("-") and not _is_value(arguments, at) for at, word in enumerate(arguments)]
+        start = is_positional.index(True)
+        end = start + (2 if arguments[start] in ("card", "argo-workflows") else 1)
+        before, verb, after = arguments[:start], arguments[start:end], arguments[end:]
         assert {word for word in before if word.startswith("--")} <= options()
         assert {word for word in after if word.startswith("--")} <= options(*verb)
     elif words[1].endswith(".py"):
         assert (ROOT / words[1]).is_file()
 
 
-def _is_value(words: list[str], at: int) -> bool:
-    """Whether a word is what an option before it is given."""
-    takes = {"--config": 2, "--branch": 1, "--environment": 1, "--datastore": 1, "--metadata": 1}
-    return any(words[at - back] in takes and takes[words[at - back]] >= back for back in (1, 2) if at >= back)
+def _is_value(words: list[str], position: int) -> bool:
+    """Whether a word is the value of an option before it."""
+    value_counts = {"--config": 2, "--branch": 1, "--environment": 1, "--datastore": 1, "--metadata": 1}
+    return any(value_counts.get(words[position - back], 0) >= back for back in (1, 2) if position >= back)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_every_other_command_has_a_reason_why_no_test_runs_it(page):
+def test_every_untested_command_has_a_reason(page):
     for block in blocks(page, "sh"):
         block = re.sub(r"<<END\n.*?\nEND\b", "", block.replace("\\\n", " "), flags=re.S)
         block = re.sub(r"(?s)'[^']*'|\"[^\"]*\"", "TEXT", block)
@@ -116,8 +117,8 @@ def test_every_other_command_has_a_reason_why_no_test_runs_it(page):
             for part in re.split(r"&&|;|\|+", re.sub(r"(^|\s)#.*", "", line)):
                 word = re.sub(r"^[\s({]*(\w+=\S*\s+|\w+\(\) \{\s*|do\s+|uv run\s+)*", "", part).rstrip(" )}")
                 first = word.split(" ")[0] if word else ""
-                known = not first or OURS.match(word + " ") or first.partition("=")[0] in NOT_RUN
-                assert known or "=" in first or first.startswith(("-", "TEXT", "grep")), (str(page), line)
+                is_known = not first or OWN_COMMAND.match(word + " ") or first.partition("=")[0] in NOT_RUN
+                assert is_known or "=" in first or first.startswith(("-", "TEXT", "grep")), (str(page), line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
@@ -128,12 +129,12 @@ def test_profiles_in_the_pages_are_valid(page):
 
 def anchors(file: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
-    heads = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_every_link_within_the_repository_leads_somewhere(page):
+def test_every_link_within_the_repository_has_a_target(page):
     text = re.sub(r"(?s)```.*?```|`[^`\n]*`", "", (ROOT / page).read_text(encoding="utf-8"))
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"\w+:", link):
@@ -152,11 +153,11 @@ def test_every_file_that_a_page_names_exists(page):
 
 
 def test_the_profile_reference_is_up_to_date():
-    written = profile_reference.FILE.read_text(encoding="utf-8")
-    assert written == profile_reference.page(), "python tests/profile_reference.py > flows/docs/profiles.md"
+    text = profile_reference.FILE.read_text(encoding="utf-8")
+    assert text == profile_reference.page(), "python tests/profile_reference.py > flows/docs/profiles.md"
 
 
-def test_the_readme_is_short_and_keeps_its_two_commands():
+def test_the_readme_is_short_and_has_its_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
     for heading in ("Run", "Test"):
@@ -170,7 +171,7 @@ def test_pictures_are_small():
     assert max(picture.stat().st_size for picture in pictures) < 150_000
 
 
-def test_whisper_flow_is_the_flow_s_command_line(tmp_path):
+def test_the_whisper_flow_command_runs_the_flow(tmp_path):
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     name, _, target = config["options.entry_points"]["console_scripts"].strip().partition(" = ")
@@ -178,6 +179,6 @@ def test_whisper_flow_is_the_flow_s_command_line(tmp_path):
     code = f"import sys; sys.argv[0] = {name!r}; from {module} import {function}; {function}()"
     command = [sys.executable, "-c", code, "run", "--help"]
     variables = {"PATH": "", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "flows"), "USERNAME": "me"}
-    ended = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 0, ended.stderr
-    assert "--max-workers" in ended.stdout
+    process = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert "--max-workers" in process.stdout

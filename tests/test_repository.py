@@ -1,4 +1,4 @@
-"""Files that GitHub and other tools read are well formed and agree with the package."""
+"""Files for GitHub and other tools are well formed and match the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_a_file_of_yaml_can_be_read(file):
+def test_a_yaml_file_is_valid(file):
     assert yaml.safe_load(file.read_text(encoding="utf-8"))
 
 

@@ -15,45 +15,45 @@ from typing import Any
 
 APP = Path(__file__).parents[2] / "space" / "app.py"
 CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-SPEAKING = [
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+MICROPHONE_FLAGS = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
 ]
-PATIENCE = 20_000  # milliseconds
-MEGABYTES = 3  # of a file, where the tests try the limit
+TIMEOUT_MS = 20_000
+MAX_MEGABYTES = 3  # the upload limit of the Space in these tests
 TABS = ("transcribe", "live", "teach", "about")
 
 
 @contextmanager
 def serve(release: Path, log: Path | None = None, **environment: str) -> Iterator[str]:
     """Run `python space/app.py` on a free port and give its URL. Its output goes to `log`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     env = os.environ | {"MODEL_ID": str(release), "GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1"} | environment
     env.pop("GRADIO_SERVER_NAME", None)
-    printed = Path(log or os.devnull).open("w+b")  # noqa: SIM115
-    process = subprocess.Popen([sys.executable, str(APP)], env=env, stdout=printed, stderr=subprocess.STDOUT)
+    output = Path(log or os.devnull).open("w+b")  # noqa: SIM115
+    process = subprocess.Popen([sys.executable, str(APP)], env=env, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):
             if process.poll() is not None:
-                printed.seek(0)
-                raise RuntimeError(f"the Space ended: {printed.read().decode()}")
+                output.seek(0)
+                raise RuntimeError(f"the Space ended: {output.read().decode()}")
             try:
                 urllib.request.urlopen(f"{url}/health", timeout=5).close()
                 break
             except urllib.error.URLError:
                 time.sleep(0.1)
         else:
-            raise RuntimeError("the Space does not answer")
+            raise RuntimeError("the Space does not respond")
         yield url
     finally:
         process.terminate()
         process.wait(timeout=10)
-        printed.close()
+        output.close()
 
 
 @dataclass
@@ -62,8 +62,8 @@ class Visitor:
 
     page: Any
     url: str
-    errors: list[str] = field(default_factory=list)  # of the console, and answers that failed
-    foreign: list[str] = field(default_factory=list)  # requests that left for elsewhere
+    errors: list[str] = field(default_factory=list)  # of the console, and failed responses
+    foreign: list[str] = field(default_factory=list)  # URLs of requests to other hosts
 
     @property
     def overflow(self) -> int:
@@ -83,13 +83,13 @@ class Visitor:
         self.page.locator("#words [data-do=start]").click()
 
     def stop_speaking(self) -> int:
-        """Stop recording and wait for the last words; returns the samples received, which must be those recorded."""
+        """Stop recording and wait for the last words; return the samples received, which must be all recorded."""
         self.page.locator("#words [data-do=stop]").click()
         self.page.locator("#words [data-state=stopped]").wait_for()
         recorder = self.page.locator("#words .recorder")
-        taken, recorded = (int(recorder.get_attribute(f"data-{what}")) for what in ("taken", "samples"))
-        assert taken == recorded
-        return taken
+        received, recorded = (int(recorder.get_attribute(f"data-{name}")) for name in ("taken", "samples"))
+        assert received == recorded
+        return received
 
     def allow_cuts(self) -> None:
         """Make it possible to cut the page's later WebSockets."""
@@ -103,26 +103,26 @@ class Visitor:
 
     def cut(self) -> None:
         """Close the WebSockets; none opens until `restore`."""
-        self.page.evaluate("window.cut = true; window.sockets.forEach((one) => one.close())")
+        self.page.evaluate("window.cut = true; window.sockets.forEach((socket) => socket.close())")
 
     def restore(self) -> None:
         self.page.evaluate("window.cut = false")
 
-    def record(self, where: str, seconds: float) -> None:
-        self.page.locator(f"{where} .record-button").click()
+    def record(self, selector: str, seconds: float) -> None:
+        self.page.locator(f"{selector} .record-button").click()
         self.page.wait_for_timeout(1000 * seconds)
 
-    def stop(self, where: str) -> None:
-        self.page.locator(f"{where} .stop-button").first.click()
+    def stop(self, selector: str) -> None:
+        self.page.locator(f"{selector} .stop-button").first.click()
 
-    def read(self, where: str) -> str:
-        return str(self.page.locator(where).inner_text())
+    def read(self, selector: str) -> str:
+        return str(self.page.locator(selector).inner_text())
 
     def lines(self) -> list[str]:
         """The texts of the segments."""
         return list(self.page.locator("#result li p").all_inner_texts())
 
-    def shoot(self, file: Path) -> None:
+    def screenshot(self, file: Path) -> None:
         self.page.screenshot(path=file, full_page=True)
 
 
@@ -130,10 +130,10 @@ class Visitor:
 def visit(
     url: str, *, speak: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
 ) -> Iterator[Visitor]:
-    """Open the page; the microphone speaks the 48 kHz WAV `speak`, again and again."""
+    """Open the page; the microphone plays the 48 kHz WAV `speak` in a loop."""
     from playwright.sync_api import sync_playwright
 
-    flags = QUIET + ([*SPEAKING, f"--use-file-for-fake-audio-capture={speak}"] if speak else [])
+    flags = FLAGS + ([*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={speak}"] if speak else [])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         page = browser.new_page(
@@ -142,17 +142,24 @@ def visit(
             permissions=["clipboard-read", "clipboard-write", *["microphone"] * bool(speak)],
             locale=locale,
         )
-        page.set_default_timeout(PATIENCE)
-        seen = Visitor(page, url)
-        page.on("console", lambda line: seen.errors.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        page.set_default_timeout(TIMEOUT_MS)
+        visitor = Visitor(page, url)
+        page.on("console", lambda message: visitor.errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: visitor.errors.append(str(error)))
         page.on(
             "response",
-            lambda got: None if got.ok or got.status == 304 else seen.errors.append(f"{got.status} {got.url}"),
+            lambda response: (
+                None
+                if response.ok or response.status == 304
+                else visitor.errors.append(f"{response.status} {response.url}")
+            ),
         )
-        ours = (f"{url}/", "data:", "blob:")
-        page.on("request", lambda asked: None if asked.url.startswith(ours) else seen.foreign.append(asked.url))
+        own_prefixes = (f"{url}/", "data:", "blob:")
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(own_prefixes) else visitor.foreign.append(request.url),
+        )
         page.goto(url)
         page.locator("#files input[type=file]").wait_for(state="attached")
-        yield seen
+        yield visitor
         browser.close()

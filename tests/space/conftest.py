@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(TOP / "space"), str(TOP / "flows")]
 
-from browser import MEGABYTES, serve  # noqa: E402
+from browser import MAX_MEGABYTES, serve  # noqa: E402
 
 RATE = 16_000
 TEXTS = [
@@ -24,7 +24,7 @@ TEXTS = [
 
 @pytest.fixture(scope="session")
 def tiny_release(tmp_path_factory):
-    """A release folder as the flow writes it, with an untrained model: it writes words without meaning."""
+    """A release folder as the flow writes it, with an untrained model, which writes random words."""
     import torch
     from asr.settings import Model, Settings
     from asr.training import models
@@ -54,11 +54,11 @@ def tiny_release(tmp_path_factory):
         "clips": 216,
         "created": "2026-11-22T18:20:00",
         "program": "whisper_flow",
-        "examples": [{"file": f"examples/{place}.flac", "text": text} for place, text in enumerate(TEXTS)],
+        "examples": [{"file": f"examples/{number}.flac", "text": text} for number, text in enumerate(TEXTS)],
     }
     (folder / "examples").mkdir()
-    for place, sound in enumerate(sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[: len(TEXTS)]):
-        soundfile.write(folder / "examples" / f"{place}.flac", soundfile.read(sound)[0], RATE)
+    for number, clip in enumerate(sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[: len(TEXTS)]):
+        soundfile.write(folder / "examples" / f"{number}.flac", soundfile.read(clip)[0], RATE)
     (folder / "release.json").write_text(json.dumps(release), encoding="utf-8")
     return folder
 
@@ -88,13 +88,13 @@ def silent_clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def temporary(tmp_path_factory):
+def temporary_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("temporary")
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    return tmp_path_factory.mktemp("taught")
+def contributions_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("contributions")
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +103,8 @@ def log(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(tiny_release, temporary, taught, log):
+def url(tiny_release, temporary_folder, contributions_folder, log):
     """A running Space for a test module, with low limits and folders of its own."""
-    environment = {"MAX_MEGABYTES": str(MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(taught)}
-    with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary), **environment) as url:
+    environment = {"MAX_MEGABYTES": str(MAX_MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(contributions_folder)}
+    with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary_folder), **environment) as url:
         yield url

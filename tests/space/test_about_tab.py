@@ -6,18 +6,18 @@ import about_tab
 import pytest
 
 KEYS = "test_wer served_wer served_wer_ci baseline_wer baseline_wer_ci clips split_hours sources created name".split()
-ODD = ["x", [1], [None, 2], {}, {"train": "x"}, float("nan"), float("inf"), -1, True, 10**400, "<script>"]
+INVALID = ["x", [1], [None, 2], {}, {"train": "x"}, float("nan"), float("inf"), -1, True, 10**400, "<script>"]
 
 
-@pytest.mark.parametrize(("key", "value"), itertools.product(KEYS, ODD))
+@pytest.mark.parametrize(("key", "value"), itertools.product(KEYS, INVALID))
 def test_invalid_values_in_a_record_are_not_shown(key, value):
-    shown = about_tab.render_model({"test_wer": 5.0, "served_wer": 5.0, "served_wer_ci": [4, 6], key: value})
-    assert shown.startswith(("<div", "<p>"))
-    assert "<script" not in shown
+    html = about_tab.render_model({"test_wer": 5.0, "served_wer": 5.0, "served_wer_ci": [4, 6], key: value})
+    assert html.startswith(("<div", "<p>"))
+    assert "<script" not in html
 
 
 @pytest.mark.parametrize(
-    ("release", "said"),
+    ("release", "expected"),
     [
         ({}, "Nobody has measured"),
         ({"test_wer": 0.4}, "fewer than 1 wrong."),
@@ -42,7 +42,7 @@ def test_invalid_values_in_a_record_are_not_shown(key, value):
         ({"test_wer": 5, "served_wer": 5.4, "served_wer_ci": [4, 7]}, "most likely be 4.0 to 7.0"),
     ],
 )
-def test_the_about_tab_shows_what_the_record_states(release, said):
-    shown = about_tab.render_model(release)
-    assert said in shown
-    assert "None" not in shown
+def test_the_about_tab_shows_what_the_record_states(release, expected):
+    html = about_tab.render_model(release)
+    assert expected in html
+    assert "None" not in html

@@ -9,8 +9,8 @@ import transcriber as engine
 from batching import Batcher, Cancelled
 
 
-class Runs:
-    """Doubles numbers and records its batches; the first run blocks until `go` is set."""
+class FakeModel:
+    """Doubles numbers and records its batches; each run waits until `go` is set."""
 
     def __init__(self):
         self.batches, self.go = [], threading.Event()
@@ -22,52 +22,52 @@ class Runs:
 
 
 @pytest.fixture
-def runs():
-    return Runs()
+def model():
+    return FakeModel()
 
 
-def ask(batcher, pool, runs, *calls):
-    """Start the first call, queue the others, then let all run; returns each one's result or error."""
-    begun = len(runs.batches)
+def run_together(batcher, pool, model, *calls):
+    """Start the first call, queue the others, then let all run; return the result or error of each."""
+    batch_count = len(model.batches)
     first = pool.submit(batcher, *calls[0])
-    while len(runs.batches) == begun:
+    while len(model.batches) == batch_count:
         time.sleep(0.001)
     others = []
     for call in calls[1:]:
         others.append(pool.submit(batcher, *call))
         while len(batcher._requests) < len(others):
             time.sleep(0.001)
-    runs.go.set()
-    return [one.result(10) if not one.exception(10) else one.exception() for one in (first, *others)]
+    model.go.set()
+    return [future.result(10) if not future.exception(10) else future.exception() for future in (first, *others)]
 
 
-def test_waiting_callers_share_a_batch_and_get_their_own_results(runs):
+def test_waiting_callers_share_a_batch_and_get_their_own_results(model):
     with ThreadPoolExecutor() as pool:
-        found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2, 3]), ("a", [4]))
-    assert found == [[2], [4, 6], [8]]
-    assert runs.batches == [("a", [1]), ("a", [2, 4, 3])]
+        results = run_together(Batcher(model, 4), pool, model, ("a", [1]), ("a", [2, 3]), ("a", [4]))
+    assert results == [[2], [4, 6], [8]]
+    assert model.batches == [("a", [1]), ("a", [2, 4, 3])]
 
 
-def test_a_long_request_does_not_delay_a_short_one(runs):
+def test_a_long_request_does_not_delay_a_short_one(model):
     with ThreadPoolExecutor() as pool:
-        found = ask(Batcher(runs, 2), pool, runs, ("a", [0]), ("a", list(range(10, 18))), ("a", [5]))
-    assert found[1] == [2 * item for item in range(10, 18)]
-    assert runs.batches[1] == ("a", [10, 5])
-    assert all(len(items) <= 2 for _, items in runs.batches)
+        results = run_together(Batcher(model, 2), pool, model, ("a", [0]), ("a", list(range(10, 18))), ("a", [5]))
+    assert results[1] == [2 * item for item in range(10, 18)]
+    assert model.batches[1] == ("a", [10, 5])
+    assert all(len(items) <= 2 for _, items in model.batches)
 
 
-def test_requests_with_different_keys_run_in_different_batches(runs):
+def test_requests_with_different_keys_run_in_different_batches(model):
     with ThreadPoolExecutor() as pool:
-        found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("b", [2]), ("c", [3]), ("b", [4]))
-    assert found == [[2], [4], [6], [8]]
-    assert sorted(runs.batches[1:]) == [("b", [2, 4]), ("c", [3])]
+        results = run_together(Batcher(model, 4), pool, model, ("a", [1]), ("b", [2]), ("c", [3]), ("b", [4]))
+    assert results == [[2], [4], [6], [8]]
+    assert sorted(model.batches[1:]) == [("b", [2, 4]), ("c", [3])]
 
 
-def test_a_cancelled_request_does_not_run(runs):
+def test_a_cancelled_request_does_not_run(model):
     with ThreadPoolExecutor() as pool:
-        found = ask(Batcher(runs, 4), pool, runs, ("a", [1]), ("a", [2], lambda: False), ("a", [3]))
-    assert found[::2] == [[2], [6]] and isinstance(found[1], Cancelled)
-    assert [item for _, items in runs.batches for item in items] == [1, 3]
+        results = run_together(Batcher(model, 4), pool, model, ("a", [1]), ("a", [2], lambda: False), ("a", [3]))
+    assert results[::2] == [[2], [6]] and isinstance(results[1], Cancelled)
+    assert [item for _, items in model.batches for item in items] == [1, 3]
 
 
 def test_an_error_is_raised_only_for_requests_in_its_batch():
@@ -89,9 +89,9 @@ def test_concurrent_callers_get_the_text_that_each_would_get_alone(tiny_release,
     together = engine.Transcriber(tiny_release)
     assert together.callers > alone.callers
     alone.context = together.context = "full"  # at their own lengths they would be padded to the longest of a batch
-    wanted = [alone.transcribe(sound) for sound in speech[:6]]
+    expected = [alone.transcribe(sound) for sound in speech[:6]]
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(together.transcribe, speech[:6]))
-    # An untrained model never ends, and how long it may go on hangs on the longest of its batch.
-    assert [one.text[:30] for one in found] == [one.text[:30] for one in wanted]
-    assert len({one.text for one in found}) > 1
+        results = list(pool.map(together.transcribe, speech[:6]))
+    # An untrained model never stops; how long its text gets depends on the longest clip of the batch.
+    assert [result.text[:30] for result in results] == [result.text[:30] for result in expected]
+    assert len({result.text for result in results}) > 1

@@ -15,7 +15,8 @@ def test_the_flow_reads_contributed_clips_whatever_was_typed(tmp_path):
     typed = ['Hej, "du"!', "=1+1", "två\nrader\x00", "å ä ö, 日本"]
     names = [store.add(np.full(RATE, 0.5, np.float32), text) for text in typed]
     rows = folder.list_rows(tmp_path, max_seconds=30.0)
-    assert [row.text for row in rows] == ['Hej, "du"!', "1+1", "två rader", "å ä ö, 日本"]  # no formula
+    # A leading "=" would be a formula in a spreadsheet.
+    assert [row.text for row in rows] == ['Hej, "du"!', "1+1", "två rader", "å ä ö, 日本"]
     assert [row.clip for row in rows] == [f"train/{name}" for name in names]
     assert all(row.problem is None and row.split == "train" for row in rows)
     with (tmp_path / "train" / "metadata.csv").open(newline="") as table:
@@ -32,10 +33,10 @@ def test_a_full_store_refuses_clips(tmp_path, monkeypatch):
 
 def test_a_clip_is_deleted_by_its_code_only(tmp_path):
     store = contributions.ContributionStore(tmp_path)
-    assert not store.delete("3f2a9c81d04e.wav")  # nothing was ever given
+    assert not store.delete("3f2a9c81d04e.wav")  # nothing was contributed yet
     names = [store.add(np.zeros(RATE, np.float32), text) for text in ("ett", 'två, "2"', "tre")]
-    for wrong in ("", "file_name", "../train/" + names[0], "*", names[0][:6]):
-        assert not store.delete(wrong)
+    for wrong_code in ("", "file_name", "../train/" + names[0], "*", names[0][:6]):
+        assert not store.delete(wrong_code)
     assert store.delete(f" {names[1].removesuffix('.wav')} ")
     assert not store.delete(names[1])
     assert [(row.clip, row.text) for row in folder.list_rows(tmp_path, max_seconds=30.0)] == [
@@ -54,24 +55,24 @@ def test_a_space_without_a_dataset_stores_nothing(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in ("TEACH_REPO", "TEACH_FOLDER", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
-    kept = contributions.open_store()
-    assert kept and kept.folder == tmp_path / "taught" and not kept.folder.exists()
+    store = contributions.open_store()
+    assert store and store.folder == tmp_path / "taught" and not store.folder.exists()
     monkeypatch.setenv("SPACE_ID", "me/space")
     assert contributions.open_store() is None
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A dataset on the Hub that holds a row; its attributes record the calls."""
+    """A dataset on the Hub with one row; its attributes record the calls."""
     import huggingface_hub
 
     class Scheduler:
         private = True
 
-        def __init__(self, **asked):
+        def __init__(self, **options):
             import threading
 
-            hub.asked, self.lock, self.repo_id, self.api = asked, threading.Lock(), asked["repo_id"], self
+            hub.options, self.lock, self.repo_id, self.api = options, threading.Lock(), options["repo_id"], self
 
         def repo_info(self, *_, **__):
             return self
@@ -85,22 +86,22 @@ def hub(monkeypatch, tmp_path):
     class hub:
         scheduler = Scheduler
 
-    there = tmp_path / "there.csv"
-    there.write_text("file_name,transcription\nold.wav,gammal\n")
+    table = tmp_path / "existing.csv"
+    table.write_text("file_name,transcription\nold.wav,gammal\n")
     monkeypatch.setattr(huggingface_hub, "CommitScheduler", Scheduler)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(there))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(table))
     monkeypatch.setenv("TEACH_REPO", "me/taught")
     monkeypatch.setenv("TEACH_FOLDER", str(tmp_path / "taught"))
     return hub
 
 
 def test_a_hub_dataset_keeps_its_rows_when_a_space_restarts(hub, tmp_path):
-    kept = contributions.open_store()
-    assert (hub.asked["repo_type"], hub.asked["private"], kept.repo) == ("dataset", True, "me/taught")
-    name = kept.add(np.zeros(RATE, np.float32), "ny")
+    store = contributions.open_store()
+    assert (hub.options["repo_type"], hub.options["private"], store.repo) == ("dataset", True, "me/taught")
+    name = store.add(np.zeros(RATE, np.float32), "ny")
     table = (tmp_path / "taught" / "train" / "metadata.csv").read_text().splitlines()
     assert table == ["file_name,transcription", "old.wav,gammal", f"{name},ny"]
-    assert kept.delete("old")
+    assert store.delete("old")
     assert hub.deleted == ("train/old.wav", "me/taught", "dataset")
 
 

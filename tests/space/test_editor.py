@@ -11,7 +11,7 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def two_parts(speech, tmp_path_factory):
+def two_sentences(speech, tmp_path_factory):
     """Two sentences with a long pause between them."""
     file = tmp_path_factory.mktemp("sounds") / "talk.flac"
     soundfile.write(file, np.concatenate([speech[0], np.zeros(3 * RATE, np.float32), speech[1]]), RATE)
@@ -19,136 +19,136 @@ def two_parts(speech, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def film(speech, tmp_path_factory):
+def video_file(speech, tmp_path_factory):
     file = tmp_path_factory.mktemp("films") / "film.webm"
     with av.open(str(file), "w") as container:
-        picture = container.add_stream("libvpx", rate=5)
-        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        sound = container.add_stream("libopus", rate=48_000, layout="mono")
-        for number in range(10):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 25 * number, np.uint8))
-            container.mux(picture.encode(frame))
+        video = container.add_stream("libvpx", rate=5)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("libopus", rate=48_000, layout="mono")
+        for brightness in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 25 * brightness, np.uint8))
+            container.mux(video.encode(frame))
         samples = av.AudioFrame.from_ndarray((speech[0][None] * 32767).astype(np.int16), format="s16", layout="mono")
         samples.rate = RATE
         for frame in av.AudioResampler(format="s16", layout="mono", rate=48_000).resample(samples):
-            container.mux(sound.encode(frame))
-        for stream in (picture, sound):
+            container.mux(audio.encode(frame))
+        for stream in (video, audio):
             container.mux(stream.encode(None))
     return file
 
 
-def test_a_text_is_searched_and_read_in_paragraphs_without_times(url, two_parts):
-    with visit(url) as seen:
-        seen.upload(two_parts)
-        text = " ".join(seen.lines())
+def test_a_text_is_searched_and_read_in_paragraphs_without_times(url, two_sentences):
+    with visit(url) as visitor:
+        visitor.upload(two_sentences)
+        text = " ".join(visitor.lines())
         letter = max(set(text.lower()) - {" "}, key=text.lower().count)
-        hits = text.lower().count(letter)
-        field = seen.page.locator("#result [data-search]")
-        field.fill(letter)
-        assert seen.read("#result output") == f"1/{hits}"
-        field.press("Enter")
-        assert seen.read("#result output") == f"2/{hits}"
-        field.press("Shift+Enter")
-        field.press("Shift+Enter")
-        assert seen.read("#result output") == f"{hits}/{hits}"
-        assert seen.page.evaluate("CSS.highlights.get('found').size") == hits
-        field.fill("no such words")
-        assert seen.read("#result output") == "0/0"
-        assert seen.page.locator("#result li[data-new]").count() >= 1
-        seen.page.get_by_role("button", name="Hide times").click()
-        assert not seen.page.locator("#result li > button").first.is_visible()
-        seen.page.locator("#result [data-copy]").click()
-        seen.page.locator("#result .done").wait_for()
-        copied = seen.page.evaluate("navigator.clipboard.readText()")
-        assert len(copied.split("\n\n")) == 1 + seen.page.locator("#result li[data-new]").count()
-        assert (seen.errors, seen.overflow) == ([], 0)
+        hit_count = text.lower().count(letter)
+        search_box = visitor.page.locator("#result [data-search]")
+        search_box.fill(letter)
+        assert visitor.read("#result output") == f"1/{hit_count}"
+        search_box.press("Enter")
+        assert visitor.read("#result output") == f"2/{hit_count}"
+        search_box.press("Shift+Enter")
+        search_box.press("Shift+Enter")
+        assert visitor.read("#result output") == f"{hit_count}/{hit_count}"
+        assert visitor.page.evaluate("CSS.highlights.get('found').size") == hit_count
+        search_box.fill("no such words")
+        assert visitor.read("#result output") == "0/0"
+        assert visitor.page.locator("#result li[data-new]").count() >= 1
+        visitor.page.get_by_role("button", name="Hide times").click()
+        assert not visitor.page.locator("#result li > button").first.is_visible()
+        visitor.page.locator("#result [data-copy]").click()
+        visitor.page.locator("#result .done").wait_for()
+        copied = visitor.page.evaluate("navigator.clipboard.readText()")
+        assert len(copied.split("\n\n")) == 1 + visitor.page.locator("#result li[data-new]").count()
+        assert (visitor.errors, visitor.overflow) == ([], 0)
 
 
 def test_unsure_words_are_described_and_reached_by_a_button(url, clip):
-    with visit(url) as seen:
-        seen.upload(clip)
-        unsure = seen.page.locator("#result :is(.u1, .u2, .u3)")
+    with visit(url) as visitor:
+        visitor.upload(clip)
+        unsure = visitor.page.locator("#result :is(.u1, .u2, .u3)")
         words = unsure.all_inner_texts()
         assert words  # the model was never trained
-        for word in [*words, words[0]][:4]:  # and round again
-            seen.page.get_by_role("button", name="Next unsure word").click()
-            assert seen.read("#result .sure").startswith(f"“{word}”: the model is ")
-            assert seen.page.locator("#result .unsure").inner_text() == word
-        assert seen.page.locator("#result li p").first.get_attribute("title") is None
+        for word in [*words, words[0]][:4]:  # after the last comes the first again
+            visitor.page.get_by_role("button", name="Next unsure word").click()
+            assert visitor.read("#result .sure").startswith(f"“{word}”: the model is ")
+            assert visitor.page.locator("#result .unsure").inner_text() == word
+        assert visitor.page.locator("#result li p").first.get_attribute("title") is None
 
 
-def test_texts_with_corrections_survive_a_reload_until_they_are_deleted(url, clip, two_parts):
-    with visit(url) as seen:
-        seen.upload(clip)
-        seen.page.get_by_role("button", name="Correct the text").click()
-        seen.page.locator("#result li p").first.fill("Rättat <i>här</i>.")
-        seen.page.wait_for_function("localStorage.transcripts?.includes('Rättat')")
-        seen.tab("about")
-        seen.page.reload()
-        seen.page.get_by_role("tab", name="About", selected=True).wait_for()  # it stands in the address
-        seen.page.go_back()
-        seen.page.locator(".kept .paper").wait_for()
-        assert seen.page.locator(".kept li p").first.inner_text() == "Rättat <i>här</i>."
-        assert seen.page.locator(".kept i").count() == 0
-        with seen.page.expect_download() as taken:
-            seen.page.locator(".kept [data-form=txt]").click()
-        assert taken.value.path().read_text(encoding="utf-8").startswith("Rättat <i>här</i>.\n")
-        seen.upload(two_parts)
-        assert seen.page.locator(".kept summary").all_inner_texts()[0].startswith("sentence.wav")
-        seen.page.reload()
-        seen.page.locator(".kept summary").nth(1).wait_for()
-        seen.page.get_by_role("button", name="Forget this text").click()
-        assert seen.page.locator(".kept summary").count() == 1
-        seen.page.get_by_role("button", name="Forget all").click()
-        assert not seen.page.locator(".kept").is_visible()
-        assert seen.page.evaluate("localStorage.transcripts") == "[]"
-        assert (seen.errors, seen.foreign) == ([], [])
+def test_texts_with_corrections_survive_a_reload_until_they_are_deleted(url, clip, two_sentences):
+    with visit(url) as visitor:
+        visitor.upload(clip)
+        visitor.page.get_by_role("button", name="Correct the text").click()
+        visitor.page.locator("#result li p").first.fill("Rättat <i>här</i>.")
+        visitor.page.wait_for_function("localStorage.transcripts?.includes('Rättat')")
+        visitor.tab("about")
+        visitor.page.reload()
+        visitor.page.get_by_role("tab", name="About", selected=True).wait_for()  # the URL names the tab
+        visitor.page.go_back()
+        visitor.page.locator(".kept .paper").wait_for()
+        assert visitor.page.locator(".kept li p").first.inner_text() == "Rättat <i>här</i>."
+        assert visitor.page.locator(".kept i").count() == 0
+        with visitor.page.expect_download() as download:
+            visitor.page.locator(".kept [data-form=txt]").click()
+        assert download.value.path().read_text(encoding="utf-8").startswith("Rättat <i>här</i>.\n")
+        visitor.upload(two_sentences)
+        assert visitor.page.locator(".kept summary").all_inner_texts()[0].startswith("sentence.wav")
+        visitor.page.reload()
+        visitor.page.locator(".kept summary").nth(1).wait_for()
+        visitor.page.get_by_role("button", name="Forget this text").click()
+        assert visitor.page.locator(".kept summary").count() == 1
+        visitor.page.get_by_role("button", name="Forget all").click()
+        assert not visitor.page.locator(".kept").is_visible()
+        assert visitor.page.evaluate("localStorage.transcripts") == "[]"
+        assert (visitor.errors, visitor.foreign) == ([], [])
 
 
 def test_full_browser_storage_keeps_the_newest_texts(url, clip):
-    with visit(url) as seen:
-        seen.page.evaluate("""() => {
+    with visit(url) as visitor:
+        visitor.page.evaluate("""() => {
           const old = (id, size) => ({ id, at: 1, title: id, html: 'x'.repeat(size) });
-          for (let size = 12e6; ; size -= 2000) {  // as much as it takes
+          for (let size = 12e6; ; size -= 2000) {  // until the storage is full
             try { return localStorage.transcripts = JSON.stringify([old('newer', 1000), old('oldest', size)]); }
             catch {}
           }
         }""")
-        seen.upload(clip)
-        titles = seen.page.evaluate("JSON.parse(localStorage.transcripts).map((one) => one.title)")
+        visitor.upload(clip)
+        titles = visitor.page.evaluate("JSON.parse(localStorage.transcripts).map((entry) => entry.title)")
         assert titles == ["sentence.wav", "newer"]
-        assert seen.errors == []
+        assert visitor.errors == []
 
 
-def test_a_video_shows_subtitles_that_follow_corrections(url, film):
-    cues = "[...document.querySelector('#result video').textTracks[0].cues].map((cue) => cue.text)"
-    with visit(url) as seen:
-        seen.upload(film)
-        seen.page.wait_for_function("document.querySelector('#result video').videoWidth === 64")
-        assert seen.page.evaluate(cues) == seen.lines()
-        assert seen.page.evaluate("document.querySelector('#result video').textTracks[0].mode") == "showing"
-        seen.page.get_by_role("button", name="Correct the text").click()
-        seen.page.locator("#result li p").first.fill("Rättat.")
-        assert seen.page.evaluate(cues)[0] == "Rättat."
-        assert (seen.errors, seen.overflow) == ([], 0)
+def test_a_video_shows_subtitles_that_follow_corrections(url, video_file):
+    read_cues = "[...document.querySelector('#result video').textTracks[0].cues].map((cue) => cue.text)"
+    with visit(url) as visitor:
+        visitor.upload(video_file)
+        visitor.page.wait_for_function("document.querySelector('#result video').videoWidth === 64")
+        assert visitor.page.evaluate(read_cues) == visitor.lines()
+        assert visitor.page.evaluate("document.querySelector('#result video').textTracks[0].mode") == "showing"
+        visitor.page.get_by_role("button", name="Correct the text").click()
+        visitor.page.locator("#result li p").first.fill("Rättat.")
+        assert visitor.page.evaluate(read_cues)[0] == "Rättat."
+        assert (visitor.errors, visitor.overflow) == ([], 0)
 
 
 def test_an_example_clip_is_transcribed_and_cannot_be_contributed(url):
-    with visit(url) as seen:
-        seen.page.locator(".examples button").first.click()
-        seen.page.locator("#result .foot").wait_for()
-        assert seen.page.locator("#result h2").inner_text() == "Klockan är kvart över åtta."
-        seen.page.wait_for_function("document.querySelector('#result .sound').duration > 1")
-        assert seen.page.locator("#result [data-teach]").count() == 0
-        assert (seen.errors, seen.foreign) == ([], [])
+    with visit(url) as visitor:
+        visitor.page.locator(".examples button").first.click()
+        visitor.page.locator("#result .foot").wait_for()
+        assert visitor.page.locator("#result h2").inner_text() == "Klockan är kvart över åtta."
+        visitor.page.wait_for_function("document.querySelector('#result .sound').duration > 1")
+        assert visitor.page.locator("#result [data-teach]").count() == 0
+        assert (visitor.errors, visitor.foreign) == ([], [])
 
 
-def test_files_are_added_to_earlier_ones(url, clip, two_parts):
-    with visit(url) as seen:
-        seen.upload(clip)
-        with seen.page.expect_file_chooser() as asked:
-            seen.page.get_by_role("button", name="Add files").click()
-        asked.value.set_files(two_parts)
-        seen.page.locator("#result .all").wait_for()
-        assert seen.page.locator("#result h2").all_inner_texts() == ["sentence.wav", "talk.flac"]
-        assert seen.errors == []
+def test_files_are_added_to_earlier_ones(url, clip, two_sentences):
+    with visit(url) as visitor:
+        visitor.upload(clip)
+        with visitor.page.expect_file_chooser() as file_chooser:
+            visitor.page.get_by_role("button", name="Add files").click()
+        file_chooser.value.set_files(two_sentences)
+        visitor.page.locator("#result .all").wait_for()
+        assert visitor.page.locator("#result h2").all_inner_texts() == ["sentence.wav", "talk.flac"]
+        assert visitor.errors == []

@@ -19,15 +19,15 @@ def transcriber(tiny_release):
 
 
 @pytest.fixture
-def live(transcriber):
+def endpoint(transcriber):
     return LiveEndpoint(transcriber)
 
 
 @pytest.fixture
-def page(live):
-    """A function that opens a connection to the same endpoint."""
+def connect(endpoint):
+    """A function that opens a connection to the endpoint."""
     app = FastAPI()
-    app.add_api_websocket_route("/live", live.handle)
+    app.add_api_websocket_route("/live", endpoint.handle)
     client = TestClient(app)
     return lambda **headers: client.websocket_connect("/live", headers=headers)
 
@@ -37,7 +37,7 @@ def hello(socket, speaker=None, rate=RATE):
     return socket.receive_json()
 
 
-def piece(number, sound):
+def encode_chunk(number, sound):
     return number.to_bytes(4, "little") + (sound * 32767).astype("<i2").tobytes()
 
 
@@ -45,93 +45,93 @@ def stop(socket):
     """Stop, and return the final words and the number of samples received."""
     socket.send_text(json.dumps({"stop": True}))
     words = []
-    while not (told := socket.receive_json()).get("stopped"):
-        words[told["from"] :] = told["firm"]
-        assert told["behind"] >= 0
-    return words, told["samples"]
+    while not (message := socket.receive_json()).get("stopped"):
+        words[message["from"] :] = message["firm"]
+        assert message["behind"] >= 0
+    return words, message["samples"]
 
 
-def pieces(sound):
-    return [piece(at, part) for at, part in enumerate(np.array_split(sound, 20))]
+def encode_chunks(sound):
+    return [encode_chunk(number, part) for number, part in enumerate(np.array_split(sound, 20))]
 
 
-def test_chunks_that_are_sent_twice_are_transcribed_once(page, speech):
+def test_chunks_that_are_sent_twice_are_transcribed_once(connect, speech):
     sound = np.concatenate(speech[:2])
-    with page() as socket:
-        told = hello(socket)
-        assert told["taken"] == 0 and told["speaker"]
-        for one in pieces(sound):
-            socket.send_bytes(one)
-        for one in pieces(sound)[5:9]:  # as after a connection that was lost before they were acknowledged
-            socket.send_bytes(one)
+    with connect() as socket:
+        message = hello(socket)
+        assert message["taken"] == 0 and message["speaker"]
+        for chunk in encode_chunks(sound):
+            socket.send_bytes(chunk)
+        for chunk in encode_chunks(sound)[5:9]:  # as after a connection that was lost before they were acknowledged
+            socket.send_bytes(chunk)
         words, samples = stop(socket)
     assert samples == len(sound)
     assert words
 
 
-def test_a_speaker_resumes_after_a_lost_connection(page, live, speech):
+def test_a_speaker_resumes_after_a_lost_connection(connect, endpoint, speech):
     sound = np.concatenate(speech[:2])
-    with page() as socket:
+    with connect() as socket:
         speaker = hello(socket)["speaker"]
-        for one in pieces(sound)[:12]:
-            socket.send_bytes(one)
+        for chunk in encode_chunks(sound)[:12]:
+            socket.send_bytes(chunk)
         while socket.receive_json()["taken"] < 12:
             pass
-    with page() as socket:
+    with connect() as socket:
         assert hello(socket, speaker) == {"speaker": speaker, "taken": 12}
-        for one in pieces(sound)[12:]:
-            socket.send_bytes(one)
+        for chunk in encode_chunks(sound)[12:]:
+            socket.send_bytes(chunk)
         words, samples = stop(socket)
         assert (samples, len(words) > 0) == (len(sound), True)
-        socket.send_bytes(piece(20, speech[2]))  # and after a stop, too
+        socket.send_bytes(encode_chunk(20, speech[2]))  # a speaker may go on after a stop
         assert stop(socket)[1] == len(sound) + len(speech[2])
-    assert list(live._speakers) == [speaker]
+    assert list(endpoint._speakers) == [speaker]
 
 
-def test_a_speaker_who_returns_too_late_starts_anew(page, live, monkeypatch):
-    with page() as socket:
+def test_a_speaker_who_returns_too_late_starts_over(connect, endpoint, monkeypatch):
+    with connect() as socket:
         speaker = hello(socket)["speaker"]
     monkeypatch.setattr("live_endpoint.RESUME_SECONDS", -1.0)
-    with page() as socket:
-        told = hello(socket, speaker)
-    assert told["speaker"] != speaker and told["taken"] == 0
-    assert speaker not in live._speakers
+    with connect() as socket:
+        message = hello(socket, speaker)
+    assert message["speaker"] != speaker and message["taken"] == 0
+    assert speaker not in endpoint._speakers
 
 
-def test_too_many_speakers_and_too_long_sessions_are_refused(page, monkeypatch, speech):
+def test_too_many_speakers_and_too_long_sessions_are_refused(connect, monkeypatch, speech):
     monkeypatch.setattr(live_transcription, "MAX_SESSIONS", 1)
     monkeypatch.setattr(live_transcription, "MAX_SECONDS", 1.0)
-    with page() as first, page() as second:
+    with connect() as first, connect() as second:
         hello(first)
         assert hello(second) == {"error": "busy"}
-        first.send_bytes(piece(0, speech[0]))
-        while "error" not in (told := first.receive_json()):
+        first.send_bytes(encode_chunk(0, speech[0]))
+        while "error" not in (message := first.receive_json()):
             pass
-    assert told == {"error": "full"}
+    assert message == {"error": "full"}
 
 
 @pytest.mark.parametrize(
-    "given",
+    "data",
     [b"", b"\0\0\0", b"\0\0\0\0\0", b"\1\0\0\0\0\0", b"\0\0\0\0" + bytes(10 * 2 * RATE + 2), "{}", "[]", "no JSON"],
 )
-def test_an_invalid_message_closes_the_connection(page, given):
-    with page() as socket:
+def test_an_invalid_message_closes_the_connection(connect, data):
+    with connect() as socket:
         hello(socket)
-        socket.send_bytes(given) if isinstance(given, bytes) else socket.send_text(given)
-        while "error" not in (told := socket.receive_json()):
+        socket.send_bytes(data) if isinstance(data, bytes) else socket.send_text(data)
+        while "error" not in (message := socket.receive_json()):
             pass
-    assert told == {"error": "wrong"}
+    assert message == {"error": "wrong"}
 
 
-@pytest.mark.parametrize("first", ['{"rate": 1}', '{"rate": "fast"}', "{}", "[", '{"rate": 1e999}'])
-def test_an_invalid_sample_rate_is_refused(page, first):
-    with page() as socket:
-        socket.send_text(first)
+@pytest.mark.parametrize("text", ['{"rate": 1}', '{"rate": "fast"}', "{}", "[", '{"rate": 1e999}'])
+def test_an_invalid_sample_rate_is_refused(connect, text):
+    with connect() as socket:
+        socket.send_text(text)
         assert socket.receive_json() == {"error": "wrong"}
 
 
-def test_a_page_of_another_site_cannot_open_the_live_endpoint(page):
-    with page(origin="https://elsewhere.example") as socket:
+def test_a_page_of_another_site_cannot_open_the_live_endpoint(connect):
+    with connect(origin="https://elsewhere.example") as socket:
         assert socket.receive_json() == {"error": "wrong"}
-    with page(origin="http://testserver") as socket:
+    with connect(origin="http://testserver") as socket:
         assert hello(socket)["taken"] == 0

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 RATE = 24_000
-DELTA, COMPLETED = (f"conversation.item.input_audio_transcription.{what}" for what in ("delta", "completed"))
+DELTA, COMPLETED = (f"conversation.item.input_audio_transcription.{suffix}" for suffix in ("delta", "completed"))
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def pcm(sound, rate=RATE):
     return (soxr.resample(sound, 16_000, rate) * 32767).astype("<i2").tobytes()
 
 
-def pieces(sound, rate=RATE, seconds=0.5):
+def chunks(sound, rate=RATE, seconds=0.5):
     raw, size = pcm(sound, rate), 2 * int(rate * seconds)
-    return [raw[at : at + size] for at in range(0, len(raw), size)]
+    return [raw[start : start + size] for start in range(0, len(raw), size)]
 
 
 def receive(socket, kind):
@@ -45,40 +45,40 @@ def send(socket, kind, **values):
 
 
 def append(socket, sound):
-    for piece in pieces(sound):
-        send(socket, "input_audio_buffer.append", audio=base64.b64encode(piece).decode())
+    for chunk in chunks(sound):
+        send(socket, "input_audio_buffer.append", audio=base64.b64encode(chunk).decode())
 
 
 def test_words_arrive_during_speech_and_all_at_the_end(url, speech):
     with connect(url) as socket:
-        opened, _ = receive(socket, "session.created")
-        heard = opened["session"]["audio"]["input"]
-        assert heard["format"] == {"type": "audio/pcm", "rate": RATE}
-        assert (heard["transcription"], heard["turn_detection"]) == ({"language": "sv"}, None)
-        quiet = np.zeros(16_000, np.float32)
-        append(socket, np.concatenate([speech[0], quiet, speech[1], quiet]))
+        created, _ = receive(socket, "session.created")
+        audio_input = created["session"]["audio"]["input"]
+        assert audio_input["format"] == {"type": "audio/pcm", "rate": RATE}
+        assert (audio_input["transcription"], audio_input["turn_detection"]) == ({"language": "sv"}, None)
+        pause = np.zeros(16_000, np.float32)
+        append(socket, np.concatenate([speech[0], pause, speech[1], pause]))
         first, _ = receive(socket, DELTA)  # before anything is committed
         append(socket, speech[2])
         send(socket, "input_audio_buffer.commit")
         committed, deltas = receive(socket, "input_audio_buffer.committed")
-        completed, more = receive(socket, COMPLETED)
+        completed, last_deltas = receive(socket, COMPLETED)
         assert first["item_id"] == committed["item_id"] == completed["item_id"]
-        text = "".join(event["delta"] for event in [first, *deltas, *more])
+        text = "".join(event["delta"] for event in [first, *deltas, *last_deltas])
         assert completed["transcript"] == text != ""
         assert completed["usage"]["seconds"] >= sum(map(len, speech[:3])) / 16_000 + 1
         append(socket, speech[0])  # the next item
         send(socket, "input_audio_buffer.commit")
-        again, _ = receive(socket, COMPLETED)
-        assert again["item_id"] != completed["item_id"] and again["transcript"]
+        next_completed, _ = receive(socket, COMPLETED)
+        assert next_completed["item_id"] != completed["item_id"] and next_completed["transcript"]
 
 
 def test_binary_frames_at_another_rate_are_accepted(url, speech):
     with connect(url) as socket:
-        form = {"type": "audio/pcm", "rate": 16_000}
-        send(socket, "session.update", session={"type": "transcription", "audio": {"input": {"format": form}}})
-        assert receive(socket, "session.updated")[0]["session"]["audio"]["input"]["format"] == form
-        for piece in pieces(speech[0], 16_000):
-            socket.send(piece)
+        audio_format = {"type": "audio/pcm", "rate": 16_000}
+        send(socket, "session.update", session={"type": "transcription", "audio": {"input": {"format": audio_format}}})
+        assert receive(socket, "session.updated")[0]["session"]["audio"]["input"]["format"] == audio_format
+        for chunk in chunks(speech[0], 16_000):
+            socket.send(chunk)
         send(socket, "input_audio_buffer.commit")
         completed, _ = receive(socket, COMPLETED)
         assert completed["transcript"]
@@ -98,7 +98,7 @@ def test_silence_and_cleared_audio_give_no_text(url, speech):
 
 
 @pytest.mark.parametrize(
-    ("message", "wrong"),
+    ("message", "expected"),
     [
         ("no JSON", "a JSON object"),
         ("[]", "a JSON object"),
@@ -110,23 +110,23 @@ def test_silence_and_cleared_audio_give_no_text(url, speech):
         (bytes(2 * 16 * RATE), "at most 15 s"),
     ],
 )
-def test_an_invalid_event_is_reported_and_the_session_goes_on(url, speech, message, wrong):
+def test_an_invalid_event_is_reported_and_the_session_goes_on(url, speech, message, expected):
     with connect(url) as socket:
         socket.send(json.dumps(message) if isinstance(message, dict) else message)
         event, _ = receive(socket, "error")
-        assert wrong in event["error"]["message"] and "\n" not in event["error"]["message"]
+        assert expected in event["error"]["message"] and "\n" not in event["error"]["message"]
         append(socket, speech[0])
         send(socket, "input_audio_buffer.commit")
         assert receive(socket, COMPLETED)[0]["transcript"]
 
 
 def test_too_many_realtime_sessions_are_refused(url):
-    speakers = [connect(url) for _ in range(8)]
-    for speaker in speakers:
-        receive(speaker, "session.created")
+    sockets = [connect(url) for _ in range(8)]
+    for socket in sockets:
+        receive(socket, "session.created")
     with pytest.raises((ConnectionClosed, InvalidStatus)):
         connect(url).recv(timeout=20)
-    speakers.pop().close()
+    sockets.pop().close()
     for _ in range(100):
         try:
             with connect(url) as socket:
@@ -135,9 +135,9 @@ def test_too_many_realtime_sessions_are_refused(url):
         except (ConnectionClosed, InvalidStatus):
             time.sleep(0.1)
     else:
-        raise AssertionError("a place is not given back")
-    for speaker in speakers:
-        speaker.close()
+        raise AssertionError("a closed session does not free its place")
+    for socket in sockets:
+        socket.close()
 
 
 def test_the_realtime_endpoint_requires_the_key(tiny_release):

@@ -8,19 +8,20 @@ import page
 def test_hotwords_reach_the_engine_and_known_files_are_not_decoded_again(clip, tmp_path):
     from transcriber import DecodingOptions
 
-    asked = []
+    calls = []
 
-    class Listener:
+    class FakeEngine:
         language, joint, release, longest = "sv", " ", {}, 30.0
 
         def segments(self, sound, options, **_):
-            asked.append(options)
+            calls.append(options)
             return iter([])
 
-    hints = DecodingOptions(hotwords=("Kiruna",))
-    copied = shutil.copy(clip, tmp_path)
-    pictures = list(page.transcribe_files(Listener(), [str(clip), copied], "en", hints))
-    assert asked == [hints, hints]
-    assert "wrong" in pictures[-1][1]  # nothing was said
-    again = list(page.transcribe_files(Listener(), [copied], "en", hints, known=pictures[-1][-1]))
-    assert asked == [hints, hints] and again[-1][1].count("wrong") == 1  # what is known is not heard again
+    decoding = DecodingOptions(hotwords=("Kiruna",))
+    copy = shutil.copy(clip, tmp_path)
+    updates = list(page.transcribe_files(FakeEngine(), [str(clip), copy], "en", decoding))
+    assert calls == [decoding, decoding]
+    assert "wrong" in updates[-1][1]  # the engine wrote no words
+    later_updates = list(page.transcribe_files(FakeEngine(), [copy], "en", decoding, known=updates[-1][-1]))
+    assert calls == [decoding, decoding]  # the known file is not decoded again
+    assert later_updates[-1][1].count("wrong") == 1

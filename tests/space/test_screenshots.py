@@ -23,58 +23,58 @@ def talk(tmp_path_factory):
 
     parts, file = [], tmp_path_factory.mktemp("sounds") / "samtal.wav"
     for clip in sorted(SAMPLE.glob("*.ogg"))[:200:30]:
-        sound, rate = soundfile.read(clip, dtype="float32")
-        parts += [soxr.resample(sound, rate, 48_000), np.zeros(48_000, np.float32)]
+        samples, rate = soundfile.read(clip, dtype="float32")
+        parts += [soxr.resample(samples, rate, 48_000), np.zeros(48_000, np.float32)]
     soundfile.write(file, np.concatenate(parts), 48_000)
     return file
 
 
-def transcribed(seen, talk):
-    seen.upload(talk)
-    assert len(seen.lines()) >= 5
+def show_transcript(visitor, talk):
+    visitor.upload(talk)
+    assert len(visitor.lines()) >= 5
 
 
-def corrected(seen, talk):
-    seen.upload(talk)
-    seen.page.locator("#result [data-edit]").click()
-    seen.page.locator("#result [data-search]").fill("klockan")
+def show_correction(visitor, talk):
+    visitor.upload(talk)
+    visitor.page.locator("#result [data-edit]").click()
+    visitor.page.locator("#result [data-search]").fill("klockan")
 
 
-def live(seen, talk):
-    seen.tab("live")
-    seen.speak()
-    seen.page.wait_for_function("document.querySelectorAll('#words .words span')[0].innerText.length > 60")
+def show_live(visitor, talk):
+    visitor.tab("live")
+    visitor.speak()
+    visitor.page.wait_for_function("document.querySelectorAll('#words .words span')[0].innerText.length > 60")
 
 
-def taught(seen, talk):
-    seen.tab("teach")
-    seen.page.locator("#clip input[type=file], #clip .record-button").first.wait_for(state="attached")
+def show_contribution(visitor, talk):
+    visitor.tab("teach")
+    visitor.page.locator("#clip input[type=file], #clip .record-button").first.wait_for(state="attached")
 
 
-def about(seen, talk):
-    seen.tab("about")
-    seen.page.locator("#model .rate").wait_for()
+def show_about(visitor, talk):
+    visitor.tab("about")
+    visitor.page.locator("#model .rate").wait_for()
 
 
-@pytest.mark.skipif(not (PICTURES and MODEL and CHROMIUM.exists()), reason="PICTURES, MODEL or Chromium is not there")
+@pytest.mark.skipif(not (PICTURES and MODEL and CHROMIUM.exists()), reason="needs PICTURES, MODEL and Chromium")
 @pytest.mark.parametrize(
     ("name", "show", "width", "dark", "locale"),
     [
-        ("transcribe", transcribed, 1100, False, "en-GB"),
-        ("transcribe-phone", transcribed, 390, True, "sv-SE"),
-        ("correct", corrected, 1100, True, "en-GB"),
-        ("live", live, 1100, False, "sv-SE"),
-        ("teach-phone", taught, 390, False, "sv-SE"),
-        ("about", about, 1100, False, "en-GB"),
+        ("transcribe", show_transcript, 1100, False, "en-GB"),
+        ("transcribe-phone", show_transcript, 390, True, "sv-SE"),
+        ("correct", show_correction, 1100, True, "en-GB"),
+        ("live", show_live, 1100, False, "sv-SE"),
+        ("teach-phone", show_contribution, 390, False, "sv-SE"),
+        ("about", show_about, 1100, False, "en-GB"),
     ],
 )
 def test_a_screenshot_is_taken(name, show, width, dark, locale, talk, tmp_path):
     folders = {"TEACH_FOLDER": str(tmp_path / "taught"), "GRADIO_TEMP_DIR": str(tmp_path)}
     with (
         serve(Path(str(MODEL)).resolve(), **folders) as url,
-        visit(url, speak=talk, width=width, dark=dark, locale=locale) as seen,
+        visit(url, speak=talk, width=width, dark=dark, locale=locale) as visitor,
     ):
-        show(seen, talk)
-        seen.shoot(tmp_path / "page.png")
+        show(visitor, talk)
+        visitor.screenshot(tmp_path / "page.png")
         Image.open(tmp_path / "page.png").convert("RGB").save(Path(str(PICTURES), f"{name}.webp"), quality=90)
-        assert not seen.errors
+        assert not visitor.errors
