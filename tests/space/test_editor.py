@@ -109,10 +109,17 @@ def test_full_browser_storage_keeps_the_newest_texts(url, clip):
     with visit(url) as visitor:
         visitor.page.evaluate("""() => {
           const old = (id, size) => ({ id, at: 1, title: id, html: 'x'.repeat(size) });
-          for (let size = 12e6; ; size -= 2000) {  // until the storage is full
-            try { return localStorage.transcripts = JSON.stringify([old('newer', 1000), old('oldest', size)]); }
-            catch {}
+          const fits = (size) => {
+            try { localStorage.transcripts = JSON.stringify([old('newer', 1000), old('oldest', size)]); }
+            catch { return false; }
+            return true;
+          };
+          let [size, tooLarge] = [0, 12e6];  // to within 2,000 characters of a full storage
+          while (tooLarge - size > 2000) {
+            const middle = Math.round((size + tooLarge) / 2);
+            if (fits(middle)) size = middle; else tooLarge = middle;
           }
+          fits(size);
         }""")
         visitor.upload(clip)
         titles = visitor.page.evaluate("JSON.parse(localStorage.transcripts).map((entry) => entry.title)")
