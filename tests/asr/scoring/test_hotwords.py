@@ -15,7 +15,7 @@ def report():
     return hotwords.score_hotwords(REFERENCES, HYPOTHESES, HINTED, [None] * len(REFERENCES), settings)
 
 
-def test_recall_counts_each_occurrence_and_alarms_count_words_nobody_said(report):
+def test_recall_counts_each_occurrence_and_false_alarms_count_words_that_were_not_said(report):
     assert (report["hotwords"], report["hotwords_said"]) == (3, 24)
     assert (report["hotword_recall"], report["hinted_recall"]) == (50.0, 100.0)
     assert (report["hotword_false_alarms"], report["hinted_false_alarms"]) == (25.0, 50.0)

@@ -54,7 +54,7 @@ def test_there_are_as_many_batches_as_steps(steps):
     assert len(list(batches)) == len(batches) == steps
 
 
-def test_no_batch_is_larger_than_asked_and_none_is_empty():
+def test_no_batch_is_larger_than_requested_and_none_is_empty():
     sizes = Counter(len(batch) for batch in buckets(LENGTHS[:37], 8, 15))
     assert sizes == {8: 12, 5: 3}
 

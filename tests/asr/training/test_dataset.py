@@ -89,7 +89,7 @@ def test_augmentation_depends_on_the_draw_and_not_on_the_order_of_access(example
         assert first.labels == second.labels
 
 
-def test_a_clip_is_augmented_anew_each_time_it_is_drawn(example):
+def test_a_clip_is_augmented_differently_each_time_it_is_drawn(example):
     variants = {example(0, number=number, frequency_masks=1, time_masks=1).features.tobytes() for number in range(8)}
     assert len(variants) > 6
 

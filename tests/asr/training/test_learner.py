@@ -128,7 +128,7 @@ def test_a_text_prompt_is_read_and_not_learnt(learner, batch, has_base):
     torch.testing.assert_close(prompted["cross_entropy"], mean)
 
 
-def test_the_loss_on_silence_is_a_number(learner, whisper):
+def test_the_loss_on_silence_is_finite(learner, whisper):
     labels = torch.tensor([whisper[1].tokenizer("").input_ids])
     assert torch.isfinite(learner(has_base=False).train()(torch.randn(1, 80, 60), labels)["loss"])
 

@@ -20,7 +20,7 @@ def sampled():
     return lambda clip: [prompts.sample(clip, np.random.default_rng([0, number])) for number in range(300)]
 
 
-def test_half_are_other_sentences_of_the_same_speaker_and_never_the_clips_own(sampled):
+def test_half_of_the_prompts_are_other_sentences_of_the_same_speaker(sampled):
     sentences = [text for text in sampled(0) if text in TEXTS]
     assert set(sentences) == {TEXTS[1], TEXTS[4]}
     assert 110 <= len(sentences) <= 190

@@ -102,7 +102,7 @@ def test_trackers_get_the_figures_under_the_trials_name(run, tmp_path, monkeypat
     assert {"train/learning_rate", "train/clips_per_second"} <= set(events.Tags()["scalars"])
 
 
-def test_another_seed_is_another_trial(run):
+def test_another_seed_gives_another_loss(run):
     losses = {run(steps=1, evaluations=1, validation_clips=1, seed=seed)[0].curve[-1].loss for seed in (0, 1)}
     assert len(losses) == 2
 
