@@ -1,4 +1,4 @@
-"""Small corpora, small settings and a small model, for the tests of every wing."""
+"""Small corpora, small settings and a small model, for all tests of `asr`."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ TEXTS = ["Klockan är halv åtta.", "Åsa köper ägg på lördag.", "I Örebro 
 
 @pytest.fixture(scope="session")
 def tone():
-    """A function to (samples,) or (samples, channels) float32 of a sine."""
+    """A function that returns a sine as (samples,) or (samples, channels) float32."""
 
     def make(seconds=1.0, hertz=440, rate=RATE, loud=0.3, channels=1):
         wave = loud * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
@@ -30,26 +30,26 @@ def tone():
 
 @pytest.fixture(scope="session")
 def encoded():
-    """A function that writes (samples,) or (samples, channels) float32 by FFmpeg; the suffix tells the container."""
+    """A function that writes (samples,) or (samples, channels) float32 with FFmpeg; the suffix sets the container."""
 
     def write(path, sound, rate, codec, layout="mono", film=False):
         with av.open(str(path), "w") as file:
-            pictures = file.add_stream("mpeg4", rate=5) if film else None
+            video = file.add_stream("mpeg4", rate=5) if film else None
             stream = file.add_stream(codec, rate=rate, layout=layout)
             context = stream.codec_context
-            if pictures:
-                pictures.width = pictures.height = 32
-                pictures.pix_fmt = "yuv420p"
+            if video:
+                video.width = video.height = 32
+                video.pix_fmt = "yuv420p"
                 black = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
-                for piece in [black] * (5 * len(sound) // rate) + [None]:
-                    file.mux(pictures.encode(piece))
+                for image in [black] * (5 * len(sound) // rate) + [None]:
+                    file.mux(video.encode(image))
             context.is_open or context.open()
             resampler = av.AudioResampler(context.format, layout, rate, frame_size=context.frame_size)
             planes = np.broadcast_to(sound.T, (av.AudioLayout(layout).nb_channels, len(sound)))
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(planes), format="fltp", layout=layout)
             frame.sample_rate = rate
-            for piece in (*resampler.resample(frame), *resampler.resample(None), None):
-                file.mux(stream.encode(piece))
+            for audio in (*resampler.resample(frame), *resampler.resample(None), None):
+                file.mux(stream.encode(audio))
         return path
 
     return write
@@ -57,9 +57,9 @@ def encoded():
 
 @pytest.fixture
 def refusal():
-    """A function to the one line with which a call is refused."""
+    """A function that makes a call and returns the one line with which it is refused."""
 
-    def of(function, *arguments):
+    def refuse(function, *arguments):
         with pytest.raises(InputError) as caught:
             function(*arguments)
         line = str(caught.value)
@@ -67,18 +67,18 @@ def refusal():
         assert "\n" not in line
         return line
 
-    return of
+    return refuse
 
 
 @pytest.fixture
 def audiofolder(tmp_path, tone):
-    """A function from {folder: rows of metadata} to the settings of a corpus with a second of sound a clip.
+    """A function from {folder: rows of metadata} to the settings of a corpus with one second of sound per clip.
 
-    No two clips sound the same. What stands in `more` goes to [corpus].
+    No two clips sound the same. Further keyword arguments go to [corpus].
     """
     pitch = itertools.count(200, 7)
 
-    def make(parts, metadata="metadata.csv", encoding="utf-8", place="corpus", **more):
+    def make(parts, metadata="metadata.csv", encoding="utf-8", place="corpus", **corpus_keys):
         import pandas as pd
 
         root = tmp_path / place
@@ -98,7 +98,7 @@ def audiofolder(tmp_path, tone):
             else:
                 lines = [json.dumps(row, ensure_ascii=False) for row in rows]
                 (folder / metadata).write_text("\n".join(lines), encoding=encoding)
-        return Settings.model_validate({"corpus": {"source": "folder", "path": str(root), **more}})
+        return Settings.model_validate({"corpus": {"source": "folder", "path": str(root), **corpus_keys}})
 
     return make
 
@@ -111,7 +111,7 @@ def store(tmp_path):
 
 @pytest.fixture(scope="session")
 def preprocess():
-    """A function that does what `start`, `preprocess` and `collect` do: what each part came to, and the whole."""
+    """A function that does what `start`, `preprocess` and `collect` do: the packed parts, and the manifest."""
 
     def make(settings, store):
         packed = [shards.build_part(part, settings, store)[0] for part in sources.list_parts(settings.corpus)]
@@ -122,7 +122,7 @@ def preprocess():
 
 @pytest.fixture(scope="session")
 def heard():
-    """A function from shards to their clips as pandas reads them, by name."""
+    """A function that reads the clips of all shards into one table, by name."""
     import pandas as pd
 
     def make(joined, store, folder):
@@ -158,7 +158,7 @@ def joined(tiny, tiny_store, preprocess):
 
 @pytest.fixture(scope="session")
 def speech(joined, tiny_store, tmp_path_factory):
-    """The same as training and release read it."""
+    """The tiny corpus as training and release read it."""
     return SpeechDataset(joined.shards, tmp_path_factory.mktemp("speech"), tiny_store.fetch)
 
 
@@ -175,7 +175,7 @@ def whisper(tiny):
 
 @pytest.fixture(scope="session")
 def base(whisper, tmp_path_factory):
-    """The same, saved: a base to fine-tune."""
+    """The tiny Whisper, saved as a base to fine-tune."""
     from asr.training import models
 
     return models.save(tmp_path_factory.mktemp("base"), *whisper)
@@ -183,7 +183,7 @@ def base(whisper, tmp_path_factory):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """What is not here is told at once, and never asked of the Hub."""
+    """What is missing is reported at once, without a request to the Hub."""
     from asr import network
     from huggingface_hub import constants
 

@@ -1,4 +1,4 @@
-"""What a room, noise, a telephone and a codec do to a sound, and what they leave as it was."""
+"""What rooms, noise, telephones and codecs change in a sound, and what they leave unchanged."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,18 @@ def generators(count):
 
 @pytest.fixture(scope="module")
 def speech():
-    """Two seconds of bursts with pauses: as broad as speech, and never like itself a little later."""
+    """Two seconds of noise bursts with pauses: broadband like speech, and without repetition."""
     random = np.random.default_rng(0)
     sound = 0.1 * random.standard_normal(2 * RATE)
     sound[np.arange(len(sound)) // 4_000 % 2 == 1] = 0
     return sound.astype(np.float32)
 
 
-def later(heard, sound):
-    """Seconds by which what is heard comes after the sound, where the two are most alike."""
-    spectrum = np.fft.rfft(heard, 2 * len(sound)) * np.conj(np.fft.rfft(sound, 2 * len(sound)))
-    at = int(np.argmax(np.fft.irfft(spectrum)))
-    return (at if at < len(sound) else at - 2 * len(sound)) / RATE
+def delay(output, sound):
+    """Seconds by which the output lags behind the sound, by their cross-correlation."""
+    spectrum = np.fft.rfft(output, 2 * len(sound)) * np.conj(np.fft.rfft(sound, 2 * len(sound)))
+    shift = int(np.argmax(np.fft.irfft(spectrum)))
+    return (shift if shift < len(sound) else shift - 2 * len(sound)) / RATE
 
 
 def share_above(sound, hertz):
@@ -33,7 +33,7 @@ def share_above(sound, hertz):
 
 
 @pytest.mark.parametrize("decibels", [0.0, 7.5, 30.0])
-def test_noise_lies_as_far_below_the_speech_as_asked_and_pauses_do_not_count(speech, decibels):
+def test_noise_has_the_requested_level_below_speech_and_pauses_do_not_count(speech, decibels):
     noise = 3 * np.random.default_rng(1).standard_normal(len(speech))
     added = acoustics.add_noise(speech, noise, decibels) - speech
     ratio = 10 * np.log10(np.mean(speech[speech != 0] ** 2) / np.mean(added**2))
@@ -49,13 +49,13 @@ def test_digital_silence_and_silent_noise_change_nothing(speech):
     assert acoustics.speech_power(np.zeros(0, np.float32)) == 0
 
 
-def test_the_power_of_a_sound_of_any_length_is_its_own(tone):
+def test_speech_power_does_not_depend_on_the_length(tone):
     assert [acoustics.speech_power(tone(seconds)) for seconds in (0.01, 0.11, 1.0)] == pytest.approx(
         [0.045] * 3, rel=0.05
     )
 
 
-def test_made_noise_is_of_many_colours():
+def test_generated_noise_has_many_colours():
     slopes = []
     for random in generators(20):
         power = np.abs(np.fft.rfft(acoustics.coloured_noise(16_000, random)))[1:] ** 2
@@ -64,63 +64,63 @@ def test_made_noise_is_of_many_colours():
     assert min(slopes) < 0.5
 
 
-def test_rooms_are_the_same_each_time_and_none_like_another():
+def test_simulated_rooms_are_reproducible_and_all_different():
     rooms = acoustics.simulate_rooms(4, 3)
     acoustics.simulate_rooms.cache_clear()
-    assert all(np.array_equal(one, again) for one, again in zip(rooms, acoustics.simulate_rooms(4, 3), strict=True))
-    assert len({one.tobytes() for one in (*rooms, *acoustics.simulate_rooms(4, 4))}) == 8
+    assert all(np.array_equal(room, again) for room, again in zip(rooms, acoustics.simulate_rooms(4, 3), strict=True))
+    assert len({room.tobytes() for room in (*rooms, *acoustics.simulate_rooms(4, 4))}) == 8
 
 
-def test_a_room_rings_on_as_loud_as_it_was_and_moves_no_word(speech):
+def test_reverberation_fills_pauses_and_keeps_loudness_and_timing(speech):
     for room in acoustics.simulate_rooms(8, 0):
-        heard = acoustics.add_reverberation(speech, room)
-        assert heard.shape == speech.shape and heard.dtype == np.float32
-        assert np.mean(heard**2) == pytest.approx(np.mean(speech**2), rel=0.01)
-        assert np.mean(heard[speech == 0] ** 2) > 0.001 * np.mean(heard**2)
-        assert abs(later(heard, speech)) <= 0.01
+        output = acoustics.add_reverberation(speech, room)
+        assert output.shape == speech.shape and output.dtype == np.float32
+        assert np.mean(output**2) == pytest.approx(np.mean(speech**2), rel=0.01)
+        assert np.mean(output[speech == 0] ** 2) > 0.001 * np.mean(output**2)
+        assert abs(delay(output, speech)) <= 0.01
 
 
-def test_the_direct_sound_is_what_comes_first_though_a_reflection_be_louder(speech):
+def test_the_direct_sound_is_the_first_even_if_a_reflection_is_louder(speech):
     response = np.zeros(3_000, np.float32)
     response[[500, 2_000]] = 0.4, -1.0
-    heard = acoustics.add_reverberation(speech, response)
-    alone = acoustics.add_reverberation(speech, response[500:])
-    assert np.array_equal(heard, alone)
-    assert not np.allclose(heard, speech)
+    output = acoustics.add_reverberation(speech, response)
+    direct = acoustics.add_reverberation(speech, response[500:])
+    assert np.array_equal(output, direct)
+    assert not np.allclose(output, speech)
 
 
-def test_a_telephone_cuts_its_band_and_keeps_the_time(speech):
+def test_a_telephone_limits_the_band_and_keeps_the_timing(speech):
     assert share_above(speech, 3_600) > 0.5
     for random in generators(8):
-        heard = acoustics.apply_telephone(speech, random)
-        assert heard.shape == speech.shape and heard.dtype == np.float32
-        assert share_above(heard, 3_600) < 1e-3
-        assert 1 - share_above(heard, 200) < 1e-3
-        assert share_above(heard, 300) > 0.98
-        assert abs(later(heard, speech)) <= 0.01
+        output = acoustics.apply_telephone(speech, random)
+        assert output.shape == speech.shape and output.dtype == np.float32
+        assert share_above(output, 3_600) < 1e-3
+        assert 1 - share_above(output, 200) < 1e-3
+        assert share_above(output, 300) > 0.98
+        assert abs(delay(output, speech)) <= 0.01
 
 
-def test_codecs_keep_the_time_and_lose_something(speech):
-    heard = [acoustics.apply_codec(speech, random) for random in generators(12)]
-    assert {one.shape for one in heard} == {speech.shape}
-    assert all(abs(later(one, speech)) <= 0.01 for one in heard)
-    assert all(np.abs(one - speech).max() > 0.01 for one in heard)
-    assert len({one.tobytes() for one in heard}) > 6
+def test_codecs_keep_the_timing_and_change_the_sound(speech):
+    outputs = [acoustics.apply_codec(speech, random) for random in generators(12)]
+    assert {output.shape for output in outputs} == {speech.shape}
+    assert all(abs(delay(output, speech)) <= 0.01 for output in outputs)
+    assert all(np.abs(output - speech).max() > 0.01 for output in outputs)
+    assert len({output.tobytes() for output in outputs}) > 6
 
 
-def test_what_is_louder_than_full_scale_stays_so_on_the_line(tone):
+def test_sounds_above_full_scale_are_not_clipped(tone):
     loud = 5 * tone(1.0, hertz=1_000)
-    for change in (acoustics.apply_telephone, acoustics.apply_codec):
-        assert np.abs(change(loud, np.random.default_rng(2))).max() == pytest.approx(1.5, rel=0.15)
+    for effect in (acoustics.apply_telephone, acoustics.apply_codec):
+        assert np.abs(effect(loud, np.random.default_rng(2))).max() == pytest.approx(1.5, rel=0.15)
 
 
 @pytest.mark.parametrize("samples", [1, 100, 4_801])
-def test_a_sound_of_any_length_stays_as_long(samples):
+def test_effects_keep_the_length_of_any_sound(samples):
     sound = np.full(samples, 0.1, np.float32)
-    changes = (
+    effects = (
         lambda sound, random: acoustics.add_reverberation(sound, acoustics.simulate_rooms(1, 0)[0]),
         acoustics.apply_telephone,
         acoustics.apply_codec,
     )
-    for change in changes:
-        assert [len(change(sound, random)) for random in generators(4)] == [samples] * 4
+    for effect in effects:
+        assert [len(effect(sound, random)) for random in generators(4)] == [samples] * 4

@@ -1,4 +1,4 @@
-"""How a command ends: the line that goes on from a run works as it stands."""
+"""How a command ends: with a command line that resumes the run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ RUN = ["whisper_flow.py", "run"]
 
 
 @pytest.fixture
-def done(monkeypatch):
-    """A function that sets what command is running, how much of each run is done, and which run it makes."""
+def command(monkeypatch):
+    """A function that sets the running command, how many steps of each run are finished, and the run's id."""
 
     def set_up(arguments, finished, run_id="18", latest="17"):
         monkeypatch.setattr(sys, "argv", arguments)
@@ -27,20 +27,20 @@ def done(monkeypatch):
     return set_up
 
 
-def said(end, capsys):
-    with pytest.raises(type(end)), cli.resumable("Flow"):
-        raise end
+def stderr_of(error, capsys):
+    with pytest.raises(type(error)), cli.resumable("Flow"):
+        raise error
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(1), SystemExit(143), RuntimeError("full disk")])
-def test_an_interrupted_or_failed_run_says_how_to_go_on(done, capsys, end):
-    done(RUN, {"18": 4}, latest="18")
-    assert said(end, capsys).endswith("whisper_flow.py resume --origin-run-id 18\n")
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), SystemExit(143), RuntimeError("full disk")])
+def test_an_interrupted_or_failed_run_says_how_to_resume(command, capsys, error):
+    command(RUN, {"18": 4}, latest="18")
+    assert stderr_of(error, capsys).endswith("whisper_flow.py resume --origin-run-id 18\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "run_id", "finished", "end"),
+    ("arguments", "run_id", "finished", "error"),
     [
         (RUN, "18", 4, SystemExit(0)),
         (RUN, None, 0, SystemExit("profile: name: ...")),
@@ -49,27 +49,27 @@ def test_an_interrupted_or_failed_run_says_how_to_go_on(done, capsys, end):
         (["whisper_flow.py", "show"], None, 0, SystemExit(1)),
     ],
 )
-def test_where_nothing_can_be_resumed_nothing_is_said_of_it(done, capsys, arguments, run_id, finished, end):
-    done(arguments, {"18": finished}, run_id, latest="18")
-    assert said(end, capsys) == ""
+def test_no_resume_line_where_nothing_can_be_resumed(command, capsys, arguments, run_id, finished, error):
+    command(arguments, {"18": finished}, run_id, latest="18")
+    assert stderr_of(error, capsys) == ""
 
 
-@pytest.mark.parametrize(("new", "named"), [(7, "18"), (2, "17")])
-def test_a_resumed_run_is_gone_on_from_where_it_got_further_and_not_where_it_was_half_copied(done, capsys, new, named):
-    done(["whisper_flow.py", "resume"], {"17": 5, "18": new})
-    assert said(SystemExit(1), capsys).endswith(f"resume --origin-run-id {named}\n")
+@pytest.mark.parametrize(("finished", "run_id"), [(7, "18"), (2, "17")])
+def test_after_a_resume_the_run_that_got_further_is_resumed(command, capsys, finished, run_id):
+    command(["whisper_flow.py", "resume"], {"17": 5, "18": finished})
+    assert stderr_of(SystemExit(1), capsys).endswith(f"resume --origin-run-id {run_id}\n")
 
 
-def test_where_every_trial_failed_they_are_what_is_gone_on_from(done, capsys, monkeypatch):
-    done(RUN, {})
+def test_if_every_trial_failed_the_trials_are_resumed(command, capsys, monkeypatch):
+    command(RUN, {})
     monkeypatch.setattr(
         cli.datastore, "count_finished", lambda flow, run: Counter(start=1, preprocess=6, collect=1, search=1)
     )
-    assert said(SystemExit(1), capsys).endswith("whisper_flow.py resume train --origin-run-id 17\n")
+    assert stderr_of(SystemExit(1), capsys).endswith("whisper_flow.py resume train --origin-run-id 17\n")
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("arguments", "resumed"),
     [
         ("--branch b run --max-workers 2 --tag 'a b'", "--branch b resume --max-workers 2 --tag 'a b'"),
         ("--config profile 'my profile.toml' --datastore gs run", "--datastore gs resume"),
@@ -80,37 +80,37 @@ def test_where_every_trial_failed_they_are_what_is_gone_on_from(done, capsys, mo
         ("resume --origin-run-id=5", "resume"),
     ],
 )
-def test_the_options_that_were_given_are_kept_but_for_those_that_resume_refuses(given, kept):
-    assert shlex.join(cli.resume_arguments(shlex.split(given), "17")) == f"{kept} --origin-run-id 17"
+def test_options_are_kept_except_those_that_resume_refuses(arguments, resumed):
+    assert shlex.join(cli.resume_arguments(shlex.split(arguments), "17")) == f"{resumed} --origin-run-id 17"
 
 
-def test_a_datastore_that_cannot_be_asked_hides_nothing(done, capsys):
-    done(RUN, {})
-    assert "--origin-run-id 18" in said(SystemExit(1), capsys)
+def test_an_unreadable_datastore_does_not_hide_the_resume_line(command, capsys):
+    command(RUN, {})
+    assert "--origin-run-id 18" in stderr_of(SystemExit(1), capsys)
 
 
-def test_an_error_that_nobody_can_mend_stays_one():
+def test_an_error_that_the_user_cannot_fix_is_no_user_error():
     assert errors.as_user_error(KeyError("x")) is None
     assert errors.as_user_error(FileNotFoundError(2, "No such file", "/x")) is None
     assert errors.as_user_error(InputError("[text] a")).message == "[text] a"
 
 
-@pytest.mark.parametrize("kind", ["its own", "a library that is loaded late", "what came of it"])
-def test_memory_that_ran_out_is_told_in_one_line(kind):
-    late = ImportError("libtorch_cpu.so: failed to map segment from shared object")
-    of_it = ValueError("saving charts requires another package")
-    of_it.__cause__ = late
-    error = {"its own": MemoryError(), "a library that is loaded late": late, "what came of it": of_it}[kind]
+@pytest.mark.parametrize("kind", ["MemoryError", "failed import", "consequence"])
+def test_running_out_of_memory_is_reported_in_one_line(kind):
+    load_error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    consequence = ValueError("saving charts requires another package")
+    consequence.__cause__ = load_error
+    error = {"MemoryError": MemoryError(), "failed import": load_error, "consequence": consequence}[kind]
     assert "memory ran out" in errors.as_user_error(error).message
 
 
-def test_a_record_that_metaflow_cannot_read_is_told_and_another_s_json_is_not():
-    def asked_by(module):
+def test_json_that_metaflow_cannot_read_is_a_user_error_and_other_json_is_not():
+    def error_in(module):
         frame = {"__name__": module, "json": json}
         try:
             exec("json.loads('{\"a')", frame)
         except ValueError as error:
             return errors.as_user_error(error)
 
-    assert "cannot be read" in asked_by("metaflow.datastore").message
-    assert asked_by("asr.corpus") is None
+    assert "cannot be read" in error_in("metaflow.datastore").message
+    assert error_in("asr.corpus") is None

@@ -8,18 +8,19 @@ from asr import compute
     ("cores", "workers", "trials", "threads"),
     [(2, "4", 3, 1), (2, "4", 1, 2), (8, "4", 2, 4), (8, "3", 9, 2), (1, "16", 16, 1), (2, "1", 3, 2)],
 )
-def test_trials_side_by_side_share_the_cores_and_none_is_left_without(monkeypatch, cores, workers, trials, threads):
+def test_parallel_trials_share_the_cores_and_each_gets_one(monkeypatch, cores, workers, trials, threads):
     monkeypatch.setattr(compute, "cores", lambda: cores)
     monkeypatch.setenv("METAFLOW_RUN_MAX_WORKERS", workers)
     assert compute.threads_per_trial(trials) == threads
 
 
-def test_a_pod_has_one_trial_and_all_its_cores_and_those_are_what_its_container_may_use(monkeypatch, tmp_path):
+def test_a_pod_runs_one_trial_on_all_cores_of_its_container(monkeypatch, tmp_path):
     monkeypatch.setenv("METAFLOW_KUBERNETES_WORKLOAD", "1")
     monkeypatch.setattr(compute, "CPU_QUOTA", tmp_path / "cpu.max")
-    seen = compute.cores()
-    for share, cores in (("max 100000", seen), ("100000 100000", 1), ("50000 100000", 1), ("6400000 100000", seen)):
-        (tmp_path / "cpu.max").write_text(share)
+    available = compute.cores()
+    quotas = {"max 100000": available, "100000 100000": 1, "50000 100000": 1, "6400000 100000": available}
+    for quota, cores in quotas.items():
+        (tmp_path / "cpu.max").write_text(quota)
         assert (compute.cores(), compute.parallel_trials(3), compute.threads_per_trial(3)) == (cores, 1, cores)
 
 

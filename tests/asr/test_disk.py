@@ -1,4 +1,4 @@
-"""A disk that is full, or a folder that is closed, is told in one line that names it."""
+"""A full disk or a read-only folder is reported in one line that names it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from asr import InputError, disk
 
-FULL, CLOSED = Path("/dev/full"), Path("/sys")  # on Linux; closed to root too
+FULL, CLOSED = Path("/dev/full"), Path("/sys")  # on Linux; read-only to root too
 
 
-def raised(call):
+def error_of(call):
     with pytest.raises(Exception) as caught:
         call()
     return caught.value
 
 
-def over(cause):
-    """An error of a library's own over the system's."""
+def wrapped(cause):
+    """A library's error that is caused by one of the system."""
     error = RuntimeError("could not be generated")
     error.__cause__ = cause
     return error
@@ -27,7 +27,7 @@ def over(cause):
 
 @pytest.mark.skipif(not FULL.is_char_device(), reason="no /dev/full here")
 def test_a_write_to_a_full_disk_names_the_folder_that_was_written_to(tmp_path):
-    line = disk.explain(raised(lambda: FULL.write_text("x" * 9)), tmp_path)
+    line = disk.explain(error_of(lambda: FULL.write_text("x" * 9)), tmp_path)
     assert line == f"the disk that holds {tmp_path} is full: make room there"
 
 
@@ -39,10 +39,10 @@ def test_a_write_to_a_full_disk_names_the_folder_that_was_written_to(tmp_path):
         OSError([("from", "to", "[Errno 28] No space left on device")]),  # as shutil collects them
         RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # as safetensors
         RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),  # as torch
-        over(OSError(errno.ENOSPC, "No space")),  # as datasets
+        wrapped(OSError(errno.ENOSPC, "No space")),  # as datasets
     ],
 )
-def test_a_full_disk_is_known_by_whatever_a_library_makes_of_it(tmp_path, error):
+def test_a_full_disk_is_recognized_in_the_errors_of_libraries(tmp_path, error):
     assert disk.explain(error, tmp_path) == f"the disk that holds {tmp_path} is full: make room there"
 
 
@@ -55,23 +55,23 @@ def test_the_disk_is_named_by_the_file_that_did_not_fit(tmp_path):
 @pytest.mark.parametrize(
     "error", [ValueError("x"), OSError(errno.ENOENT, "gone", "/x"), InputError("full: No space left")]
 )
-def test_what_is_no_disks_fault_is_not_blamed_on_one(tmp_path, error):
+def test_other_errors_are_not_blamed_on_the_disk(tmp_path, error):
     assert disk.explain(error, tmp_path) == ""
     with pytest.raises(type(error)), disk.explained(tmp_path):
         raise error
 
 
 @pytest.mark.skipif(not CLOSED.is_dir(), reason="no /sys here")
-def test_a_folder_where_nothing_can_be_made_is_refused_with_its_key(refusal):
+def test_a_folder_that_cannot_be_written_is_refused_with_its_key(refusal):
     line = refusal(disk.check, CLOSED / "new" / "released", "[release] folder")
     assert line.startswith("[release] folder: /sys/new/released cannot be written: ")
 
 
-def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path, refusal):
+def test_a_file_instead_of_a_folder_is_refused(tmp_path, refusal):
     (tmp_path / "released").write_text("")
     assert "Not a directory" in refusal(disk.check, tmp_path / "released" / "mine", "[release] folder")
 
 
-def test_asking_leaves_nothing_behind(tmp_path):
+def test_the_check_leaves_nothing_behind(tmp_path):
     disk.check(tmp_path / "new" / "released", "[release] folder")
     assert list(tmp_path.iterdir()) == []

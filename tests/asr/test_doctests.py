@@ -1,4 +1,4 @@
-"""The examples in docstrings run as they stand."""
+"""The examples in docstrings run and give the results shown."""
 
 import doctest
 import importlib
@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 FLOWS = Path(importlib.import_module("asr").__file__).parents[1]
-SHOWN = sorted(
+MODULES = sorted(
     ".".join(path.relative_to(FLOWS).with_suffix("").parts)
-    for wing in ("asr", "sample")
-    for path in FLOWS.glob(f"{wing}/**/*.py")
+    for package in ("asr", "sample")
+    for path in FLOWS.glob(f"{package}/**/*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
 
 
-@pytest.mark.parametrize("module", SHOWN)
-def test_the_examples_of_a_module_are_true(module):
-    failed, tried = doctest.testmod(importlib.import_module(module))
-    assert tried
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_of_a_module_are_correct(module):
+    failed, attempted = doctest.testmod(importlib.import_module(module))
+    assert attempted
     assert not failed

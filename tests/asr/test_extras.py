@@ -1,4 +1,4 @@
-"""A profile that uses an optional package which is missing is refused before any work, with the way to install it."""
+"""A profile that needs a missing optional package is refused before any work, with the command that installs it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIONAL = {
 }
 
 
-def listed(section: str, key: str) -> set[str]:
+def setup_list(section: str, key: str) -> set[str]:
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
     return set(config[section][key].split())
@@ -36,7 +36,7 @@ def test_a_missing_package_is_named_with_its_key_and_its_extra(profile, refusal,
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else name)
     line = refusal(extras.check, load(profile))
     assert re.fullmatch(rf"\[\w+\] [\w: ]+ needs {package}: pip install 'whisper-flow\[{extra}\]'", line)
-    assert package in listed("options.extras_require", extra)
+    assert package in setup_list("options.extras_require", extra)
 
 
 def test_a_tracker_without_an_extra_is_named_alone(refusal, monkeypatch):
@@ -50,14 +50,14 @@ def test_the_sample_needs_no_extra(monkeypatch):
     extras.check(load(""))
 
 
-def test_what_tests_need_includes_every_extra():
+def test_the_test_extra_includes_every_other_extra():
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
-    (own,) = [name for name in listed("options.extras_require", "test") if name.startswith("whisper-flow")]
+    (own,) = [name for name in setup_list("options.extras_require", "test") if name.startswith("whisper-flow")]
     assert set(re.findall(r"[\w-]+", own.partition("[")[2])) == set(config["options.extras_require"]) - {"test"}
 
 
-WITHOUT = """
+HIDE_PACKAGES = """
 from importlib.machinery import PathFinder
 
 find = PathFinder.find_spec
@@ -65,22 +65,22 @@ PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in {na
 """
 
 
-def flow(folder: Path, without: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The flow's command in a process that finds none of the packages `without`."""
-    (folder / "sitecustomize.py").write_text(WITHOUT.format(names=without))
+def run_flow(folder: Path, hidden: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The flow's command in a process that finds none of the `hidden` packages."""
+    (folder / "sitecustomize.py").write_text(HIDE_PACKAGES.format(names=hidden))
     variables = {"PATH": "", "HOME": str(folder), "PYTHONPATH": str(folder), "USERNAME": "me"}
     command = [sys.executable, str(ROOT / "flows/whisper_flow.py"), *arguments]
     return subprocess.run(command, env=variables, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
 def test_the_flow_starts_without_any_optional_package(tmp_path):
-    ended = flow(tmp_path, {package for package, _ in OPTIONAL.values()} | {"pywhispercpp", "kubernetes"}, "show")
-    assert ended.returncode == 0, ended.stderr
+    process = run_flow(tmp_path, {package for package, _ in OPTIONAL.values()} | {"pywhispercpp", "kubernetes"}, "show")
+    assert process.returncode == 0, process.stderr
 
 
 def test_pods_without_the_kubernetes_client_are_refused_in_one_line(tmp_path):
     (tmp_path / "gke.toml").write_text('[compute]\nwhere = "gke"\nimage = "registry/train:1"\n')
-    ended = flow(tmp_path, {"kubernetes"}, "--config", "profile", "gke.toml", "run")
-    assert ended.returncode != 0
-    assert "[compute] where needs kubernetes: pip install 'whisper-flow[cloud]'" in ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stdout + ended.stderr
+    process = run_flow(tmp_path, {"kubernetes"}, "--config", "profile", "gke.toml", "run")
+    assert process.returncode != 0
+    assert "[compute] where needs kubernetes: pip install 'whisper-flow[cloud]'" in process.stdout + process.stderr
+    assert "Traceback" not in process.stdout + process.stderr

@@ -1,4 +1,4 @@
-"""Without a network the Hub is given up at once; a Hub that is there, and in trouble for a moment, is waited for."""
+"""Without a network the Hub is given up at once; a Hub that fails for a moment is waited for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from asr import network
 from servers.hub import Hub
 
 FLOWS = Path(network.__file__).parents[1]
-SOON = 20.0  # seconds; 2 to 3 of them on a quiet machine, where the clients' own patience took 24 for each file
-# What a profile may ask of the Hub; the libraries are imported first, so that it is the asking that is timed.
+MAX_SECONDS = 20.0  # 2 to 3 on an idle machine; the clients' own retries took 24 for each file
+# What a profile may request from the Hub; the libraries are imported first, so that only the requests are timed.
 ASK = """
 import json, os, sys, time
 sys.path.insert(0, {flows!r})
@@ -25,7 +25,7 @@ from asr.corpus import hub
 from asr.release import hub as releases
 from asr.settings import Release, Source
 from asr.training import models
-asked = {{
+calls = {{
     "base": lambda: models.base_config("owner/whisper")["d_model"],
     "weights": lambda: models.load("owner/whisper"),
     "folder": lambda: models.base_config("released/latest"),
@@ -35,21 +35,21 @@ asked = {{
 for name in {names!r}:
     began = time.monotonic()
     try:
-        told = str(asked[name]())
-    except InputError as mistake:
-        told = str(mistake)
-    print(json.dumps([name, told, time.monotonic() - began]))
+        answer = str(calls[name]())
+    except InputError as error:
+        answer = str(error)
+    print(json.dumps([name, answer, time.monotonic() - began]))
 """
 
 
 def ask(env, *names):
-    """What a process of its own is told of each, and after how many seconds."""
+    """The answer that a new process gets for each name, and after how many seconds."""
     code = ASK.format(flows=str(FLOWS), names=names)
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200)
-    assert "Traceback" not in done.stderr, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [name for name, *_ in found] == list(names)
-    return {name: (told, seconds) for name, told, seconds in found}
+    process = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200)
+    assert "Traceback" not in process.stderr, process.stderr
+    answers = [json.loads(line) for line in process.stdout.splitlines()]
+    assert [name for name, *_ in answers] == list(names)
+    return {name: (answer, seconds) for name, answer, seconds in answers}
 
 
 @pytest.fixture
@@ -64,42 +64,42 @@ def hub(tmp_path):
         yield server
 
 
-def nowhere(server: Hub, home: Path) -> dict[str, str]:
+def unreachable(server: Hub, home: Path) -> dict[str, str]:
     return {**server.env(home, "hf_token"), "HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
 def test_without_a_network_every_hub_name_is_refused_within_seconds_in_one_line_with_its_key(hub, tmp_path):
-    told = ask(nowhere(hub, tmp_path / "home"), "base", "weights", "folder", "corpus", "release")
+    answers = ask(unreachable(hub, tmp_path / "home"), "base", "weights", "folder", "corpus", "release")
     keys = ["[model] base: owner/whisper", "[model] base: owner/whisper", "[model] base: released/latest"]
     keys += ["[corpus] id: owner/speech", "[release] repo_id"]
-    for key, (line, seconds) in zip(keys, told.values(), strict=True):
+    for key, (line, seconds) in zip(keys, answers.values(), strict=True):
         assert line.startswith(key)
         assert "the Hub cannot be reached" in line
         assert "Connection refused" in line
         assert "\n" not in line
-        assert seconds < SOON, line
+        assert seconds < MAX_SECONDS, line
 
 
 def test_a_base_that_was_fetched_before_needs_no_network(hub, tmp_path):
     assert ask(hub.env(tmp_path / "home"), "base")["base"][0] == "384"
-    told, seconds = ask(nowhere(hub, tmp_path / "home"), "base")["base"]
-    assert told == "384"
-    assert seconds < SOON
+    answer, seconds = ask(unreachable(hub, tmp_path / "home"), "base")["base"]
+    assert answer == "384"
+    assert seconds < MAX_SECONDS
 
 
-def test_a_hub_that_is_in_trouble_for_a_moment_is_waited_for(hub, tmp_path):
+def test_a_brief_failure_of_the_hub_is_waited_out(hub, tmp_path):
     hub.fail(1, 503, "^HEAD /$")
     hub.fail(2, 503, "config.json")
     hub.fail(2, 503, "/api/datasets/")
-    told = ask(hub.env(tmp_path / "home"), "base", "corpus")
-    assert told["base"][0] == "384"
-    assert len(told["corpus"][0]) == 40
+    answers = ask(hub.env(tmp_path / "home"), "base", "corpus")
+    assert answers["base"][0] == "384"
+    assert len(answers["corpus"][0]) == 40
     assert {503} <= {request.status for request in hub.received}
 
 
-def test_a_server_that_takes_no_notice_is_given_up_within_seconds(hub, tmp_path):
+def test_a_server_that_does_not_answer_is_given_up_within_seconds(hub, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         env = {**hub.env(tmp_path / "home"), "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         line, seconds = ask(env, "base")["base"]
     assert "does not answer within" in line
-    assert seconds < SOON
+    assert seconds < MAX_SECONDS

@@ -1,4 +1,4 @@
-"""What a profile may say, and how a wrong one is refused."""
+"""Which profiles are valid, and how the others are refused."""
 
 import os
 import tomllib
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 SAMPLE = Path(settings.__file__).parents[2] / "profiles" / "sample.toml"
 
 WRONG = {
-    # What the profile says: what the refusal names.
+    # The profile: what the error must contain.
     'nmae = "a"': ("nmae", "did you mean name?"),
     "[trainning]\nsteps = 3": ("trainning", "did you mean training?"),
     "[training]\nstep = 3": ("[training] step:", "did you mean steps?"),
@@ -116,7 +116,7 @@ WRONG = {
     "[training]\nsteps = 3\nsteps = 4": ("not TOML",),
 }
 HOSTILE = {
-    # What is attacked: the profile, and what the refusal names.
+    # The kind of attack: the profile, and what the error must contain.
     "a seed beyond NumPy's": (f"[training]\nseed = {2**70}", "[training] seed"),
     "another seed": (f"[search]\nseed = {2**32}", "[search] seed"),
     "a number of 400 digits": ("[training]\nsteps = 1" + "0" * 400, "[training] steps"),
@@ -146,10 +146,10 @@ HOSTILE = {
     "a folder with NUL": ('[release]\nfolder = "a\\u0000b"', "[release] folder"),
     "a list with NUL": ('[corpus]\nexclude = "a\\u0000b"', "[corpus] exclude"),
     "a source's name with NUL": ('[corpus]\nname = "a\\u0000b"', "[corpus] name"),
-    "nobody's recordings": ('[corpus]\nsource = "folder"\npath = "~nobody-here/x"', "[corpus] path"),
-    "nobody's base": ('[model]\nbase = "~nobody-here/x"', "[model] base"),
-    "nobody's releases": ('[release]\nfolder = "~nobody-here/x"', "[release] folder"),
-    "nobody's list": ('[text]\nhotwords = "~nobody-here/x"', "[text] hotwords"),
+    "recordings of an unknown user": ('[corpus]\nsource = "folder"\npath = "~nobody-here/x"', "[corpus] path"),
+    "a base of an unknown user": ('[model]\nbase = "~nobody-here/x"', "[model] base"),
+    "releases of an unknown user": ('[release]\nfolder = "~nobody-here/x"', "[release] folder"),
+    "a list of an unknown user": ('[text]\nhotwords = "~nobody-here/x"', "[text] hotwords"),
     "10,000 letters": (f'[corpus]\nsource = "folder"\npath = "{"a" * 10_000}"', "[corpus] path"),
     "too long a name": (f'[release]\nfolder = "{"a" * 3_000}"', "[release] folder"),
     "too long a base": (f'[model]\nbase = "{"a" * 3_000}"', "[model] base"),
@@ -160,7 +160,7 @@ HOSTILE = {
 }
 
 
-def test_every_language_that_whisper_knows_is_taken():
+def test_every_language_that_whisper_knows_is_accepted():
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     assert set(LANGUAGES) == settings.LANGUAGES
@@ -170,13 +170,13 @@ def test_the_sample_profile_spells_out_the_defaults():
     assert settings.load(SAMPLE.read_text(encoding="utf-8")) == settings.load("")
 
 
-def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
-    given = tomllib.loads(SAMPLE.read_text(encoding="utf-8"))
+def test_the_sample_profile_leaves_out_only_keys_without_a_default():
+    profile = tomllib.loads(SAMPLE.read_text(encoding="utf-8"))
     left_out = {
         f"{table}.{key}"
         for table, values in Settings().model_dump().items()
         if isinstance(values, dict)
-        for key in values.keys() - given[table].keys()
+        for key in values.keys() - profile[table].keys()
     }
     of_other_sources = "name licence path id config revision splits columns sources limit_clips limit_hours".split()
     off = "training.batch_seconds search.warmup search.label_smoothing search.batch_size search.max_hours".split()
@@ -188,63 +188,63 @@ def test_the_sample_profile_leaves_out_only_what_has_no_default_to_show():
     assert left_out == {*(f"corpus.{key}" for key in of_other_sources), "text.alphabet", "model.base", *off}
 
 
-@pytest.mark.parametrize(("profile", "named"), WRONG.items(), ids=WRONG)
-def test_a_wrong_profile_is_refused_in_one_line_that_names_the_key(profile, named, refusal):
+@pytest.mark.parametrize(("profile", "expected"), WRONG.items(), ids=WRONG)
+def test_a_wrong_profile_is_refused_in_one_line_that_names_the_key(profile, expected, refusal):
     line = refusal(settings.load, profile)
     assert line.startswith("profile: ")
-    assert [word for word in named if word not in line] == []
+    assert [word for word in expected if word not in line] == []
 
 
-@pytest.mark.parametrize(("profile", "named"), HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_profile_is_refused_in_a_line_that_can_be_shown(profile, named, refusal):
+@pytest.mark.parametrize(("profile", "expected"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_profile_is_refused_in_a_line_that_can_be_shown(profile, expected, refusal):
     line = refusal(settings.load, profile)
     assert line.startswith("profile: ")
-    assert named in line
+    assert expected in line
     assert line.isprintable()
     assert len(line) < 2_100
 
 
-def test_what_is_no_file_is_never_opened(tmp_path, refusal):
-    """A pipe waits for ever, and a device never ends."""
+def test_only_regular_files_are_opened(tmp_path, refusal):
+    """Reading a pipe would block, and a device has no end."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large.toml").touch()
     os.truncate(tmp_path / "large.toml", 1 << 34)
     (tmp_path / "link.toml").symlink_to("/proc/self/environ")
-    for place in (tmp_path / "pipe", tmp_path, "/dev/zero", "/proc/self/environ", tmp_path / "link.toml"):
-        assert "is not a text file" in refusal(settings.check_file, str(place))
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero", "/proc/self/environ", tmp_path / "link.toml"):
+        assert "is not a text file" in refusal(settings.check_file, str(path))
     assert "17,179,869,184 bytes" in refusal(settings.check_file, str(tmp_path / "large.toml"))
     for name in ("pipe", "large.toml"):
         assert "[corpus] exclude" in refusal(settings.load, f'[corpus]\nexclude = "{tmp_path / name}"')
 
 
 @pytest.mark.parametrize("file", sorted(SAMPLE.parent.glob("*.toml")), ids=lambda file: file.name)
-def test_every_profile_here_is_one(file):
+def test_every_profile_of_the_repository_is_valid(file):
     assert settings.load(file.read_text(encoding="utf-8")).name
 
 
-def test_a_profile_gives_only_what_differs():
-    given = settings.load("[training]\nsteps = 7")
-    assert given.training.steps == 7
-    assert given.training.batch_size == Settings().training.batch_size
-    assert given.search == Settings().search
+def test_a_profile_needs_only_what_differs_from_the_defaults():
+    loaded = settings.load("[training]\nsteps = 7")
+    assert loaded.training.steps == 7
+    assert loaded.training.batch_size == Settings().training.batch_size
+    assert loaded.search == Settings().search
 
 
 def test_a_profile_holds_swedish_letters():
     assert settings.load('[corpus]\nsource = "folder"\npath = "/tal/åäö"').corpus.path == "/tal/åäö"
 
 
-def test_relative_paths_mean_the_folder_the_command_is_run_in(tmp_path):
+def test_relative_paths_start_at_the_folder_of_the_command(tmp_path):
     (tmp_path / "old").mkdir()
     profile = '[corpus]\nsource = "folder"\npath = "speech"\n[model]\nbase = "old"\n[release]\nfolder = "new"'
-    given = settings.load(profile, tmp_path)
-    assert given.corpus.path == str(tmp_path / "speech")
-    assert given.model.base == str(tmp_path / "old")
-    assert given.release.folder == tmp_path / "new"
+    loaded = settings.load(profile, tmp_path)
+    assert loaded.corpus.path == str(tmp_path / "speech")
+    assert loaded.model.base == str(tmp_path / "old")
+    assert loaded.release.folder == tmp_path / "new"
 
 
-def test_of_several_sources_each_has_its_path_and_its_name(tmp_path):
+def test_each_of_several_sources_has_its_path_and_name(tmp_path):
     (tmp_path / "parquet").mkdir()
-    given = settings.load(
+    loaded = settings.load(
         """
         [[corpus.sources]]
         [[corpus.sources]]
@@ -268,17 +268,17 @@ def test_of_several_sources_each_has_its_path_and_its_name(tmp_path):
         """,
         tmp_path,
     ).corpus.all_sources
-    names = ["sample", "folder", "cv", "google-fleurs", "hub", "bucket"]  # and nothing of the folders of this machine
-    assert [one.display_name for one in given] == names
-    assert [one.weight for one in given] == [1, 1, 0.5, 1, 1, 1]
-    assert given[1].path == str(tmp_path / "mina inspelningar")
-    assert given[2].path == str(Path.home() / "cv.tar.gz")
-    assert [one.id for one in given[3:5]] == ["google/fleurs", str(tmp_path / "parquet")]
-    assert given[5].path == "gs://bucket/speech/"
+    names = ["sample", "folder", "cv", "google-fleurs", "hub", "bucket"]  # without any folder name of this machine
+    assert [source.display_name for source in loaded] == names
+    assert [source.weight for source in loaded] == [1, 1, 0.5, 1, 1, 1]
+    assert loaded[1].path == str(tmp_path / "mina inspelningar")
+    assert loaded[2].path == str(Path.home() / "cv.tar.gz")
+    assert [source.id for source in loaded[3:5]] == ["google/fleurs", str(tmp_path / "parquet")]
+    assert loaded[5].path == "gs://bucket/speech/"
 
 
 def test_a_source_may_be_in_another_language_than_the_corpus():
-    given = settings.load(
+    corpus = settings.load(
         """
         [corpus]
         language = "fi"
@@ -293,20 +293,20 @@ def test_a_source_may_be_in_another_language_than_the_corpus():
         base = "openai/whisper-tiny"
         """
     ).corpus
-    assert given.language == "fi"
-    assert given.retained == {"english": "en"}
-    assert [given.language_of(name) for name in ("sample", "other", "english")] == ["fi", "fi", "en"]
+    assert corpus.language == "fi"
+    assert corpus.retained == {"english": "en"}
+    assert [corpus.language_of(name) for name in ("sample", "other", "english")] == ["fi", "fi", "en"]
     assert settings.load('[corpus]\nlanguage = "en"').corpus.retained == {}
 
 
-def test_those_to_leave_out_may_stand_in_a_file_with_one_a_line(tmp_path):
-    """macOS writes å in two letters, and Notepad a mark before the first line."""
+def test_excluded_speakers_and_clips_may_be_listed_in_a_file(tmp_path):
+    """macOS may write å as two characters, and Notepad a byte order mark before the first line."""
     (tmp_path / "out.txt").write_text("# withdrew in May\nA\u030asa\n\n  clips/7.mp3 \n", encoding="utf-8-sig")
     assert settings.load('[corpus]\nexclude = "out.txt"', tmp_path).corpus.exclude == ("Åsa", "clips/7.mp3")
     assert settings.load('[corpus]\nexclude = ["A\u030asa"]', tmp_path).corpus.exclude == ("Åsa",)
 
 
-def test_without_a_folder_they_mean_the_current_one(tmp_path, monkeypatch):
+def test_without_a_folder_relative_paths_start_at_the_current_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert settings.load("").release.folder == tmp_path / "released"
 
@@ -314,31 +314,31 @@ def test_without_a_folder_they_mean_the_current_one(tmp_path, monkeypatch):
 def test_absolute_paths_and_the_home_folder_are_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     profile = '[corpus]\nsource = "folder"\npath = "~/speech"\n[release]\nfolder = "/srv/released"'
-    given = settings.load(profile, tmp_path / "elsewhere")
-    assert given.corpus.path == str(tmp_path / "home" / "speech")
-    assert given.release.folder == Path("/srv/released")
+    loaded = settings.load(profile, tmp_path / "elsewhere")
+    assert loaded.corpus.path == str(tmp_path / "home" / "speech")
+    assert loaded.release.folder == Path("/srv/released")
 
 
-def test_a_base_that_is_no_folder_here_is_an_id_on_the_hub(tmp_path):
+def test_a_base_that_is_no_local_folder_is_an_id_on_the_hub(tmp_path):
     assert settings.load('[model]\nbase = "KBLab/kb-whisper-tiny"', tmp_path).model.base == "KBLab/kb-whisper-tiny"
 
 
 def test_a_base_given_as_released_latest_means_the_release_it_points_to_now(tmp_path):
     (tmp_path / "released" / "sample-1").mkdir(parents=True)
     (tmp_path / "released" / "latest").symlink_to("sample-1")
-    given = settings.load('[model]\nbase = "released/latest"', tmp_path)
-    assert given.model.base == str(tmp_path / "released" / "sample-1")
+    loaded = settings.load('[model]\nbase = "released/latest"', tmp_path)
+    assert loaded.model.base == str(tmp_path / "released" / "sample-1")
 
 
 def test_settings_are_frozen():
-    given = settings.load("")
+    loaded = settings.load("")
     with pytest.raises(ValidationError):
-        given.name = "other"
+        loaded.name = "other"
     with pytest.raises(ValidationError):
-        given.training.steps = 1
+        loaded.training.steps = 1
 
 
-def test_settings_survive_the_journey_through_json():
+def test_settings_survive_a_round_trip_through_json():
     corpus = '[corpus]\nexclude = ["Åsa"]\n[[corpus.sources]]\nsource = "folder"\npath = "b"'
-    given = settings.load(f'name = "a"\n{corpus}\n[search]\nlearning_rate = [0.1, 0.2]')
-    assert Settings.model_validate(given.model_dump(mode="json")) == given
+    loaded = settings.load(f'name = "a"\n{corpus}\n[search]\nlearning_rate = [0.1, 0.2]')
+    assert Settings.model_validate(loaded.model_dump(mode="json")) == loaded

@@ -1,4 +1,4 @@
-"""The datastore: what is kept is found again, and what is damaged is made anew."""
+"""The datastore: what is stored can be read again, and damaged data is never used."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def test_a_blob_comes_back_as_a_file_named_by_its_key(store, tmp_path):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {keys[0]: b"one", keys[1]: b"two"}
 
 
-def test_it_knows_which_blobs_it_has(store, tmp_path):
+def test_has_tells_whether_a_blob_is_stored(store, tmp_path):
     key = store.put(b"one")
     assert store.has(key)
     assert not store.has(key[::-1])
@@ -18,11 +18,11 @@ def test_it_knows_which_blobs_it_has(store, tmp_path):
     assert not store.has(key)
 
 
-def test_an_object_kept_by_its_key_comes_back(store):
+def test_a_stored_object_is_read_by_its_key(store):
     assert store.get_object(store.put_object({"å": (1, None)}), "start") == {"å": (1, None)}
 
 
-def test_what_one_run_remembers_another_recalls_and_may_replace(store):
+def test_a_record_of_one_run_can_be_read_and_replaced_by_another(store):
     assert store.recall("corpus") is None
     for value in ([1], [2, 3]):
         store.remember("corpus", value)
@@ -37,20 +37,20 @@ def record(store, tmp_path):
     return next(path for path in (tmp_path / "store").rglob("corpus") if path.is_file())
 
 
-def test_a_record_cut_short_anywhere_is_none(store, record):
-    whole = record.read_bytes()
-    for length in range(len(whole)):
-        record.write_bytes(whole[:length])
+def test_a_truncated_record_is_ignored(store, record):
+    content = record.read_bytes()
+    for length in range(len(content)):
+        record.write_bytes(content[:length])
         assert store.recall("corpus") is None, length
 
 
 @pytest.mark.parametrize("content", [b"\0" * 50, b"noise" * 9, b"c__main__\nGone\n."])
-def test_a_record_that_nobody_can_read_is_none(store, record, content):
+def test_an_unreadable_record_is_ignored(store, record, content):
     record.write_bytes(content)
     assert store.recall("corpus") is None
 
 
-def test_a_folder_comes_back_file_by_file_and_its_key_depends_on_nothing_else(store, tmp_path):
+def test_a_folder_is_restored_and_its_key_depends_on_its_files_alone(store, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name / "deep").mkdir(parents=True)
         (tmp_path / name / "deep" / "åäö.bin").write_bytes(b"weights")
@@ -73,7 +73,7 @@ READ = {
 
 @pytest.fixture
 def weights(store, tmp_path):
-    """The key of a folder of weights, and the file that keeps it."""
+    """The key of a folder of weights, and the file of its blob."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(bytes(range(256)) * 400)
     key = store.put_folder(tmp_path / "model")
@@ -81,14 +81,14 @@ def weights(store, tmp_path):
 
 
 @pytest.mark.parametrize("read", READ)
-@pytest.mark.parametrize("harm", ["flipped", "cut", "longer"])
-def test_a_damaged_blob_is_named_in_one_line_and_never_used(store, weights, tmp_path, refusal, read, harm):
+@pytest.mark.parametrize("damage", ["flipped bits", "truncated", "too long"])
+def test_a_damaged_blob_is_named_in_one_line_and_never_used(store, weights, tmp_path, refusal, read, damage):
     key, file = weights
-    whole = bytearray(file.read_bytes())
-    if harm == "flipped":
+    content = bytearray(file.read_bytes())
+    if damage == "flipped bits":
         for at in range(1000, 101_000, 100):
-            whole[at] ^= 1
-    file.write_bytes({"flipped": whole, "cut": whole[:-1], "longer": whole + b"x"}[harm])
+            content[at] ^= 1
+    file.write_bytes({"flipped bits": content, "truncated": content[:-1], "too long": content + b"x"}[damage])
     line = refusal(READ[read], store, key, tmp_path / "here")
     assert str(file) in line
     assert "is damaged" in line
@@ -96,23 +96,23 @@ def test_a_damaged_blob_is_named_in_one_line_and_never_used(store, weights, tmp_
     assert not any(path.is_file() for path in (tmp_path / "here").rglob("*"))
 
 
-def test_a_blob_that_is_gone_is_named_and_who_makes_it_again(store, weights, tmp_path, refusal):
+def test_a_missing_blob_is_named_with_the_step_that_makes_it_again(store, weights, tmp_path, refusal):
     key, file = weights
     file.unlink()
     line = refusal(READ["fetch_folder"], store, key, tmp_path / "here")
     assert line == f"{file} is gone: `resume train` makes it again"
 
 
-@pytest.mark.parametrize("harm", ["gone", "cut"])
-def test_what_is_kept_again_takes_the_place_of_what_is_gone_or_cut(store, weights, tmp_path, harm):
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_storing_again_replaces_a_missing_or_truncated_blob(store, weights, tmp_path, damage):
     key, file = weights
-    file.unlink() if harm == "gone" else file.write_bytes(file.read_bytes()[:-1])
+    file.unlink() if damage == "missing" else file.write_bytes(file.read_bytes()[:-1])
     assert store.put_folder(tmp_path / "model") == key
     assert (store.fetch_folder(key, tmp_path / "again", "train") / "model.safetensors").is_file()
 
 
-def test_a_record_with_one_flipped_bit_is_none(store, record):
-    whole = record.read_bytes()
-    for at in range(len(whole)):
-        record.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+def test_a_record_with_one_flipped_bit_is_ignored(store, record):
+    content = record.read_bytes()
+    for at in range(len(content)):
+        record.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         assert store.recall("corpus") is None, at

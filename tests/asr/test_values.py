@@ -1,4 +1,4 @@
-"""What steps hand on comes back as it was, to the last bit."""
+"""Values that one step passes to the next are restored exactly."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ OUTCOME = Outcome(
 
 
 @pytest.mark.parametrize("value", [CLIP, OUTCOME], ids=["clip", "outcome"])
-def test_a_value_comes_back_as_it_was(value):
+def test_a_value_is_restored_exactly(value):
     assert from_plain(type(value), pickle.loads(pickle.dumps(to_plain(value)))) == value
 
 
-def test_a_whole_number_among_hyperparameters_stays_one():
+def test_an_integer_hyperparameter_stays_an_integer():
     (size, _) = from_plain(Outcome, to_plain(OUTCOME)).trial.overrides
     assert size == ("batch_size", 8)
     assert type(size[1]) is int
 
 
-def test_what_numpy_counted_is_python_s():
-    told = to_plain({"wer": np.float64(0.1), "clips": (np.int64(3), [np.bool_(True)]), np.str_("key"): None})
-    assert json.loads(json.dumps(told)) == {"wer": 0.1, "clips": [3, [True]], "key": None}
-    assert type(told["wer"]) is float
+def test_numpy_values_become_python_values():
+    plain = to_plain({"wer": np.float64(0.1), "clips": (np.int64(3), [np.bool_(True)]), np.str_("key"): None})
+    assert json.loads(json.dumps(plain)) == {"wer": 0.1, "clips": [3, [True]], "key": None}
+    assert type(plain["wer"]) is float
 
 
-def test_a_table_is_its_rows():
+def test_a_table_becomes_its_rows():
     rows = to_plain(pd.DataFrame({"trial": [0, 1], "validation_wer": [12.5, math.nan]}))
     assert rows[0] == {"trial": 0, "validation_wer": 12.5}
     assert math.isnan(rows[1]["validation_wer"])
@@ -48,40 +48,40 @@ def test_a_table_is_its_rows():
 
 def shard(speakers):
     rows = [
-        {"clip": f"{at}.wav", "source": "mine", "speaker": who, "seconds": 1.5 + at, "words": 2, "text": "Hej då",
-         "sound": f"{at:02x}"}
-        for at, who in enumerate(speakers)
+        {"clip": f"{number}.wav", "source": "mine", "speaker": speaker, "seconds": 1.5 + number, "words": 2,
+         "text": "Hej då", "sound": f"{number:02x}"}
+        for number, speaker in enumerate(speakers)
     ]  # fmt: skip
     return Shard("ab", "train", 99, pd.DataFrame(rows), "en")
 
 
-def objects(clips):
-    """However pandas keeps what is missing in them."""
+def as_objects(clips):
+    """With None for missing values, however pandas stores them."""
     return clips.astype(object).where(clips.notna(), None)
 
 
 @pytest.mark.parametrize("speakers", [["Anna", None, "Bo"], [None, None, None], ["Anna", "Bo", "Anna"]])
-@pytest.mark.parametrize("stays", [[True, True, True], [False, True, False], [False, False, True]])
-def test_a_shard_keeps_which_clips_stay_and_where_they_are(speakers, stays):
-    made = shard(speakers)
-    less = Shard(made.key, made.split, made.size, made.clips[stays], made.retained)
-    again = Shard.from_plain(pickle.loads(pickle.dumps(less.to_plain())))
-    assert (again.key, again.split, again.size, again.retained) == ("ab", "train", 99, "en")
-    pd.testing.assert_frame_equal(objects(again.clips), objects(less.clips))
+@pytest.mark.parametrize("mask", [[True, True, True], [False, True, False], [False, False, True]])
+def test_a_shard_with_removed_clips_is_restored_with_its_index(speakers, mask):
+    full = shard(speakers)
+    reduced = Shard(full.key, full.split, full.size, full.clips[mask], full.retained)
+    restored = Shard.from_plain(pickle.loads(pickle.dumps(reduced.to_plain())))
+    assert (restored.key, restored.split, restored.size, restored.retained) == ("ab", "train", 99, "en")
+    pd.testing.assert_frame_equal(as_objects(restored.clips), as_objects(reduced.clips))
     numbers = ["seconds", "words"]
-    assert again.clips.dtypes[numbers].equals(less.clips.dtypes[numbers])
+    assert restored.clips.dtypes[numbers].equals(reduced.clips.dtypes[numbers])
 
 
-def test_a_shard_that_lost_every_clip_keeps_its_numbers_numbers():
-    made = shard(["Anna"])
-    none = Shard.from_plain(Shard(made.key, made.split, made.size, made.clips[:0]).to_plain())
-    assert none.seconds == 0.0
-    whole = pd.concat([none.clips, made.clips])
-    assert whole.dtypes[["seconds", "words"]].equals(made.clips.dtypes[["seconds", "words"]])
+def test_a_shard_without_clips_keeps_its_numeric_columns():
+    full = shard(["Anna"])
+    empty = Shard.from_plain(Shard(full.key, full.split, full.size, full.clips[:0]).to_plain())
+    assert empty.seconds == 0.0
+    joined = pd.concat([empty.clips, full.clips])
+    assert joined.dtypes[["seconds", "words"]].equals(full.clips.dtypes[["seconds", "words"]])
 
 
-def test_a_part_comes_back_with_what_it_set_aside():
+def test_a_part_is_restored_with_its_rejected_clips():
     packed = PackedPart((shard(["Anna"]),), (Rejected("a.wav", "unreadable audio", "train"),), True)
-    again = PackedPart.from_plain(packed.to_plain())
-    assert (again.rejected, again.is_reused) == (packed.rejected, True)
-    assert again.shards[0].clips.equals(packed.shards[0].clips)
+    restored = PackedPart.from_plain(packed.to_plain())
+    assert (restored.rejected, restored.is_reused) == (packed.rejected, True)
+    assert restored.shards[0].clips.equals(packed.shards[0].clips)

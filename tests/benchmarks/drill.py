@@ -103,15 +103,15 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         "what_a_file_declares_about_its_columns_is_not_trusted", "a_file_cut_short_or_of_endless_rows_is_refused")),
     "profiles": ("tracebacks", tests(
         "asr/test_settings", "a_wrong_profile_is_refused_in_one_line_that_names_the_key",
-        "a_hostile_profile_is_refused_in_a_line_that_can_be_shown", "what_is_no_file_is_never_opened")),
-    "bases": ("code run", tests("asr/training/test_bases", "a_broken_base_is_refused_in_a_line_that_names_it")),
+        "a_hostile_profile_is_refused_in_a_line_that_can_be_shown", "only_regular_files_are_opened")),
+    "bases": ("code run", tests("asr/training/test_base_files", "a_broken_base_is_refused_in_a_line_that_names_it")),
     "releases": ("tracebacks", tests(
         "space/test_transcriber", "a_hostile_release_is_refused_in_one_printable_line",
         "an_incomplete_release_is_refused_by_file_name")),
     "records": ("tracebacks", tests("space/test_about_tab", "invalid_values_in_a_record_are_not_shown")),
     "stores": ("lost", tests(
-        "asr/test_store", "a_record_cut_short_anywhere_is_none", "a_record_that_nobody_can_read_is_none",
-        "a_damaged_blob_is_named_in_one_line_and_never_used", "a_record_with_one_flipped_bit_is_none")),
+        "asr/test_store", "a_truncated_record_is_ignored", "an_unreadable_record_is_ignored",
+        "a_damaged_blob_is_named_in_one_line_and_never_used", "a_record_with_one_flipped_bit_is_ignored")),
     "cards": ("code run", tests("asr/cards/test_pages", "hostile_text_is_shown_and_not_run")),
 }  # fmt: skip
 

@@ -24,22 +24,22 @@ limit_clips = 12
 @pytest.fixture(scope="module")
 def score(tmp_path_factory):
     """A function that runs the command in a folder of its own."""
-    place = tmp_path_factory.mktemp("place")
-    (place / "tiny.toml").write_text(PROFILE, encoding="utf-8")
+    folder = tmp_path_factory.mktemp("scoring")
+    (folder / "tiny.toml").write_text(PROFILE, encoding="utf-8")
 
     def run(*arguments):
         environment = os.environ | {"PYTHONPATH": str(FLOWS), "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", "asr.scoring", *map(str, arguments)]
-        ran = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=200)
-        return ran, place
+        process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+        return process, folder
 
     return run
 
 
 def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(score, base, tmp_path):
-    ran, _ = score(base, base, "--profile", "tiny.toml", "--out", tmp_path / "out")
-    assert ran.returncode == 0, ran.stderr
-    lines = ran.stdout.splitlines()
+    process, _ = score(base, base, "--profile", "tiny.toml", "--out", tmp_path / "out")
+    assert process.returncode == 0, process.stderr
+    lines = process.stdout.splitlines()
     assert lines[0] == "12 test clips, 0 rejected"
     rows = [line for line in lines if line.strip().startswith(str(base)) and " to " in line]
     assert len(rows) == 2
@@ -50,7 +50,7 @@ def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(sc
         assert len(scores) == report["clips"] == 12
         assert f"{report['test_wer']:.2f} (" in rows[0]
         assert "<h1>Test</h1>" in (tmp_path / "out" / number / "page.html").read_text(encoding="utf-8")
-    assert "Traceback" not in ran.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(sc
     ],
 )
 def test_a_user_mistake_gives_one_line_before_any_work(score, base, arguments, line):
-    ran, _ = score(*(argument.format(base=base) for argument in arguments))
-    assert ran.returncode == 1
-    assert ran.stdout == ""
-    assert ran.stderr.startswith(line)
-    assert len(ran.stderr.splitlines()) == 1
+    process, _ = score(*(argument.format(base=base) for argument in arguments))
+    assert process.returncode == 1
+    assert process.stdout == ""
+    assert process.stderr.startswith(line)
+    assert len(process.stderr.splitlines()) == 1
 
 
 def test_a_corpus_with_only_a_test_split_is_enough(score, base, tmp_path, tone):
@@ -79,18 +79,18 @@ def test_a_corpus_with_only_a_test_split_is_enough(score, base, tmp_path, tone):
     (corpus / "metadata.csv").write_text("file_name,transcription\na.wav,Hej på dig\n", encoding="utf-8")
     profile = tmp_path / "own.toml"
     profile.write_text(f'[corpus]\nsource = "folder"\npath = "{corpus.parent}"\n', encoding="utf-8")
-    ran, _ = score(base, "--profile", profile)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("1 test clips, 0 rejected")
+    process, _ = score(base, "--profile", profile)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("1 test clips, 0 rejected")
 
 
 def test_the_table_of_a_language_without_spaces_has_one_rate_and_calls_it_cer():
     profile = Settings.model_validate({"corpus": {"language": "zh"}})
-    said = pd.DataFrame(
+    clips = pd.DataFrame(
         {"reference": ["今天天气很好"], "speaker": None, "source": "one", "seconds": 2.0, "decibels": 30.0}
     )
-    scores = report.score_clips(said, {"heard": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
-    told = report.build_report(scores, profile) | {"invented_words_per_minute": 0.0}
-    table = command.format_table([("model", Evaluation(scores, told, report.build_breakdown(scores), {}))])
+    scores = report.score_clips(clips, {"heard": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
+    figures = report.build_report(scores, profile) | {"invented_words_per_minute": 0.0}
+    table = command.format_table([("model", Evaluation(scores, figures, report.build_breakdown(scores), {}))])
     assert table.split()[:2] == ["model", "CER"]
     assert "CER in percent" in table and table.count("CER") == 2 and "WER" not in table

@@ -10,9 +10,11 @@ RATE = 16_000
 def test_probes_are_three_minutes_of_different_noises_and_deterministic():
     probes = diagnostics.non_speech_probes()
     assert sum(map(len, probes)) / RATE == pytest.approx(192)
-    assert all(one.dtype == np.float32 and np.abs(one).max() <= 1 for one in probes)
-    assert all(np.array_equal(one, again) for one, again in zip(probes, diagnostics.non_speech_probes(), strict=True))
-    assert len({one[:100].tobytes() for one in probes}) == len(probes)
+    assert all(probe.dtype == np.float32 and np.abs(probe).max() <= 1 for probe in probes)
+    assert all(
+        np.array_equal(probe, again) for probe, again in zip(probes, diagnostics.non_speech_probes(), strict=True)
+    )
+    assert len({probe[:100].tobytes() for probe in probes}) == len(probes)
 
 
 def test_hallucinated_words_are_counted_per_minute():
@@ -21,7 +23,7 @@ def test_hallucinated_words_are_counted_per_minute():
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "loop"),
+    ("reference", "hypothesis", "loop"),
     [
         ("det var en gång", "det var det var det var det var", True),
         ("det var en gång", "Tack. tack. TACK.", True),
@@ -33,17 +35,17 @@ def test_hallucinated_words_are_counted_per_minute():
         ("hej", "", False),
     ],
 )
-def test_a_loop_is_a_phrase_three_times_in_a_row_that_the_reference_lacks(said, heard, loop):
-    assert diagnostics.has_repetition_loop(said, heard, "sv") == loop
+def test_a_loop_is_a_phrase_three_times_in_a_row_that_the_reference_lacks(reference, hypothesis, loop):
+    assert diagnostics.has_repetition_loop(reference, hypothesis, "sv") == loop
 
 
 def test_languages_without_spaces_have_loops_hallucinations_and_wrong_language_too():
-    said = ["今天天气很好，我们一起出去玩吧。", "她买了鸡蛋和牛奶。"]
-    assert diagnostics.has_repetition_loop(said[0], "谢谢观看谢谢观看谢谢观看", "zh")
-    assert not diagnostics.has_repetition_loop(said[0], said[0], "zh")
+    references = ["今天天气很好，我们一起出去玩吧。", "她买了鸡蛋和牛奶。"]
+    assert diagnostics.has_repetition_loop(references[0], "谢谢观看谢谢观看谢谢观看", "zh")
+    assert not diagnostics.has_repetition_loop(references[0], references[0], "zh")
     assert diagnostics.hallucinated_words_per_minute(["谢谢观看"], 60) == 2  # two characters make a word
-    assert diagnostics.wrong_language_share(said, said, "zh") == 0
-    assert diagnostics.wrong_language_share(said, ENGLISH, "zh") == 100
+    assert diagnostics.wrong_language_share(references, references, "zh") == 0
+    assert diagnostics.wrong_language_share(references, ENGLISH, "zh") == 100
 
 
 SWEDISH = ["Klockan är halv åtta och jag vill gå hem.", "Hon köpte ägg och mjölk på lördag morgon."]

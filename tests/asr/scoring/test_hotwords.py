@@ -4,18 +4,18 @@ import pytest
 from asr.scoring import hotwords
 from asr.settings import load
 
-SAID = ["Tåget går till Kiruna.", "Vi ses i Norra Kvarken!", "I dag regnar det.", "Kiruna, Kiruna."] * 6
-HEARD = ["tåget går till Kiruna", "vi ses i norra kvaken", "i Kiruna regnar det", "Kiruna"] * 6
+REFERENCES = ["Tåget går till Kiruna.", "Vi ses i Norra Kvarken!", "I dag regnar det.", "Kiruna, Kiruna."] * 6
+HYPOTHESES = ["tåget går till Kiruna", "vi ses i norra kvaken", "i Kiruna regnar det", "Kiruna"] * 6
 HINTED = ["tåget går till Kiruna", "vi ses i Norra Kvarken", "i Kiruna regnar det", "Kiruna Kiruna Åre"] * 6
 
 
 @pytest.fixture
 def report():
     settings = load('[text]\nhotwords = ["Kiruna", "Norra Kvarken", "Åre", "…"]')
-    return hotwords.score_hotwords(SAID, HEARD, HINTED, [None] * len(SAID), settings)
+    return hotwords.score_hotwords(REFERENCES, HYPOTHESES, HINTED, [None] * len(REFERENCES), settings)
 
 
-def test_recall_counts_each_occurrence_and_alarms_count_words_nobody_said(report):
+def test_recall_counts_each_occurrence_and_false_alarms_count_words_that_were_not_said(report):
     assert (report["hotwords"], report["hotwords_said"]) == (3, 24)
     assert (report["hotword_recall"], report["hinted_recall"]) == (50.0, 100.0)
     assert (report["hotword_false_alarms"], report["hinted_false_alarms"]) == (25.0, 50.0)
@@ -28,5 +28,5 @@ def test_recall_counts_each_occurrence_and_alarms_count_words_nobody_said(report
 
 def test_hotwords_that_never_occur_have_full_recall():
     settings = load('[text]\nhotwords = ["Sundsvall"]')
-    told = hotwords.score_hotwords(SAID, HEARD, HEARD, [None] * len(SAID), settings)
-    assert (told["hotwords_said"], told["hotword_recall"], told["hotword_p"]) == (0, 100.0, 1.0)
+    figures = hotwords.score_hotwords(REFERENCES, HYPOTHESES, HYPOTHESES, [None] * len(REFERENCES), settings)
+    assert (figures["hotwords_said"], figures["hotword_recall"], figures["hotword_p"]) == (0, 100.0, 1.0)

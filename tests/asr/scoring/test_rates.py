@@ -4,7 +4,7 @@ import pytest
 from asr.scoring import intervals, rates
 
 KNOWN = [
-    # said, heard, words, substituted, deleted, inserted, characters, wrong characters
+    # reference, hypothesis, words, substituted, deleted, inserted, characters, wrong characters
     ("hej på dig", "hej på dig", 3, 0, 0, 0, 10, 0),
     ("hej på dig", "hej på mig", 3, 1, 0, 0, 10, 1),
     ("hej på dig", "hej dig", 3, 0, 1, 0, 10, 3),
@@ -17,14 +17,16 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("said", "heard", "counts"), [(said, heard, counts) for said, heard, *counts in KNOWN])
-def test_errors_equal_counts_made_by_hand(said, heard, counts):
-    assert rates.count_errors([said], [heard]) == [rates.ErrorCounts(*counts)]
-    assert rates.count_errors([said], [heard])[0].word_errors == sum(counts[1:4])
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "counts"), [(reference, hypothesis, counts) for reference, hypothesis, *counts in KNOWN]
+)
+def test_errors_equal_counts_made_by_hand(reference, hypothesis, counts):
+    assert rates.count_errors([reference], [hypothesis]) == [rates.ErrorCounts(*counts)]
+    assert rates.count_errors([reference], [hypothesis])[0].word_errors == sum(counts[1:4])
 
 
 @pytest.mark.parametrize(
-    ("said", "heard"),
+    ("reference", "hypothesis"),
     [
         ("Klockan är HALV åtta.", "klockan är halv åtta"),
         ("Åsa, Örjan och Ängla!", "åsa örjan och ängla"),
@@ -33,17 +35,17 @@ def test_errors_equal_counts_made_by_hand(said, heard, counts):
         ("Hon sade: ”hej” – då.", "hon sade hej då"),
     ],
 )
-def test_case_punctuation_and_spaces_do_not_count(said, heard):
-    assert rates.wer(rates.count_errors([said], [heard])) == 0
+def test_case_punctuation_and_spaces_do_not_count(reference, hypothesis):
+    assert rates.wer(rates.count_errors([reference], [hypothesis])) == 0
 
 
-@pytest.mark.parametrize(("said", "heard"), [("å", "a"), ("ä", "a"), ("ö", "o"), ("är", "ar"), ("sju", "7")])
-def test_swedish_letters_and_figures_do_count(said, heard):
-    assert rates.wer(rates.count_errors([said], [heard])) == 100
+@pytest.mark.parametrize(("reference", "hypothesis"), [("å", "a"), ("ä", "a"), ("ö", "o"), ("är", "ar"), ("sju", "7")])
+def test_swedish_letters_and_figures_do_count(reference, hypothesis):
+    assert rates.wer(rates.count_errors([reference], [hypothesis])) == 100
 
 
 @pytest.mark.parametrize(
-    ("language", "said", "heard", "wrong"),
+    ("language", "reference", "hypothesis", "percent"),
     [
         ("hi", "मेरी बहन कितनी अच्छी थी।", "मेरा बहन कितने अच्छे था", 80),
         ("ml", "ഒരു കിളി", "ഒരു കുളി", 50),
@@ -54,8 +56,8 @@ def test_swedish_letters_and_figures_do_count(said, heard):
         ("ko", "오늘은 날씨가 좋아요", "오늘은 날씨가 좋네요", 100 / 3),
     ],
 )
-def test_a_rate_counts_what_a_reader_of_the_language_counts(language, said, heard, wrong):
-    assert rates.wer(rates.count_errors([said], [heard], "basic", language)) == pytest.approx(wrong)
+def test_errors_are_counted_in_the_units_of_the_language(language, reference, hypothesis, percent):
+    assert rates.wer(rates.count_errors([reference], [hypothesis], "basic", language)) == pytest.approx(percent)
 
 
 def test_without_spaces_between_words_both_rates_count_characters():
@@ -81,7 +83,7 @@ def test_insertions_in_empty_clips_count():
 
 
 @pytest.mark.parametrize("rate", [rates.wer, rates.cer])
-def test_an_empty_reference_is_all_right_or_all_wrong(rate):
+def test_an_empty_reference_gives_0_or_100_percent(rate):
     assert rate(rates.count_errors([""], ["hej"])) == 100
     assert rate(rates.count_errors(["..."], ["!"])) == 0
     assert rate([]) == 0
@@ -94,25 +96,26 @@ def test_references_and_hypotheses_must_match_in_number():
         rates.count_confusions(["ett", "två"], ["ett"])
 
 
-@pytest.mark.parametrize(("said", "heard"), [(said, heard) for said, heard, *_ in KNOWN])
-def test_aligned_words_are_those_of_reference_and_hypothesis(said, heard):
-    pairs = rates.align_words(said, heard)
-    assert " ".join(word for word, _ in pairs if word) == said
-    assert " ".join(word for _, word in pairs if word) == heard
-    assert sum(one != other for one, other in pairs) == rates.count_errors([said], [heard])[0].word_errors
+@pytest.mark.parametrize(("reference", "hypothesis"), [(reference, hypothesis) for reference, hypothesis, *_ in KNOWN])
+def test_aligned_words_are_those_of_reference_and_hypothesis(reference, hypothesis):
+    pairs = rates.align_words(reference, hypothesis)
+    assert " ".join(word for word, _ in pairs if word) == reference
+    assert " ".join(word for _, word in pairs if word) == hypothesis
+    errors = rates.count_errors([reference], [hypothesis])[0].word_errors
+    assert sum(word != aligned for word, aligned in pairs) == errors
 
 
 def test_the_most_frequent_confusion_comes_first():
-    said, heard = ["Jag är här.", "Du är där.", "Vi är här, ja."], ["jag e här", "du e där då", "vi är här"]
-    table = rates.count_confusions(said, heard)
+    references, hypotheses = ["Jag är här.", "Du är där.", "Vi är här, ja."], ["jag e här", "du e där då", "vi är här"]
+    table = rates.count_confusions(references, hypotheses)
     assert [tuple(row) for row in table.itertuples(index=False)] == [("är", "e", 2), ("", "då", 1), ("ja", "", 1)]
     assert rates.count_confusions(["ja"], ["ja"]).empty
 
 
 def test_the_evaluate_metric_gives_the_same_figures():
-    said, heard = ["Hej på dig.", "Åtta ägg"], ["hej på mig", "atta ägg nu"]
-    clips = rates.count_errors(said, heard)
-    computed = rates.build_metric().compute(references=said, predictions=heard)
+    references, hypotheses = ["Hej på dig.", "Åtta ägg"], ["hej på mig", "atta ägg nu"]
+    clips = rates.count_errors(references, hypotheses)
+    computed = rates.build_metric().compute(references=references, predictions=hypotheses)
     bounds = intervals.confidence_interval([1, 2], [3, 2], [None, None])
     assert computed == {
         "wer": rates.wer(clips), "wer_low": bounds.low, "wer_high": bounds.high, "wer_unit": "clip",
@@ -121,8 +124,8 @@ def test_the_evaluate_metric_gives_the_same_figures():
 
 
 def test_the_evaluate_metric_takes_a_rule_a_language_and_speakers():
-    said, heard, speakers = ["8 ägg"] * 20, ["åtta ägg"] * 20, [f"p{at}" for at in range(20)]
+    references, hypotheses, speakers = ["8 ägg"] * 20, ["åtta ägg"] * 20, [f"p{number}" for number in range(20)]
     computed = rates.build_metric().compute(
-        references=said, predictions=heard, rule="lenient", language="sv", speakers=speakers
+        references=references, predictions=hypotheses, rule="lenient", language="sv", speakers=speakers
     )
     assert (computed["wer"], computed["wer_unit"]) == (0, "speaker")

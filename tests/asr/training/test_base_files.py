@@ -1,4 +1,4 @@
-"""Bases that a stranger made: each is refused in one line that names the folder, soon, and nothing of theirs runs."""
+"""Damaged and malicious bases: each is refused soon in one line that names the folder, and none of its code runs."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("offline")
 
 
 def config(**keys):
-    """A spoiler that changes keys of config.json; what is None there is left out."""
+    """A function that changes keys of config.json; None removes a key."""
     return edited("config.json", **keys)
 
 
@@ -24,101 +24,103 @@ def generation(**keys):
 
 
 def features(**keys):
-    def spoil(folder):
-        told = json.loads((folder / "processor_config.json").read_text())
-        told["feature_extractor"] |= keys
-        (folder / "processor_config.json").write_text(json.dumps(told))
+    def damage(folder):
+        content = json.loads((folder / "processor_config.json").read_text())
+        content["feature_extractor"] |= keys
+        (folder / "processor_config.json").write_text(json.dumps(content))
 
-    return spoil
+    return damage
 
 
-def written(name, content):
+def with_content(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
 
-def cut(name, share):
-    def spoil(folder):
+def truncated(name, share):
+    def damage(folder):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: int(share * len(content))])
 
-    return spoil
+    return damage
 
 
-def gone(name):
+def removed(name):
     return lambda folder: (folder / name).unlink()
 
 
-def a_folder(name):
-    def spoil(folder):
+def as_folder(name):
+    def damage(folder):
         (folder / name).unlink()
         (folder / name).mkdir()
 
-    return spoil
+    return damage
 
 
-def a_link(name):
-    def spoil(folder):
+def as_link(name):
+    def damage(folder):
         (folder / name).rename(folder.parent / "outside")
         (folder / name).symlink_to(folder.parent / "outside")
 
-    return spoil
+    return damage
 
 
 def header(change):
-    """A spoiler that changes what the weights' header says."""
+    """A function that changes the header of the weights."""
 
-    def spoil(folder):
+    def damage(folder):
         content = (folder / "model.safetensors").read_bytes()
         (length,) = struct.unpack("<Q", content[:8])
-        told = json.loads(content[8 : 8 + length])
-        told = change(told) or told
-        text = json.dumps(told).encode()
+        tensors = json.loads(content[8 : 8 + length])
+        tensors = change(tensors) or tensors
+        text = json.dumps(tensors).encode()
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
 
-    return spoil
+    return damage
 
 
 EMBEDDED = "model.decoder.embed_tokens.weight"
 
 
 def shape(*sizes):
-    return header(lambda told: told[EMBEDDED].update(shape=list(sizes)))
+    return header(lambda tensors: tensors[EMBEDDED].update(shape=list(sizes)))
 
 
 def offsets(start, end):
-    return header(lambda told: told[EMBEDDED].update(data_offsets=[start, end]))
+    return header(lambda tensors: tensors[EMBEDDED].update(data_offsets=[start, end]))
 
 
 def without(part):
-    """A spoiler that takes weights away, whole as the file is."""
+    """A function that removes weights from a file that stays valid."""
 
-    def spoil(folder):
+    def damage(folder):
         from safetensors.numpy import load_file, save_file
 
-        kept = {name: one for name, one in load_file(folder / "model.safetensors").items() if part not in name}
-        save_file(kept, folder / "model.safetensors", {"format": "pt"})
+        remaining = {
+            name: tensor for name, tensor in load_file(folder / "model.safetensors").items() if part not in name
+        }
+        save_file(remaining, folder / "model.safetensors", {"format": "pt"})
 
-    return spoil
+    return damage
 
 
-def with_more(**more):
-    def spoil(folder):
+def with_extra(**dtypes):
+    def damage(folder):
         from safetensors.numpy import load_file, save_file
 
-        held = load_file(folder / "model.safetensors")
-        first = held["model.encoder.layer_norm.weight"]
-        held |= {name.replace("__", "."): first.astype(kind) for name, kind in more.items()}
-        save_file(held, folder / "model.safetensors", {"format": "pt"})
+        tensors = load_file(folder / "model.safetensors")
+        template = tensors["model.encoder.layer_norm.weight"]
+        tensors |= {name.replace("__", "."): template.astype(dtype) for name, dtype in dtypes.items()}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
-    return spoil
+    return damage
 
 
 class Marker:
-    def __init__(self, place):
-        self.place = place
+    def __init__(self, folder):
+        self.folder = folder
 
     def __reduce__(self):
-        return os.mkdir, (str(self.place),)
+        return os.mkdir, (str(self.folder),)
 
 
 def pickled(folder):
@@ -134,66 +136,66 @@ def pickled_by_torch(folder):
 
 
 def code(name, key="auto_map"):
-    def spoil(folder):
+    def damage(folder):
         (folder / "code.py").write_text(f"import os; os.mkdir({str(folder.parent / 'mark')!r})")
         edited(name, **{key: {"AutoConfig": "code.C", "AutoModel": "code.C", "AutoTokenizer": ["code.C", None]}})(
             folder
         )
 
-    return spoil
+    return damage
 
 
 def sharded(shard):
-    def spoil(folder):
+    def damage(folder):
         (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
-        told = {"metadata": {}, "weight_map": {EMBEDDED: shard}}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(told))
+        index = {"metadata": {}, "weight_map": {EMBEDDED: shard}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
-    return spoil
+    return damage
 
 
 DEEP = b"[" * 200_000
 JSONS = ("config.json", "generation_config.json", "tokenizer.json", "processor_config.json")
 BROKEN = {
-    **{f"{name} empty": written(name, b"") for name in JSONS},
-    **{f"{name} cut": cut(name, 0.5) for name in JSONS},
-    **{f"{name} deep": written(name, DEEP) for name in JSONS},
-    **{f"{name} a list": written(name, b"[]") for name in JSONS},
-    **{f"{name} no UTF-8": written(name, b'{"a": "\xff"}') for name in JSONS},
-    **{f"{name} a folder": a_folder(name) for name in (*JSONS, "model.safetensors")},
+    **{f"{name} empty": with_content(name, b"") for name in JSONS},
+    **{f"{name} truncated": truncated(name, 0.5) for name in JSONS},
+    **{f"{name} deeply nested": with_content(name, DEEP) for name in JSONS},
+    **{f"{name} a list": with_content(name, b"[]") for name in JSONS},
+    **{f"{name} not UTF-8": with_content(name, b'{"a": "\xff"}') for name in JSONS},
+    **{f"{name} a folder": as_folder(name) for name in (*JSONS, "model.safetensors")},
     **{f"{name} a pipe": a_pipe(name) for name in (*JSONS, "model.safetensors")},
-    **{f"{name} a link": a_link(name) for name in (*JSONS, "model.safetensors")},
+    **{f"{name} a link": as_link(name) for name in (*JSONS, "model.safetensors")},
     **{f"{name} of gigabytes": of_gigabytes(name) for name in (*JSONS, "vocab.json", "merges.txt")},
-    "config.json gone": gone("config.json"),
-    "weights gone": gone("model.safetensors"),
-    "tokenizer gone": gone("tokenizer.json"),
-    "weights empty": written("model.safetensors", b""),
-    "weights cut": cut("model.safetensors", 0.5),
-    "a header of exabytes": written("model.safetensors", struct.pack("<Q", 1 << 60) + b"{}"),
-    "a header of garbage": written("model.safetensors", struct.pack("<Q", 9) + b"garbage!!"),
-    "a deep header": written("model.safetensors", struct.pack("<Q", len(DEEP)) + DEEP),
-    "another dtype": header(lambda told: told[EMBEDDED].update(dtype="I32")),
-    "no dtype": header(lambda told: told[EMBEDDED].update(dtype="X9")),
+    "config.json missing": removed("config.json"),
+    "weights missing": removed("model.safetensors"),
+    "tokenizer missing": removed("tokenizer.json"),
+    "weights empty": with_content("model.safetensors", b""),
+    "weights truncated": truncated("model.safetensors", 0.5),
+    "a header of exabytes": with_content("model.safetensors", struct.pack("<Q", 1 << 60) + b"{}"),
+    "a header of garbage": with_content("model.safetensors", struct.pack("<Q", 9) + b"garbage!!"),
+    "a deep header": with_content("model.safetensors", struct.pack("<Q", len(DEEP)) + DEEP),
+    "another dtype": header(lambda tensors: tensors[EMBEDDED].update(dtype="I32")),
+    "no dtype": header(lambda tensors: tensors[EMBEDDED].update(dtype="X9")),
     "a huge shape": shape(1 << 62, 1 << 62),
     "a negative shape": shape(-1, 32),
     "a shape of floats": shape(1.5, 32),
     "a shape of NaN": shape(float("nan"), 32),
-    "a turned shape": header(lambda told: told[EMBEDDED].update(shape=told[EMBEDDED]["shape"][::-1])),
+    "a transposed shape": header(lambda tensors: tensors[EMBEDDED].update(shape=tensors[EMBEDDED]["shape"][::-1])),
     "huge offsets": offsets(0, 1 << 62),
     "offsets that overlap": offsets(0, 128),
-    "offsets backwards": offsets(256, 0),
-    "no weights": header(lambda told: {"__metadata__": {"format": "pt"}}),
-    "weights of another layer": with_more(model__decoder__layers__7__fc1__weight="float32"),
-    "weights of whole numbers": with_more(model__other="int32"),
-    "no decoder's weights": without("decoder"),
-    "one weight gone": without("encoder.layers.0.fc1.weight"),
-    "a bias gone": without("decoder.layers.0.encoder_attn.v_proj.bias"),
+    "reversed offsets": offsets(256, 0),
+    "no weights": header(lambda tensors: {"__metadata__": {"format": "pt"}}),
+    "weights of another layer": with_extra(model__decoder__layers__7__fc1__weight="float32"),
+    "weights of whole numbers": with_extra(model__other="int32"),
+    "no weights of the decoder": without("decoder"),
+    "one weight missing": without("encoder.layers.0.fc1.weight"),
+    "one bias missing": without("decoder.layers.0.encoder_attn.v_proj.bias"),
     "no embedding": without("embed_tokens"),
     "a million layers": config(encoder_layers=10**6),
     "a hundred layers": config(decoder_layers=100),
     "no layers": config(encoder_layers=0),
     "layers in words": config(encoder_layers="many"),
-    "minus layers": config(decoder_layers=-1),
+    "negative layers": config(decoder_layers=-1),
     "a huge number": config(d_model=10**400),
     "another width": config(d_model=64),
     "a float for a width": config(d_model=32.5),
@@ -209,27 +211,27 @@ BROKEN = {
     "billions of positions": config(max_target_positions=10**9),
     "another inner width": config(encoder_ffn_dim=100),
     "billions of labels": config(num_labels=10**9),
-    "a start beyond": config(decoder_start_token_id=10**6),
-    "an end in words": config(eos_token_id="end"),
+    "a start token out of range": config(decoder_start_token_id=10**6),
+    "an end token in words": config(eos_token_id="end"),
     "a BERT": config(model_type="bert"),
     "no model": config(model_type=None),
-    "a model of a list": config(model_type=["whisper"]),
+    "a list of model types": config(model_type=["whisper"]),
     "an attention of the Hub": config(_attn_implementation="someone/kernel"),
     "a quantization": config(quantization_config={"quant_method": "bitsandbytes"}),
     "a billion tokens": generation(max_length=10**9),
     "a billion new tokens": generation(max_new_tokens=10**9),
     "a million beams": generation(num_beams=10**6),
-    "a million answers": generation(num_return_sequences=10**6),
-    "suppressed words": generation(suppress_tokens=["a", "b"]),
-    "suppressed beyond": generation(suppress_tokens=[10**6]),
-    "begun beyond": generation(begin_suppress_tokens=[10**6]),
-    "no end": generation(eos_token_id=None),
-    "an end beyond": generation(eos_token_id=10**6),
+    "a million return sequences": generation(num_return_sequences=10**6),
+    "suppressed tokens in words": generation(suppress_tokens=["a", "b"]),
+    "a suppressed token out of range": generation(suppress_tokens=[10**6]),
+    "a begin-suppressed token out of range": generation(begin_suppress_tokens=[10**6]),
+    "no end token": generation(eos_token_id=None),
+    "an end token out of range": generation(eos_token_id=10**6),
     "languages in words": generation(lang_to_id={"<|sv|>": "sv"}),
-    "languages beyond": generation(lang_to_id={"<|sv|>": 10**6}),
-    "a language of a list": generation(language=["sv"]),
-    "heads of words": generation(alignment_heads=["a"]),
-    "generation of its own": generation(custom_generate="someone/generate"),
+    "a language token out of range": generation(lang_to_id={"<|sv|>": 10**6}),
+    "a list of languages": generation(language=["sv"]),
+    "alignment heads in words": generation(alignment_heads=["a"]),
+    "custom generation code": generation(custom_generate="someone/generate"),
     "bands beyond the model": features(feature_size=128),
     "a billion bands": features(feature_size=10**9),
     "a huge transform": features(n_fft=10**9),
@@ -237,56 +239,56 @@ BROKEN = {
     "no hop": features(hop_length=0),
     "a pickle": pickled,
     "torch's pickle": pickled_by_torch,
-    "code of its own": code("config.json"),
+    "custom code": code("config.json"),
     "a tokenizer's code": code("tokenizer_config.json"),
     "a processor's code": code("processor_config.json"),
-    "a shard above": sharded("../outside.safetensors"),
+    "a shard outside the folder": sharded("../outside.safetensors"),
     "a shard at the root": sharded("/etc/passwd"),
     "a shard that is a pickle": sharded("pytorch_model.bin"),
-    "a shard of numbers": sharded(5),
-    "a shard that is gone": sharded("model-00001-of-00001.safetensors"),
-    "a record deep": written("release.json", DEEP),
-    "a record of a strange age": written("release.json", b'{"format": [1]}'),
-    "a tokenizer of nothing": written("tokenizer.json", b"{}"),
+    "a shard that is a number": sharded(5),
+    "a missing shard": sharded("model-00001-of-00001.safetensors"),
+    "a deeply nested release.json": with_content("release.json", DEEP),
+    "a release.json of an unknown format": with_content("release.json", b'{"format": [1]}'),
+    "an empty tokenizer": with_content("tokenizer.json", b"{}"),
 }
 
 
 @pytest.fixture
-def spoilt(base, tmp_path):
-    def make(spoil):
+def damaged_base(base, tmp_path):
+    def make(damage):
         folder = shutil.copytree(base, tmp_path / "base")
-        spoil(folder)
+        damage(folder)
         return folder
 
     return make
 
 
-@pytest.mark.parametrize("spoil", BROKEN.values(), ids=BROKEN)
-def test_a_broken_base_is_refused_in_a_line_that_names_it(spoilt, refusal, tmp_path, spoil):
-    folder = spoilt(spoil)
+@pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
+def test_a_broken_base_is_refused_in_a_line_that_names_it(damaged_base, refusal, tmp_path, damage):
+    folder = damaged_base(damage)
     line = refusal(models.prepare, Settings.model_validate({"model": {"base": str(folder)}}), ["hej"])
     assert str(folder) in line
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_file_for_a_folder_is_refused(refusal, tmp_path):
+def test_a_file_instead_of_a_folder_is_refused(refusal, tmp_path):
     (tmp_path / "base").write_text("no folder")
     assert str(tmp_path / "base") in refusal(models.load, tmp_path / "base")
 
 
 GOOD = {
-    "as it is": lambda folder: None,
-    "without what generates": gone("generation_config.json"),
-    "with proj_out beside": with_more(proj_out__bias="float32"),
+    "unchanged": lambda folder: None,
+    "without generation_config.json": removed("generation_config.json"),
+    "with an extra bias of proj_out": with_extra(proj_out__bias="float32"),
 }
 
 
 @pytest.mark.parametrize("change", GOOD.values(), ids=GOOD)
-def test_a_good_base_is_loaded(spoilt, change):
-    assert models.load(spoilt(change))[0].config.d_model == 32
+def test_a_good_base_is_loaded(damaged_base, change):
+    assert models.load(damaged_base(change))[0].config.d_model == 32
 
 
-def test_a_base_in_the_hubs_cache_is_links_and_is_loaded(base, tmp_path):
+def test_a_base_of_links_in_the_hubs_cache_is_loaded(base, tmp_path):
     snapshot, blobs = tmp_path / "models--a--b/snapshots/1234", tmp_path / "models--a--b/blobs"
     snapshot.mkdir(parents=True)
     shutil.copytree(base, blobs)

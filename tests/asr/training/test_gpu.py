@@ -1,4 +1,4 @@
-"""A GPU that cannot be used ends in one line that says what to do. There is none here: torch's answers are played."""
+"""A GPU that cannot be used is reported in one line that says what to do. The tests fake torch's answers."""
 
 import pytest
 import torch
@@ -18,17 +18,17 @@ def driver(tmp_path, monkeypatch):
 
 @pytest.fixture
 def memory(monkeypatch):
-    """A function that says how many GiB of a T4's are free, and how many of them torch holds."""
+    """A function that sets how many GiB of a T4 are free, and how many torch has reserved."""
 
-    def of(free, ours):
+    def set_memory(free, ours):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 15 * 2**30))
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: ours * 2**30)
 
-    return of
+    return set_memory
 
 
-def raised(error, **training):
+def raising(error, **training):
     settings = Settings.model_validate({"training": training})
 
     def use():
@@ -38,7 +38,7 @@ def raised(error, **training):
     return use
 
 
-def test_a_driver_that_is_too_old_is_named(driver, monkeypatch):
+def test_a_driver_that_is_too_old_is_reported(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     line = gpu.unused_reason()
@@ -48,7 +48,7 @@ def test_a_driver_that_is_too_old_is_named(driver, monkeypatch):
     assert "\n" not in line
 
 
-def test_a_torch_without_cuda_is_named(driver, monkeypatch):
+def test_a_torch_without_cuda_is_reported(driver, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "init", lambda: (_ for _ in ()).throw(AssertionError("Torch not compiled with CUDA enabled"))
     )
@@ -56,12 +56,12 @@ def test_a_torch_without_cuda_is_named(driver, monkeypatch):
     assert "Torch not compiled with CUDA enabled" in gpu.unused_reason()
 
 
-def test_a_gpu_that_is_hidden_is_named(driver, monkeypatch):
+def test_a_hidden_gpu_is_reported(driver, monkeypatch):
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     assert "CUDA_VISIBLE_DEVICES" in gpu.unused_reason()
 
 
-def test_without_a_driver_there_is_nothing_to_tell(monkeypatch, tmp_path):
+def test_without_a_driver_nothing_is_reported(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "DRIVER_FILE", tmp_path / "none")
     assert gpu.unused_reason() is None
 
@@ -71,28 +71,30 @@ def test_a_gpu_that_works_is_used(driver, memory):
     assert gpu.unused_reason() is None
 
 
-def test_a_gpu_that_is_too_small_for_one_clip_is_told_with_what_needs_less(refusal, memory):
+def test_a_gpu_too_small_for_one_clip_is_reported_with_settings_that_need_less(refusal, memory):
     memory(free=1, ours=14)
-    line = refusal(raised(torch.OutOfMemoryError("CUDA")))
+    line = refusal(raising(torch.OutOfMemoryError("CUDA")))
     assert line.startswith("[model] base: the GPU's 15.0 GiB of memory do not hold the model and one clip")
     assert "gradient_checkpointing = true or lora_rank = 32 or freeze_encoder = true" in line
-    saving = raised(torch.OutOfMemoryError("CUDA"), gradient_checkpointing=True, lora_rank=8)
+    saving = raising(torch.OutOfMemoryError("CUDA"), gradient_checkpointing=True, lora_rank=8)
     assert refusal(saving).endswith("one clip; take a smaller base")
 
 
-def test_memory_that_others_hold_is_told(refusal, memory):
+def test_memory_of_other_processes_is_reported(refusal, memory):
     memory(free=1, ours=2)
-    assert refusal(raised(torch.OutOfMemoryError("CUDA"))).startswith("other processes hold 12.0 of the GPU's 15.0 GiB")
+    assert refusal(raising(torch.OutOfMemoryError("CUDA"))).startswith(
+        "other processes hold 12.0 of the GPU's 15.0 GiB"
+    )
 
 
-def test_a_gpu_that_another_process_has_for_itself_is_told(refusal):
+def test_a_gpu_in_exclusive_use_is_reported(refusal):
     busy = RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable")
-    assert refusal(raised(busy)).startswith("the GPU is taken: another process has it")
+    assert refusal(raising(busy)).startswith("the GPU is taken: another process has it")
 
 
-def test_whatever_else_is_wrong_stays_a_fault():
+def test_other_errors_are_raised_unchanged():
     with pytest.raises(RuntimeError, match="an illegal memory access"):
-        raised(RuntimeError("CUDA error: an illegal memory access was encountered"))()
+        raising(RuntimeError("CUDA error: an illegal memory access was encountered"))()
 
 
 def test_a_pod_whose_gpu_cannot_be_used_is_refused(driver, monkeypatch, refusal):

@@ -1,4 +1,4 @@
-"""Several optimisers that step as one."""
+"""Several optimizers that act as one."""
 
 import copy
 
@@ -57,21 +57,21 @@ def test_one_schedule_drives_every_group_after_accelerate_loads_the_state(name, 
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_training_goes_on_from_a_saved_state_as_if_it_had_never_stopped(name):
+def test_training_resumes_from_a_saved_state_as_if_never_stopped(name):
     network = Network()
     optimizer = optimizers.build(network, name, 0.05, 0.1)
     learn(network, optimizer, 5)
     weights, state = copy.deepcopy(network.state_dict()), copy.deepcopy(optimizer.state_dict())
     expected = learn(network, optimizer, 5)
 
-    again = Network()
-    again.load_state_dict(weights)
-    resumed = optimizers.build(again, name, 0.05, 0.1)
+    restored = Network()
+    restored.load_state_dict(weights)
+    resumed = optimizers.build(restored, name, 0.05, 0.1)
     resumed.load_state_dict(state)
-    assert all(torch.equal(one, other) for one, other in zip(learn(again, resumed, 5), expected, strict=True))
+    assert all(torch.equal(weight, other) for weight, other in zip(learn(restored, resumed, 5), expected, strict=True))
 
 
-def test_a_saved_state_goes_through_a_file(tmp_path):
+def test_a_saved_state_can_be_written_to_a_file(tmp_path):
     network = Network()
     optimizer = optimizers.build(network, "muon", 0.05, 0.1)
     learn(network, optimizer, 2)
@@ -83,7 +83,7 @@ SHAPES = [(8, 8), (8, 8), (8, 32), (32, 8), (8, 9)]
 
 
 def singular_values(matrix, iterations=5):
-    """The singular vectors kept, and each value s brought to what the published iteration makes of it, in float64."""
+    """The same singular vectors, with each singular value mapped as by the published iteration, in float64."""
     left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
     values = values / torch.linalg.norm(values)
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -94,57 +94,57 @@ def singular_values(matrix, iterations=5):
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 20), (16, 64), (1, 4)])
 @pytest.mark.parametrize("rank", [1, 4, 16])
-def test_matrices_are_orthogonalised_together_as_each_would_be_alone(shape, rank):
+def test_matrices_are_orthogonalized_together_as_each_would_be_alone(shape, rank):
     torch.manual_seed(0)
     rank = min(rank, *shape)
     matrices = torch.stack([torch.randn(shape[0], rank) @ torch.randn(rank, shape[1]) for _ in range(3)])
-    found = optimizers.orthogonalize(matrices)
-    assert found.dtype == matrices.dtype
-    for one, other in zip(found, matrices, strict=True):
-        assert torch.allclose(one.double(), singular_values(other), atol=1e-4)
+    results = optimizers.orthogonalize(matrices)
+    assert results.dtype == matrices.dtype
+    for result, matrix in zip(results, matrices, strict=True):
+        assert torch.allclose(result.double(), singular_values(matrix), atol=1e-4)
 
 
-def test_a_matrix_of_zeros_stays_one():
+def test_a_matrix_of_zeros_stays_zero():
     assert not optimizers.orthogonalize(torch.zeros(2, 4, 16)).any()
 
 
-def test_muon_learns_what_torchs_own_does_up_to_its_bfloat16(monkeypatch):
+def test_muon_matches_torchs_muon_up_to_bfloat16(monkeypatch):
     monkeypatch.setattr(optimizers, "MAX_ELEMENTS", 100)  # so that some are orthogonalised apart
     torch.manual_seed(0)
-    begun = [torch.randn(shape) for shape in SHAPES]
-    ours, theirs = ([torch.nn.Parameter(one.clone()) for one in begun] for _ in range(2))
+    initial = [torch.randn(shape) for shape in SHAPES]
+    ours, theirs = ([torch.nn.Parameter(weight.clone()) for weight in initial] for _ in range(2))
     muons = [
         optimizers.Muon(ours, 0.01, 0.1),
         torch.optim.Muon(theirs, 0.01, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw"),
     ]
     for _ in range(10):
-        for one, other in zip(ours, theirs, strict=True):
-            one.grad = torch.randn(one.shape)
-            other.grad = one.grad.clone()
+        for own, reference in zip(ours, theirs, strict=True):
+            own.grad = torch.randn(own.shape)
+            reference.grad = own.grad.clone()
         for muon in muons:
             muon.step()
-    for before, one, other in zip(begun, ours, theirs, strict=True):
-        assert (one - other).norm() < 0.02 * (one - before).norm()
+    for before, own, reference in zip(initial, ours, theirs, strict=True):
+        assert (own - reference).norm() < 0.02 * (own - before).norm()
 
 
-def test_a_weight_without_a_gradient_stays():
+def test_a_weight_without_a_gradient_stays_unchanged():
     weight = torch.nn.Parameter(torch.ones(4, 4))
     optimizers.Muon([weight], 0.1, 0.1).step()
     assert torch.equal(weight, torch.ones(4, 4))
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_every_weight_learns_and_stands_in_one_group(name):
+def test_every_weight_learns_and_is_in_one_group(name):
     network = Network()
     before = [weight.detach().clone() for weight in network.parameters()]
     optimizer = optimizers.build(network, name, 0.05, 0.1)
     grouped = [id(weight) for group in optimizer.param_groups for weight in group["params"]]
     assert sorted(grouped) == sorted(id(weight) for weight in network.parameters())
     after = learn(network, optimizer, 1)
-    assert not any(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert not any(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
-def test_a_frozen_weight_stays():
+def test_a_frozen_weight_stays_unchanged():
     network = Network()
     network.embed.requires_grad_(False)
     before = network.embed.weight.clone()
@@ -152,15 +152,15 @@ def test_a_frozen_weight_stays():
     assert torch.equal(network.embed.weight, before)
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_norms_and_biases_do_not_decay(name):
+@pytest.mark.parametrize("optimizer_name", ["muon", "adamw"])
+def test_norms_and_biases_do_not_decay(optimizer_name):
     network = Network()
     decayed = {
         id(weight)
-        for group in optimizers.build(network, name, 0.05, 0.1).param_groups
+        for group in optimizers.build(network, optimizer_name, 0.05, 0.1).param_groups
         if group["weight_decay"]
         for weight in group["params"]
     }
-    assert {where for where, weight in network.named_parameters() if id(weight) not in decayed} == {
+    assert {name for name, weight in network.named_parameters() if id(weight) not in decayed} == {
         "layers.0.bias", "layers.1.bias", "norm.weight", "norm.bias", "inner.encoder.layers.0.bias",
     }  # fmt: skip

@@ -34,68 +34,68 @@ def corpus(**splits):
     return manifest.remove_clips(Manifest(tuple(shards), rejected, {}, 0), none, Corpus())
 
 
-def kept(joined):
+def clip_names(joined):
     return set(manifest.clip_table(joined.shards)["clip"])
 
 
 def test_texts_that_are_too_long_are_rejected_with_the_reason_and_the_sums_hold():
-    left = token_limit.reject_long_texts(
+    accepted = token_limit.reject_long_texts(
         corpus(train=[SHORT, LONG, SHORT], validation=[SHORT, LONG], test=[SHORT]), PROFILE
     )
-    assert kept(left) == {"train-0", "train-2", "validation-0", "test-0"}
-    assert dict(left.rejected[["clip", "reason"]].itertuples(index=False)) == {
+    assert clip_names(accepted) == {"train-0", "train-2", "validation-0", "test-0"}
+    assert dict(accepted.rejected[["clip", "reason"]].itertuples(index=False)) == {
         "gone": "silent", "train-1": token_limit.REASON, "validation-1": token_limit.REASON,
     }  # fmt: skip
-    summary = left.summary
+    summary = accepted.summary
     assert (summary["found"], summary["kept"], summary["rejected"]) == (7, 4, 3)
     assert summary["clips"] == {"train": 2, "validation": 1, "test": 1}
     assert summary["reasons"][token_limit.REASON] == 2
 
 
-def test_a_test_clip_stays_however_much_is_said_in_it():
-    assert "test-0" in kept(
+def test_a_test_clip_is_kept_however_long_its_text_is():
+    assert "test-0" in clip_names(
         token_limit.reject_long_texts(corpus(train=[SHORT], validation=[SHORT], test=[LONG]), PROFILE)
     )
 
 
-def test_a_corpus_that_fits_stays_as_it_is():
-    whole = corpus(train=[SHORT] * 3, validation=[SHORT], test=[SHORT])
-    left = token_limit.reject_long_texts(whole, PROFILE)
-    assert left.summary == whole.summary
-    assert left.rejected.equals(whole.rejected)
+def test_a_corpus_that_fits_is_unchanged():
+    full = corpus(train=[SHORT] * 3, validation=[SHORT], test=[SHORT])
+    accepted = token_limit.reject_long_texts(full, PROFILE)
+    assert accepted.summary == full.summary
+    assert accepted.rejected.equals(full.rejected)
 
 
 def test_a_base_counts_in_its_own_tokens(base):
     profile = Settings.model_validate({"model": {"base": str(base)}})
-    left = token_limit.reject_long_texts(corpus(train=[SHORT, LONG], validation=[SHORT], test=[SHORT]), profile)
-    assert kept(left) == {"train-0", "validation-0", "test-0"}
+    accepted = token_limit.reject_long_texts(corpus(train=[SHORT, LONG], validation=[SHORT], test=[SHORT]), profile)
+    assert clip_names(accepted) == {"train-0", "validation-0", "test-0"}
 
 
-def test_where_nothing_is_left_to_learn_from_it_is_refused_with_the_reason(refusal):
+def test_a_corpus_without_usable_training_clips_is_refused_with_the_reasons(refusal):
     line = refusal(token_limit.reject_long_texts, corpus(train=[LONG, LONG], validation=[SHORT], test=[SHORT]), PROFILE)
     assert line == f"[corpus] no usable clip of train; rejected: 2 {token_limit.REASON}, 1 silent"
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["train", "validation", "test"]), st.integers(1, 60)), max_size=30))
-def test_found_is_kept_and_rejected_whatever_is_said(drawn):
+def test_found_clips_are_kept_or_rejected_whatever_their_texts(drawn):
     splits = {split: [SHORT] for split in ("train", "validation", "test")}
     for split, times in drawn:
         splits[split].append(LETTERS[: 15 * times])
-    whole = corpus(**splits)
-    left = token_limit.reject_long_texts(whole, PROFILE)
-    assert left.summary["found"] == whole.summary["found"] == left.summary["kept"] + left.summary["rejected"]
-    assert left.summary["kept"] == len(manifest.clip_table(left.shards))
-    assert left.summary["rejected"] == len(left.rejected)
-    assert kept(left) | set(left.rejected["clip"]) == kept(whole) | {"gone"}
+    full = corpus(**splits)
+    accepted = token_limit.reject_long_texts(full, PROFILE)
+    assert accepted.summary["found"] == full.summary["found"] == accepted.summary["kept"] + accepted.summary["rejected"]
+    assert accepted.summary["kept"] == len(manifest.clip_table(accepted.shards))
+    assert accepted.summary["rejected"] == len(accepted.rejected)
+    assert clip_names(accepted) | set(accepted.rejected["clip"]) == clip_names(full) | {"gone"}
 
 
 @pytest.mark.parametrize("reason", [None, "why"])
-def test_shards_without_clips_stay_and_hold_none(reason):
-    whole = corpus(train=[SHORT, SHORT, SHORT], validation=[SHORT], test=[SHORT])
-    clips = manifest.clip_table(whole.shards)
+def test_a_shard_that_loses_its_clips_stays_and_is_empty(reason):
+    full = corpus(train=[SHORT, SHORT, SHORT], validation=[SHORT], test=[SHORT])
+    clips = manifest.clip_table(full.shards)
     reasons = pd.Series(None, index=clips.index, dtype=object)
     reasons[clips["shard"] == 0] = reason
-    left = manifest.remove_clips(whole, reasons, Corpus())
-    assert len(left.shards) == len(whole.shards)
-    assert len(left.shards[0].clips) == (0 if reason else 2)
+    reduced = manifest.remove_clips(full, reasons, Corpus())
+    assert len(reduced.shards) == len(full.shards)
+    assert len(reduced.shards[0].clips) == (0 if reason else 2)
