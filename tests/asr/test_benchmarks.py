@@ -38,6 +38,12 @@ def test_every_benchmark_can_be_imported_and_prints_its_machine(benchmark, file)
     benchmark(file.stem)
 
 
+def test_the_drill_names_tests_that_exist(benchmark):
+    for _, tests in benchmark("drill").KINDS.values():
+        for file, name in (test.split("::") for test in tests):
+            assert f"def {name}(" in (BENCHMARKS.parents[1] / file).read_text(encoding="utf-8"), f"{file}::{name}"
+
+
 def test_the_memory_measurement_runs_on_a_cpu_too(benchmark, whisper, tiny):
     memory = benchmark("memory")
     learner = memory.Learner(copy.deepcopy(whisper[0]), tiny).train()

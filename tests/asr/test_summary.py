@@ -76,7 +76,7 @@ def test_sources_are_shown_if_there_are_several():
 
 def test_speakers_in_several_splits_are_shown():
     assert "crossing" not in summary_text()
-    assert "4 speakers stand in several splits" in summary_text(speakers_crossing=4)
+    assert "4 speakers occur in several splits" in summary_text(speakers_crossing=4)
 
 
 def test_the_wer_with_capitals_and_punctuation_is_shown():

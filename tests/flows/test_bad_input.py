@@ -72,7 +72,7 @@ def test_a_learning_rate_for_training_from_nothing_is_refused_on_a_pretrained_ba
     (tmp_path / "pretrained").mkdir()  # the geometry of whisper-tiny
     (tmp_path / "pretrained" / "config.json").write_text('{"model_type": "whisper", "d_model": 384}')
     said = refused(flow, tmp_path, '[model]\nbase = "pretrained"\n[search]\nlearning_rate = [1e-3]\n')
-    assert "[search] learning_rate: 0.001 is fit only for training from scratch" in said
+    assert "[search] learning_rate: 0.001 is suitable only for training from scratch" in said
     assert "preprocess" not in said
 
 

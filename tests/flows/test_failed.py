@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from metaflow import Run, Runner
 
-REFUSED = "memory does not suffice for batches of 512"
+REFUSED = "the memory is too small for batches of 512"
 
 
 @pytest.fixture

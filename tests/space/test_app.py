@@ -153,7 +153,7 @@ def test_a_stopped_transcription_keeps_the_text_so_far(url, speech, tmp_path):
         visitor.page.locator("#files input[type=file]").set_input_files(tmp_path / "long.flac")
         visitor.page.locator("#result li").first.wait_for()
         visitor.page.locator("#halt").click()
-        visitor.page.get_by_text("Stopped. What was heard so far stays.").wait_for()
+        visitor.page.get_by_text("Stopped. The text so far is kept.").wait_for()
         line_count = len(visitor.lines())
         visitor.page.wait_for_timeout(1_500)
         assert len(visitor.lines()) == line_count > 0

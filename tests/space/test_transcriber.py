@@ -663,7 +663,7 @@ def test_the_command_reports_a_fault_and_a_recording_without_words(tiny_release,
     assert output.err == f"{cut}: a part of this recording is damaged or missing\n"
     for options in ([], ["--format", "srt"]):
         assert engine.main([str(click), *options]) == 1
-        assert capsys.readouterr() == ("", f"{click}: no words were heard in this recording\n")
+        assert capsys.readouterr() == ("", f"{click}: no words were found in this recording\n")
 
 
 def test_the_command_writes_subtitles(tiny_release, clip, monkeypatch, capsys):

@@ -56,8 +56,8 @@ def test_models_are_scored_side_by_side_and_leave_their_clips_report_and_page(sc
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nowhere"], "MODEL nowhere is neither a model's folder nor to be had from the Hub"),
-        (["."], "MODEL . is neither a model's folder nor to be had from the Hub: config.json is missing"),
+        (["nowhere"], "MODEL nowhere is neither a model's folder nor available from the Hub"),
+        (["."], "MODEL . is neither a model's folder nor available from the Hub: config.json is missing"),
         (["{base}", "--profile", "gone.toml"], "--profile: gone.toml cannot be read"),
         (["{base}", "--profile", "."], "--profile: . cannot be read"),
     ],
