@@ -92,7 +92,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         "metadata_of_gigabytes_are_refused_before_they_are_read",
         "a_transcript_of_gigabytes_rejects_its_recording")),
     "transcripts": ("tracebacks", tests(
-        f"{CORPUS}transcripts", "an_unreadable_transcript_is_refused_with_problem_and_line",
+        f"{CORPUS}transcripts", "an_unreadable_transcript_is_refused_with_its_problem_and_line",
         "random_bytes_are_read_or_refused_in_one_line", "a_damaged_file_is_read_or_refused_in_one_line")),
     "data sets": ("read outside", tests(
         f"{CORPUS}hub", "a_card_that_names_a_file_elsewhere_is_refused",
