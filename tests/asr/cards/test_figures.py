@@ -37,7 +37,7 @@ def test_the_search_names_the_trials_that_may_be_as_good_as_the_winner(run_info,
     assert "Trials 1 and 2 may be as good as the winner" in text
     assert "3 ended early" in text
     assert "A cross marks a trial that ended early" in text
-    assert "WER by learning rate" in text and "WER by weight decay" not in text  # they do not differ in it
+    assert "WER by learning rate" in text and "WER by weight decay" not in text  # all trials have the same weight decay
 
 
 def test_a_trial_that_diverged_has_no_figures(make_search):
@@ -196,7 +196,7 @@ def test_the_test_card_shows_the_error_rates_in_noise_and_in_a_room(run_info, ma
 def test_all_rates_of_a_test_share_one_scale(run_info, make_evaluation, axes):
     evaluation, settings = make_evaluation()
     charts = axes(cards.evaluate(run_info, evaluation, settings).content)
-    assert len(charts) == 6  # models, conditions, and four ways to part the clips
+    assert len(charts) == 6  # models, conditions, and four groupings of the clips
     assert all(chart == charts[0] for chart in charts) and "60 %" in charts[0][0][1]
 
 

@@ -206,7 +206,7 @@ def visit(browser, file, width, scheme):
     page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => sound.readyState)")
     marks = page.locator("svg :is([aria-roledescription=bar], [aria-roledescription=point])")
     if marks.count():
-        marks.first.hover(force=True)  # another may lie on it
+        marks.first.hover(force=True)  # another mark may cover it
     view = Visit(
         text=page.locator("main").inner_text(),
         errors=errors,

@@ -34,7 +34,7 @@ RELEASE = {
 
 
 def tar_member(name=f"{TOP}/clips/odd.mp3", type=tarfile.REGTYPE, size=0, **fields):
-    """A header that needs no content."""
+    """A tar header; these fields are set in it."""
     member = tarfile.TarInfo(name)
     member.type, member.size = type, size
     for field, value in fields.items():
@@ -54,7 +54,7 @@ def tar(*extra, files=RELEASE, mode="w:gz", format=tarfile.PAX_FORMAT):
 
 
 def raw(*headers, end=bytes(1024)):
-    """An archive of headers as they are, with what follows each."""
+    """An archive of these raw headers and contents."""
     return b"".join(headers) + end
 
 
@@ -309,7 +309,9 @@ def test_headers_that_take_long_to_parse_are_refused_quickly(archive, cache, ref
         (tar(mode="w")[: 512 * 41], "damaged, cut short"),
         (tar() + b"what a proxy appended", "damaged, cut short"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time, which no two processes share
+    ids=lambda value: (
+        value if isinstance(value, str) else ""
+    ),  # gzip writes the time, so ids of bytes would differ between processes
 )
 def test_an_incomplete_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
     path = archive(content)

@@ -38,7 +38,7 @@ TRAP_TRANSCRIPTS = ["../../secret.srt", "link.srt", "gone.vtt", "{root}/secret.s
 @pytest.fixture(scope="module")
 def sample_files(tone, encoded, tmp_path_factory):
     """A folder of files that may be in a corpus, each named by its kind, and of `secret`."""
-    folder = tmp_path_factory.mktemp("found")
+    folder = tmp_path_factory.mktemp("samples")
 
     def write(name, sound, rate=RATE, form="WAV", subtype=None):
         soundfile.write(folder / name, sound, rate, format=form, subtype=subtype)
@@ -192,7 +192,7 @@ def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
             assert str(error).startswith("[corpus] path: ")
             assert len(str(error).split("\n")) == 1
         else:
-            assert all(row.problem for part in parts for row in part.rows)  # there is not one clip
+            assert all(row.problem for part in parts for row in part.rows)  # no audio file exists
 
 
 def test_file_names_that_are_not_utf_8_are_handled(tmp_path, tone, preprocess, store):

@@ -94,7 +94,7 @@ def hash_excerpts(_):
     sounds = [train.random_excerpt(9_000, np.random.default_rng(seed)) for seed in range(6)]
     return [hashlib.sha256(sound.tobytes()).hexdigest()[:16] for sound in sounds]
 train, held_out = recordings.list_recordings({folder!r}, "noise")
-with multiprocessing.get_context("fork").Pool(2) as pool:  # as a loader's processes
+with multiprocessing.get_context("fork").Pool(2) as pool:  # like the processes of a data loader
     print(len(held_out.paths), *{{",".join(hashes) for hashes in pool.map(hash_excerpts, range(4), chunksize=1)}})
 """
 

@@ -396,8 +396,8 @@ def test_each_cut_of_a_recording_has_its_own_audio(tmp_path, steps, encoded, for
     for (start, end), clip in zip(spans, results, strict=True):
         sound = soundfile.read(io.BytesIO(clip.flac))[0]
         assert len(sound) == round((end - start) * RATE)
-        spoken = sound[-RATE // 4 :] if start == 7.95 else sound
-        assert loudest(spoken) == pytest.approx(300 + 100 * int(end // 2), abs=3)
+        excerpt = sound[-RATE // 4 :] if start == 7.95 else sound
+        assert loudest(excerpt) == pytest.approx(300 + 100 * int(end // 2), abs=3)
         assert clip.segments == (Segment(0, end - start, "hej"),)
     middle = soundfile.read(io.BytesIO(results[3].flac))[0]
     change = next(at for at in range(0, len(middle) - 400, 40) if loudest(np.pad(middle[at : at + 400], 4_000)) > 650)

@@ -69,10 +69,10 @@ def test_the_cache_has_a_limit_and_changes_nothing(folder, monkeypatch):
     train, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
     before = [train.random_recording(random) for random in map(np.random.default_rng, range(9))]
     monkeypatch.setattr(recordings, "CACHE_BYTES", 40_000)
-    again, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
-    after = [again.random_recording(random) for random in map(np.random.default_rng, range(9))]
+    limited, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
+    after = [limited.random_recording(random) for random in map(np.random.default_rng, range(9))]
     assert all(np.array_equal(first, second) for first, second in zip(before, after, strict=True))
-    assert sum(sound.nbytes for sound in again._cache.values()) <= 40_000
+    assert sum(sound.nbytes for sound in limited._cache.values()) <= 40_000
 
 
 def test_a_sample_that_is_no_number_is_silence(tmp_path):

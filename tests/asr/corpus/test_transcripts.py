@@ -174,7 +174,7 @@ def test_a_voice_tag_is_the_speaker():
     ]
 
 
-def spoken(*captions):
+def speakers_and_texts(*captions):
     """(speaker, text) of each of these captions in a file."""
     content = "\n\n".join(
         f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{caption}" for at, caption in enumerate(captions)
@@ -215,7 +215,7 @@ LABELLED = {
 
 @pytest.mark.parametrize(("captions", "expected"), LABELLED.values(), ids=LABELLED)
 def test_a_label_is_the_speaker_and_not_text(captions, expected):
-    assert spoken(*captions) == expected
+    assert speakers_and_texts(*captions) == expected
 
 
 @pytest.mark.parametrize(
@@ -228,16 +228,16 @@ def test_a_label_is_the_speaker_and_not_text(captions, expected):
     ],
 )  # fmt: skip
 def test_words_that_look_like_a_label_are_kept(captions):
-    assert spoken(*captions) == [(None, caption) for caption in captions]
+    assert speakers_and_texts(*captions) == [(None, caption) for caption in captions]
 
 
 def test_a_caption_without_a_label_has_no_speaker_if_all_others_have_one():
-    captions = spoken("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
+    captions = speakers_and_texts("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
     assert [speaker for speaker, _ in captions] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
 
 
 def test_one_label_marks_no_change_of_speaker():
-    assert [speaker for speaker, _ in spoken("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == [
+    assert [speaker for speaker, _ in speakers_and_texts("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == [
         "Anna",
         None,
         None,
@@ -246,19 +246,19 @@ def test_one_label_marks_no_change_of_speaker():
 
 
 def test_a_speaker_does_not_continue_after_a_voice_tag():
-    captions = spoken("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
+    captions = speakers_and_texts("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
     assert [speaker for speaker, _ in captions] == ["ANNA", "ANNA", "Åsa", None, "BO", "BO", "ANNA"]
 
 
 def test_beside_labels_a_full_name_is_a_label_and_a_single_word_is_not():
-    captions = spoken("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
+    captions = speakers_and_texts("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
     assert captions[-2:] == [("Anna", "Observera: det regnar."), ("Lisa Ek", "Hej.")]
 
 
 def test_with_few_labels_a_speaker_does_not_continue():
     captions = ["Hej."] * 60
     captions[7], captions[40] = "MANNEN: Hej.", "MANNEN: Hej."
-    assert [speaker for speaker, text in spoken(*captions) if text == "Hej."] == [
+    assert [speaker for speaker, text in speakers_and_texts(*captions) if text == "Hej."] == [
         "MANNEN" if at in (7, 40) else None for at in range(60)
     ]
 

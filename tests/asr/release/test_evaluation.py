@@ -290,8 +290,8 @@ def test_the_worst_clips_have_audio(untrained, speech):
     scores, sounds = untrained[0].scores, untrained[0].sounds
     share = scores.set_index("clip")["word_errors"] / scores.set_index("clip")["words"]
     assert share[next(iter(sounds))] == share.max()
-    kept = {clip["clip"]: clip["audio"]["bytes"] for clip in speech.split("test")}
-    assert all(kept[name] == flac for name, flac in sounds.items())
+    test_audio = {clip["clip"]: clip["audio"]["bytes"] for clip in speech.split("test")}
+    assert all(test_audio[name] == flac for name, flac in sounds.items())
     assert 1 < len(sounds) <= evaluation.WORST_CLIPS
 
 

@@ -99,10 +99,10 @@ def table(errors, words=10, speakers=None):
 
 
 def test_a_release_must_be_significantly_better_than_the_published_one():
-    theirs = [2] * 40
-    assert gate.compare_with_published(table([1] * 40), theirs, "abcdef0123").passed
-    for ours in ([2] * 40, [3] * 40, [1, *[2] * 39]):
-        check = gate.compare_with_published(table(ours), theirs, "abcdef0123")
+    published = [2] * 40
+    assert gate.compare_with_published(table([1] * 40), published, "abcdef0123").passed
+    for errors in ([2] * 40, [3] * 40, [1, *[2] * 39]):
+        check = gate.compare_with_published(table(errors), published, "abcdef0123")
         assert not check.passed
         assert "published" in check.finding and "abcdef01" in check.finding
 

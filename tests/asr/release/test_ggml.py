@@ -49,10 +49,10 @@ def sounds(tone):
 
 def test_whisper_cpp_transcribes_like_transformers(full_model, sounds):
     model, processor = models.load(full_model)
-    ours = decoding.transcribe_sounds(model.eval(), processor, sounds, models.WINDOW_FRAMES)
-    theirs = ggml.transcribe(full_model, "f16", sounds, "sv")
-    assert len(set(ours)) > 1 and all(ours)
-    for expected, transcript in zip(ours, theirs, strict=True):  # whisper.cpp writes more words
+    by_transformers = decoding.transcribe_sounds(model.eval(), processor, sounds, models.WINDOW_FRAMES)
+    by_whisper_cpp = ggml.transcribe(full_model, "f16", sounds, "sv")
+    assert len(set(by_transformers)) > 1 and all(by_transformers)
+    for expected, transcript in zip(by_transformers, by_whisper_cpp, strict=True):  # whisper.cpp writes more words
         assert transcript.split()[:12] == expected.split()[:12]
 
 

@@ -97,7 +97,7 @@ def test_a_first_release_is_pushed(publish, server):
 
 
 def copy_of_run(built, tmp_path, run):
-    """The same release, of another run."""
+    """A copy of the release, as of another run."""
     release_folder = Path(shutil.copytree(built[0], tmp_path / f"ready-{run}"))
     folder.write_json(release_folder / "release.json", {**folder.read_record(release_folder), "run_id": run})
     return release_folder
