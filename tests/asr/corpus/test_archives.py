@@ -309,9 +309,8 @@ def test_headers_that_take_long_to_parse_are_refused_quickly(archive, cache, ref
         (tar(mode="w")[: 512 * 41], "damaged, cut short"),
         (tar() + b"what a proxy appended", "damaged, cut short"),
     ],
-    ids=lambda value: (
-        value if isinstance(value, str) else ""
-    ),  # gzip writes the time, so ids of bytes would differ between processes
+    # gzip writes the time, so ids of bytes would differ between processes
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_incomplete_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
     path = archive(content)
