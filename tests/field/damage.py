@@ -7,26 +7,28 @@ import os
 def edited(name, **keys):
     """Change or add keys of a JSON file."""
 
-    def spoil(folder):
-        told = json.loads((folder / name).read_text()) | keys
-        (folder / name).write_text(json.dumps(told))
+    def damage(folder):
+        content = json.loads((folder / name).read_text()) | keys
+        (folder / name).write_text(json.dumps(content))
 
-    return spoil
+    return damage
 
 
 def a_pipe(name):
-    def spoil(folder):
+    """Replace a file by a named pipe, which blocks its reader."""
+
+    def damage(folder):
         (folder / name).unlink()
         os.mkfifo(folder / name)
 
-    return spoil
+    return damage
 
 
 def of_gigabytes(name):
     """Make a file of gigabytes, which takes no space on the disk."""
 
-    def spoil(folder):
+    def damage(folder):
         (folder / name).touch()
         os.truncate(folder / name, 1 << 33)
 
-    return spoil
+    return damage

@@ -1,4 +1,4 @@
-"""Odd audio files, built here: each with its symptom as name, and the expected result."""
+"""Odd audio files, built here: each is named by its defect, with the expected result."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def libsndfile(form: str, subtype: str, rate: int = 48_000, channels: int = 1) -
     return file.getvalue()
 
 
-def wav(rate: int = 16_000, size: int | None = None, name_rate: int | None = None) -> bytes:
+def wav(rate: int = 16_000, size: int | None = None, header_rate: int | None = None) -> bytes:
     """A WAV, whose header may state a false data size in bytes or a false rate."""
     content = bytearray(libsndfile("WAV", "PCM_16", rate))
     at = content.index(b"data")
     if size is not None:
         content[4:8] = content[at + 4 : at + 8] = size.to_bytes(4, "little")
-    if name_rate is not None:
-        content[24:28] = name_rate.to_bytes(4, "little")
+    if header_rate is not None:
+        content[24:28] = header_rate.to_bytes(4, "little")
     return bytes(content)
 
 
@@ -139,10 +139,10 @@ ODD = [
     Odd("size unknown.wav", wav(size=0xFFFFFFFF), 2.5),
     Odd("no length.mp3", bare_mp3, 2.5),
     Odd("tags and a picture.mp3", tagged(mp3), 2.5),
-    Odd("rate of 4 Hz.wav", wav(name_rate=4), 0, UNREADABLE),
-    Odd("rate of 2 GHz.wav", wav(name_rate=2_000_000_000), 0, UNREADABLE),
+    Odd("rate of 4 Hz.wav", wav(header_rate=4), 0, UNREADABLE),
+    Odd("rate of 2 GHz.wav", wav(header_rate=2_000_000_000), 0, UNREADABLE),
     # Joined by cat.
-    Odd("joined.mp3", mp3 + mp3, 5.0, INCOMPLETE),  # the second's first frame refers to what is not there
+    Odd("joined.mp3", mp3 + mp3, 5.0, INCOMPLETE),  # the first frame of the second one refers to a missing frame
     Odd("joined.ogg", opus + opus, 5.0),
     Odd("joined vorbis.ogg", vorbis + vorbis, 5.0),
     Odd("joined.flac", flac + flac, 5.0),

@@ -1,4 +1,4 @@
-"""A file gives the same samples wherever it is read, and an incomplete one is never taken for a whole one."""
+"""A file gives the same samples wherever it is read, and an incomplete one is never accepted as complete."""
 
 import io
 import subprocess
@@ -13,19 +13,19 @@ from asr.corpus.clips import Clip
 from asr.corpus.rows import Row
 from asr.settings import Settings
 from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
-from field import odd_audio as made
+from field import odd_audio
 from field.odd_audio import ODD, Odd
 
 FLOWS = Path(clips.__file__).parents[2]
 FRAME = 0.1  # seconds, a little more than the longest frame of a codec here
-WIDE = Settings.model_validate({"corpus": {"max_seconds": 30.0, "max_clipped": 1.0}})
+WIDE_LIMITS = Settings.model_validate({"corpus": {"max_seconds": 30.0, "max_clipped": 1.0}})
 
 
-def trained(odd):
-    [found] = clips.validate_clips([Row(odd.name, "train", "hej", None, odd.content)], WIDE)
-    return found
+def validate(odd):
+    [result] = clips.validate_clips([Row(odd.name, "train", "hej", None, odd.content)], WIDE_LIMITS)
+    return result
 
 
 def ffmpeg_seconds(content):
@@ -61,15 +61,15 @@ def test_a_file_has_the_same_samples_at_every_entry_point(file):
             results[name] = read(path)
         except errors:
             results[name] = None
-    samples = {0 if found is None else len(found.samples) for found in results.values()}
+    samples = {0 if result is None else len(result.samples) for result in results.values()}
     assert len(samples) == 1
     assert samples.pop() / 16_000 == pytest.approx(odd.seconds, abs=FRAME + 0.05 * odd.seconds)
-    found = trained(odd)
-    assert getattr(found, "reason", None) == odd.reason
+    result = validate(odd)
+    assert getattr(result, "reason", None) == odd.reason
     for sound in filter(None, results.values()):
         assert (clips.FAULT_REASONS[sound.fault] if sound.fault else None) == odd.reason
-        if isinstance(found, Clip):
-            assert found.seconds == round(len(sound.samples) / 16_000, 3)
+        if isinstance(result, Clip):
+            assert result.seconds == round(len(sound.samples) / 16_000, 3)
 
 
 def test_odd_files_write_nothing_to_the_log(tmp_path):
@@ -86,30 +86,36 @@ from asr.settings import Settings
 rows = [Row(path.name, "train", "hej", None, path) for path in Path(sys.argv[2]).iterdir()]
 print(len(list(clips.validate_clips(rows, Settings()))))
 """
-    ran = subprocess.run([sys.executable, "-c", code, str(FLOWS), str(tmp_path)], capture_output=True, text=True)
-    assert (ran.stdout, ran.stderr) == (f"{len(ODD)}\n", "")
+    process = subprocess.run([sys.executable, "-c", code, str(FLOWS), str(tmp_path)], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == (f"{len(ODD)}\n", "")
 
 
-CODECS = {"wav": made.wav(), "mp3": made.mp3, "ogg": made.opus, "flac": made.flac, "m4a": made.fast_m4a}
-part = some.tuples(some.sampled_from(sorted(CODECS)), some.floats(0, 1), some.floats(0, 1))
+CODECS = {
+    "wav": odd_audio.wav(),
+    "mp3": odd_audio.mp3,
+    "ogg": odd_audio.opus,
+    "flac": odd_audio.flac,
+    "m4a": odd_audio.fast_m4a,
+}
+part = st.tuples(st.sampled_from(sorted(CODECS)), st.floats(0, 1), st.floats(0, 1))
 
 
 @settings(max_examples=150, deadline=None)
-@given(some.lists(part, min_size=1, max_size=3), some.sampled_from(sorted(CODECS)))
-def test_what_is_kept_is_what_ffmpeg_decodes(parts, suffix):
+@given(st.lists(part, min_size=1, max_size=3), st.sampled_from(sorted(CODECS)))
+def test_an_accepted_file_has_the_duration_that_ffmpeg_decodes(parts, suffix):
     """For files that are concatenated, cut, spliced and mislabelled."""
     pieces = []
-    for codec, one, other in parts:
-        whole = CODECS[codec]
-        pieces.append(whole[int(min(one, other) * len(whole)) : int(max(one, other) * len(whole))])
+    for codec, first, second in parts:
+        encoded = CODECS[codec]
+        pieces.append(encoded[int(min(first, second) * len(encoded)) : int(max(first, second) * len(encoded))])
     content = b"".join(pieces)
-    found = trained(Odd(f"a.{suffix}", content, 0))
-    if isinstance(found, Clip):
-        assert found.seconds == pytest.approx(ffmpeg_seconds(content), rel=0.02)
+    result = validate(Odd(f"a.{suffix}", content, 0))
+    if isinstance(result, Clip):
+        assert result.seconds == pytest.approx(ffmpeg_seconds(content), rel=0.02)
 
 
 @settings(max_examples=60, deadline=None)
-@given(some.sampled_from(sorted(CODECS)), some.floats(0.05, 0.95))
-def test_a_file_that_lost_its_end_is_never_kept_with_its_whole_text(codec, share):
-    whole = CODECS[codec]
-    assert not isinstance(trained(Odd("a", whole[: int(share * len(whole))], 0)), Clip)
+@given(st.sampled_from(sorted(CODECS)), st.floats(0.05, 0.95))
+def test_a_file_without_its_end_is_never_accepted(codec, share):
+    content = CODECS[codec]
+    assert not isinstance(validate(Odd("a", content[: int(share * len(content))], 0)), Clip)

@@ -23,37 +23,38 @@ from asr.training.search import ClipErrors, CurvePoint, LogEntry, Outcome, Trial
 RUN = Run("swedish-night", "2026-11-27T23:18:05+00:00")
 
 
-def _corpus(clips=300, speakers=30, rejected=9, said=None, seed=0):
-    """What `cards.collect` takes: a plausible corpus; `said` is every text, name and reason of it."""
+def _corpus(clips=300, speakers=30, rejected=9, label=None, seed=0):
+    """What `cards.collect` takes: a plausible corpus; `label` replaces every text, name and reason."""
     random = np.random.default_rng(seed)
-    split = random.choice(SPLITS, clips, p=[0.8, 0.1, 0.1])
-    kept = pd.DataFrame(
+    splits = random.choice(SPLITS, clips, p=[0.8, 0.1, 0.1])
+    accepted = pd.DataFrame(
         {
             "clip": [f"clip_{at:06d}.flac" for at in range(clips)],
-            "split": split,
-            "source": said or random.choice(["common_voice", "fleurs"], clips),
-            "speaker": said or ([f"voice {who}" for who in random.zipf(1.5, clips) % speakers] if speakers else None),
+            "split": splits,
+            "source": label or random.choice(["common_voice", "fleurs"], clips),
+            "speaker": label
+            or ([f"voice {speaker}" for speaker in random.zipf(1.5, clips) % speakers] if speakers else None),
             "seconds": random.lognormal(1.2, 0.5, clips),
             "words": random.integers(1, 15, clips),
-            "text": said or "Åsa köper ägg på lördag.",
+            "text": label or "Åsa köper ägg på lördag.",
             "retained": None,
         }
     )
     reasons = random.choice(["too short", "silent", "unreadable audio"], rejected)
-    aside = pd.DataFrame(
-        {"clip": [said or f"bad_{at}.flac" for at in range(rejected)], "reason": said or reasons, "split": "train"}
+    rejected_clips = pd.DataFrame(
+        {"clip": [label or f"bad_{at}.flac" for at in range(rejected)], "reason": label or reasons, "split": "train"}
     )
     summary = {
-        "found": clips + rejected, "kept": clips, "rejected": rejected, "hours": kept["seconds"].sum() / 3600,
-        "fingerprint": "3f2a9c81d04be756", "clips": dict(kept["split"].value_counts()),
+        "found": clips + rejected, "kept": clips, "rejected": rejected, "hours": accepted["seconds"].sum() / 3600,
+        "fingerprint": "3f2a9c81d04be756", "clips": dict(accepted["split"].value_counts()),
         "speakers_crossing": 0 if speakers else None, "retained": {},
     }  # fmt: skip
     examples = [
         Clip(row.clip, name, row.source, row.text, row.speaker, row.seconds, _flac(), "")
         for name in SPLITS
-        for row in kept[kept["split"] == name].head(2).itertuples()
+        for row in accepted[accepted["split"] == name].head(2).itertuples()
     ]
-    return kept, aside, summary, 3, examples
+    return accepted, rejected_clips, summary, 3, examples
 
 
 def _flac(seconds=0.5):
@@ -65,62 +66,65 @@ def _flac(seconds=0.5):
 
 
 def _curve(wer, steps=1000, evaluations=5):
-    """An evaluation's points and looks on the way to a WER."""
+    """The evaluations and log entries of a trial that reaches this WER."""
     at = [round(steps * part / evaluations) for part in range(1, evaluations + 1)]
     wers = [wer + 90 * math.exp(-4 * step / steps) for step in at]
     points = [CurvePoint(step, 3 * math.exp(-3 * step / steps), wer / 40 + 0.1, wer, wer * 0.8, wer * 1.2)
               for step, wer in zip(at, wers, strict=True)]  # fmt: skip
-    looks = [
+    entries = [
         LogEntry(step, 6 * math.exp(-4 * step / 1000) + 0.1, 3e-3 * (1 - step / 1000), 40 + step % 7)
         for step in range(20, steps + 1, 20)
     ]
-    return tuple(points), tuple(looks)
+    return tuple(points), tuple(entries)
 
 
 def _outcome(number, wer, stopped="finished", steps=1000, rate=3e-3, others=()):
-    trial, (points, looks) = Trial(number, rate, 0.01, others), _curve(wer, steps)
+    trial, (points, entries) = Trial(number, rate, 0.01, others), _curve(wer, steps)
     if math.isnan(wer):
-        return Outcome(trial, wer, steps, 50.0, stopped, (), ClipErrors(), looks)
-    wrong = tuple(round(wer / 10) + (at + number) % 2 for at in range(40))
-    heard = ClipErrors(wrong, (10,) * 40, (None,) * 40)
-    return Outcome(trial, points[-1].validation_wer, steps, 200.0 + number, stopped, points, heard, looks)
+        return Outcome(trial, wer, steps, 50.0, stopped, (), ClipErrors(), entries)
+    errors = tuple(round(wer / 10) + (at + number) % 2 for at in range(40))
+    clip_errors = ClipErrors(errors, (10,) * 40, (None,) * 40)
+    return Outcome(trial, points[-1].validation_wer, steps, 200.0 + number, stopped, points, clip_errors, entries)
 
 
 def _search(trials=5):
     """What `cards.select` takes."""
-    ends = ["finished", "finished", "outpaced", "plateau", "finished"]
+    endings = ["finished", "finished", "outpaced", "plateau", "finished"]
     outcomes = [
-        _outcome(at, 6.0 + 3 * at, ends[at % 5], 400 if ends[at % 5] == "outpaced" else 1000, 10 ** (-3 - 0.3 * at))
+        _outcome(
+            at, 6.0 + 3 * at, endings[at % 5], 400 if endings[at % 5] == "outpaced" else 1000, 10 ** (-3 - 0.3 * at)
+        )
         for at in range(trials)
     ]
     outcomes += [_outcome(trials, math.nan, "diverged", 80, 0.09)] if trials > 1 else []
     return search.leaderboard(outcomes), outcomes, Settings()
 
 
-def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, language="sv"):
-    """What `cards.evaluate` takes; `said` is every text and name of it."""
+def _evaluation(clips=360, speakers=30, label=None, base=True, error_share=0.2, seed=0, language="sv"):
+    """What `cards.evaluate` takes; `label` replaces every text and name."""
     random = np.random.default_rng(seed)
     words = "Klockan är halv åtta och Åsa köper ägg på lördag i Örebro med sju små barn".split()
     words = list("今天气很好我们出门吃饭喝茶看书") if language == "zh" else words
-    texts = [said or " ".join(random.choice(words, random.integers(3, 9))) for _ in range(clips)]
+    texts = [label or " ".join(random.choice(words, random.integers(3, 9))) for _ in range(clips)]
 
-    def heard(share):
+    def transcribe(share):
         return [
             " ".join(word if random.random() > share else random.choice(words) for word in text.split())
             for text in texts
         ]
 
-    who = [said or f"voice {at % speakers}" for at in range(clips)] if speakers else [None] * clips
+    speaker_names = [label or f"voice {at % speakers}" for at in range(clips)] if speakers else [None] * clips
     table = pd.DataFrame({
-        "clip": [f"test/{at:03d}{said or '.ogg'}" for at in range(clips)],
-        "source": said or random.choice(["common_voice", "fleurs"], clips),
-        "speaker": who, "seconds": random.uniform(1, 12, clips), "decibels": random.uniform(5, 60, clips),
+        "clip": [f"test/{at:03d}{label or '.ogg'}" for at in range(clips)],
+        "source": label or random.choice(["common_voice", "fleurs"], clips),
+        "speaker": speaker_names, "seconds": random.uniform(1, 12, clips), "decibels": random.uniform(5, 60, clips),
         "reference": texts,
     })  # fmt: skip
-    models = {"heard": heard(wrong), "served": heard(wrong)} | ({"baseline": heard(3 * wrong)} if base else {})
+    models = {"heard": transcribe(error_share), "served": transcribe(error_share)}
+    models |= {"baseline": transcribe(3 * error_share)} if base else {}
     settings = Settings.model_validate({"corpus": {"language": language}})
     scores = report.score_clips(table, models, settings)
-    told = report.build_report(scores, settings) | {
+    figures = report.build_report(scores, settings) | {
         "invented_words_per_minute": 1.56, "timestamp_error": None, "trimmed_context_wer": 8.1, "full_context_wer": 7.9,
         "full_context_p": 0.4, "context_clips": 100, "real_time_factor": 0.031, "threads": 2, "speakers_crossing": None,
         "noisy_clips": 100, "noisy_clean_wer": 6.1, "noisy_clean_wer_ci": (4.2, 8.3),
@@ -129,67 +133,67 @@ def _exam(clips=360, speakers=30, said=None, base=True, wrong=0.2, seed=0, langu
         "room_wer": 12.8, "room_wer_ci": (9.7, 16.4), "room_heard": "simulated",
     }  # fmt: skip
     sounds = {scores["clip"][row]: _flac() for row in report.worst_clips(scores, 9)}
-    return Evaluation(scores, told, report.build_breakdown(scores), sounds), settings
+    return Evaluation(scores, figures, report.build_breakdown(scores), sounds), settings
 
 
-def _standing(steps=500, stopped="", evaluations=5):
-    points, looks = _curve(8.0, max(20, steps), evaluations)
-    return TrialStatus(1000, 64.0, stopped, looks, points if steps > 100 else ())
+def _status(steps=500, stopped="", evaluations=5):
+    points, entries = _curve(8.0, max(20, steps), evaluations)
+    return TrialStatus(1000, 64.0, stopped, entries, points if steps > 100 else ())
 
 
-def _release(faults=(), said=None, pushed=False):
+def _publication(faults=(), label=None, pushed=False):
     """What `cards.push` takes."""
-    made = {
-        "path": f"/far/away/released/{said or 'sample-17'}", "repo_id": "me/model" if pushed else None,
+    details = {
+        "path": f"/far/away/released/{label or 'sample-17'}", "repo_id": "me/model" if pushed else None,
         "revision": "3f2a9c81d04be756" if pushed else None, "pushed": pushed, "why": "",
     }  # fmt: skip
     if pushed:
-        made |= {"space": "https://huggingface.co/spaces/me/hear", "space_told": said or "it runs"}
-    sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, said or "release.json": 912}
+        details |= {"space": "https://huggingface.co/spaces/me/hear", "space_told": label or "it runs"}
+    sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, label or "release.json": 912}
     checks = [Check("Loads and runs", True, "each format loads and transcribes a few clips")]
     checks += [Check("Better than its base", False, fault) for fault in faults]
-    return Publication(made, not faults, checks, sizes), _exam()[0].report
+    return Publication(details, not faults, checks, sizes), _evaluation()[0].report
 
 
 @pytest.fixture(scope="session")
-def about():
-    """The run that every card is of."""
+def run_info():
+    """The run whose profile and date every card shows."""
     return RUN
 
 
 @pytest.fixture(scope="session")
-def corpus():
+def make_corpus():
     return _corpus
 
 
 @pytest.fixture(scope="session")
-def exam():
-    return _exam
+def make_evaluation():
+    return _evaluation
 
 
 @pytest.fixture(scope="session")
-def searched():
+def make_search():
     return _search
 
 
 @pytest.fixture(scope="session")
-def outcome():
+def make_outcome():
     return _outcome
 
 
 @pytest.fixture(scope="session")
-def standing():
-    return _standing
+def make_status():
+    return _status
 
 
 @pytest.fixture(scope="session")
-def released():
-    return _release
+def make_publication():
+    return _publication
 
 
 @pytest.fixture(scope="session")
 def axes():
-    """A function to the axes of each chart of a card: (title, {label: where it stands})."""
+    """A function that returns the axes of each chart of a card: (title, {label: its position})."""
 
     def read(content):
         charts = re.findall(r"<svg.*?</svg>", content, re.DOTALL)
@@ -201,4 +205,6 @@ def axes():
 def _axis(part):
     title = re.match(r"aria-label=\"[XY]-axis(?: titled '([^']*)')?", part)[1]
     labels = re.search(r'role-axis-label".*?</g>', part, re.DOTALL)[0]
-    return title, {label: where for where, label in re.findall(r'transform="translate(\(.*?\))"[^>]*>([^<]+)<', labels)}
+    return title, {
+        label: position for position, label in re.findall(r'transform="translate(\(.*?\))"[^>]*>([^<]+)<', labels)
+    }

@@ -8,94 +8,94 @@ from asr import cards
 from asr.cards import charts, scoring, training
 from asr.settings import Settings
 
-SWEDISH = Settings.model_validate({"training": {"steps": 1000}})  # as many as a standing's
+SWEDISH = Settings.model_validate({"training": {"steps": 1000}})  # as many as make_status uses
 CHINESE = Settings.model_validate({"corpus": {"language": "zh"}})
 
 
-def test_a_running_trial_says_how_far_it_is_and_a_finished_one_how_it_ended(outcome, standing):
-    trial = outcome(2, 8.0).trial
-    running, early = (cards.train(trial, standing(steps), SWEDISH) for steps in (500, 20))
+def test_a_running_trial_shows_its_progress_and_a_finished_one_its_end(make_outcome, make_status):
+    trial = make_outcome(2, 8.0).trial
+    running, early = (cards.train(trial, make_status(steps), SWEDISH) for steps in (500, 20))
     for part in ("Trial 2", "learning rate 0.003", "of 1,000", "Time left", "1:04 min"):
         assert part in running
     assert "not measured yet" in early
-    assert "it no longer improved" in cards.train(trial, standing(600, "plateau"), SWEDISH)
+    assert "it no longer improved" in cards.train(trial, make_status(600, "plateau"), SWEDISH)
 
 
-def test_losses_that_exploded_are_left_out_of_the_curves(outcome, standing):
+def test_losses_that_exploded_are_left_out_of_the_curves(make_outcome, make_status):
     from dataclasses import replace
 
-    of = standing(200)
-    broken = replace(of, history=tuple(replace(look, loss=math.nan) for look in of.history), curve=())
-    assert "Loss per token" not in cards.train(outcome(0, 8.0).trial, broken, SWEDISH)
-    assert "<svg" in cards.train(outcome(0, 8.0).trial, broken, SWEDISH)
+    status = make_status(200)
+    exploded = replace(status, history=tuple(replace(entry, loss=math.nan) for entry in status.history), curve=())
+    assert "Loss per token" not in cards.train(make_outcome(0, 8.0).trial, exploded, SWEDISH)
+    assert "<svg" in cards.train(make_outcome(0, 8.0).trial, exploded, SWEDISH)
 
 
-def test_the_search_tells_which_trials_the_clips_cannot_tell_from_the_winner(about, searched):
-    board, *others = searched()
-    text = cards.select(about, board, *others).content
+def test_the_search_names_the_trials_that_may_be_as_good_as_the_winner(run_info, make_search):
+    board, *rest = make_search()
+    text = cards.select(run_info, board, *rest).content
     assert (board["p"] > 0.05).tolist() == [True, True, True, False, False, False]
     assert "Trials 1 and 2 may be as good as the winner" in text
     assert "3 ended early" in text
     assert "A cross marks a trial that ended early" in text
-    assert "WER by learning rate" in text and "WER by weight decay" not in text  # they do not differ in it
+    assert "WER by learning rate" in text and "WER by weight decay" not in text  # all trials have the same weight decay
 
 
-def test_a_trial_that_diverged_has_no_figures(searched):
-    row = [line for line in training.leaderboard_panel(searched()[0], "WER").split("<tr>") if "diverged" in line]
+def test_a_trial_that_diverged_has_no_figures(make_search):
+    row = [line for line in training.leaderboard_panel(make_search()[0], "WER").split("<tr>") if "diverged" in line]
     assert len(row) == 1
     assert row[0].count(">\N{EN DASH}<") == 3  # no rate, interval and p
     assert "nan" not in row[0]
 
 
-def test_a_search_of_one_trial_compares_nothing(about, searched):
-    text = cards.select(about, *searched(1)).content
+def test_a_search_of_one_trial_compares_nothing(run_info, make_search):
+    text = cards.select(run_info, *make_search(1)).content
     assert "all ran to their end" in text
     assert "the others" not in text and "as good as" not in text and "chance" not in text
 
 
-def test_the_test_card_puts_the_three_figures_side_by_side(about, exam):
-    given, settings = exam()
-    text = cards.evaluate(about, given, settings).content
+def test_the_test_card_shows_the_three_error_rates_side_by_side(run_info, make_evaluation):
+    evaluation, settings = make_evaluation()
+    text = cards.evaluate(run_info, evaluation, settings).content
     for name in ("test_wer", "served_wer", "baseline_wer"):
-        assert f"{given.report[name]:.1f}\u00a0%" in text
+        assert f"{evaluation.report[name]:.1f}\u00a0%" in text
     assert "better than its base (p &lt; 0.001)" in text or "better than its base (p < 0.001)" in text
     assert "hold for new speakers" in text
 
 
 def test_the_rate_of_a_language_without_spaces_is_called_cer_on_every_card(
-    about, exam, searched, outcome, standing, released
+    run_info, make_evaluation, make_search, make_outcome, make_status, make_publication
 ):
-    given, settings = exam(language="zh")
-    test = cards.evaluate(about, given, settings).content
+    evaluation, settings = make_evaluation(language="zh")
+    test_card = cards.evaluate(run_info, evaluation, settings).content
     for part in ("Test CER", "Character error rate", "of\u00a0characters", "CER by source", "characters wrong"):
-        assert part in test
-    board, outcomes, _ = searched()
-    out, _ = released()
-    others = (
-        cards.select(about, board, outcomes, CHINESE).content,
-        cards.train(outcome(2, 8.0).trial, standing(500), CHINESE),
-        cards.push(about, out, given.report).content,
+        assert part in test_card
+    board, outcomes, _ = make_search()
+    publication, _ = make_publication()
+    other_cards = (
+        cards.select(run_info, board, outcomes, CHINESE).content,
+        cards.train(make_outcome(2, 8.0).trial, make_status(500), CHINESE),
+        cards.push(run_info, publication, evaluation.report).content,
     )
-    for text in (test, *others):
+    for text in (test_card, *other_cards):
         assert "CER" in text and "WER" not in text
 
 
-def test_what_was_heard_of_a_text_without_spaces_is_shown_without():
+def test_the_diff_of_a_text_without_spaces_has_none():
     pairs = [("好", "好"), ("门", "们")]
     assert scoring.word_diff(pairs, "") == "好<del>门</del><ins>们</ins>"
 
 
-def test_from_nothing_there_is_no_base_and_few_speakers_are_reported(about, exam):
-    given, settings = exam(base=False, speakers=5)
-    text = cards.evaluate(about, given, settings).content
+def test_a_missing_base_and_few_speakers_are_reported(run_info, make_evaluation):
+    evaluation, settings = make_evaluation(base=False, speakers=5)
+    text = cards.evaluate(run_info, evaluation, settings).content
     assert "base model<" not in text and "Base model" not in text and "no base model to compare with" in text
     assert "clips of these speakers, not for new speakers" in text
 
 
-def test_what_was_not_to_be_forgotten_stands_beside_what_the_base_had(about, exam):
-    made, profile = exam(clips=40)
-    assert "Retained languages" not in cards.evaluate(about, made, profile).content
-    made.report.update(
+def test_retained_languages_are_shown_beside_the_base_model(run_info, make_evaluation):
+    evaluation, profile = make_evaluation(clips=40)
+    assert "Retained languages" not in cards.evaluate(run_info, evaluation, profile).content
+    evaluation.report.update(
         {
             "retained_clips": {"en": 40},
             "retained_wer": {"en": 12.3},
@@ -105,7 +105,7 @@ def test_what_was_not_to_be_forgotten_stands_beside_what_the_base_had(about, exa
             "against_retained_baseline": {"en": {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}},
         }
     )
-    text = cards.evaluate(about, made, profile).content
+    text = cards.evaluate(run_info, evaluation, profile).content
     for part in (
         "Retained languages",
         "WER in en",
@@ -119,30 +119,30 @@ def test_what_was_not_to_be_forgotten_stands_beside_what_the_base_had(about, exa
         assert part in text
 
 
-def test_the_averages_that_were_tried_stand_beside_one_another(about, exam):
-    made, profile = exam()
-    assert "Averages with the base model" not in cards.evaluate(about, made, profile).content
+def test_the_averages_that_were_tried_are_shown_in_a_table(run_info, make_evaluation):
+    evaluation, profile = make_evaluation()
+    assert "Averages with the base model" not in cards.evaluate(run_info, evaluation, profile).content
     tried = [{"base_share": share, "wer": 5 + share, "retained": {"en": 9 - share}} for share in (0.0, 0.1, 0.2)]
-    made.report.update(base_share=0.1, averages=tried)
-    text = cards.evaluate(about, made, profile).content
+    evaluation.report.update(base_share=0.1, averages=tried)
+    text = cards.evaluate(run_info, evaluation, profile).content
     (row,) = re.findall(r"<td[^>]*>10\u00a0% of the base, released(.*?)<tr", text)
     assert re.sub(r"<td[^>]*\"([^>]*)\">", r"|\1 ", row) == "|validation WER 5.1\u00a0%|in en 8.9\u00a0%"
     assert text.count(", released") == 1
 
 
-def test_a_perfect_test_has_no_worst_clips(about, exam):
-    text = cards.evaluate(about, *exam(wrong=0.0)).content
+def test_a_perfect_test_has_no_worst_clips(run_info, make_evaluation):
+    text = cards.evaluate(run_info, *make_evaluation(error_share=0.0)).content
     assert "The worst clips" not in text
     assert "every word was recognised correctly" in text
 
 
-def test_groups_of_a_few_clips_are_not_shown(about, exam):
-    given, settings = exam(clips=60, speakers=30)
-    assert "WER by speaker" not in cards.evaluate(about, given, settings).content
-    assert "WER by source" in cards.evaluate(about, given, settings).content
+def test_groups_of_a_few_clips_are_not_shown(run_info, make_evaluation):
+    evaluation, settings = make_evaluation(clips=60, speakers=30)
+    assert "WER by speaker" not in cards.evaluate(run_info, evaluation, settings).content
+    assert "WER by source" in cards.evaluate(run_info, evaluation, settings).content
 
 
-def test_what_is_not_known_is_said():
+def test_unknown_figures_are_shown_as_unknown():
     assert scoring.format_percent(None) == "unknown"
     report = {
         "unit": "word", "invented_words_per_minute": 0.0, "loops": 0.0, "wrong_language": None, "timestamp_error": None,
@@ -154,11 +154,11 @@ def test_what_is_not_known_is_said():
 
 
 @pytest.mark.parametrize(
-    ("faults", "told"), [((), "released/latest"), (("it is worse",), "MODEL_ID=released/sample-17")]
+    ("faults", "expected"), [((), "released/latest"), (("it is worse",), "MODEL_ID=released/sample-17")]
 )
-def test_a_release_says_how_to_hear_it(about, released, faults, told):
-    text = cards.push(about, *released(faults)).content
-    assert told in text
+def test_a_release_card_says_how_to_try_the_model(run_info, make_publication, faults, expected):
+    text = cards.push(run_info, *make_publication(faults)).content
+    assert expected in text
     assert ("held back" in text) == bool(faults)
     assert all(fault[1:] in text for fault in faults)
 
@@ -173,50 +173,58 @@ def test_a_logarithmic_axis_has_a_few_round_ticks(low, high, ticks):
     assert charts.log_ticks(pd.Series([low, high])) == ticks
 
 
-def test_a_pushed_release_says_where_it_is_and_how_its_space_does(about, released):
-    text = cards.push(about, *released(pushed=True)).content
+def test_a_pushed_release_shows_its_repo_and_the_state_of_its_space(run_info, make_publication):
+    text = cards.push(run_info, *make_publication(pushed=True)).content
     for part in ("me/model", "3f2a9c81", "https://huggingface.co/spaces/me/hear: it runs."):
         assert part in text
     assert "<b>passed</b>" in text and "<em>failed</em>" not in text
 
 
-def test_the_test_card_shows_what_noise_and_a_room_cost(about, exam):
-    given, settings = exam()
-    text = cards.evaluate(about, given, settings).content
+def test_the_test_card_shows_the_error_rates_in_noise_and_in_a_room(run_info, make_evaluation):
+    evaluation, settings = make_evaluation()
+    text = cards.evaluate(run_info, evaluation, settings).content
     assert "WER with noise and in a room" in text
     assert "noise 5 dB below speech: 29.8 %, 25.4 to 34.6" in text and "in a room: 12.8 %, 9.7 to 16.4" in text
     assert "The same 100 clips each time, as served. Noise: generated, white to brown. Rooms: simulated." in text
-    given.report.update(noise_heard="recordings", room_heard="recordings")
-    assert "Noise: held-out recordings. Rooms: held-out recordings." in cards.evaluate(about, given, settings).content
+    evaluation.report.update(noise_heard="recordings", room_heard="recordings")
+    assert (
+        "Noise: held-out recordings. Rooms: held-out recordings."
+        in cards.evaluate(run_info, evaluation, settings).content
+    )
 
 
-def test_all_rates_of_a_test_share_one_scale(about, exam, axes):
-    given, settings = exam()
-    charts = axes(cards.evaluate(about, given, settings).content)
-    assert len(charts) == 6  # models, conditions, and four ways to part the clips
+def test_all_rates_of_a_test_share_one_scale(run_info, make_evaluation, axes):
+    evaluation, settings = make_evaluation()
+    charts = axes(cards.evaluate(run_info, evaluation, settings).content)
+    assert len(charts) == 6  # models, conditions, and four groupings of the clips
     assert all(chart == charts[0] for chart in charts) and "60 %" in charts[0][0][1]
 
 
-def test_a_base_beyond_a_hundred_percent_does_not_squeeze_the_others(about, exam, axes):
-    given, settings = exam()
-    given.report.update(baseline_wer=226.0, baseline_wer_ci=(201.0, 250.0))
-    text = cards.evaluate(about, given, settings).content
+def test_a_base_above_100_percent_does_not_compress_the_scale(run_info, make_evaluation, axes):
+    evaluation, settings = make_evaluation()
+    evaluation.report.update(baseline_wer=226.0, baseline_wer_ci=(201.0, 250.0))
+    text = cards.evaluate(run_info, evaluation, settings).content
     assert "226.0\u00a0%" in text and "201.0 to 250.0" in text
     assert text.count(">off the scale \N{RIGHTWARDS ARROW}<") == 1
     assert list(axes(text)[0][0][1])[-1] == "100 %"
 
 
-def test_the_jump_of_the_loss_is_labelled_where_batches_of_30_s_begin(about, searched, outcome, standing):
-    label, trial = "30 s batches from step 920", outcome(2, 8.0).trial
-    board, outcomes, _ = searched()
-    for text in (cards.train(trial, standing(1000), SWEDISH), cards.select(about, board, outcomes, SWEDISH).content):
+def test_the_jump_of_the_loss_is_labelled_where_batches_of_30_s_begin(run_info, make_search, make_outcome, make_status):
+    label, trial = "30 s batches from step 920", make_outcome(2, 8.0).trial
+    board, outcomes, _ = make_search()
+    for text in (
+        cards.train(trial, make_status(1000), SWEDISH),
+        cards.select(run_info, board, outcomes, SWEDISH).content,
+    ):
         assert text.count(f">{label}<") == 1 and "make the training loss jump" in text
     for without in ({"context": "padded"}, {"context": "packed"}, {"long_share": 0.0}, {"long_share": 1.0}):
         settings = Settings.model_validate({"training": {"steps": 1000, **without}})
-        assert "30 s batches" not in (text := cards.train(trial, standing(1000), settings)) and "loss jump" not in text
+        assert (
+            "30 s batches" not in (text := cards.train(trial, make_status(1000), settings)) and "loss jump" not in text
+        )
 
 
-def test_a_release_without_a_base_is_not_said_to_be_better_than_one(about, released, exam):
-    out, _ = released()
-    text = cards.push(about, out, exam(base=False)[0].report).content
+def test_a_release_without_a_base_is_not_called_better_than_one(run_info, make_publication, make_evaluation):
+    publication, _ = make_publication()
+    text = cards.push(run_info, publication, make_evaluation(base=False)[0].report).content
     assert "There is no base model to compare with." in text and "etter than its base" not in text

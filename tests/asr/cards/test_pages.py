@@ -12,19 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asr import cards as made
+from asr import cards
 from asr.cards import charts, page
 from asr.settings import Settings
 
 CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror=window.hacked=2>\"'&"
-MOST_BYTES = 3_000_000
-BEYOND = """() => [...document.querySelectorAll(".card *")].filter((one) => {
-  const [{ right }, room] = [one, one.closest("section") ?? document.body].map((of) => of.getBoundingClientRect());
-  const cut = getComputedStyle(one).overflowX !== "visible" && one.scrollWidth > one.clientWidth + 1;
+MAX_BYTES = 3_000_000
+CLIPPED = """() => [...document.querySelectorAll(".card *")].filter((element) => {
+  const [{ right }, room] = [element, element.closest("section") ?? document.body]
+    .map((box) => box.getBoundingClientRect());
+  const cut = getComputedStyle(element).overflowX !== "visible" && element.scrollWidth > element.clientWidth + 1;
   return cut || right > Math.min(room.right, innerWidth) + 1;
-}).map((one) => `${one.tagName} ${one.textContent}`.slice(0, 99))"""
-RAGGED = """() => [...document.querySelectorAll(".stack")].map((stack) => {
+}).map((element) => `${element.tagName} ${element.textContent}`.slice(0, 99))"""
+UNEVEN = """() => [...document.querySelectorAll(".stack")].map((stack) => {
   const ends = [...stack.children].map((column) => column.lastElementChild.getBoundingClientRect().bottom);
   return Math.max(...ends) - Math.min(...ends);
 })"""
@@ -38,8 +39,8 @@ class Cards(FlowSpec):
 DECORATORS
     @step
     def start(self):
-        for name, make, given in pickle.loads(Path("given.pkl").read_bytes()):
-            current.card[name].append(getattr(cards, make)(*given))
+        for name, make, arguments in pickle.loads(Path("inputs.pkl").read_bytes()):
+            current.card[name].append(getattr(cards, make)(*arguments))
         self.next(self.follow)
 
     @card(type=cards.LIVE, refresh_interval=0)
@@ -47,9 +48,9 @@ DECORATORS
     def follow(self):
         import time
         cards.page.REFRESH_SECONDS = 0
-        live = cards.Live(current.card, pickle.loads(Path("about.pkl").read_bytes()), cards.train)
-        for given in pickle.loads(Path("standings.pkl").read_bytes()):
-            live(*given)
+        live = cards.Live(current.card, pickle.loads(Path("run_info.pkl").read_bytes()), cards.train)
+        for arguments in pickle.loads(Path("statuses.pkl").read_bytes()):
+            live(*arguments)
             time.sleep(5)
         self.next(self.end)
 
@@ -70,7 +71,7 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_colours_stand_out_from_their_ground_in_light_and_in_dark(dark):
+def test_colours_have_enough_contrast_in_light_and_in_dark(dark):
     pairs = re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", page.STYLE)
     light = {name: luminance(both[dark]) for name, *both in pairs}
 
@@ -91,90 +92,92 @@ class Visit:
     errors: list[str]  # of the console
     foreign: list[str]  # requests for anything that is not in the file
     overflow: int  # pixels by which the page is wider than the window
-    beyond: list[str]  # what is cut, or stands beyond its panel or the window
-    ragged: list[float]  # pixels by which columns of panels end apart
-    ground: str  # the page's colour
+    clipped: list[str]  # elements that are cut off, or extend beyond their panel or the window
+    uneven: list[float]  # pixels by which the ends of the columns of panels differ
+    background: str  # the page's colour
     marks: int  # bars and points
     seconds: list[float]  # of the sounds
-    hacked: bool  # a text of the corpus was run
-    tip: str  # what the first mark says when it is touched
+    hacked: bool  # a text of the corpus was run as code
+    tooltip: str  # the text when the pointer is on the first mark
 
 
 @pytest.fixture(scope="module")
-def given(about, corpus, exam, searched, released):
-    """(name, step, what its card is given) of every card."""
-    clips, rejected, summary, _, examples = corpus()
+def inputs(run_info, make_corpus, make_evaluation, make_search, make_publication):
+    """(name, step, arguments) of every card."""
+    clips, rejected, summary, _, examples = make_corpus()
     empty = summary | {"found": 9, "kept": 0, "hours": 0.0, "speakers_crossing": None}
-    tested, settings = exam()
-    tested.report.update(_languages(4))
-    given = [
-        ("corpus", "collect", corpus()),
-        ("corpus-hostile", "collect", corpus(said=HOSTILE)),
+    evaluation, settings = make_evaluation()
+    evaluation.report.update(_languages(4))
+    cards_of_steps = [
+        ("corpus", "collect", make_corpus()),
+        ("corpus-hostile", "collect", make_corpus(label=HOSTILE)),
         ("corpus-empty", "collect", (clips.head(0), rejected, empty, 0, [])),
         ("shard", "preprocess", (clips, rejected, examples[:3])),
         ("broken", "collect", (None, None, None, None, None)),
-        ("search", "select", searched()),
-        ("search-alone", "select", searched(1)),
-        ("search-large", "select", searched(24)),
-        ("test", "evaluate", exam()),
-        ("test-hostile", "evaluate", exam(said=HOSTILE)),
-        ("test-languages", "evaluate", (tested, settings)),
-        ("test-perfect", "evaluate", exam(base=False, speakers=0, wrong=0.0)),
-        ("release", "push", released(pushed=True)),
-        ("release-hostile", "push", released([HOSTILE, "it is worse than its base"], HOSTILE, True)),
+        ("search", "select", make_search()),
+        ("search-alone", "select", make_search(1)),
+        ("search-large", "select", make_search(24)),
+        ("test", "evaluate", make_evaluation()),
+        ("test-hostile", "evaluate", make_evaluation(label=HOSTILE)),
+        ("test-languages", "evaluate", (evaluation, settings)),
+        ("test-perfect", "evaluate", make_evaluation(base=False, speakers=0, error_share=0.0)),
+        ("release", "push", make_publication(pushed=True)),
+        ("release-hostile", "push", make_publication([HOSTILE, "it is worse than its base"], HOSTILE, True)),
     ]
-    return [(name, make, (about, *what)) for name, make, what in given]
+    return [(name, make, (run_info, *arguments)) for name, make, arguments in cards_of_steps]
 
 
 def _languages(count):
-    """What a report holds of languages that were to be kept, and of averages that were tried for them."""
+    """The figures of retained languages and of averages in a report."""
     names = ["en", "de", "nl", "da"][:count]
-    found = {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}
+    against = {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}
     tried = [{"base_share": share, "wer": 5.0, "retained": dict.fromkeys(names, 12.3)} for share in (0.0, 0.1)]
     return {
         "retained_clips": dict.fromkeys(names, 40), "retained_wer": dict.fromkeys(names, 12.3),
-        "retained_baseline_wer": dict.fromkeys(names, 9.9), "against_retained_baseline": dict.fromkeys(names, found),
+        "retained_baseline_wer": dict.fromkeys(names, 9.9), "against_retained_baseline": dict.fromkeys(names, against),
         "averages": tried, "base_share": 0.1,
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def run(about, given, standing, outcome, tmp_path_factory):
-    """The folder in which a flow with all of these cards ran, and what its live card looked like on the way."""
-    place = tmp_path_factory.mktemp("cards")
-    decorators = "\n".join(f'    @card(type=cards.PAGE, id="{name.replace("-", "_")}")' for name, *_ in given)
-    (place / "flow.py").write_text(FLOW.replace("DECORATORS", decorators), encoding="utf-8")
-    named = [(name.replace("-", "_"), make, what) for name, make, what in given]
-    (place / "given.pkl").write_bytes(pickle.dumps(named))
-    (place / "about.pkl").write_bytes(pickle.dumps(about))
-    trial = outcome(2, 8.0).trial
+def flow_folder(run_info, inputs, make_status, make_outcome, tmp_path_factory):
+    """The folder of a finished flow with all of these cards; `running.html` is its live card on the way."""
+    folder = tmp_path_factory.mktemp("cards")
+    decorators = "\n".join(f'    @card(type=cards.PAGE, id="{name.replace("-", "_")}")' for name, *_ in inputs)
+    (folder / "flow.py").write_text(FLOW.replace("DECORATORS", decorators), encoding="utf-8")
+    flow_inputs = [(name.replace("-", "_"), make, arguments) for name, make, arguments in inputs]
+    (folder / "inputs.pkl").write_bytes(pickle.dumps(flow_inputs))
+    (folder / "run_info.pkl").write_bytes(pickle.dumps(run_info))
+    trial = make_outcome(2, 8.0).trial
     steps = ((20, ""), (500, ""), (1000, "finished"))
-    (place / "standings.pkl").write_bytes(pickle.dumps([(trial, standing(*of), Settings()) for of in steps]))
-    flows = str(Path(made.__file__).parents[2])
+    (folder / "statuses.pkl").write_bytes(
+        pickle.dumps([(trial, make_status(*arguments), Settings()) for arguments in steps])
+    )
+    flows = str(Path(cards.__file__).parents[2])
     environment = os.environ | {
         "PYTHONPATH": flows,
         "METAFLOW_USER": "tests",
-        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(place),
+        "METAFLOW_DATASTORE_SYSROOT_LOCAL": str(folder),
     }
     command = [sys.executable, "flow.py", "--no-pylint", "run"]
     with (
-        (place / "log").open("w") as log,
-        subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log) as ran,
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log) as process,
     ):
-        while ran.poll() is None:
-            for page in place.rglob(f"{made.LIVE}-*.html"):
+        while process.poll() is None:
+            for page in folder.rglob(f"{cards.LIVE}-*.html"):
                 if "Time left" in (text := page.read_text(encoding="utf-8")):
-                    (place / "running.html").write_text(text, encoding="utf-8")
+                    (folder / "running.html").write_text(text, encoding="utf-8")
             time.sleep(0.5)
-    assert ran.returncode == 0, (place / "log").read_text()
-    return place
+    assert process.returncode == 0, (folder / "log").read_text()
+    return folder
 
 
 @pytest.fixture(scope="module")
-def files(run, given):
+def files(flow_folder, inputs):
     """{name: file}, as Metaflow writes them."""
-    found = {name: next(run.rglob(f"{made.PAGE}-{name.replace('-', '_')}-*.html")) for name, *_ in given}
-    return found | {"trial": next(run.rglob(f"{made.LIVE}-*.html"))}
+    pages = {name: next(flow_folder.rglob(f"{cards.PAGE}-{name.replace('-', '_')}-*.html")) for name, *_ in inputs}
+    return pages | {"trial": next(flow_folder.rglob(f"{cards.LIVE}-*.html"))}
 
 
 @pytest.fixture(scope="module")
@@ -198,27 +201,27 @@ def visit(browser, file, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page.on("console", lambda line: errors.append(line.text) if line.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or foreign.append(asked.url))
+    page.on("request", lambda request: request.url.startswith(("file:", "data:")) or foreign.append(request.url))
     page.goto(file.as_uri())
     page.wait_for_function("[...document.querySelectorAll('audio')].every(sound => sound.readyState)")
     marks = page.locator("svg :is([aria-roledescription=bar], [aria-roledescription=point])")
     if marks.count():
-        marks.first.hover(force=True)  # another may lie on it
-    seen = Visit(
+        marks.first.hover(force=True)  # another mark may cover it
+    view = Visit(
         text=page.locator("main").inner_text(),
         errors=errors,
         foreign=foreign,
         overflow=page.evaluate("document.documentElement.scrollWidth - innerWidth"),
-        beyond=page.evaluate(BEYOND),
-        ragged=page.evaluate(RAGGED),
-        ground=page.evaluate("getComputedStyle(document.documentElement).backgroundColor"),
+        clipped=page.evaluate(CLIPPED),
+        uneven=page.evaluate(UNEVEN),
+        background=page.evaluate("getComputedStyle(document.documentElement).backgroundColor"),
         marks=marks.count(),
         seconds=page.evaluate("[...document.querySelectorAll('audio')].map(sound => sound.duration)"),
         hacked=page.evaluate("'hacked' in window"),
-        tip=page.locator(".tip").inner_text(),
+        tooltip=page.locator(".tip").inner_text(),
     )
     page.close()
-    return seen
+    return view
 
 
 NAMES = [
@@ -229,29 +232,29 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_card_opens_without_an_error_a_request_or_an_overflow(visits, name):
-    for (card, width, scheme), seen in visits.items():
+    for (card, width, scheme), view in visits.items():
         if card == name:
-            assert not seen.errors, (width, scheme)
-            assert not seen.foreign, (width, scheme)
-            assert seen.overflow <= 0, (width, scheme)
+            assert not view.errors, (width, scheme)
+            assert not view.foreign, (width, scheme)
+            assert view.overflow <= 0, (width, scheme)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_of_a_card_is_cut_or_stands_beyond_its_panel(visits, name):
+def test_nothing_on_a_card_is_cut_off_or_extends_beyond_its_panel(visits, name):
     for width, scheme in ((390, "dark"), (1100, "light")):
-        assert not visits[name, width, scheme].beyond, (width, scheme)
+        assert not visits[name, width, scheme].clipped, (width, scheme)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_columns_of_panels_end_together(visits, name):
-    assert all(apart < 1 for apart in visits[name, 1100, "light"].ragged)
+def test_columns_of_panels_end_at_the_same_height(visits, name):
+    assert all(pixels < 1 for pixels in visits[name, 1100, "light"].uneven)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_card_names_its_profile_and_the_day_of_its_run(visits, name):
-    for (card, *_), seen in visits.items():
+def test_a_card_names_its_profile_and_the_time_of_its_run(visits, name):
+    for (card, *_), view in visits.items():
         if card == name:
-            assert seen.text.startswith("Profile swedish-night · 27 November 2026, 23:18 UTC")
+            assert view.text.startswith("Profile swedish-night · 27 November 2026, 23:18 UTC")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -260,28 +263,30 @@ def test_every_chart_has_its_axes(files, name):
         assert re.search(r'role-axis-label"', chart)
 
 
-def test_cards_follow_the_reader_s_light_and_dark(visits):
-    grounds = {scheme: visits["corpus", width, scheme].ground for width, scheme in ((1100, "light"), (390, "dark"))}
-    assert grounds == {"light": "rgb(246, 247, 249)", "dark": "rgb(13, 17, 23)"}
+def test_cards_follow_the_colour_scheme_of_the_browser(visits):
+    backgrounds = {
+        scheme: visits["corpus", width, scheme].background for width, scheme in ((1100, "light"), (390, "dark"))
+    }
+    assert backgrounds == {"light": "rgb(246, 247, 249)", "dark": "rgb(13, 17, 23)"}
 
 
 @pytest.mark.parametrize(
-    ("name", "fewest", "sounds"),
+    ("name", "min_marks", "sounds"),
     [
         ("corpus", 60, 6), ("corpus-hostile", 40, 6), ("shard", 2, 3), ("corpus-empty", 2, 0), ("broken", 0, 0),
         ("search", 15, 0), ("search-alone", 2, 0), ("search-large", 60, 0), ("trial", 5, 0), ("test", 25, 9),
         ("test-hostile", 6, 9), ("test-perfect", 6, 0), ("release", 0, 0),
     ],
 )  # fmt: skip
-def test_charts_are_drawn_and_clips_can_be_heard(visits, name, fewest, sounds):
-    seen = visits[name, 1100, "light"]
-    assert seen.marks >= fewest
-    assert len(seen.seconds) == sounds
-    assert all(seconds > 0.4 for seconds in seen.seconds)
+def test_charts_are_drawn_and_clips_can_be_played(visits, name, min_marks, sounds):
+    view = visits[name, 1100, "light"]
+    assert view.marks >= min_marks
+    assert len(view.seconds) == sounds
+    assert all(seconds > 0.4 for seconds in view.seconds)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [
         ("corpus", r"(common_voice|fleurs), train: \d+ min"),
         ("test", r"this model: \d+\.\d %, \d+\.\d to \d+\.\d"),
@@ -289,14 +294,14 @@ def test_charts_are_drawn_and_clips_can_be_heard(visits, name, fewest, sounds):
         ("trial", r"step 200: \d+\.\d %, \d+\.\d to \d+\.\d"),
     ],
 )
-def test_a_mark_says_its_figures_where_it_is_touched(visits, name, told):
-    assert re.fullmatch(told, visits[name, 1100, "light"].tip)
+def test_a_mark_shows_its_figures_under_the_pointer(visits, name, expected):
+    assert re.fullmatch(expected, visits[name, 1100, "light"].tooltip)
 
 
 def test_hostile_text_is_shown_and_not_run(visits):
-    for (name, *_), seen in visits.items():
-        assert not seen.hacked
-        assert (HOSTILE in seen.text) == ("hostile" in name)
+    for (name, *_), view in visits.items():
+        assert not view.hacked
+        assert (HOSTILE in view.text) == ("hostile" in name)
 
 
 def test_a_card_that_failed_says_why(visits):
@@ -304,23 +309,23 @@ def test_a_card_that_failed_says_why(visits):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_card_is_small_enough_for_a_slow_line(files, name):
-    assert files[name].stat().st_size < MOST_BYTES
+def test_a_card_is_small_enough_for_a_slow_connection(files, name):
+    assert files[name].stat().st_size < MAX_BYTES
 
 
-def test_an_open_card_of_a_running_step_takes_up_the_news(run):
-    """A viewer reads the page and its news, and calls the page's function where their tokens agree."""
+def test_an_open_card_of_a_running_step_is_updated(flow_folder):
+    """A viewer reads the page and its updates, and calls the page's function if their tokens agree."""
     if not CHROMIUM.exists():
         pytest.skip("Chromium is not installed")
     from playwright.sync_api import sync_playwright
 
-    (news,) = run.rglob(f"runtime/{made.LIVE}-*.json")
-    sent = json.loads(news.read_text(encoding="utf-8"))
+    (update_file,) = flow_folder.rglob(f"runtime/{cards.LIVE}-*.json")
+    update = json.loads(update_file.read_text(encoding="utf-8"))
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"]).new_page()
-        page.goto((run / "running.html").as_uri())
+        page.goto((flow_folder / "running.html").as_uri())
         assert "Time left" in page.locator("main").inner_text()
-        page.evaluate("news => { metaflow_card_update(news) }", sent["data"])
+        page.evaluate("update => { metaflow_card_update(update) }", update["data"])
         after = page.locator("main").inner_text()
         assert page.evaluate("METAFLOW_RELOAD_TOKEN") == "never"
     assert after.startswith("Profile swedish-night · 27 November 2026")

@@ -24,42 +24,42 @@ from servers.collective import SIGNED, Collective
 
 FLOWS = Path(archives.__file__).parents[2]
 TOP = "cv-corpus-22.0-2025-06-20/sv-SE"
-SOUND = random.Random(22).randbytes
-MANY = 5000  # clips
+random_bytes = random.Random(22).randbytes
+CLIP_COUNT = 5000
 RELEASE = {
     f"{TOP}/train.tsv": b"client_id\tpath\tsentence\nx\tcommon_voice_sv-SE_1.mp3\tHej.\n",
     f"{TOP}/dev.tsv": b"client_id\tpath\tsentence\n",
-    **{f"{TOP}/clips/common_voice_sv-SE_{at}.mp3": SOUND(30_000 + at) for at in range(5)},
+    **{f"{TOP}/clips/common_voice_sv-SE_{at}.mp3": random_bytes(30_000 + at) for at in range(5)},
 }
 
 
-def odd(name=f"{TOP}/clips/odd.mp3", type=tarfile.REGTYPE, size=0, **more):
-    """A header that needs no content."""
+def tar_member(name=f"{TOP}/clips/odd.mp3", type=tarfile.REGTYPE, size=0, **fields):
+    """A tar header; these fields are set in it."""
     member = tarfile.TarInfo(name)
     member.type, member.size = type, size
-    for field, value in more.items():
+    for field, value in fields.items():
         setattr(member, field, value)
     return member
 
 
 def tar(*extra, files=RELEASE, mode="w:gz", format=tarfile.PAX_FORMAT):
-    """The bytes of an archive: the extra members first, each with as many zeros as it promises."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode, format=format) as archive:
+    """The bytes of an archive: the extra members first, each with as many zeros as its header states."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode, format=format) as archive:
         for member in extra:
             archive.addfile(member, io.BytesIO(bytes(max(member.size, 0))) if member.isreg() else None)
         for name, content in files.items():
-            archive.addfile(odd(name, size=len(content)), io.BytesIO(content))
-    return made.getvalue()
+            archive.addfile(tar_member(name, size=len(content)), io.BytesIO(content))
+    return buffer.getvalue()
 
 
 def raw(*headers, end=bytes(1024)):
-    """An archive of headers as they are, with what follows each."""
+    """An archive of these raw headers and contents."""
     return b"".join(headers) + end
 
 
 def header(format=tarfile.GNU_FORMAT, **fields):
-    return odd(**fields).tobuf(format)
+    return tar_member(**fields).tobuf(format)
 
 
 def tree(folder):
@@ -73,7 +73,7 @@ def tree(folder):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """The cache of a user who has nothing else and may write nowhere else."""
+    """The cache folder of a user with an empty home folder and no settings of the Collective."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("MDC_API_KEY", "MDC_API_URL", "MDC_DOWNLOAD_PATH", "MDC_LOG_PATH"):
@@ -83,7 +83,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def archive(tmp_path):
-    """A function from bytes to the file of them."""
+    """A function that writes bytes to a file and returns its path."""
 
     def make(content, name="cv-corpus-22.0-2025-06-20-sv-SE.tar.gz"):
         path = tmp_path / "downloads" / name
@@ -100,7 +100,7 @@ def test_a_release_is_unpacked_byte_for_byte(archive, mode, format):
     assert tree(archives.unpack_archive(archive(tar(mode=mode, format=format)))) == RELEASE
 
 
-def test_it_is_unpacked_once_and_the_second_call_says_so(archive, cache, capsys):
+def test_a_second_call_reuses_the_unpacked_folder_and_reports_it(archive, cache, capsys):
     path = archive(tar())
     folder = archives.unpack_archive(path)
     assert folder.parent == cache
@@ -125,7 +125,7 @@ def test_another_archive_is_not_mistaken_for_a_cached_one(archive, change):
     assert archives.unpack_archive(path) != first
 
 
-def test_an_archive_may_go_to_a_cache_that_is_named(archive, tmp_path):
+def test_the_cache_folder_can_be_chosen(archive, tmp_path):
     folder = archives.unpack_archive(archive(tar()), tmp_path / "here")
     assert folder.parent == tmp_path / "here"
 
@@ -136,65 +136,65 @@ def test_the_longest_possible_file_name_is_unpacked(archive):
 
 def test_progress_is_reported(archive, monkeypatch, capsys):
     monkeypatch.setattr(archives, "PROGRESS_SECONDS", 0.005)
-    content = tar(files={f"clips/{at}.mp3": SOUND(10_000) for at in range(1000)}, mode="w")
+    content = tar(files={f"clips/{at}.mp3": random_bytes(10_000) for at in range(1000)}, mode="w")
     archives.unpack_archive(archive(content, "cv.tar"))
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unpacking cv.tar")]
-    shares = [int(line.split()[2]) for line in told]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("unpacking cv.tar")]
+    shares = [int(line.split()[2]) for line in lines]
     assert shares == sorted(shares)
     assert any(0 < share < 100 for share in shares)
-    assert all(line.endswith(" %") for line in told)
+    assert all(line.endswith(" %") for line in lines)
 
 
 def test_repeated_folders_and_a_leading_dot_are_accepted(archive):
-    folders = [odd(name, tarfile.DIRTYPE) for name in (".", "./clips", "./clips")]
+    folders = [tar_member(name, tarfile.DIRTYPE) for name in (".", "./clips", "./clips")]
     folder = archives.unpack_archive(archive(tar(*folders, files={"./clips/a.mp3": b"a", "./train.tsv": b"b"})))
     assert tree(folder) == {"clips/a.mp3": b"a", "train.tsv": b"b"}
 
 
-def test_odd_permissions_are_ignored(archive):
-    members = [odd("clips", tarfile.DIRTYPE, mode=0o000), odd("clips/a.mp3", mode=0o4000, uid=12345)]
+def test_permissions_in_the_archive_are_ignored(archive):
+    members = [tar_member("clips", tarfile.DIRTYPE, mode=0o000), tar_member("clips/a.mp3", mode=0o4000, uid=12345)]
     folder = archives.unpack_archive(archive(tar(*members)))
     file = (folder / "clips/a.mp3").stat()
     assert file.st_mode & 0o7600 == 0o600
     assert file.st_uid == os.getuid()
 
 
-def test_swedish_names_stay_swedish(archive):
+def test_non_ascii_names_are_kept(archive):
     assert tree(archives.unpack_archive(archive(tar(files={"sv/Åsa köper ägg.mp3": b"a"})))) == {
         "sv/Åsa köper ägg.mp3": b"a"
     }
 
 
 HOSTILE = {
-    "up": (odd("../up.txt"), "leads out"),
-    "up in the midst": (odd(f"{TOP}/../../../up.txt"), "leads out"),
-    "up, a folder": (odd("../up", tarfile.DIRTYPE), "leads out"),
-    "absolute": (odd("/tmp/whisper-flow-was-here"), "leads out"),
-    "absolute by pax": (odd(pax_headers={"path": "/tmp/whisper-flow-was-here"}), "leads out"),
-    "symbolic link": (odd(type=tarfile.SYMTYPE, linkname="/etc/passwd"), "link"),
-    "symbolic link inside": (odd(type=tarfile.SYMTYPE, linkname="common_voice_sv-SE_1.mp3"), "link"),
-    "hard link": (odd(type=tarfile.LNKTYPE, linkname=f"{TOP}/train.tsv"), "link"),
-    "pipe": (odd(type=tarfile.FIFOTYPE), "neither a file nor a folder"),
-    "device": (odd(type=tarfile.CHRTYPE, devmajor=1, devminor=3), "neither a file nor a folder"),
-    "disk": (odd(type=tarfile.BLKTYPE, devmajor=8, devminor=0), "neither a file nor a folder"),
-    "unheard of": (odd(type=b"Q"), "neither a file nor a folder"),
-    "sparse": (odd(pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(10**12)}), "sparse"),
-    "null": (odd(pax_headers={"path": "a\0b"}), "unprintable letters"),
-    "new line": (odd("a\nb"), "unprintable letters"),
-    "colours": (odd("\033[2Jb"), "unprintable letters"),
-    "right to left": (odd("a\u202e3pm.exe"), "unprintable letters"),
-    "no text": (odd(b"\xff\xfe".decode("utf-8", "surrogateescape")), "unprintable letters"),
-    "backslash": (odd("..\\up.txt"), "unprintable letters"),
-    "long": (odd("a" * 300), "too long a name"),
-    "deep": (odd("a/" * 120 + "a"), "too long a name"),
-    "nameless": (odd(""), "leads out"),
-    "a negative size": (odd(pax_headers={"size": "-512"}), "negative size"),
+    "up": (tar_member("../up.txt"), "leads out"),
+    "up in the middle": (tar_member(f"{TOP}/../../../up.txt"), "leads out"),
+    "up, a folder": (tar_member("../up", tarfile.DIRTYPE), "leads out"),
+    "absolute": (tar_member("/tmp/whisper-flow-was-here"), "leads out"),
+    "absolute by pax": (tar_member(pax_headers={"path": "/tmp/whisper-flow-was-here"}), "leads out"),
+    "symbolic link": (tar_member(type=tarfile.SYMTYPE, linkname="/etc/passwd"), "link"),
+    "symbolic link inside": (tar_member(type=tarfile.SYMTYPE, linkname="common_voice_sv-SE_1.mp3"), "link"),
+    "hard link": (tar_member(type=tarfile.LNKTYPE, linkname=f"{TOP}/train.tsv"), "link"),
+    "pipe": (tar_member(type=tarfile.FIFOTYPE), "neither a file nor a folder"),
+    "device": (tar_member(type=tarfile.CHRTYPE, devmajor=1, devminor=3), "neither a file nor a folder"),
+    "block device": (tar_member(type=tarfile.BLKTYPE, devmajor=8, devminor=0), "neither a file nor a folder"),
+    "unknown type": (tar_member(type=b"Q"), "neither a file nor a folder"),
+    "sparse": (tar_member(pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(10**12)}), "sparse"),
+    "null": (tar_member(pax_headers={"path": "a\0b"}), "unprintable letters"),
+    "new line": (tar_member("a\nb"), "unprintable letters"),
+    "colours": (tar_member("\033[2Jb"), "unprintable letters"),
+    "right to left": (tar_member("a\u202e3pm.exe"), "unprintable letters"),
+    "no UTF-8": (tar_member(b"\xff\xfe".decode("utf-8", "surrogateescape")), "unprintable letters"),
+    "backslash": (tar_member("..\\up.txt"), "unprintable letters"),
+    "long": (tar_member("a" * 300), "too long a name"),
+    "deep": (tar_member("a/" * 120 + "a"), "too long a name"),
+    "nameless": (tar_member(""), "leads out"),
+    "a negative size": (tar_member(pax_headers={"size": "-512"}), "negative size"),
 }
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
-def test_a_member_that_no_release_has_refuses_the_archive_by_name(archive, cache, tmp_path, refusal, kind, mode):
+def test_an_archive_with_a_forbidden_member_is_refused_by_name(archive, cache, tmp_path, refusal, kind, mode):
     member, reason = HOSTILE[kind]
     path = archive(tar(member, mode=mode))
     before = tree(tmp_path)
@@ -208,22 +208,22 @@ def test_a_member_that_no_release_has_refuses_the_archive_by_name(archive, cache
 
 def test_the_same_name_twice_is_refused(archive, cache, refusal):
     for first, second in [(f"{TOP}/train.tsv",) * 2, ("a", "./a"), ("a/b", "a"), ("a", "a/b"), ("a", "a//")]:
-        line = refusal(archives.unpack_archive, archive(tar(odd(first), files={second: b"x"})))
+        line = refusal(archives.unpack_archive, archive(tar(tar_member(first), files={second: b"x"})))
         assert "comes twice" in line or "directory" in line.lower()
         assert tree(cache) == {}
 
 
-def swollen(members, size):
-    """A few kilobytes that promise, and hold, so many members of so many zeros."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz", compresslevel=1) as packed:
+def compression_bomb(members, size):
+    """A small archive of this many members, each of this many zeros."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive_file:
         for at in range(members):
-            packed.addfile(odd(f"clips/{at}.mp3", size=size), io.BytesIO(bytes(size)))
-    return made.getvalue()
+            archive_file.addfile(tar_member(f"clips/{at}.mp3", size=size), io.BytesIO(bytes(size)))
+    return buffer.getvalue()
 
 
 def test_a_compression_bomb_is_refused(archive, cache, refusal):
-    path = archive(swollen(3, 50_000_000))
+    path = archive(compression_bomb(3, 50_000_000))
     line = refusal(archives.unpack_archive, path)
     assert str(path) in line
     assert "'clips/1.mp3' is more than a speech corpus" in line
@@ -235,21 +235,21 @@ def test_a_small_archive_of_text_may_shrink_well(archive):
     assert tree(archives.unpack_archive(archive(tar(files={"train.tsv": content})))) == {"train.tsv": content}
 
 
-def test_a_bomb_of_nothing_but_names_is_refused(archive, cache, refusal, monkeypatch):
+def test_an_archive_of_too_many_empty_members_is_refused(archive, cache, refusal, monkeypatch):
     monkeypatch.setattr(archives, "MAX_MEMBERS", 10)
-    assert "'clips/10.mp3' is more than" in refusal(archives.unpack_archive, archive(swollen(11, 0)))
+    assert "'clips/10.mp3' is more than" in refusal(archives.unpack_archive, archive(compression_bomb(11, 0)))
     assert tree(cache) == {}
 
 
 @pytest.mark.parametrize("size", [10**11, 2**80])
-def test_a_member_that_claims_to_be_a_giant_is_refused_at_its_header(archive, cache, refusal, size):
+def test_a_member_of_a_giant_size_is_refused_at_its_header(archive, cache, refusal, size):
     assert "is more than a speech corpus" in refusal(archives.unpack_archive, archive(raw(header(size=size)), "cv.tar"))
     assert tree(cache) == {}
 
 
 @pytest.mark.parametrize("type", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
 @pytest.mark.parametrize("size", [10**6, 2**40])
-def test_a_header_that_would_fill_the_memory_is_refused(archive, cache, refusal, type, size):
+def test_a_header_that_would_exhaust_memory_is_refused(archive, cache, refusal, type, size):
     content = gzip.compress(raw(header(type=type, size=size), end=bytes(10**7)), 1)
     assert "its headers are too long" in refusal(archives.unpack_archive, archive(content))
     assert tree(cache) == {}
@@ -265,7 +265,7 @@ def record(keyword, value):
 
 
 def pax(*records, type=tarfile.XHDTYPE):
-    content = "".join(record(*one) for one in records).encode()
+    content = "".join(record(*pair) for pair in records).encode()
     return header(type=type, size=len(content)) + content + bytes(-len(content) % 512)
 
 
@@ -282,10 +282,10 @@ TANGLED = {
 
 
 @pytest.mark.parametrize("kind", TANGLED)
-def test_headers_that_would_keep_the_reader_busy_are_refused_soon(archive, cache, refusal, kind):
-    begun = time.monotonic()
+def test_headers_that_take_long_to_parse_are_refused_quickly(archive, cache, refusal, kind):
+    started = time.monotonic()
     refusal(archives.unpack_archive, archive(raw(*TANGLED[kind]), "cv.tar"))
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - started < 5
     assert tree(cache) == {}
 
 
@@ -309,7 +309,8 @@ def test_headers_that_would_keep_the_reader_busy_are_refused_soon(archive, cache
         (tar(mode="w")[: 512 * 41], "damaged, cut short"),
         (tar() + b"what a proxy appended", "damaged, cut short"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time, which no two processes share
+    # gzip writes the time, so ids of bytes would differ between processes
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_incomplete_archive_is_refused_in_one_line(archive, cache, refusal, content, reason):
     path = archive(content)
@@ -326,13 +327,13 @@ def test_a_tar_that_ends_between_two_members_is_incomplete(archive, refusal):
     assert "cut short" in refusal(archives.unpack_archive, archive(content[:1024] + b"x" + content[1025:], "cv.tar"))
 
 
-def test_no_file_and_a_folder_are_refused(tmp_path, cache, refusal):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path, cache, refusal):
     assert "No such file" in refusal(archives.unpack_archive, tmp_path / "none.tar.gz")
     assert "is no file" in refusal(archives.unpack_archive, tmp_path)
     assert not cache.exists()
 
 
-def test_an_impossible_cache_is_refused(archive, cache, refusal):
+def test_a_cache_that_cannot_be_written_is_refused(archive, cache, refusal):
     cache.parent.mkdir()
     cache.write_bytes(b"")
     assert "cannot be unpacked" in refusal(archives.unpack_archive, archive(tar()))
@@ -350,7 +351,7 @@ def test_a_disk_without_space_is_reported_before_and_during_unpacking(archive, c
     assert tree(cache) == {}
 
 
-def test_a_disk_that_is_full_all_at_once_leaves_nothing(archive, cache, refusal, monkeypatch):
+def test_a_disk_that_fills_during_unpacking_leaves_nothing(archive, cache, refusal, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -360,7 +361,7 @@ def test_a_disk_that_is_full_all_at_once_leaves_nothing(archive, cache, refusal,
 
 
 def start(path):
-    """Another process that unpacks."""
+    """Unpack the archive in another process."""
     # A shell's background job has SIGINT ignored, and so have its children.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += f"from pathlib import Path; from asr.corpus import archives; archives.unpack_archive(Path({str(path)!r}))"
@@ -371,8 +372,10 @@ def start(path):
 
 @pytest.fixture
 def large(archive):
-    """Some seconds of work."""
-    return archive(tar(files={f"{TOP}/clips/{at}.mp3": SOUND(3000) for at in range(MANY)}, mode="w"), "cv.tar")
+    """An archive that takes some seconds to unpack."""
+    return archive(
+        tar(files={f"{TOP}/clips/{at}.mp3": random_bytes(3000) for at in range(CLIP_COUNT)}, mode="w"), "cv.tar"
+    )
 
 
 def wait_for_clips(cache):
@@ -392,7 +395,7 @@ def test_a_killed_unpacking_is_not_mistaken_for_a_complete_one(large, cache, how
     assert process.returncode != 0
     assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
     assert any(cache.glob("*.partial")) == (how == signal.SIGKILL)
-    assert len(tree(archives.unpack_archive(large))) == MANY
+    assert len(tree(archives.unpack_archive(large))) == CLIP_COUNT
     assert not any(cache.glob("*.partial"))
 
 
@@ -403,26 +406,26 @@ def test_two_processes_at_once_unpack_once(large, cache):
     assert "waiting for another run" not in first.communicate()[0]
     assert [line.split()[0] for line in second.communicate()[0].splitlines()] == ["waiting", "already"]
     assert (first.returncode, second.returncode) == (0, 0)
-    assert [len(tree(path)) for path in cache.iterdir() if path.is_dir()] == [MANY]
+    assert [len(tree(path)) for path in cache.iterdir() if path.is_dir()] == [CLIP_COUNT]
 
 
-SMALL = {f"{TOP}/train.tsv": b"path\tsentence\n1.mp3\tHej.\n", f"{TOP}/clips/1.mp3": SOUND(900)}
-WHOLE = {mode: tar(files=SMALL, mode=mode) for mode in ("w", "w:gz", "w:bz2", "w:xz")}
+SMALL = {f"{TOP}/train.tsv": b"path\tsentence\n1.mp3\tHej.\n", f"{TOP}/clips/1.mp3": random_bytes(900)}
+COMPLETE = {mode: tar(files=SMALL, mode=mode) for mode in ("w", "w:gz", "w:bz2", "w:xz")}
 
 
-def attempt(content):
-    """The tree of what was unpacked; None where it was refused. Nothing else may come of it."""
+def unpack_content(content):
+    """The unpacked files, or None if the archive was refused. Nothing else may be left."""
     with tempfile.TemporaryDirectory() as folder:
         path, cache = Path(folder, "cv.tar"), Path(folder, "cache")
         path.write_bytes(content)
         try:
-            found = tree(archives.unpack_archive(path, cache))
-        except InputError as refused:
-            assert "\n" not in str(refused)
+            unpacked = tree(archives.unpack_archive(path, cache))
+        except InputError as error:
+            assert "\n" not in str(error)
             assert not cache.exists() or not tree(cache)
             return None
         assert set(os.listdir(folder)) == {"cv.tar", "cache"}
-        return found
+        return unpacked
 
 
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4)
@@ -430,31 +433,31 @@ damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 25
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(["w:gz", "w:bz2", "w:xz"]), damage, st.just(1) | st.floats(0, 1))
-def test_a_changed_compressed_archive_is_refused_or_complete(mode, changes, kept):
-    content = bytearray(WHOLE[mode])
-    for place, by in changes:
-        content[int(place * len(content))] ^= by
-    cut = content[: round(kept * len(content))]
-    assert attempt(bytes(cut)) in (None, SMALL)
+def test_a_changed_compressed_archive_is_refused_or_complete(mode, changes, kept_share):
+    content = bytearray(COMPLETE[mode])
+    for position, mask in changes:
+        content[int(position * len(content))] ^= mask
+    cut = content[: round(kept_share * len(content))]
+    assert unpack_content(bytes(cut)) in (None, SMALL)
 
 
 @settings(max_examples=200, deadline=None)
-@given(damage, st.integers(0, len(WHOLE["w"]) // 512))
-def test_a_changed_plain_archive_is_refused_or_unpacked(changes, kept):
-    content = bytearray(WHOLE["w"])
-    for place, by in changes:
-        content[int(place * 4096)] ^= by
-    attempt(bytes(content[: kept * 512]))
+@given(damage, st.integers(0, len(COMPLETE["w"]) // 512))
+def test_a_changed_plain_archive_is_refused_or_unpacked(changes, kept_blocks):
+    content = bytearray(COMPLETE["w"])
+    for position, mask in changes:
+        content[int(position * 4096)] ^= mask
+    unpack_content(bytes(content[: kept_blocks * 512]))
 
 
-def summed(block):
-    """A header whose checksum is right, whatever is in it: what a forger would send."""
+def with_checksum(block):
+    """The header with a correct checksum, whatever else is in it."""
     block = block[:148] + b" " * 8 + block[156:]
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
 forged = st.builds(
-    lambda start, changes, type: summed(
+    lambda start, changes, type: with_checksum(
         bytes(start[:156] + type + start[157:])
         if not changes
         else bytes(changes.get(at, byte) for at, byte in enumerate(start[:156] + type + start[157:]))
@@ -466,9 +469,9 @@ forged = st.builds(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(forged, st.binary(max_size=40).map(lambda said: said.ljust(512, b"\0"))), max_size=6))
+@given(st.lists(st.one_of(forged, st.binary(max_size=40).map(lambda block: block.ljust(512, b"\0"))), max_size=6))
 def test_a_forged_archive_is_refused_or_unpacked(blocks):
-    attempt(raw(*blocks))
+    unpack_content(raw(*blocks))
 
 
 @pytest.fixture
@@ -490,10 +493,10 @@ def test_a_release_is_fetched_and_unpacked_end_to_end(collective, cache, tmp_pat
 
 def test_a_downloaded_archive_is_not_requested_again(collective, monkeypatch, capsys):
     path = download_archive("cv-22-sv")
-    asked = list(collective.requests)
+    requests = list(collective.requests)
     monkeypatch.delenv("MDC_API_KEY")
     assert download_archive("cv-22-sv") == path
-    assert collective.requests == asked
+    assert collective.requests == requests
     assert "already there" in capsys.readouterr().out
 
 
@@ -523,14 +526,14 @@ def test_an_interrupted_download_is_resumed(collective, refusal):
 def test_a_new_release_during_a_download_is_downloaded_from_the_start(collective, archive, refusal):
     collective.breaks_at = [70_000]
     refusal(download_archive, "cv-22-sv")
-    collective.archives["cv-22-sv"] = archive(tar(files={"new.tsv": SOUND(50_000)}), "cv-23.tar.gz")
+    collective.archives["cv-22-sv"] = archive(tar(files={"new.tsv": random_bytes(50_000)}), "cv-23.tar.gz")
     path = download_archive("cv-22-sv")
     assert path.read_bytes() == collective.archives["cv-22-sv"].read_bytes()
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_a_run_killed_between_the_last_byte_and_the_name_fetches_again(collective, cache, refusal):
-    """The client asks for the bytes past the end then, and for ever."""
+def test_a_download_killed_before_its_rename_is_fetched_again(collective, cache, refusal):
+    """The client would request the bytes past the end again and again."""
     collective.breaks_at = [70_000]
     refusal(download_archive, "cv-22-sv")
     archive = collective.archives["cv-22-sv"]
@@ -549,7 +552,7 @@ def test_a_download_that_differs_from_its_description_is_removed(collective, cac
 
 
 @pytest.mark.parametrize("key", [None, "", " ", "two words", "right-key\n", "nyckelö"])
-def test_without_a_key_the_line_names_the_variable_and_the_page_of_keys(collective, cache, refusal, monkeypatch, key):
+def test_a_missing_or_invalid_key_is_reported_with_its_variable_and_page(collective, cache, refusal, monkeypatch, key):
     monkeypatch.delenv("MDC_API_KEY") if key is None else monkeypatch.setenv("MDC_API_KEY", key)
     line = refusal(download_archive, "cv-22-sv")
     assert "MDC_API_KEY" in line
@@ -566,12 +569,17 @@ def test_an_invalid_id_is_not_requested(collective, cache, refusal, id):
     assert collective.requests == []
 
 
-@pytest.mark.parametrize("refused", ["terms", "paid", "busy", "ill"])
-def test_the_servers_message_is_shown_but_never_the_key(collective, cache, refusal, refused):
-    collective.refusal = refused
+@pytest.mark.parametrize("kind", ["terms", "paid", "busy", "ill"])
+def test_the_servers_message_is_shown_but_never_the_key(collective, cache, refusal, kind):
+    collective.refusal = kind
     line = refusal(download_archive, "cv-22-sv")
-    said = {"terms": "Agree to the", "paid": "has to be bought", "busy": "try again later", "ill": "Something broke"}
-    assert said[refused] in line
+    messages = {
+        "terms": "Agree to the",
+        "paid": "has to be bought",
+        "busy": "try again later",
+        "ill": "Something broke",
+    }
+    assert messages[kind] in line
     assert "right-key" not in line
     assert tree(cache) == {}
 
@@ -600,14 +608,14 @@ def test_the_collective_does_not_choose_where_its_archive_is_written(collective,
 
 
 @pytest.mark.parametrize("session", [{}, [], "x", {"downloadUrl": "http://127.0.0.1:1/?" + SIGNED}, {"sizeBytes": 5}])
-def test_an_answer_that_makes_no_sense_is_one_line_without_the_signed_address(collective, refusal, session):
+def test_a_malformed_answer_is_reported_in_one_line_without_the_signed_address(collective, refusal, session):
     collective.session = session
     line = refusal(download_archive, "cv-22-sv")
     assert "makes no sense" in line
     assert SIGNED not in line
 
 
-def test_an_address_that_has_expired_is_not_shown(collective, refusal):
+def test_an_expired_address_is_not_shown(collective, refusal):
     address = f"{collective.url}/nothing?{SIGNED}"
     collective.session = {**collective.dataset_details("cv-22-sv"), "downloadUrl": address}
     line = refusal(download_archive, "cv-22-sv")
@@ -624,12 +632,12 @@ def test_without_a_network_the_unreachable_server_is_named(cache, collective, re
 def test_a_disk_too_small_for_the_download_is_reported_before_it_starts(collective, cache, refusal, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, 50))
     assert "cv-22-sv needs 0.00 GB" in refusal(download_archive, "cv-22-sv")
-    assert not any("download" in asked for asked in collective.requests)
+    assert not any("download" in request for request in collective.requests)
     assert tree(cache) == {}
 
 
-def while_it_downloads(monkeypatch, error):
-    """The error comes with the archive's first bytes; answers are read in smaller pieces than archives."""
+def fail_download(monkeypatch, error):
+    """Raise the error at the archive's first bytes. The API's answers are read in smaller chunks than archives."""
     import requests
 
     read = requests.Response.iter_content
@@ -643,20 +651,20 @@ def while_it_downloads(monkeypatch, error):
 
 
 def test_a_disk_that_fills_during_the_download_is_reported(collective, refusal, monkeypatch):
-    while_it_downloads(monkeypatch, OSError(28, "No space left on device"))
+    fail_download(monkeypatch, OSError(28, "No space left on device"))
     assert "(No space left on device); run again" in refusal(download_archive, "cv-22-sv")
 
 
 def test_an_interrupt_is_not_swallowed(collective, monkeypatch):
-    """The client makes an error of it."""
-    while_it_downloads(monkeypatch, KeyboardInterrupt())
+    """The client itself turns it into an error."""
+    fail_download(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         download_archive("cv-22-sv")
 
 
 def test_download_progress_is_reported(collective, archive, monkeypatch, capsys):
     monkeypatch.setattr(archives, "PROGRESS_SECONDS", 0.001)
-    collective.archives["cv-22-sv"] = archive(SOUND(20_000_000))
+    collective.archives["cv-22-sv"] = archive(random_bytes(20_000_000))
     download_archive("cv-22-sv")
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fetching cv-corpus-22.0")]
-    assert any(0 < int(line.split()[2]) < 100 for line in told)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fetching cv-corpus-22.0")]
+    assert any(0 < int(line.split()[2]) < 100 for line in lines)

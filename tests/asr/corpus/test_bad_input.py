@@ -32,13 +32,13 @@ TRANSCRIPTS = {
     "odd.tsv": "start\tend\ttext\nnan\tinf\tHej\n-1\t2\tJa\n0.2\t0.1\tNej\n0\t1e9\tLänge\n",
     "bad.srt": "1\n00:00:00,000 -->\nHej!\n",
 }
-TRAPPED = ["../../secret.srt", "link.srt", "gone.vtt", "{root}/secret.srt", "\0", "deep"]
+TRAP_TRANSCRIPTS = ["../../secret.srt", "link.srt", "gone.vtt", "{root}/secret.srt", "\0", "deep"]
 
 
 @pytest.fixture(scope="module")
-def found(tone, encoded, tmp_path_factory):
-    """A folder of files that may be in a corpus, each named by what it is; and of `secret`."""
-    folder = tmp_path_factory.mktemp("found")
+def sample_files(tone, encoded, tmp_path_factory):
+    """A folder of files that may be in a corpus, each named by its kind, and of `secret`."""
+    folder = tmp_path_factory.mktemp("samples")
 
     def write(name, sound, rate=RATE, form="WAV", subtype=None):
         soundfile.write(folder / name, sound, rate, format=form, subtype=subtype)
@@ -48,8 +48,8 @@ def found(tone, encoded, tmp_path_factory):
         sound[5_000] = value
         return sound
 
-    def encode(name, suffix, codec, **more):
-        encoded(folder / f"a.{suffix}", tone(0.6, rate=48_000), 48_000, codec, **more).rename(folder / name)
+    def encode(name, suffix, codec, **options):
+        encoded(folder / f"a.{suffix}", tone(0.6, rate=48_000), 48_000, codec, **options).rename(folder / name)
 
     write("wav", tone(0.6))
     write("flac of 24 bits", tone(0.6, rate=44_100), 44_100, "FLAC", "PCM_24")
@@ -71,12 +71,12 @@ def found(tone, encoded, tmp_path_factory):
     return folder
 
 
-FOUND = [
+SAMPLE_FILES = [
     "wav", "flac of 24 bits", "ogg", "mp3", "m4a", "webm", "film", "eight channels at 96 kHz", "nan", "inf",
     "no samples", "silence", "nothing", "text", "playlist", "playlist of a link",
 ]  # fmt: skip
 CONTENT = st.tuples(
-    st.sampled_from(FOUND),
+    st.sampled_from(SAMPLE_FILES),
     st.sampled_from([1.0, 1.0, 0.99, 0.6, 0.1]),  # how much of it there is
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),  # bytes that changed
 )
@@ -87,7 +87,7 @@ ROWS = st.fixed_dictionaries(
     optional={
         "text": WORDS,
         "speaker_id": st.sampled_from(["Åsa", "Bo", "", "A\u030asa"]),
-        "transcript_file": st.sampled_from([*TRANSCRIPTS, *TRAPPED, ""]),
+        "transcript_file": st.sampled_from([*TRANSCRIPTS, *TRAP_TRANSCRIPTS, ""]),
     },
 )
 FORMS = st.sampled_from(
@@ -95,9 +95,9 @@ FORMS = st.sampled_from(
 )
 
 
-def lay_out(root, files, found):
-    """The corpus, and beside it what nobody may read. Its validation and test clips are good."""
-    (root / "secret.wav").write_bytes((found / "secret").read_bytes())
+def lay_out(root, files, sample_files):
+    """Write the corpus, and beside it files that must not be read. Its validation and test clips are good."""
+    (root / "secret.wav").write_bytes((sample_files / "secret").read_bytes())
     (root / "secret.srt").write_text(TRANSCRIPTS["good.srt"].replace("Hej", "hemligt"))
     train = root / "corpus" / "train"
     (train / "deep").mkdir(parents=True)
@@ -107,33 +107,33 @@ def lay_out(root, files, found):
     (train / "way").symlink_to("../..")
     for name, text in TRANSCRIPTS.items():
         (train / name).write_text(text, encoding="utf-8")
-    for name, (which, share, changes) in files.items():
-        content = bytearray((found / which).read_bytes())
+    for name, (kind, share, changes) in files.items():
+        content = bytearray((sample_files / kind).read_bytes())
         content = content[: round(share * len(content))]
-        for place, value in changes if content else ():
-            content[int(place * len(content))] = value
+        for position, value in changes if content else ():
+            content[int(position * len(content))] = value
         (train / name).write_bytes(content)
     for split in ("validation", "test"):
         (root / "corpus" / split).mkdir()
-        (root / "corpus" / split / "a.wav").write_bytes((found / "wav").read_bytes())
+        (root / "corpus" / split / "a.wav").write_bytes((sample_files / "wav").read_bytes())
         (root / "corpus" / split / "metadata.csv").write_text("file_name,text\na.wav,hej\n")
     return train
 
 
 def metadata(rows, form):
-    """The name and the content of metadata in some form; a row keeps what the form can hold."""
-    kind, _, how = form.partition(" ")
+    """The name and the content of a metadata file; a row keeps the values that its format can hold."""
+    kind, _, variant = form.partition(" ")
     columns = ["file_name", "text", "speaker_id", "transcript_file"]
     if kind == "jsonl":
-        return "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode(how)
+        return "metadata.jsonl", "\n".join(map(json.dumps, rows)).encode(variant)
     rows = [{name: row.get(name, "").encode("utf-8", "replace").decode() for name in columns} for row in rows]
     if kind in ("csv", "tsv"):
-        file, mark = io.StringIO(newline=""), "," if kind == "csv" else "\t"
-        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL, lineterminator="\n", delimiter=mark)
+        file, separator = io.StringIO(newline=""), "," if kind == "csv" else "\t"
+        table = csv.DictWriter(file, columns, quoting=csv.QUOTE_ALL, lineterminator="\n", delimiter=separator)
         table.writeheader()
         table.writerows(rows)
-        return f"metadata.{kind}", file.getvalue().encode(how)
-    if how:
+        return f"metadata.{kind}", file.getvalue().encode(variant)
+    if variant:
         rows = [{**row, "text": [row["text"]], "speaker_id": {"name": row["speaker_id"]}} for row in rows]
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), file)
@@ -147,11 +147,11 @@ def loudest(flac):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(FILES, st.lists(ROWS, min_size=1, max_size=8), FORMS)
-def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(found, preprocess, heard, files, rows, form):
+def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(sample_files, preprocess, heard, files, rows, form):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        train = lay_out(root, files, found)
-        rows = [{"text": "hej", **rows[0]}, *rows[1:]]  # a table without a text is another matter
+        train = lay_out(root, files, sample_files)
+        rows = [{"text": "hej", **rows[0]}, *rows[1:]]  # a table without a text column is refused
         rows = [{**row, "file_name": row["file_name"].replace("{root}", folder)} for row in rows]
         name, content = metadata(rows, form)
         (train / name).write_bytes(content)
@@ -159,11 +159,11 @@ def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(found, preprocess
             {"corpus": {"source": "folder", "path": f"{folder}/corpus", "shard_clips": 3}}
         )
         store = Store.in_folder(root / "store")
-        listed = sum(len(part.rows) for part in sources.list_parts(profile.corpus))
+        row_count = sum(len(part.rows) for part in sources.list_parts(profile.corpus))
         _, joined = preprocess(profile, store)
         summary, table = joined.summary, heard(joined, store, root / "shards")
-    assert listed >= len(rows) + 2
-    assert summary["found"] == summary["kept"] + summary["rejected"] == listed
+    assert row_count >= len(rows) + 2
+    assert summary["found"] == summary["kept"] + summary["rejected"] == row_count
     assert summary["kept"] == sum(len(shard.clips) for shard in joined.shards)
     assert joined.rejected["reason"].str.len().min() > 3 if len(joined.rejected) else True
     f"{joined.rejected.to_csv()}{summary}".encode()
@@ -181,29 +181,29 @@ def test_damaged_metadata_are_read_or_refused_in_one_line(form, changes, share):
     rows = [{"file_name": f"{at}.wav", "text": f"hej {at}", "speaker_id": "Åsa"} for at in range(5)]
     name, content = metadata(rows, form)
     damaged = bytearray(content[: int(share * len(content))])
-    for place, value in changes:
-        damaged[int(place * len(damaged))] = value
+    for position, value in changes:
+        damaged[int(position * len(damaged))] = value
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, name).write_bytes(damaged)
         profile = Settings.model_validate({"corpus": {"source": "folder", "path": folder}})
         try:
             parts = sources.list_parts(profile.corpus)
-        except InputError as refused:
-            assert str(refused).startswith("[corpus] path: ")
-            assert len(str(refused).split("\n")) == 1
+        except InputError as error:
+            assert str(error).startswith("[corpus] path: ")
+            assert len(str(error).split("\n")) == 1
         else:
-            assert all(row.problem for part in parts for row in part.rows)  # there is not one clip
+            assert all(row.problem for part in parts for row in part.rows)  # no audio file exists
 
 
-def test_file_names_from_the_system_are_handled(tmp_path, tone, preprocess, store):
-    """A folder is listed in bytes, and not all of them are letters."""
-    good = tmp_path / "corpus"
+def test_file_names_that_are_not_utf_8_are_handled(tmp_path, tone, preprocess, store):
+    """File names are bytes, and not always valid UTF-8."""
+    root = tmp_path / "corpus"
     for split in ("train", "validation", "test"):
-        (good / split).mkdir(parents=True)
+        (root / split).mkdir(parents=True)
         for at, name in enumerate([b"a", b"\xe5\xff", b"new\nline", b"'\"$(x)"]):
             sound = clips.encode_flac(clips.to_pcm16(tone(hertz=300 + at)))
-            (good / split / os.fsdecode(name + b".wav")).write_bytes(sound)
-            (good / split / os.fsdecode(name + b".srt")).write_text(TRANSCRIPTS["good.srt"])
-    _, joined = preprocess(Settings.model_validate({"corpus": {"source": "folder", "path": str(good)}}), store)
+            (root / split / os.fsdecode(name + b".wav")).write_bytes(sound)
+            (root / split / os.fsdecode(name + b".srt")).write_text(TRANSCRIPTS["good.srt"])
+    _, joined = preprocess(Settings.model_validate({"corpus": {"source": "folder", "path": str(root)}}), store)
     assert joined.summary["found"] == joined.summary["kept"] + joined.summary["rejected"] == 12
     assert joined.summary["reasons"] == {"duplicate across splits": 6, "missing file": 3}

@@ -22,13 +22,13 @@ from asr.datastore import Location
 settings = Settings.model_validate({{"corpus": {corpus!r}}})
 store = Store(Location.at("WhisperFlow", "gs", "gs://speech/metaflow"))
 try:
-    made = [shards.build_part(part, settings, store)[0] for part in sources.list_parts(settings.corpus)]
-    joined = manifest.merge_parts(made, settings.corpus)
+    packed = [shards.build_part(part, settings, store)[0] for part in sources.list_parts(settings.corpus)]
+    joined = manifest.merge_parts(packed, settings.corpus)
     speech = shards.SpeechDataset(joined.shards, Path({folder!r}), store.fetch).split("train")
-    summary = {{**joined.summary, "again": [one.is_reused for one in made], "texts": speech["text"][:]}}
+    summary = {{**joined.summary, "reused": [part.is_reused for part in packed], "texts": speech["text"][:]}}
     print(json.dumps(summary))
-except InputError as mistake:
-    print(json.dumps(str(mistake)))
+except InputError as error:
+    print(json.dumps(str(error)))
 """
 
 
@@ -40,15 +40,15 @@ def bucket(tmp_path_factory):
 
 @pytest.fixture
 def pack(bucket, tmp_path):
-    """A function from the keys of a corpus to what a process of its own tells of it, its shards in the bucket."""
+    """A function that packs a corpus in a separate process, with shards in the bucket, and returns its summary."""
 
     def run(**corpus):
         code = PACK.format(flows=str(FLOWS), corpus=corpus, folder=str(tmp_path / "shards"))
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], env=bucket.env(), capture_output=True, text=True, timeout=100
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
+        assert "Traceback" not in process.stderr, process.stderr
+        return json.loads(process.stdout.splitlines()[-1])
 
     return run
 
@@ -58,44 +58,44 @@ def test_a_folder_in_a_bucket_is_the_same_corpus_as_a_local_one(bucket, pack, au
 
     rows = [{"file_name": f"{at}.flac", "text": f"mening {at}"} for at in range(3)]
     parts = {"train": [*rows, {"file_name": "gone.flac", "text": "borta"}], "dev": rows, "test": rows}
-    home = Path(audiofolder(parts).corpus.path)
-    (home / "train" / "gone.flac").unlink()
-    bucket.put(home, "corpora/one")
-    there = pack(source="folder", path="gs://speech/corpora/one")
-    assert (there["found"], there["kept"], there["reasons"]) == (10, 9, {"missing file": 1})
-    assert there["texts"] == ["mening 0", "mening 1", "mening 2"]
-    assert there["fingerprint"] == pack(source="folder", path=str(home))["fingerprint"]
+    local = Path(audiofolder(parts).corpus.path)
+    (local / "train" / "gone.flac").unlink()
+    bucket.put(local, "corpora/one")
+    summary = pack(source="folder", path="gs://speech/corpora/one")
+    assert (summary["found"], summary["kept"], summary["reasons"]) == (10, 9, {"missing file": 1})
+    assert summary["texts"] == ["mening 0", "mening 1", "mening 2"]
+    assert summary["fingerprint"] == pack(source="folder", path=str(local))["fingerprint"]
 
-    again = pack(source="folder", path="gs://speech/corpora/one")
-    assert again["again"] == [True, True, True]
-    soundfile.write(home / "test" / "0.flac", tone(hertz=900), 16_000)
-    bucket.put(home / "test", "corpora/one/test")
+    second = pack(source="folder", path="gs://speech/corpora/one")
+    assert second["reused"] == [True, True, True]
+    soundfile.write(local / "test" / "0.flac", tone(hertz=900), 16_000)
+    bucket.put(local / "test", "corpora/one/test")
     changed = pack(source="folder", path="gs://speech/corpora/one")
-    assert changed["again"] == [True, True, False]
-    assert changed["fingerprint"] != there["fingerprint"]
+    assert changed["reused"] == [True, True, False]
+    assert changed["fingerprint"] != summary["fingerprint"]
 
 
-def test_an_empty_place_in_a_bucket_is_refused_in_one_line(pack):
+def test_an_empty_path_in_a_bucket_is_refused_in_one_line(pack):
     assert pack(source="folder", path="gs://speech/nothing") == "[corpus] path: there is no folder gs://speech/nothing"
 
 
-def test_a_bucket_that_is_not_there_is_refused_in_one_line(pack):
+def test_a_missing_bucket_is_refused_in_one_line(pack):
     line = pack(source="folder", path="gs://nobodys/corpus")
     assert line.startswith("[corpus] path: gs://nobodys/corpus cannot be listed: ")
     assert "\n" not in line
 
 
-HEAR = """
+EXCERPTS = """
 import hashlib, multiprocessing, sys
 sys.path.insert(0, {flows!r})
 import numpy as np
 from asr.corpus import recordings
-def heard(_):
+def hash_excerpts(_):
     sounds = [train.random_excerpt(9_000, np.random.default_rng(seed)) for seed in range(6)]
     return [hashlib.sha256(sound.tobytes()).hexdigest()[:16] for sound in sounds]
 train, held_out = recordings.list_recordings({folder!r}, "noise")
-with multiprocessing.get_context("fork").Pool(2) as pool:  # as a loader's processes
-    print(len(held_out.paths), *{{",".join(one) for one in pool.map(heard, range(4), chunksize=1)}})
+with multiprocessing.get_context("fork").Pool(2) as pool:  # like the processes of a data loader
+    print(len(held_out.paths), *{{",".join(hashes) for hashes in pool.map(hash_excerpts, range(4), chunksize=1)}})
 """
 
 
@@ -106,13 +106,13 @@ def test_noise_in_a_bucket_equals_local_noise_in_every_process(bucket, tmp_path,
         (tmp_path / "noise" / "deep").mkdir(parents=True, exist_ok=True)
         soundfile.write(tmp_path / "noise" / "deep" / f"{at}.ogg", tone(1.0, hertz=300 + 100 * at), 16_000)
     bucket.put(tmp_path / "noise", "noise")
-    told = []
+    outputs = []
     for folder in (str(tmp_path / "noise"), "gs://speech/noise"):
-        code = HEAR.format(flows=str(FLOWS), folder=folder)
-        done = subprocess.run(
+        code = EXCERPTS.format(flows=str(FLOWS), folder=folder)
+        process = subprocess.run(
             [sys.executable, "-c", code], env=bucket.env(), capture_output=True, text=True, timeout=100
         )
-        assert done.returncode == 0, done.stderr
-        told.append(done.stdout.split())
-    assert told[0] == told[1]
-    assert (told[0][0], len(told[0])) == ("2", 2)  # all processes hear the same
+        assert process.returncode == 0, process.stderr
+        outputs.append(process.stdout.split())
+    assert outputs[0] == outputs[1]
+    assert (outputs[0][0], len(outputs[0])) == ("2", 2)  # all processes read the same excerpts

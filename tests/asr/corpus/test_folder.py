@@ -17,20 +17,20 @@ SWEDISH = ["Åsa köper ägg på lördag.", 'Hon sade: "Hej, du!"', "noll", "NA"
 SRT = "1\n00:00:00,000 --> 00:00:00,400\nHej!\n\n2\n00:00:00,500 --> 00:00:01,000\nKlockan är åtta.\n"
 
 
-def each(names=("a.flac",), **more):
-    """The same rows below train, validation and test."""
-    return {split: [{"file_name": name, "transcription": "hej", **more} for name in names] for split in SPLITS}
+def in_each_split(names=("a.flac",), **cells):
+    """The same rows in each of train, validation and test."""
+    return {split: [{"file_name": name, "transcription": "hej", **cells} for name in names] for split in SPLITS}
 
 
 @pytest.fixture
 def rows(tmp_path):
-    """A function from the settings of a folder, or nothing, to its rows."""
+    """A function that lists the rows of a folder, by default `tmp_path`."""
     return lambda settings=None: folder.list_rows(settings.corpus.path if settings else tmp_path, 30.0)
 
 
 @pytest.fixture
-def told(tmp_path, tone):
-    """A function from the cells of metadata to the rows of a folder that holds a.flac and b.flac."""
+def read_cells(tmp_path, tone):
+    """A function that writes these cells as metadata beside a.flac and b.flac, and returns the rows of the folder."""
 
     def make(*cells, metadata="metadata.jsonl"):
         for name in ("a.flac", "b.flac"):
@@ -49,18 +49,18 @@ def problems(rows):
 
 
 @pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
-def test_metadata_is_read_from_csv_jsonl_parquet_and_tsv_word_for_word(audiofolder, rows, metadata):
-    parts = each(speaker_id="kvinna 1")
+def test_metadata_is_read_unchanged_from_csv_jsonl_parquet_and_tsv(audiofolder, rows, metadata):
+    parts = in_each_split(speaker_id="kvinna 1")
     parts["train"] = [
         {"file_name": f"{at}.flac", "transcription": text, "speaker_id": "17"} for at, text in enumerate(SWEDISH)
     ]
-    found = rows(audiofolder(parts, metadata))
-    assert [row.text for row in found if row.split == "train"] == SWEDISH
-    assert {(row.split, row.speaker) for row in found} == {
+    listed = rows(audiofolder(parts, metadata))
+    assert [row.text for row in listed if row.split == "train"] == SWEDISH
+    assert {(row.split, row.speaker) for row in listed} == {
         ("train", "17"), ("validation", "kvinna 1"), ("test", "kvinna 1"),
     }  # fmt: skip
-    assert all(row.audio.is_file() and row.problem is None for row in found)
-    assert {"train/0.flac", "test/a.flac"} < {row.clip for row in found}
+    assert all(row.audio.is_file() and row.problem is None for row in listed)
+    assert {"train/0.flac", "test/a.flac"} < {row.clip for row in listed}
 
 
 @pytest.mark.parametrize("column", ["transcription", "sentence", "text"])
@@ -81,45 +81,49 @@ def test_metadata_may_have_any_unicode_encoding_with_a_byte_order_mark(audiofold
     "names", [("valid", "test"), ("dev", "eval"), ("val", "testing"), ("validation", "evaluation")]
 )
 def test_splits_may_have_the_names_known_to_the_hub(audiofolder, rows, names):
-    parts = dict(zip(("training", *names, "notes"), [*each().values(), [{"file_name": "b.flac"}]], strict=True))
+    parts = dict(
+        zip(("training", *names, "notes"), [*in_each_split().values(), [{"file_name": "b.flac"}]], strict=True)
+    )
     assert [row.split for row in sorted(rows(audiofolder(parts)), key=lambda row: SPLITS.index(row.split))] == [*SPLITS]
 
 
 def test_clips_may_be_in_subfolders(audiofolder, rows):
-    found = rows(audiofolder(each(["åäö/1.flac"])))
-    assert found[-1].audio.is_file()
-    assert {row.clip for row in found} == {f"{split}/åäö/1.flac" for split in SPLITS}
+    listed = rows(audiofolder(in_each_split(["åäö/1.flac"])))
+    assert listed[-1].audio.is_file()
+    assert {row.clip for row in listed} == {f"{split}/åäö/1.flac" for split in SPLITS}
 
 
 @pytest.mark.parametrize("metadata", METADATA)
-@pytest.mark.parametrize("nobody", [None, ""])
-def test_an_empty_cell_of_a_speaker_is_no_speaker(audiofolder, rows, metadata, nobody):
-    """Else all clips without one would count as one person's."""
-    parts = each(speaker_id=nobody)
+@pytest.mark.parametrize("empty", [None, ""])
+def test_an_empty_cell_of_a_speaker_is_no_speaker(audiofolder, rows, metadata, empty):
+    """Otherwise all clips without a speaker would count as one person's."""
+    parts = in_each_split(speaker_id=empty)
     parts["train"].append({"file_name": "b.flac", "transcription": "hej", "speaker_id": "Åsa"})
     assert {row.speaker for row in rows(audiofolder(parts, metadata))} == {None, "Åsa"}
-    assert {row.speaker for row in rows(audiofolder({"": each()["train"]}, place="other"))} == {None}
+    assert {row.speaker for row in rows(audiofolder({"": in_each_split()["train"]}, place="other"))} == {None}
 
 
 @pytest.mark.parametrize("metadata", METADATA[1:])
-@pytest.mark.parametrize("given", [17, 17.0, 2**60 + 1])
-def test_a_speaker_number_is_the_same_beside_an_empty_cell(told, metadata, given):
-    """Tables make 17.0 of 17 there: the speaker would cross splits unseen, and no `exclude` would find them."""
-    found = told({"file_name": "a.flac", "text": "x", "speaker_id": given}, {"file_name": "b.flac"}, metadata=metadata)
-    assert [row.speaker for row in found] == [str(int(given)), None]
+@pytest.mark.parametrize("number", [17, 17.0, 2**60 + 1])
+def test_a_speaker_number_is_the_same_beside_an_empty_cell(read_cells, metadata, number):
+    """Tables turn 17 into 17.0 there: the speaker could be in two splits unnoticed, and no `exclude` would match."""
+    rows = read_cells(
+        {"file_name": "a.flac", "text": "x", "speaker_id": number}, {"file_name": "b.flac"}, metadata=metadata
+    )
+    assert [row.speaker for row in rows] == [str(int(number)), None]
 
 
 @pytest.mark.parametrize("cell", [None, [], ["hej"], {"sv": "hej"}, float("nan")])
 @pytest.mark.parametrize("metadata", METADATA[1:])
-def test_cells_without_text_become_empty_text(told, metadata, cell):
-    [row] = told({"file_name": "a.flac", "text": cell, "speaker_id": cell}, metadata=metadata)
+def test_cells_without_text_become_empty_text(read_cells, metadata, cell):
+    [row] = read_cells({"file_name": "a.flac", "text": cell, "speaker_id": cell}, metadata=metadata)
     assert (row.text, row.speaker, row.problem) == ("", None, None)
-    [row] = told({"file_name": cell, "text": "hej"}, metadata=metadata)
+    [row] = read_cells({"file_name": cell, "text": "hej"}, metadata=metadata)
     assert (row.clip, row.audio, row.problem) == ("", None, "missing file")
 
 
-def test_a_broken_letter_affects_only_its_own_row(told, tmp_path):
-    first, second, third = told(
+def test_an_invalid_character_affects_only_its_own_row(read_cells, tmp_path):
+    first, second, third = read_cells(
         {"file_name": "a.flac", "text": "h\udc80j", "speaker_id": "\ud800"},
         {"file_name": "\ud800.flac", "text": "hej"},
         {"file_name": "b.flac", "text": "hej"},
@@ -133,7 +137,7 @@ def test_a_broken_letter_affects_only_its_own_row(told, tmp_path):
         f"{row.clip}{row.text}{row.speaker}".encode()
 
 
-NOWHERE = {
+BAD_NAMES = {
     "none.flac": "missing file",
     "": "missing file",
     "x" * 300: "missing file",
@@ -154,8 +158,8 @@ NOWHERE = {
 
 @pytest.fixture
 def traps(audiofolder, tmp_path, tone):
-    """A corpus with good clips, and every other kind of name in its metadata."""
-    settings = audiofolder(each())
+    """A corpus with good clips, and every kind of bad name in its metadata."""
+    settings = audiofolder(in_each_split())
     train = tmp_path / "corpus" / "train"
     soundfile.write(tmp_path / "secret.flac", tone(hertz=1234), 16_000)
     (train / "folder").mkdir()
@@ -163,20 +167,20 @@ def traps(audiofolder, tmp_path, tone):
     (train / "way").symlink_to(tmp_path)
     (train / "loop.flac").symlink_to("loop.flac")
     with (train / "metadata.csv").open("a") as file:
-        file.writelines(f'"{name}",hej\n' for name in NOWHERE)
+        file.writelines(f'"{name}",hej\n' for name in BAD_NAMES)
     return settings
 
 
-@pytest.mark.parametrize("place", range(len(NOWHERE)), ids=NOWHERE)
-def test_a_name_without_a_clip_gets_a_problem(traps, rows, place):
-    found = [row for row in rows(traps) if row.split == "train"][1:]
-    assert len(found) == len(NOWHERE)
-    assert (found[place].problem, found[place].audio) == (list(NOWHERE.values())[place], None)
+@pytest.mark.parametrize("index", range(len(BAD_NAMES)), ids=BAD_NAMES)
+def test_a_name_without_a_clip_gets_a_problem(traps, rows, index):
+    listed = [row for row in rows(traps) if row.split == "train"][1:]
+    assert len(listed) == len(BAD_NAMES)
+    assert (listed[index].problem, listed[index].audio) == (list(BAD_NAMES.values())[index], None)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_name_is_found_in_either_unicode_form(tmp_path, tone, form):
-    """Files from macOS have å in two letters, and the table beside them often in one; or the other way round."""
+    """File names from macOS have å as two code points, and the table beside them often as one, or the reverse."""
     soundfile.write(tmp_path / unicodedata.normalize(form, "två.flac"), tone(), 16_000)
     (tmp_path / unicodedata.normalize(form, "två.srt")).write_text(SRT)
     other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "två")
@@ -186,8 +190,8 @@ def test_a_name_is_found_in_either_unicode_form(tmp_path, tone, form):
     assert all(row.audio.is_file() for row in rows)
 
 
-def test_training_cannot_use_a_clip_of_test(audiofolder, rows):
-    parts = each()
+def test_a_training_row_cannot_name_a_test_clip(audiofolder, rows):
+    parts = in_each_split()
     parts["train"].append({"file_name": "../test/a.flac", "transcription": "hej"})
     assert problems(rows(audiofolder(parts)))["../test/a.flac"] == "outside the folder"
 
@@ -222,7 +226,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
 @pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
 def test_metadata_that_cannot_be_read_is_refused(audiofolder, refusal, tmp_path, metadata, content):
-    settings = audiofolder(each(), metadata)
+    settings = audiofolder(in_each_split(), metadata)
     (tmp_path / "corpus" / "train" / metadata).write_bytes(content)
     line = refusal(folder.list_rows, settings.corpus.path, 30.0)
     assert line.startswith("[corpus] path: ")
@@ -235,8 +239,8 @@ def test_a_broken_line_of_json_is_named(tmp_path, refusal):
 
 
 @pytest.fixture
-def written(tmp_path, tone):
-    """A function from the text of metadata to (clip, text, problem) of each row; a, b, c, d and e.wav are there."""
+def read_metadata(tmp_path, tone):
+    """A function from the text of metadata to (clip, text, problem) of each row; a, b, c, d and e.wav exist."""
 
     def read(text, metadata="metadata.csv"):
         for name in "abcde":
@@ -264,24 +268,28 @@ OPEN_QUOTES = {
 
 
 @pytest.mark.parametrize(("text", "line"), OPEN_QUOTES.values(), ids=OPEN_QUOTES)
-def test_a_quotation_mark_that_swallows_other_rows_is_refused_where_it_opens(written, refusal, tmp_path, text, line):
+def test_a_quotation_mark_that_swallows_other_rows_is_refused_where_it_opens(
+    read_metadata, refusal, tmp_path, text, line
+):
     (tmp_path / "fil").write_bytes(b"")
-    assert f"metadata.csv cannot be read: line {line}: the quotation mark that opens here " in refusal(written, text)
+    assert f"metadata.csv cannot be read: line {line}: the quotation mark that opens here " in refusal(
+        read_metadata, text
+    )
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n", "\r"])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_quoted_text_may_have_several_lines_commas_and_quotation_marks(written, first, end):
+def test_a_quoted_text_may_have_several_lines_commas_and_quotation_marks(read_metadata, first, end):
     texts = ['Hej,\ndu, "där", b', "\n\n- Ja.\n- Nej, c.\n", "Hör a.wav,\noch b.wav är bra, du", "", '"']
     rows = [(f"{name}.wav", '"' + text.replace('"', '""') + '"') for name, text in zip("abcde", texts, strict=True)]
     lines = [",".join(row if first else row[::-1]) for row in [("file_name", "text"), *rows]]
-    assert written(end.join(lines).replace("\n", end)) == [
+    assert read_metadata(end.join(lines).replace("\n", end)) == [
         (f"{name}.wav", text, None) for name, text in zip("abcde", texts, strict=True)
     ]
 
 
-def test_too_many_values_are_refused_with_their_line(written, refusal):
-    line = refusal(written, 'file_name,text\na.wav,"hej\ndu"\nb.wav,hej, du\n')
+def test_too_many_values_are_refused_with_their_line(read_metadata, refusal):
+    line = refusal(read_metadata, 'file_name,text\na.wav,"hej\ndu"\nb.wav,hej, du\n')
     assert line.endswith("line 4 has 3 values for 2 columns; quote what holds a comma")
 
 
@@ -297,41 +305,43 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.tsv"])
-@pytest.mark.parametrize(("header", "torn", "aside"), BROKEN.values(), ids=BROKEN)
-def test_a_row_that_a_line_feed_broke_is_one_row_and_rejected(written, metadata, header, torn, aside):
-    """Where it cannot be told whose the piece is, both rows are: half a sentence must not be trained on."""
+@pytest.mark.parametrize(("header", "broken", "rejected"), BROKEN.values(), ids=BROKEN)
+def test_a_row_that_a_line_feed_broke_is_one_row_and_rejected(read_metadata, metadata, header, broken, rejected):
+    """If the piece may belong to either row, both are rejected: half a sentence must not be trained on."""
     cells = {"text": "hej", "speaker_id": "A"}
-    whole = [",".join({**cells, "file_name": f"{name}.wav"}[column] for column in header.split(",")) for name in "acd"]
-    text = "\n".join([header, whole[0], torn, *whole[1:]])
-    found = written(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
-    assert [clip for clip, _, _ in found] == ["a.wav", "b.wav", "c.wav", "d.wav"]
-    assert [clip[0] for clip, _, problem in found if problem == "broken by a line feed"] == aside
-    assert {problem for _, _, problem in found} == {None, "broken by a line feed"}
+    complete = [
+        ",".join({**cells, "file_name": f"{name}.wav"}[column] for column in header.split(",")) for name in "acd"
+    ]
+    text = "\n".join([header, complete[0], broken, *complete[1:]])
+    listed = read_metadata(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
+    assert [clip for clip, _, _ in listed] == ["a.wav", "b.wav", "c.wav", "d.wav"]
+    assert [clip[0] for clip, _, problem in listed if problem == "broken by a line feed"] == rejected
+    assert {problem for _, _, problem in listed} == {None, "broken by a line feed"}
 
 
 @pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.tsv"])
-def test_a_short_row_is_rejected_and_its_neighbours_stay(written, metadata):
+def test_a_short_row_is_rejected_and_its_neighbours_stay(read_metadata, metadata):
     text = "file_name,text,speaker_id\na.wav,hej\nb.wav\nc.wav,hej,\nd.wav,hej,D\ne.wav,he"
-    found = written(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
+    listed = read_metadata(text if metadata.endswith("csv") else text.replace(",", "\t"), metadata)
     few = "fewer values than columns"
-    assert [problem for _, _, problem in found] == [few, few, None, None, few]
+    assert [problem for _, _, problem in listed] == [few, few, None, None, few]
 
 
-def test_a_quotation_mark_in_a_tsv_does_not_quote(written):
+def test_a_quotation_mark_in_a_tsv_does_not_quote(read_metadata):
     texts = ['"Hej', 'Hej"', 'Hon sade: "Hej', '"Hej", sade hon. "Du!"', "5'11\" lång"]
     rows = [f"{name}.wav\t{text}" for name, text in zip("abcde", texts, strict=True)]
-    found = written("\n".join(["file_name\ttext", *rows]), "metadata.tsv")
-    assert [(text, problem) for _, text, problem in found] == [(text, None) for text in texts]
+    listed = read_metadata("\n".join(["file_name\ttext", *rows]), "metadata.tsv")
+    assert [(text, problem) for _, text, problem in listed] == [(text, None) for text in texts]
 
 
-def test_an_extra_tab_rejects_a_row_of_a_tsv(written):
-    found = written("file_name\ttext\na.wav\thej\tdu\nb.wav\thej\n", "metadata.tsv")
-    assert [problem for _, _, problem in found] == ["more values than columns", None]
+def test_an_extra_tab_rejects_a_row_of_a_tsv(read_metadata):
+    listed = read_metadata("file_name\ttext\na.wav\thej\tdu\nb.wav\thej\n", "metadata.tsv")
+    assert [problem for _, _, problem in listed] == ["more values than columns", None]
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
 @pytest.mark.parametrize(
-    ("mark", "metadata", "told"),
+    ("separator", "metadata", "advice"),
     [
         (";", "metadata.csv", "semicolons separate its columns, not commas; save it as CSV with commas"),
         ("|", "metadata.csv", "pipes separate its columns, not commas; save it as CSV with commas"),
@@ -340,36 +350,36 @@ def test_an_extra_tab_rejects_a_row_of_a_tsv(written):
         (";", "metadata.tsv", "semicolons separate its columns, not tabs; save it as CSV with commas"),
     ],
 )
-def test_another_separator_is_refused_with_advice(written, refusal, mark, metadata, told, quote):
+def test_another_separator_is_refused_with_advice(read_metadata, refusal, separator, metadata, advice, quote):
     rows = [("file_name", "transcription"), ("a.wav", "Hej, du; där")]
-    text = "\n".join(mark.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
-    assert refusal(written, text, metadata).endswith(f"{metadata} cannot be read: {told}")
+    text = "\n".join(separator.join(f"{quote}{cell}{quote}" for cell in row) for row in rows)
+    assert refusal(read_metadata, text, metadata).endswith(f"{metadata} cannot be read: {advice}")
 
 
 @pytest.mark.parametrize("metadata", [*METADATA, "metadata.tsv"])
-@pytest.mark.parametrize("place", ["{}", "audio/{}/0"])
-def test_metadata_at_the_top_takes_the_split_from_the_clips_folder(audiofolder, rows, metadata, place):
-    names = [f"{place.format(folder)}/a.flac" for folder in ("training", "dev", "test")]
-    found = rows(audiofolder({"": [{"file_name": f"./{name}", "text": "hej"} for name in names]}, metadata))
-    assert [(row.clip, row.split, row.problem) for row in found] == [
+@pytest.mark.parametrize("template", ["{}", "audio/{}/0"])
+def test_metadata_at_the_top_takes_the_split_from_the_clips_folder(audiofolder, rows, metadata, template):
+    names = [f"{template.format(folder)}/a.flac" for folder in ("training", "dev", "test")]
+    listed = rows(audiofolder({"": [{"file_name": f"./{name}", "text": "hej"} for name in names]}, metadata))
+    assert [(row.clip, row.split, row.problem) for row in listed] == [
         (name, split, None) for name, split in zip(names, SPLITS, strict=True)
     ]
 
 
 def test_a_clip_outside_the_folders_of_the_splits_is_rejected(audiofolder, rows):
-    """It must not be carved into a test set that somebody chose."""
+    """It must not be added to a test set that somebody chose."""
     names = ["train/a.flac", *(f"more/{at}.flac" for at in range(20)), "test.flac"]
-    found = rows(audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}))
-    assert [row.problem for row in found] == [None, *["in no split's folder"] * 21]
-    assert {row.split for row in found} == {"train"}
+    listed = rows(audiofolder({"": [{"file_name": name, "text": "hej"} for name in names]}))
+    assert [row.problem for row in listed] == [None, *["in no split's folder"] * 21]
+    assert {row.split for row in listed} == {"train"}
 
 
 def test_clips_in_other_folders_are_split_by_speaker(audiofolder, rows, tmp_path):
     (tmp_path / "corpus" / "test").mkdir(parents=True)
     (tmp_path / "corpus" / "test" / "notes.txt").write_text("Ingenting här.")
-    found = rows(audiofolder({"": [{"file_name": f"clips/{at}.flac", "text": "hej"} for at in range(50)]}))
-    assert {row.problem for row in found} == {None}
-    assert {row.split for row in found} == {*SPLITS}
+    listed = rows(audiofolder({"": [{"file_name": f"clips/{at}.flac", "text": "hej"} for at in range(50)]}))
+    assert {row.problem for row in listed} == {None}
+    assert {row.split for row in listed} == {*SPLITS}
 
 
 def test_metadata_of_the_splits_takes_precedence_over_metadata_at_the_top(audiofolder, rows):
@@ -394,11 +404,11 @@ def test_a_missing_column_is_refused_with_the_available_ones(audiofolder, refusa
     assert "file_name, words" in line
 
 
-def test_a_column_of_that_name_may_stand_for_the_rows_index(told, tmp_path):
+def test_the_file_name_column_may_be_the_index_of_a_pandas_table(read_cells, tmp_path):
     """As pandas writes it after `set_index("file_name")`."""
     import pandas as pd
 
-    told({"file_name": "a.flac", "text": ""}, metadata="metadata.parquet")
+    read_cells({"file_name": "a.flac", "text": ""}, metadata="metadata.parquet")
     pd.DataFrame({"text": ["hej"]}, index=pd.Index(["a.flac"], name="file_name")).to_parquet(
         tmp_path / "metadata.parquet"
     )
@@ -407,7 +417,7 @@ def test_a_column_of_that_name_may_stand_for_the_rows_index(told, tmp_path):
 
 @pytest.fixture
 def recording(tmp_path, tone):
-    """A function from files of text to the rows of a folder that holds two seconds of sound beside them."""
+    """A function that writes text files beside two seconds of sound, and returns the rows of the folder."""
 
     def make(longest=30.0, **files):
         soundfile.write(tmp_path / "möte.flac", tone(2), 16_000)
@@ -423,7 +433,7 @@ def test_a_recording_is_cut_by_the_transcript_that_metadata_name(recording):
     assert [(row.clip, row.start, row.end, row.text, row.speaker) for row in rows] == [
         ("möte.flac#0.00-1.00", 0.0, 1.0, "Hej! Klockan är åtta.", "Åsa")
     ]
-    assert [(one.start, one.end, one.text) for one in rows[0].segments] == [
+    assert [(segment.start, segment.end, segment.text) for segment in rows[0].segments] == [
         (0.0, 0.4, "Hej!"), (0.5, 1.0, "Klockan är åtta."),
     ]  # fmt: skip
 
@@ -449,7 +459,7 @@ def test_without_metadata_a_recording_is_cut_by_the_transcript_of_its_name(recor
 
 
 @pytest.mark.parametrize(
-    ("names", "taken"),
+    ("names", "used"),
     [
         (["talk [x1].sv.vtt"], "talk [x1].sv.vtt"),
         (["talk [x1].en.vtt", "talk [x1].sv-orig.vtt", "talk [x1].sv.vtt"], "talk [x1].sv.vtt"),
@@ -460,13 +470,13 @@ def test_without_metadata_a_recording_is_cut_by_the_transcript_of_its_name(recor
         (["talk [x1].transcript.vtt"], "talk [x1].transcript.vtt"),
     ],
 )
-def test_one_transcript_in_the_corpus_language_is_used_per_recording(tmp_path, names, taken):
+def test_one_transcript_in_the_corpus_language_is_used_per_recording(tmp_path, names, used):
     (tmp_path / "talk [x1].m4a").touch()
     for name in names:
         start = "WEBVTT\n\n" if name.endswith("vtt") else ""
         (tmp_path / name).write_text(f"{start}00:00:00.000 --> 00:00:01.000\n{name}\n")
     [row] = folder.list_rows(tmp_path, 30.0, "sv")
-    assert (row.text, row.problem) == (taken, None)
+    assert (row.text, row.problem) == (used, None)
 
 
 def test_a_translation_is_not_used_and_the_missing_transcript_is_named(tmp_path):
@@ -513,7 +523,7 @@ def test_speakers_of_the_transcript_are_kept_and_a_recording_stays_in_one_split(
     assert len({row.split for row in rows}) == 1
 
 
-def test_a_diarizers_number_is_another_speaker_in_each_recording(recording, tmp_path, tone):
+def test_a_diarizers_label_is_another_speaker_in_each_recording(recording, tmp_path, tone):
     soundfile.write(tmp_path / "two.flac", tone(2), 16_000)
     labelled = SRT.replace("Hej!", "[SPEAKER_00]: Hej!")
     other = SRT.replace("Hej!", "Speaker 1: Hej!").replace("Klockan", "Speaker 1: Klockan")
@@ -530,8 +540,8 @@ def test_a_name_that_is_not_unicode_is_missing_and_not_lost(recording, tmp_path)
 
 
 @pytest.fixture
-def listing(tmp_path, refusal):
-    """A function from a file of metadata to the line with which the folder is refused."""
+def refuse_metadata(tmp_path, refusal):
+    """A function that writes a file of metadata and returns the line with which the folder is refused."""
 
     def refuse(name, write):
         write(tmp_path / name)
@@ -541,41 +551,40 @@ def listing(tmp_path, refusal):
 
 
 def parquet_of(**columns):
-
     return lambda file: pq.write_table(pa.table(columns), file)
 
 
-def test_millions_of_constant_rows_are_refused_by_their_number(listing):
+def test_millions_of_constant_rows_are_refused_by_their_number(refuse_metadata):
 
     constant = pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000_001, np.int8)), pa.array(["a.wav"]))
-    line = listing("metadata.parquet", parquet_of(file_name=constant, text=constant))
+    line = refuse_metadata("metadata.parquet", parquet_of(file_name=constant, text=constant))
     assert "it has 3,000,001 rows" in line
 
 
-def test_a_cell_that_every_row_repeats_is_refused_before_it_is_decoded(listing, monkeypatch):
+def test_a_cell_that_every_row_repeats_is_refused_before_it_is_decoded(refuse_metadata, monkeypatch):
 
     same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 900_000]))
-    line = listing("metadata.parquet", parquet_of(file_name=same, text=same))
+    line = refuse_metadata("metadata.parquet", parquet_of(file_name=same, text=same))
     assert "its cells hold more than 1,073,741,824 bytes" in line
-    line = listing("metadata.parquet", parquet_of(file_name=["a.wav"], text=["a" * 20_000_000]))
+    line = refuse_metadata("metadata.parquet", parquet_of(file_name=["a.wav"], text=["a" * 20_000_000]))
     assert "a cell of text has 20,000,000 bytes" in line
 
 
 def test_other_columns_are_not_read(tmp_path):
 
-    other = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 9_000_000]))
+    unused = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000, np.int8)), pa.array(["a" * 9_000_000]))
     names = [f"{at}.wav" for at in range(2_000)]
-    parquet_of(file_name=names, text=names, other=other, speaker_id=[[1]] * 2_000)(tmp_path / "metadata.parquet")
+    parquet_of(file_name=names, text=names, unused=unused, speaker_id=[[1]] * 2_000)(tmp_path / "metadata.parquet")
     assert [row.speaker for row in folder.list_rows(tmp_path, 30.0)] == [None] * 2_000
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.parquet"])
-def test_metadata_of_gigabytes_are_refused_before_they_are_read(listing, name):
+def test_metadata_of_gigabytes_are_refused_before_they_are_read(refuse_metadata, name):
     def write(file):
         file.touch()
         os.truncate(file, 1 << 33)
 
-    assert "8,589,934,592 bytes" in listing(name, write)
+    assert "8,589,934,592 bytes" in refuse_metadata(name, write)
 
 
 def test_a_transcript_of_gigabytes_rejects_its_recording(tmp_path):

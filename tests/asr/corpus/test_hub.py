@@ -33,10 +33,10 @@ for corpus in {corpora!r}:
     try:
         parts = sources.list_parts(Corpus.model_validate({{"source": "hub", **corpus}}))
         rows = [row for part in parts for row in sources.read_part(part)]
-        told = [[r.clip, r.split, r.text, r.speaker, r.problem, len(r.audio or b"")] for r in rows]
-        print(json.dumps([told, len(parts)]))
-    except InputError as mistake:
-        print(json.dumps(str(mistake)))
+        fields = [[r.clip, r.split, r.text, r.speaker, r.problem, len(r.audio or b"")] for r in rows]
+        print(json.dumps([fields, len(parts)]))
+    except InputError as error:
+        print(json.dumps(str(error)))
 """
 
 
@@ -47,28 +47,28 @@ def sound(number: int) -> bytes:
     return file.getvalue()
 
 
-def parquet(path: Path, clips: range, features: dict | None = None, **more: list) -> None:
-    """A Parquet of half a second a clip, as the Hub has them, with sentences "Mening NUMBER."."""
+def parquet(path: Path, clips: range, features: dict | None = None, **columns: list) -> None:
+    """A Parquet file of clips of half a second, as on the Hub, with sentences "Mening NUMBER."."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.table({
         "id": [str(at) for at in clips],
         "audio": [{"bytes": sound(at), "path": f"{at}.flac"} for at in clips],
         "raw_transcription": [f"Mening {at}." for at in clips],
-        **more,
+        **columns,
     })  # fmt: skip
     if features:
-        told = {"info": {"features": {name: {"_type": "Value", **features[name]} for name in features}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(told)})
+        metadata = {"info": {"features": {name: {"_type": "Value", **features[name]} for name in features}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
     pq.write_table(table, path, row_group_size=2)
 
 
 @pytest.fixture
 def speech(tmp_path):
-    """A data set of two training files, a dev and a test one, with the speaker's name in a column."""
+    """A data set of two files for training, one for validation and one for test, with a column of speakers."""
     folder = tmp_path / "hub" / "datasets" / "owner" / "speech"
     for at, clips in enumerate((range(4), range(4, 7))):
-        who = [f"person {clip}" for clip in clips]
-        parquet(folder / f"data/train-{at:05d}-of-00002.parquet", clips, speaker_id=who)
+        speakers = [f"person {clip}" for clip in clips]
+        parquet(folder / f"data/train-{at:05d}-of-00002.parquet", clips, speaker_id=speakers)
     parquet(folder / "data/validation-00000-of-00001.parquet", range(10, 12), speaker_id=["a", None])
     parquet(folder / "data/test-00000-of-00001.parquet", range(20, 23), speaker_id=["b"] * 3)
     return folder
@@ -82,18 +82,17 @@ def hub(tmp_path):
 
 @pytest.fixture
 def read(hub, tmp_path):
-    """A function from the keys of sources to what a process of its own makes of each: the rows and the number of
-    parts, or the line with which it is refused."""
+    """A function that reads sources in a separate process: for each, its rows and number of parts, or its refusal."""
 
     def run(*corpora):
         code = READ.format(flows=str(FLOWS), corpora=corpora)
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], env=hub.env(tmp_path / "home"), capture_output=True, text=True, timeout=100
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        told = [json.loads(line) for line in done.stdout.splitlines()]
-        assert len(told) == len(corpora)
-        return told
+        assert "Traceback" not in process.stderr, process.stderr
+        results = [json.loads(line) for line in process.stdout.splitlines()]
+        assert len(results) == len(corpora)
+        return results
 
     return run
 
@@ -113,7 +112,7 @@ def test_only_the_files_that_a_limit_needs_are_read(speech, read, hub):
     [(rows, parts)] = read({"id": "owner/speech", "limit_clips": 2})
     assert parts == 3
     assert [row[2] for row in rows] == [f"Mening {at}." for at in (0, 1, 10, 11, 20, 21)]
-    assert not any("GET" in asked and "train-00001" in asked for asked in hub.requests)
+    assert not any("GET" in request and "train-00001" in request for request in hub.requests)
 
 
 def test_columns_and_splits_have_the_names_in_the_profile(speech, read):
@@ -132,17 +131,17 @@ def test_columns_and_splits_have_the_names_in_the_profile(speech, read):
 
 
 def test_a_dataset_with_one_split_is_split_by_speaker(tmp_path, read):
-    many = range(60)
-    names = [f"person {at // 2}" for at in many]
-    parquet(tmp_path / "hub/datasets/owner/one/data/train-00000-of-00001.parquet", many, speaker_id=names)
+    clips = range(60)
+    names = [f"person {at // 2}" for at in clips]
+    parquet(tmp_path / "hub/datasets/owner/one/data/train-00000-of-00001.parquet", clips, speaker_id=names)
     [(rows, _)] = read({"id": "owner/one"})
     splits = {name: {row[1] for row in rows if row[3] == name} for name in names}
-    assert {len(found) for found in splits.values()} == {1}
-    assert {split for found in splits.values() for split in found} == {"train", "validation", "test"}
+    assert {len(assigned) for assigned in splits.values()} == {1}
+    assert {split for assigned in splits.values() for split in assigned} == {"train", "validation", "test"}
 
 
 def test_the_configuration_of_a_parquet_copy_is_its_folder(tmp_path, read):
-    """A data set that is a script is read from the Hub's copy, and of that only the language that was asked for."""
+    """A data set that is a script is read from the Hub's Parquet copy, and only in the requested language."""
     root = tmp_path / "hub" / "datasets" / "google"
     (root / "fleurs").mkdir(parents=True)
     (root / "fleurs" / "fleurs.py").write_text("raise SystemExit")
@@ -163,10 +162,10 @@ def test_an_interrupted_connection_loses_no_clip(speech, read, hub):
     assert len(rows) == 12
 
 
-def test_a_folder_of_parquet_is_read_the_same(speech, read, hub):
+def test_a_local_folder_of_parquet_is_read_the_same(speech, read, hub):
     [(rows, parts)] = read({"id": str(speech)})
     assert (len(rows), parts) == (12, 4)
-    assert not any("resolve" in asked for asked in hub.requests)
+    assert not any("resolve" in request for request in hub.requests)
 
 
 def test_an_audiofolder_on_the_hub_is_read_as_a_local_one(tmp_path, read, hub):
@@ -219,7 +218,7 @@ def test_a_missing_dataset_split_or_column_is_named_in_one_line(speech, read):
         assert [word for word in named if word not in line] == []
 
 
-def test_a_dataset_without_text_says_what_it_has(speech, read):
+def test_a_dataset_without_text_is_refused_with_its_columns(speech, read):
     for file in speech.rglob("*.parquet"):
         table = pq.read_table(file)
         pq.write_table(table.rename_columns(["id", "audio", "said", "speaker_id"]), file)
@@ -239,7 +238,7 @@ SECRET = "hemlig"
 
 @pytest.fixture
 def poisoned(tmp_path, refusal):
-    """A folder of good Parquet to spoil, a secret one beside it, and what the flow makes of the first."""
+    """A folder of valid Parquet files to damage, with a secret folder beside it, and functions that read the first."""
     for split in ("train", "validation", "test"):
         parquet(tmp_path / f"mine/data/{split}-00000-of-00001.parquet", range(2))
     parquet(tmp_path / "secret/train-00000-of-00001.parquet", range(2), text=[SECRET] * 2)
@@ -251,9 +250,9 @@ def poisoned(tmp_path, refusal):
     return SimpleNamespace(folder=tmp_path / "mine", read=read, refusal=lambda: refusal(read), mark=tmp_path / "mark")
 
 
-def card(folder: Path, told: object, name: str = "README.md") -> None:
+def card(folder: Path, content: object, name: str = "README.md") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    text = told if isinstance(told, str) else json.dumps(told)
+    text = content if isinstance(content, str) else json.dumps(content)
     (folder / name).write_text(f"---\n{text}\n---\n" if name == "README.md" else text)
 
 
@@ -261,7 +260,7 @@ def configs(path: object, key: str = "data_files") -> dict:
     return {"configs": [{"config_name": "default", key: path}]}
 
 
-AWAY = [
+OUTSIDE_PATHS = [
     "{secret}", "../secret/train-00000-of-00001.parquet", "data/../../secret/*", "~/x.parquet", "file://{secret}",
     "local://{secret}", "memory://x.parquet", "http://127.0.0.1:9/x.parquet", "hf://datasets/other/x/x.parquet",
     "gs://bucket/x.parquet", "s3://bucket/x.parquet", "zip://x.parquet::{secret}", "simplecache::file://{secret}",
@@ -269,7 +268,7 @@ AWAY = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", AWAY)
+@pytest.mark.parametrize("path", OUTSIDE_PATHS)
 def test_a_card_that_names_a_file_elsewhere_is_refused(poisoned, path):
     path = path.format(secret=poisoned.folder.parent / "secret/train-00000-of-00001.parquet")
     good = {"split": "test", "path": "data/test-00000-of-00001.parquet"}
@@ -291,11 +290,11 @@ def test_a_card_that_names_a_folder_elsewhere_is_refused(poisoned, path):
 @pytest.mark.parametrize("name", ["data/train-00000-of-00001.parquet", "README.md", "data"])
 def test_a_link_that_leads_out_of_a_folder_of_parquet_is_not_followed(poisoned, name):
     secret = poisoned.folder.parent / "secret" / "train-00000-of-00001.parquet"
-    place = poisoned.folder / name
-    if place.is_dir():
-        place.rename(poisoned.folder.parent / "old")
-    place.unlink(missing_ok=True)
-    place.symlink_to(secret.parent if name == "data" else secret)
+    link = poisoned.folder / name
+    if link.is_dir():
+        link.rename(poisoned.folder.parent / "old")
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret.parent if name == "data" else secret)
     assert poisoned.refusal().startswith("[corpus]")
 
 
@@ -344,7 +343,7 @@ def test_a_script_is_not_run_and_other_files_are_not_trusted(poisoned):
 
 GOOD = {"bytes": b"x", "path": "x"}
 ODD = {
-    # What the columns are: what becomes of a clip; None: the file is refused.
+    # The columns, and the expected (problem, text) of a clip; None: the file is refused.
     "audio of numbers": ({"audio": [1], "text": ["a"]}, None),
     "audio of words": ({"audio": ["/etc/passwd"], "text": ["a"]}, None),
     "bytes that are a number": ({"audio": [{"bytes": 5}], "text": ["a"]}, ("no audio", "a")),
@@ -358,49 +357,51 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize(("columns", "became"), ODD.values(), ids=ODD)
-def test_columns_of_another_type_are_refused_or_their_clips_rejected(poisoned, columns, became):
+@pytest.mark.parametrize(("columns", "expected"), ODD.values(), ids=ODD)
+def test_columns_of_another_type_are_refused_or_their_clips_rejected(poisoned, columns, expected):
     for file in poisoned.folder.rglob("*.parquet"):
         pq.write_table(pa.table(columns), file)
-    if became is None:
+    if expected is None:
         assert "columns.audio" in poisoned.refusal()
     else:
-        assert {(row.problem, row.text) for row in poisoned.read()} == {became}
+        assert {(row.problem, row.text) for row in poisoned.read()} == {expected}
 
 
-LIES = {"huggingface": "{", "ARROW:schema": "AAAA"}
+FALSE_SCHEMAS = {"huggingface": "{", "ARROW:schema": "AAAA"}
 
 
-@pytest.mark.parametrize("key", LIES)
+@pytest.mark.parametrize("key", FALSE_SCHEMAS)
 def test_what_a_file_declares_about_its_columns_is_not_trusted(poisoned, key):
     for file in poisoned.folder.rglob("*.parquet"):
-        pq.write_table(pa.table({"audio": [GOOD], "text": ["a"]}).replace_schema_metadata({key: LIES[key]}), file)
+        pq.write_table(
+            pa.table({"audio": [GOOD], "text": ["a"]}).replace_schema_metadata({key: FALSE_SCHEMAS[key]}), file
+        )
     try:
         assert [row.text for row in poisoned.read()] == ["a"] * 3
-    except InputError as refused:
-        assert str(refused).startswith("[corpus] id: ")
+    except InputError as error:
+        assert str(error).startswith("[corpus] id: ")
 
 
 def test_a_file_cut_short_or_of_endless_rows_is_refused(poisoned, monkeypatch):
     file = poisoned.folder / "data/train-00000-of-00001.parquet"
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
     assert str(file) in poisoned.refusal()
     rows = pa.table({"audio": pa.nulls(1_000_001, pa.struct({"bytes": pa.binary()})), "text": pa.nulls(1_000_001)})
     pq.write_table(rows, file)
     assert "1,000,001 rows" in poisoned.refusal()
-    file.write_bytes(whole)
+    file.write_bytes(content)
     monkeypatch.setattr(hub_module, "MAX_GROUP_BYTES", 1_000)
     assert "a row group has" in poisoned.refusal()
 
 
 def test_a_hub_dataset_reads_no_other_dataset_and_no_url(speech, read, hub, tmp_path):
     parquet(tmp_path / "hub/datasets/owner/other/data/train-00000-of-00001.parquet", range(3))
-    away = ["hf://datasets/owner/other@main/data/train-00000-of-00001.parquet", f"{hub.url}/x", "../other/data/*"]
-    for at, path in enumerate(away):
+    paths = ["hf://datasets/owner/other@main/data/train-00000-of-00001.parquet", f"{hub.url}/x", "../other/data/*"]
+    for at, path in enumerate(paths):
         shutil.copytree(speech, tmp_path / f"hub/datasets/owner/poisoned{at}")
         card(tmp_path / f"hub/datasets/owner/poisoned{at}", configs(path))
-    for line, path in zip(read(*({"id": f"owner/poisoned{at}"} for at in range(len(away)))), away, strict=True):
+    for line, path in zip(read(*({"id": f"owner/poisoned{at}"} for at in range(len(paths)))), paths, strict=True):
         assert isinstance(line, str)
         assert line.endswith(f"{path} leads out of the folder")
-    assert not any("owner/other" in asked or asked.endswith("/x") for asked in hub.requests)
+    assert not any("owner/other" in request or request.endswith("/x") for request in hub.requests)

@@ -15,21 +15,21 @@ SPLITS = ("train", "validation", "test")
 
 
 def pack(*clips, rejected=(), is_reused=False):
-    """A part of (name, split, speaker, sound), each a second long, a shard a split; and what it rejected."""
+    """A part of (name, split, speaker, sound), each a second long, with a shard per split, and its rejected clips."""
     shards = []
     for split in SPLITS:
         rows = [
             {
                 "clip": name,
                 "source": "sample",
-                "speaker": who,
+                "speaker": speaker,
                 "seconds": 1.0,
                 "words": 1,
                 "text": "hej",
                 "sound": sound,
             }
-            for name, its, who, sound in clips
-            if its == split
+            for name, clip_split, speaker, sound in clips
+            if clip_split == split
         ]
         if rows:
             shards.append(Shard("-".join(row["clip"] for row in rows), split, 1, pd.DataFrame(rows)))
@@ -48,11 +48,11 @@ def reasons(joined):
     return dict(joined.rejected[["clip", "reason"]].itertuples(index=False))
 
 
-def kept(joined):
+def kept_clips(joined):
     return {clip for shard in joined.shards for clip in shard.clips["clip"]}
 
 
-def test_found_is_kept_and_rejected_and_each_clip_is_named():
+def test_found_clips_are_kept_or_rejected_and_each_rejection_is_listed():
     joined = join(
         pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), rejected=[("x", "silent"), ("y", "silent")]),
         pack(("c", "test", "C", "3"), rejected=[("z", "too long")]),
@@ -78,19 +78,19 @@ def test_an_empty_corpus_has_a_summary(parts):
     assert joined.summary["hours"] == joined.summary["speakers"] == joined.summary["kept"] == 0
 
 
-def test_repeated_audio_in_a_split_stays_once():
+def test_repeated_audio_in_a_split_is_kept_once():
     parts = pack(("a", "train", "A", "1"), ("b", "train", "A", "1")), pack(("c", "train", "A", "1"))
     assert reasons(join(*parts)) == {"b": "duplicate audio", "c": "duplicate audio"}
     assert reasons(join(*parts, duplicates_may_stay=True)) == {}
 
 
-@pytest.mark.parametrize("stay", [False, True])
+@pytest.mark.parametrize("duplicates_allowed", [False, True])
 @pytest.mark.parametrize("order", [1, -1])
-def test_the_same_audio_is_never_in_two_splits_and_test_keeps_it(stay, order):
+def test_the_same_audio_is_never_in_two_splits_and_test_keeps_it(duplicates_allowed, order):
     parts = [pack((split, split, None, "1")) for split in SPLITS][::order]
-    joined = join(*parts, duplicates_may_stay=stay)
+    joined = join(*parts, duplicates_may_stay=duplicates_allowed)
     assert reasons(joined) == {"train": "duplicate across splits", "validation": "duplicate across splits"}
-    assert kept(joined) == {"test"}
+    assert kept_clips(joined) == {"test"}
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -116,7 +116,7 @@ def test_a_clip_name_is_unique_whatever_its_audio():
 
 
 def test_a_rejected_clip_conflicts_with_no_other():
-    """A speaks in validation only in a clip that test has already."""
+    """Speaker A is in validation only with a clip that test has already."""
     joined = join(
         pack(
             ("a", "train", "A", "1"),
@@ -127,7 +127,7 @@ def test_a_rejected_clip_conflicts_with_no_other():
         pack(("d", "train", "D", "3")),
     )
     assert reasons(joined) == {"b": "duplicate across splits", "c": "listed twice"}
-    assert kept(joined) == {"a", "c", "d"}
+    assert kept_clips(joined) == {"a", "c", "d"}
 
 
 def test_a_source_without_clips_has_zero_hours():
@@ -137,24 +137,24 @@ def test_a_source_without_clips_has_zero_hours():
 
 def test_the_fingerprint_depends_on_the_accepted_clips_and_the_order_of_parts():
     parts = pack(("a", "train", "A", "1"), ("b", "train", "A", "1")), pack(("c", "train", "A", "2"))
-    prints = [
+    merged = [
         join(*parts), join(*parts), join(*parts, duplicates_may_stay=True), join(*parts[::-1]), join(parts[0]),
         join(pack(("a", "train", "A", "1"), ("b", "train", "A", "1"), rejected=[("x", "silent")]), parts[1]),
     ]  # fmt: skip
-    found = [one.summary["fingerprint"] for one in prints]
-    assert len(found[0]) == 16
-    assert found[0] == found[1] == found[5]
-    assert len(set(found)) == 4
+    fingerprints = [result.summary["fingerprint"] for result in merged]
+    assert len(fingerprints[0]) == 16
+    assert fingerprints[0] == fingerprints[1] == fingerprints[5]
+    assert len(set(fingerprints)) == 4
 
 
-def test_reused_shards_are_counted():
+def test_shards_reused_from_an_earlier_run_are_counted():
     joined = join(
         pack(("a", "train", "A", "1"), ("b", "test", "B", "2"), is_reused=True), pack(("c", "train", "C", "3"))
     )
     assert joined.reused_shards == 2
 
 
-WHOLE = pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), ("c", "test", "C", "3"))
+COMPLETE = pack(("a", "train", "A", "1"), ("b", "validation", "B", "2"), ("c", "test", "C", "3"))
 
 
 def check(*parts, **corpus):
@@ -162,7 +162,7 @@ def check(*parts, **corpus):
 
 
 def test_a_complete_corpus_passes():
-    check(WHOLE)
+    check(COMPLETE)
 
 
 def test_a_split_left_without_a_clip_is_refused_with_the_reasons(refusal):
@@ -172,7 +172,7 @@ def test_a_split_left_without_a_clip_is_refused_with_the_reasons(refusal):
     assert line == "[corpus] no usable clip of validation; rejected: 3 missing file, 2 silent"
 
 
-def test_a_refusal_groups_reasons_with_one_example(refusal):
+def test_a_refusal_groups_reasons_and_gives_one_example(refusal):
     rejected = [(f"{at}.wav", f"unreadable transcript: line {at} is no time") for at in (7, 8)] + [("x", "silent")]
     joined = join(pack(rejected=rejected))
     assert joined.summary["reasons"] == {"unreadable transcript": 2, "silent": 1}
@@ -206,7 +206,7 @@ def test_training_clips_that_would_never_be_drawn_are_refused(refusal):
     def mixture(weight):
         return [{"weight": weight}, {"name": "other"}]
 
-    joined = join(WHOLE, sources=mixture(0.5))
+    joined = join(COMPLETE, sources=mixture(0.5))
     manifest.check_splits(joined, Corpus(sources=mixture(0.5)))
     assert "[corpus] weight" in refusal(manifest.check_splits, joined, Corpus(sources=mixture(0.0)))
 
@@ -222,11 +222,11 @@ def test_merging_loses_no_clip_and_breaks_no_rule(clips, duplicates, crossing, c
         pack(*clips[at : at + 3], rejected=[("x", "silent")] * chance.randrange(3)) for at in range(0, len(clips), 3)
     ]
     joined = join(*parts, duplicates_may_stay=duplicates, speakers_may_cross=crossing)
-    summary, stays = joined.summary, manifest.clip_table(joined.shards)
+    summary, kept = joined.summary, manifest.clip_table(joined.shards)
     assert summary["found"] == len(clips) + sum(len(part.rejected) for part in parts)
-    assert summary["kept"] == len(stays) == summary["found"] - len(joined.rejected)
-    assert not stays["clip"].duplicated().any()
-    assert duplicates or not stays["sound"].duplicated().any()
-    assert (stays.groupby("sound")["split"].nunique() <= 1).all()
-    assert crossing or (stays.groupby("speaker")["split"].nunique() <= 1).all()
-    assert not clips or len(stays)
+    assert summary["kept"] == len(kept) == summary["found"] - len(joined.rejected)
+    assert not kept["clip"].duplicated().any()
+    assert duplicates or not kept["sound"].duplicated().any()
+    assert (kept.groupby("sound")["split"].nunique() <= 1).all()
+    assert crossing or (kept.groupby("speaker")["split"].nunique() <= 1).all()
+    assert not clips or len(kept)

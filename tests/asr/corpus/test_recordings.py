@@ -1,4 +1,4 @@
-"""Folders of noise and rooms: what is for training, what is held out, and what is refused."""
+"""Folders of noise and rooms: which are for training, which are held out, and which are refused."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ RATE = 16_000
 
 @pytest.fixture
 def folder(tmp_path, tone):
-    """A function from names to a folder of recordings, half a second each, each of its own pitch."""
+    """A function that writes recordings with these names, half a second each and each of another pitch."""
 
     def make(*names, rate=RATE, seconds=0.5):
         for at, name in enumerate(names):
@@ -26,11 +26,11 @@ def pitch(sound):
     return np.argmax(np.abs(np.fft.rfft(sound))) * RATE / len(sound)
 
 
-@pytest.mark.parametrize(("count", "kept"), [(2, 1), (5, 1), (6, 2), (11, 3)])
-def test_every_fifth_recording_is_held_out_and_at_least_one(folder, count, kept):
+@pytest.mark.parametrize(("count", "held_out_count"), [(2, 1), (5, 1), (6, 2), (11, 3)])
+def test_every_fifth_recording_is_held_out_and_at_least_one(folder, count, held_out_count):
     root = folder(*(f"{at:02d}.wav" for at in range(count)))
     train, held_out = recordings.list_recordings(root, "noise")
-    assert len(held_out.paths) == kept
+    assert len(held_out.paths) == held_out_count
     assert not set(train.paths) & set(held_out.paths)
     assert sorted(train.paths + held_out.paths) == [f"{root}/{at:02d}.wav" for at in range(count)]
 
@@ -56,23 +56,23 @@ def test_an_excerpt_has_the_requested_length_and_repeats_a_shorter_recording(fol
 
 def test_the_random_generator_decides_the_excerpt(folder):
     root = folder(*(f"{at}.wav" for at in range(6)), seconds=3.0)
-    heard = [
+    excerpts = [
         recordings.list_recordings(root, "noise")[0].random_excerpt(5_000, np.random.default_rng(seed))
         for seed in (0, 0, *range(20))
     ]
-    assert np.array_equal(heard[0], heard[1])
-    assert len({one.tobytes() for one in heard}) > 12  # a tone is the same in many places
-    assert {round(pitch(one), -2) for one in heard} == {400, 500, 600, 700}
+    assert np.array_equal(excerpts[0], excerpts[1])
+    assert len({excerpt.tobytes() for excerpt in excerpts}) > 12  # a tone is the same in many places
+    assert {round(pitch(excerpt), -2) for excerpt in excerpts} == {400, 500, 600, 700}
 
 
 def test_the_cache_has_a_limit_and_changes_nothing(folder, monkeypatch):
     train, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
     before = [train.random_recording(random) for random in map(np.random.default_rng, range(9))]
     monkeypatch.setattr(recordings, "CACHE_BYTES", 40_000)
-    again, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
-    after = [again.random_recording(random) for random in map(np.random.default_rng, range(9))]
-    assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
-    assert sum(one.nbytes for one in again._cache.values()) <= 40_000
+    limited, _ = recordings.list_recordings(folder(*(f"{at}.ogg" for at in range(6))), "rooms")
+    after = [limited.random_recording(random) for random in map(np.random.default_rng, range(9))]
+    assert all(np.array_equal(first, second) for first, second in zip(before, after, strict=True))
+    assert sum(sound.nbytes for sound in limited._cache.values()) <= 40_000
 
 
 def test_a_sample_that_is_no_number_is_silence(tmp_path):
@@ -84,13 +84,12 @@ def test_a_sample_that_is_no_number_is_silence(tmp_path):
 
 
 def test_a_folder_that_cannot_be_divided_is_refused(folder, tmp_path, refusal):
-    for said, root in {"one recording": folder("a.wav"), "no recordings": str(tmp_path / "noise")}.items():
-        if said == "no recordings":
+    for count, root in {"one recording": folder("a.wav"), "no recordings": str(tmp_path / "noise")}.items():
+        if count == "no recordings":
             (tmp_path / "noise" / "a.wav").unlink()
         line = refusal(recordings.check_recordings, Training(noise=root, noise_share=0.5))
-        assert (
-            line
-            == f"[training] noise: {root} holds {said}; it needs two or more, because one of 5 is held out for the test"
+        assert line == (
+            f"[training] noise: {root} holds {count}; it needs two or more, because one of 5 is held out for the test"
         )
     line = refusal(recordings.check_recordings, Training(rooms=str(tmp_path / "nowhere"), room_share=0.5))
     assert line == f"[training] rooms: there is no folder {tmp_path / 'nowhere'}"
@@ -105,13 +104,13 @@ def test_a_recording_without_sound_is_named_before_any_work(folder, refusal):
 
 
 def test_recordings_of_a_bucket_are_downloaded(folder, monkeypatch):
-    """Over a stand-in for the download; the client itself is tried on a corpus."""
+    """With a fake download; the real client is tested on a corpus."""
     root = folder("deep/a.wav", "b.wav")
     monkeypatch.setattr("asr.corpus.files._list_bucket", lambda url, key: {"deep/a.wav": "1", "b.wav": "2"})
-    asked = []
+    downloaded = []
 
     def download(url):
-        asked.append(url)
+        downloaded.append(url)
         with open(url.replace("gs://noise", root), "rb") as file:
             return file.read()
 
@@ -119,5 +118,5 @@ def test_recordings_of_a_bucket_are_downloaded(folder, monkeypatch):
     recordings.check_recordings(Training(noise="gs://noise/", noise_share=0.5))
     train, held_out = recordings.list_recordings("gs://noise/", "noise")
     sounds = [train.random_excerpt(8_000, np.random.default_rng(seed)) for seed in range(3)]
-    assert (held_out.paths, asked) == (("gs://noise/b.wav",), ["gs://noise/deep/a.wav"])
+    assert (held_out.paths, downloaded) == (("gs://noise/b.wav",), ["gs://noise/deep/a.wav"])
     assert pitch(sounds[0]) == pytest.approx(300, abs=10)

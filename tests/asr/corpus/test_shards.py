@@ -21,7 +21,7 @@ SRT = "1\n00:00:00,000 --> 00:00:00,400\nHej!\n\n2\n00:00:00,500 --> 00:00:00,90
 
 @pytest.fixture
 def corpus(audiofolder, tmp_path):
-    """Two fit clips a split, and one of train that holds no sound; a shard a clip."""
+    """Two valid clips per split and an empty file in train, with one clip per shard."""
     parts = {
         split: [
             {"file_name": f"{at}.flac", "text": f"hej {split} {at}", "speaker_id": f"{split} {at}"} for at in range(2)
@@ -41,12 +41,12 @@ def train(tmp_path):
 
 
 def is_reused(packed):
-    return [one.is_reused for one in packed]
+    return [part.is_reused for part in packed]
 
 
-def changed(settings, table, **more):
-    told = settings.model_dump()
-    return Settings.model_validate({**told, table: {**told[table], **more}})
+def changed(settings, table, **keys):
+    profile = settings.model_dump()
+    return Settings.model_validate({**profile, table: {**profile[table], **keys}})
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 500])
@@ -60,7 +60,7 @@ def test_every_clip_found_is_accepted_or_rejected_whatever_the_shards(corpus, st
     assert joined.rejected.to_dict("records") == [
         {"clip": "train/none.wav", "reason": "unreadable audio", "split": "train"}
     ]
-    assert all(str(one).endswith("rejected") for one in packed)
+    assert all(str(part).endswith("rejected") for part in packed)
 
 
 def test_every_clip_of_the_sample_is_accepted(joined):
@@ -97,31 +97,32 @@ def test_datasets_loads_a_shard_with_its_audio(joined, speech, tmp_path):
 
 
 def test_a_shard_carries_the_fingerprint_of_its_clips(corpus, store, preprocess, tmp_path, tone, train):
-    def prints(settings):
+    def fingerprints(settings):
         joined = preprocess(settings, store)[1]
         store.fetch([shard.key for shard in joined.shards], tmp_path / "shards")
         return [
-            pq.read_metadata(tmp_path / "shards" / one.key).metadata[b"fingerprint"].decode() for one in joined.shards
+            pq.read_metadata(tmp_path / "shards" / shard.key).metadata[b"fingerprint"].decode()
+            for shard in joined.shards
         ]
 
-    before = prints(corpus)
+    before = fingerprints(corpus)
     assert len(set(before)) == 6
-    assert all(len(one) == 16 for one in before)
+    assert all(len(fingerprint) == 16 for fingerprint in before)
     soundfile.write(train / "0.flac", np.roll(tone(hertz=200), 5), 16_000)
-    assert [old == new for old, new in zip(before, prints(corpus), strict=True)] == [False] + [True] * 5
+    assert [old == new for old, new in zip(before, fingerprints(corpus), strict=True)] == [False] + [True] * 5
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_split_is_read_in_order_across_shards(joined, speech, split):
-    read = speech.split(split)
-    kept = [clip for shard in joined.shards if shard.split == split for clip in shard.clips["clip"]]
+    dataset = speech.split(split)
+    expected = [clip for shard in joined.shards if shard.split == split for clip in shard.clips["clip"]]
     assert len([shard for shard in joined.shards if shard.split == split]) == 2
-    assert read["clip"][:] == kept
-    assert read[0]["audio"]["bytes"][:4] == b"fLaC"
+    assert dataset["clip"][:] == expected
+    assert dataset[0]["audio"]["bytes"][:4] == b"fLaC"
 
 
 def test_only_accepted_clips_of_a_shard_are_read(audiofolder, store, preprocess, tmp_path):
-    """What joining sets aside is in the Parquet still."""
+    """Clips that were rejected while joining are still in the Parquet file."""
     parts = {
         split: [
             {"file_name": f"{at}.flac", "text": f"hej {at}", "speaker_id": str(at + 2 * (split == "test"))}
@@ -131,15 +132,15 @@ def test_only_accepted_clips_of_a_shard_are_read(audiofolder, store, preprocess,
     }
     joined = preprocess(audiofolder(parts, shard_clips=3), store)[1]
     speech = SpeechDataset(joined.shards, tmp_path / "shards", store.fetch)
-    read = {split: speech.split(split)["clip"][:] for split in SPLITS if joined.summary["clips"][split]}
-    assert read == {
+    clips_read = {split: speech.split(split)["clip"][:] for split in SPLITS if joined.summary["clips"][split]}
+    assert clips_read == {
         "validation": ["validation/0.flac", "validation/1.flac"], "test": [f"test/{at}.flac" for at in range(4)],
     }  # fmt: skip
     assert joined.summary["reasons"] == {"speaker in another split": 6}
 
 
 def test_reading_writes_only_to_the_folder_of_the_shards(joined, tiny_store, tmp_path, monkeypatch):
-    """Else every trial of every run would leave the whole corpus in the user's cache, for good."""
+    """Otherwise every trial of every run would leave the whole corpus in the user's cache."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -161,11 +162,11 @@ def test_times_of_a_recording_are_kept_beside_its_clips(corpus, store, preproces
 
 
 def test_training_texts_are_normalised_as_the_profile_says(corpus, store, preprocess, heard, train, tmp_path):
-    given = "”Kl 8 – t ex” sa hon…"
-    (train / "metadata.csv").write_text(f"file_name,text\n0.flac,{given}\n", encoding="utf-8")
+    text = "”Kl 8 – t ex” sa hon…"
+    (train / "metadata.csv").write_text(f"file_name,text\n0.flac,{text}\n", encoding="utf-8")
     for writing, written in (
         (["unicode", "quotes", "dashes"], '"Kl 8 – t ex" sa hon...'),
-        ([], given),
+        ([], text),
         (["lower", "numbers", "unpunctuated"], "kl åtta t ex sa hon"),
     ):
         joined = preprocess(changed(corpus, "text", writing=writing), store)[1]
@@ -182,22 +183,22 @@ def test_the_same_clips_are_the_same_bytes_and_the_same_fingerprint_anywhere(cor
     assert len(first.summary["fingerprint"]) == 16
 
 
-@pytest.mark.parametrize("what", [{"text": "hej då"}, {"split": "test"}, {"speaker": "Björn"}, {"clip": "other"}])
-def test_the_key_changes_with_any_word_of_a_clip(tone, what):
+@pytest.mark.parametrize("change", [{"text": "hej då"}, {"split": "test"}, {"speaker": "Björn"}, {"clip": "other"}])
+def test_the_key_changes_with_any_field_of_a_clip(tone, change):
     row = Row("a", "train", "hej", "Åsa", clips.encode_flac(clips.to_pcm16(tone())))
-    kept = {}
-    for one in (row, row, replace(row, **what)):
-        packed, _ = shards.pack_rows([one], Settings(), lambda blob: kept.setdefault(blob, str(len(kept))))
-        assert packed.shards[0].split == one.split
-    assert len(kept) == 2
+    blobs = {}
+    for variant in (row, row, replace(row, **change)):
+        packed, _ = shards.pack_rows([variant], Settings(), lambda blob: blobs.setdefault(blob, str(len(blobs))))
+        assert packed.shards[0].split == variant.split
+    assert len(blobs) == 2
 
 
-def test_a_second_run_rebuilds_nothing_and_says_so(corpus, store, preprocess):
+def test_a_second_run_rebuilds_nothing_and_reports_it(corpus, store, preprocess):
     first, before = preprocess(corpus, store)
-    again, after = preprocess(corpus, store)
+    second, after = preprocess(corpus, store)
     assert not any(is_reused(first))
-    assert all(is_reused(again))
-    assert all("unchanged since an earlier run, not made again" in str(one) for one in again)
+    assert all(is_reused(second))
+    assert all("unchanged since an earlier run, not made again" in str(part) for part in second)
     assert after.summary == before.summary
     assert after.rejected.equals(before.rejected)
 
@@ -221,34 +222,34 @@ def rewrite(file, old, new):
 
 
 CHANGES = {
-    # What is done to the corpus, or what the profile then says: how many of its seven parts are made again.
+    # A change to the corpus, or keys of the profile, and how many of the seven parts are rebuilt.
     "a sound": (lambda train: (train / "0.flac").write_bytes((train.parent / "test" / "0.flac").read_bytes()), {}, 1),
     "a text": (lambda train: rewrite(train / "metadata.csv", "hej train 1", "hej då"), {}, 1),
     "a speaker": (lambda train: rewrite(train / "metadata.csv", "train 1\n", "Bo\n"), {}, 1),
-    "a clip that goes": (lambda train: (train / "1.flac").unlink(), {}, 1),
-    "a clip that comes": (lambda train: (train / "none.wav").write_bytes((train / "1.flac").read_bytes()[:-1]), {}, 1),
+    "a removed clip": (lambda train: (train / "1.flac").unlink(), {}, 1),
+    "an added clip": (lambda train: (train / "none.wav").write_bytes((train / "1.flac").read_bytes()[:-1]), {}, 1),
     "its time stamp": (lambda train: (train / "0.flac").touch(), {}, 0),
-    "somebody left out": (None, {"corpus": {"exclude": ["train 1"]}}, 1),
-    "nobody left out": (None, {"corpus": {"exclude": ["Åke"]}}, 0),
+    "an excluded speaker": (None, {"corpus": {"exclude": ["train 1"]}}, 1),
+    "an unknown excluded speaker": (None, {"corpus": {"exclude": ["Åke"]}}, 0),
     "a threshold": (None, {"corpus": {"min_peak": 0.002}}, 7),
     "how texts are written": (None, {"text": {"writing": []}}, 7),
     "the alphabet": (None, {"text": {"alphabet": "abcdefghijklmnopqrstuvwxyzåäö"}}, 7),
     "the language": (None, {"corpus": {"language": "en"}}, 7),
     "how words are compared": (None, {"text": {"scoring": "lenient"}}, 0),
-    "what may stand beside what": (None, {"corpus": {"speakers_may_cross": True, "duplicates_may_stay": True}}, 0),
+    "which duplicates are allowed": (None, {"corpus": {"speakers_may_cross": True, "duplicates_may_stay": True}}, 0),
     "training": (None, {"training": {"steps": 7}, "corpus": {"weight": 2.0}}, 0),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_only_changed_parts_are_rebuilt(corpus, store, preprocess, train, what):
-    change, tables, again = CHANGES[what]
+@pytest.mark.parametrize("name", CHANGES)
+def test_only_changed_parts_are_rebuilt(corpus, store, preprocess, train, name):
+    change, tables, rebuilt = CHANGES[name]
     preprocess(corpus, store)
     if change:
         change(train)
-    for table, more in tables.items():
-        corpus = changed(corpus, table, **more)
-    assert Counter(is_reused(preprocess(corpus, store)[0]))[False] == again
+    for table, keys in tables.items():
+        corpus = changed(corpus, table, **keys)
+    assert Counter(is_reused(preprocess(corpus, store)[0]))[False] == rebuilt
 
 
 def test_another_version_of_the_code_rebuilds_everything(corpus, store, preprocess, monkeypatch):
@@ -288,9 +289,9 @@ def test_packing_reports_progress(tone, monkeypatch):
     rows = [
         Row(f"{at}", "train", "hej", None, clips.encode_flac(clips.to_pcm16(tone(hertz=300 + at)))) for at in range(3)
     ]
-    said = []
-    shards.pack_rows([*rows, replace(rows[0], text="")], Settings(), lambda blob: "key", log=said.append)
-    assert said[-1] == "3 clips accepted (0.00 h) so far, 0 rejected"
+    lines = []
+    shards.pack_rows([*rows, replace(rows[0], text="")], Settings(), lambda blob: "key", log=lines.append)
+    assert lines[-1] == "3 clips accepted (0.00 h) so far, 0 rejected"
 
 
 def test_example_clips_are_of_different_speakers(tone):
@@ -300,7 +301,7 @@ def test_example_clips_are_of_different_speakers(tone):
     ]
     _, examples = shards.pack_rows(rows, Settings(), lambda blob: "key")
     assert len(examples) == shards.EXAMPLES_PER_SPLIT
-    assert len({one.speaker for one in examples}) == len(examples)
+    assert len({clip.speaker for clip in examples}) == len(examples)
 
 
 def test_a_stream_of_several_splits_becomes_a_shard_for_each(tone):
@@ -315,11 +316,11 @@ def test_a_stream_of_several_splits_becomes_a_shard_for_each(tone):
 
 
 def test_the_code_hash_is_the_same_in_any_thread(corpus, store, preprocess):
-    """Two tasks may make the same part at once; either's record serves both."""
-    made = []
-    tasks = [threading.Thread(target=lambda: made.append(preprocess(corpus, store)[1])) for _ in range(2)]
+    """Two tasks may build the same part at once and share its record."""
+    results = []
+    tasks = [threading.Thread(target=lambda: results.append(preprocess(corpus, store)[1])) for _ in range(2)]
     for task in tasks:
         task.start()
     for task in tasks:
         task.join()
-    assert made[0].summary["fingerprint"] == made[1].summary["fingerprint"]
+    assert results[0].summary["fingerprint"] == results[1].summary["fingerprint"]

@@ -11,16 +11,16 @@ from asr.settings import Corpus, Settings
 SPLITS = ("train", "validation", "test")
 
 
-def each(names=("a.flac",), **more):
-    """The same rows below train, validation and test."""
-    return {split: [{"file_name": name, "text": "hej", **more} for name in names] for split in SPLITS}
+def in_each_split(names=("a.flac",), **cells):
+    """The same rows in each of train, validation and test."""
+    return {split: [{"file_name": name, "text": "hej", **cells} for name in names] for split in SPLITS}
 
 
 def people(count):
     return {
         "": [
-            {"file_name": f"{who}-{take}.flac", "text": "hej", "speaker_id": f"p{who}"}
-            for who in range(count)
+            {"file_name": f"{person}-{take}.flac", "text": "hej", "speaker_id": f"p{person}"}
+            for person in range(count)
             for take in range(2)
         ]
     }
@@ -38,7 +38,7 @@ def test_the_sample_needs_no_path():
 
 @pytest.mark.parametrize("size", [1, 2, 3, 500])
 def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder, size):
-    parts = sources.list_parts(audiofolder(each("abcde"), shard_clips=size).corpus)
+    parts = sources.list_parts(audiofolder(in_each_split("abcde"), shard_clips=size).corpus)
     assert [len(part.rows) for part in parts] == 3 * ([size] * (5 // size) + [5 % size] * (5 % size > 0))
     assert all(len({row.split for row in part.rows}) == 1 for part in parts)
     assert [row.clip for part in parts for row in part.rows] == [
@@ -47,9 +47,9 @@ def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder
 
 
 def test_without_split_folders_no_speaker_is_in_two_splits(audiofolder):
-    sides = {(row.speaker, row.split) for row in listed(audiofolder(people(60)))}
-    assert len(sides) == 60
-    shares = Counter(split for _, split in sides)
+    speaker_splits = {(row.speaker, row.split) for row in listed(audiofolder(people(60)))}
+    assert len(speaker_splits) == 60
+    shares = Counter(split for _, split in speaker_splits)
     assert set(shares) == {*SPLITS}
     assert shares["train"] > 40
 
@@ -62,28 +62,28 @@ def test_an_assigned_split_stays_as_the_corpus_grows(audiofolder):
 
 
 def test_an_assigned_split_is_the_same_on_every_machine(audiofolder):
-    """Python's own hash differs from process to process; this does not."""
+    """Python's own hash differs between processes; this one does not."""
     rows = sorted(listed(audiofolder(people(60))), key=lambda row: (int(row.speaker[1:]), row.clip))
     listing = " ".join(f"{row.clip}:{row.split}" for row in rows).encode()
     assert hashlib.sha256(listing).hexdigest()[:8] == "7040b7bc"
 
 
 def test_a_limit_takes_the_first_clips_of_each_split(audiofolder):
-    rows = listed(audiofolder(each(["a.flac", "b.flac", "c.flac"]), limit_clips=2))
+    rows = listed(audiofolder(in_each_split(["a.flac", "b.flac", "c.flac"]), limit_clips=2))
     assert [row.clip for row in rows] == [f"{split}/{name}.flac" for split in SPLITS for name in "ab"]
 
 
 @pytest.mark.parametrize("size", [3, 5, 500])
 def test_a_limit_of_hours_holds_for_each_split_over_all_its_parts(audiofolder, preprocess, store, size):
-    settings = audiofolder(each(list(map(str, range(20)))), limit_hours=9.5 / 3600, shard_clips=size)
+    settings = audiofolder(in_each_split(list(map(str, range(20)))), limit_hours=9.5 / 3600, shard_clips=size)
     packed, joined = preprocess(settings, store)
-    most = 9.5 + len(packed) / 3  # each part ends with the clip that reaches its share
-    assert all(9 < hours * 3600 < most for hours in joined.summary["split_hours"].values())
+    max_seconds = 9.5 + len(packed) / 3  # each part ends with the clip that reaches its share
+    assert all(9 < hours * 3600 < max_seconds for hours in joined.summary["split_hours"].values())
 
 
 @pytest.mark.parametrize("missing", SPLITS)
 def test_a_missing_split_is_refused_by_its_name(audiofolder, refusal, missing):
-    parts = each()
+    parts = in_each_split()
     del parts[missing]
     assert f"lists no clip for {missing}" in refusal(sources.list_parts, audiofolder(parts).corpus)
 
@@ -95,7 +95,7 @@ def test_a_split_missing_from_metadata_at_the_top_is_not_assigned(audiofolder, r
 
 
 def test_an_empty_corpus_is_refused(audiofolder, refusal, tmp_path):
-    settings = audiofolder(each())
+    settings = audiofolder(in_each_split())
     for split in SPLITS:
         (tmp_path / "corpus" / split / "metadata.csv").write_text("file_name,transcription\n")
     line = refusal(sources.list_parts, settings.corpus)
@@ -103,41 +103,41 @@ def test_an_empty_corpus_is_refused(audiofolder, refusal, tmp_path):
     assert str(tmp_path / "corpus") in line
 
 
-@pytest.mark.parametrize("again", ["a.flac", "./a.flac", "b/../a.flac"])
-def test_a_clip_listed_twice_is_rejected_and_the_first_stays(audiofolder, again):
-    parts = each()
-    parts["train"].append({"file_name": again, "text": "hej då"})
+@pytest.mark.parametrize("repeated_name", ["a.flac", "./a.flac", "b/../a.flac"])
+def test_a_clip_listed_twice_is_rejected_and_the_first_stays(audiofolder, repeated_name):
+    parts = in_each_split()
+    parts["train"].append({"file_name": repeated_name, "text": "hej då"})
     first, second, *_ = listed(audiofolder(parts))
     assert (first.text, first.problem, second.text, second.problem) == ("hej", None, "hej då", "listed twice")
     assert second.audio is None
 
 
 def test_a_row_with_a_problem_keeps_it_when_listed_twice(audiofolder):
-    parts = each()
+    parts = in_each_split()
     parts["train"] += [{"file_name": "../../b.flac", "text": "hej"}] * 2
     assert [row.problem for row in listed(audiofolder(parts))][1:3] == ["outside the folder"] * 2
 
 
-def test_one_name_in_two_unicode_forms_is_one_speaker(audiofolder):
-    """macOS writes å in two letters, and Windows in one."""
-    parts = each(speaker_id="Åsa")
-    parts["train"] = each(speaker_id="A\u030asa")["train"]
+def test_a_name_in_two_unicode_forms_is_one_speaker(audiofolder):
+    """macOS writes å as two code points, and Windows as one."""
+    parts = in_each_split(speaker_id="Åsa")
+    parts["train"] = in_each_split(speaker_id="A\u030asa")["train"]
     assert {row.speaker for row in listed(audiofolder(parts))} == {"Åsa"}
     assert assign_split("Åsa") == assign_split("A\u030asa")
 
 
 @pytest.fixture
 def mixed(audiofolder):
-    """A function from what stands in [corpus] to the settings of two folders, mixed."""
+    """A function from keys of [corpus] to the settings of a mixture of two folders."""
 
-    def make(first=None, second=None, **more):
-        first_folder = audiofolder(each(speaker_id="Åsa"), place="one").corpus.path
-        second_folder = audiofolder(each(["b.flac"], speaker_id="Åsa"), place="two").corpus.path
-        given = [
+    def make(first=None, second=None, **keys):
+        first_folder = audiofolder(in_each_split(speaker_id="Åsa"), place="one").corpus.path
+        second_folder = audiofolder(in_each_split(["b.flac"], speaker_id="Åsa"), place="two").corpus.path
+        source_list = [
             {"source": "folder", "name": "one", "path": first_folder, **(first or {})},
             {"source": "folder", "name": "two", "path": second_folder, **(second or {})},
         ]
-        return Settings.model_validate({"corpus": {"sources": given, "speakers_may_cross": True, **more}})
+        return Settings.model_validate({"corpus": {"sources": source_list, "speakers_may_cross": True, **keys}})
 
     return make
 
@@ -157,7 +157,7 @@ def test_each_of_several_sources_has_its_own_limit(mixed):
     }
 
 
-def test_of_several_sources_one_may_lack_a_split(mixed, tmp_path):
+def test_one_of_several_sources_may_lack_a_split(mixed, tmp_path):
     settings = mixed()
     for split in ("validation", "test"):
         (tmp_path / "two" / split / "metadata.csv").unlink()
@@ -166,16 +166,18 @@ def test_of_several_sources_one_may_lack_a_split(mixed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("exclude", "gone"),
+    ("exclude", "excluded_count"),
     [
         (["Åsa"], 6), (["two/Åsa"], 3), (["one/test/a.flac"], 1), (["test/a.flac", "train/a.flac"], 2),
         (["two/train/b.flac", "one/Åsa"], 4), (["Anna", "a.flac", "one", ""], 0),
     ],
 )  # fmt: skip
-def test_in_a_mixture_one_may_be_left_out_with_and_without_the_sources_name(mixed, preprocess, store, exclude, gone):
+def test_a_clip_or_speaker_of_a_mixture_is_excluded_with_or_without_its_source(
+    mixed, preprocess, store, exclude, excluded_count
+):
     _, joined = preprocess(mixed(exclude=exclude), store)
-    assert joined.summary["reasons"] == ({"excluded": gone} if gone else {})
-    assert joined.summary["kept"] == 6 - gone
+    assert joined.summary["reasons"] == ({"excluded": excluded_count} if excluded_count else {})
+    assert joined.summary["kept"] == 6 - excluded_count
 
 
 def test_every_report_of_a_mixture_names_its_sources(mixed, preprocess, store, heard, tmp_path):
@@ -185,6 +187,6 @@ def test_every_report_of_a_mixture_names_its_sources(mixed, preprocess, store, h
     assert Counter(heard(joined, store, tmp_path / "shards")["source"]) == {"one": 3, "two": 3}
 
 
-def test_the_mixed_property_of_a_single_source_is_itself():
+def test_a_corpus_of_one_source_is_its_only_source():
     corpus = Corpus()
     assert corpus.all_sources == (corpus,)

@@ -28,16 +28,16 @@ TEXTS = ANY | BUSY
 STEPS = st.lists(st.sampled_from(list(text.STEPS)), unique=True)
 
 
-def say(figures):
+def spell_numbers(figures):
     return text.normalize_transcript(figures, ["numbers"], "sv")
 
 
-def same(one, other, rule="lenient", language="sv"):
-    return text.normalize_for_scoring(one, rule, language) == text.normalize_for_scoring(other, rule, language)
+def is_same(first, second, rule="lenient", language="sv"):
+    return text.normalize_for_scoring(first, rule, language) == text.normalize_for_scoring(second, rule, language)
 
 
-WRITTEN = [
-    # step, as it comes, as it is written
+STEP_CASES = [
+    # step, original, expected
     ("unicode", "A\u030asa a\u0308r pa\u030a ide\u0301", "Åsa är på idé"),
     ("unicode", "\ufeffhej\u200b på\u00ad dig\x00\u202e\ud800", "hej på dig"),
     ("unicode", "ﬁn ﬂagga, ＡＢＣ　１２３！", "fin flagga, ABC 123!"),
@@ -67,9 +67,9 @@ WRITTEN = [
 ]
 
 
-@pytest.mark.parametrize(("step", "given", "expected"), WRITTEN)
-def test_a_step_writes_one_form(step, given, expected):
-    assert text.normalize_transcript(given, [step], "sv") == (given if expected == "=" else expected)
+@pytest.mark.parametrize(("step", "original", "expected"), STEP_CASES)
+def test_each_step_writes_one_form(step, original, expected):
+    assert text.normalize_transcript(original, [step], "sv") == (original if expected == "=" else expected)
 
 
 @pytest.mark.parametrize("steps", [["asides"], [*DEFAULT, "asides"]])
@@ -92,24 +92,24 @@ ABBREVIATED = [
 ]
 
 
-@pytest.mark.parametrize(("given", "expected"), ABBREVIATED)
-def test_an_abbreviation_is_written_as_swedes_write_it(given, expected):
-    assert text.normalize_transcript(given, ["abbreviations"], "sv") == expected
+@pytest.mark.parametrize(("original", "expected"), ABBREVIATED)
+def test_swedish_abbreviations_are_written_in_one_form(original, expected):
+    assert text.normalize_transcript(original, ["abbreviations"], "sv") == expected
 
 
 @pytest.mark.parametrize(
-    "given",
+    "original",
     ["bla bla", "tom from", "fem mm", "klocka", "S.K. Andersson", "F.D. Roosevelt", "catering", "Vad kostar det nr"],
 )
-def test_what_only_looks_like_an_abbreviation_is_left(given):
-    assert text.normalize_transcript(given, ["abbreviations"], "sv") == given
+def test_words_that_only_look_like_an_abbreviation_are_left(original):
+    assert text.normalize_transcript(original, ["abbreviations"], "sv") == original
 
 
 def test_other_languages_keep_their_abbreviations():
     assert text.normalize_transcript("t ex kl 14", ["abbreviations"], "da") == "t ex kl 14"
 
 
-SAID = [
+SPELLED = [
     ("0", "noll"),
     ("21", "tjugoett"),
     ("40", "fyrtio"),
@@ -152,9 +152,9 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("figures", "expected"), SAID)
-def test_numbers_are_written_as_swedes_say_them(figures, expected):
-    assert say(figures) == expected
+@pytest.mark.parametrize(("figures", "expected"), SPELLED)
+def test_swedish_numbers_are_spelled_out(figures, expected):
+    assert spell_numbers(figures) == expected
 
 
 @pytest.mark.parametrize(
@@ -181,15 +181,15 @@ def test_numbers_are_written_as_swedes_say_them(figures, expected):
     ],
 )
 def test_digits_that_are_not_a_number_are_left(figures):
-    assert say(figures) == figures
+    assert spell_numbers(figures) == figures
 
 
 def test_a_lone_1_is_left_if_the_gender_is_unknown():
-    assert say("1 bil och 1 hus, kapitel 1.") == "1 bil och 1 hus, kapitel ett."
+    assert spell_numbers("1 bil och 1 hus, kapitel 1.") == "1 bil och 1 hus, kapitel ett."
 
 
 @pytest.mark.parametrize(
-    ("language", "given", "expected"),
+    ("language", "original", "expected"),
     [
         ("en", "1,200 of 21", "one thousand two hundred of twenty-one"),
         ("de", "1.000.000", "eine Million"),
@@ -200,15 +200,15 @@ def test_a_lone_1_is_left_if_the_gender_is_unknown():
         ("kk", "5", "бес"),
     ],
 )
-def test_other_languages_say_whole_numbers_where_they_are_known(language, given, expected):
-    assert text.normalize_transcript(given, ["numbers"], language) == expected
+def test_other_languages_spell_out_whole_numbers_if_they_are_supported(language, original, expected):
+    assert text.normalize_transcript(original, ["numbers"], language) == expected
 
 
 def test_steps_have_a_fixed_order():
-    every = list(text.STEPS)
+    all_steps = list(text.STEPS)
     messy = "”T EX” kl 14.30 — 3,5 %…"
-    assert text.normalize_transcript(messy, every, "sv") == text.normalize_transcript(messy, every[::-1], "sv")
-    assert text.normalize_transcript(messy, every, "sv") == "t ex kl fjorton trettio tre komma fem procent"
+    assert text.normalize_transcript(messy, all_steps, "sv") == text.normalize_transcript(messy, all_steps[::-1], "sv")
+    assert text.normalize_transcript(messy, all_steps, "sv") == "t ex kl fjorton trettio tre komma fem procent"
 
 
 def test_without_steps_only_spaces_change():
@@ -224,29 +224,29 @@ def test_languages_keep_the_characters_of_their_spelling():
 
 @settings(max_examples=400)
 @given(TEXTS, STEPS, LANGUAGES)
-def test_normalisation_is_idempotent(given, steps, language):
-    once = text.normalize_transcript(given, steps, language)
+def test_normalisation_is_idempotent(original, steps, language):
+    once = text.normalize_transcript(original, steps, language)
     assert text.normalize_transcript(once, steps, language) == once
 
 
 @settings(max_examples=400)
 @given(TEXTS, st.sampled_from(list(text.STEPS)))
-def test_each_step_is_idempotent(given, step):
-    once = text.normalize_transcript(given, [step], "sv")
+def test_each_step_is_idempotent(original, step):
+    once = text.normalize_transcript(original, [step], "sv")
     assert text.normalize_transcript(once, [step], "sv") == once
 
 
 @given(st.text(st.sampled_from([*"åäöéÅÄÖÉaz -–—'”.,1\u200b"]) | st.characters(), max_size=60))
-def test_no_swedish_letter_is_lost_by_default(given):
-    def letters(of):
-        return [letter for letter in unicodedata.normalize("NFC", of) if letter in "åäöéÅÄÖÉ"]
+def test_no_swedish_letter_is_lost_by_default(original):
+    def letters(value):
+        return [letter for letter in unicodedata.normalize("NFC", value) if letter in "åäöéÅÄÖÉ"]
 
-    assert letters(text.normalize_transcript(given, DEFAULT, "sv")) == letters(
-        given.translate(dict.fromkeys(range(0xFF00, 0xFFF0)))
+    assert letters(text.normalize_transcript(original, DEFAULT, "sv")) == letters(
+        original.translate(dict.fromkeys(range(0xFF00, 0xFFF0)))
     )
 
 
-SAME = [
+SAME_WORDS = [
     ("23", "tjugotre"),
     ("23", "tjugo tre"),
     ("1 000", "tusen"),
@@ -287,14 +287,14 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_lenient_equates_two_spellings_of_the_same_words(one, other):
-    assert same(one, other)
-    assert not same(one, other, "basic")
+@pytest.mark.parametrize(("first", "second"), SAME_WORDS)
+def test_lenient_equates_two_spellings_of_the_same_words(first, second):
+    assert is_same(first, second)
+    assert not is_same(first, second, "basic")
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("idé", "ide"),
         ("armé", "arme"),
@@ -304,49 +304,53 @@ def test_lenient_equates_two_spellings_of_the_same_words(one, other):
         ("in- och ut", "inoch ut"),
     ],
 )
-def test_lenient_distinguishes_different_words(one, other):
-    assert not same(one, other)
+def test_lenient_distinguishes_different_words(first, second):
+    assert not is_same(first, second)
 
 
-@pytest.mark.parametrize(("one", "other"), [("3.5", "3,5"), ("10-12", "10–12"), ("14.30", "14:30"), ("”Hej”", "hej!")])
-def test_lenient_finds_no_difference_that_basic_does_not(one, other):
-    assert same(one, other)
-    assert same(one, other, "basic")
+@pytest.mark.parametrize(
+    ("first", "second"), [("3.5", "3,5"), ("10-12", "10–12"), ("14.30", "14:30"), ("”Hej”", "hej!")]
+)
+def test_lenient_finds_no_difference_that_basic_does_not(first, second):
+    assert is_same(first, second)
+    assert is_same(first, second, "basic")
 
 
 def test_lenient_reads_a_numeral_only_where_it_is_one():
-    said = "hundratals tusentals fem sex sju tolv tretton ettan tvåa femtioåring tre och en halv"
-    assert text.normalize_for_scoring(said, "lenient", "sv") == said
+    sentence = "hundratals tusentals fem sex sju tolv tretton ettan tvåa femtioåring tre och en halv"
+    assert text.normalize_for_scoring(sentence, "lenient", "sv") == sentence
 
 
-def test_lenient_elsewhere_is_basic_and_numbers():
-    assert same("21 men", "twenty-one men", language="en")
-    assert same("21 xx!", "21 XX", language="zh")
+def test_lenient_in_other_languages_is_basic_and_numbers():
+    assert is_same("21 men", "twenty-one men", language="en")
+    assert is_same("21 xx!", "21 XX", language="zh")
 
 
 def test_verbatim_counts_case_and_punctuation():
-    assert same("A\u030asa  säger: Hej! ", "Åsa säger: Hej!", "verbatim")
-    assert not same("Hej", "hej", "verbatim")
-    assert not same("Hej!", "Hej", "verbatim")
+    assert is_same("A\u030asa  säger: Hej! ", "Åsa säger: Hej!", "verbatim")
+    assert not is_same("Hej", "hej", "verbatim")
+    assert not is_same("Hej!", "Hej", "verbatim")
 
 
 @pytest.mark.parametrize("rule", list(text.RULES))
 def test_a_letter_in_two_unicode_forms_is_the_same_word(rule):
-    said = "Åsa är på ön, à la carte med ÉN idé ≮ tre > två"
-    assert same(said, unicodedata.normalize("NFD", said), rule)
+    sentence = "Åsa är på ön, à la carte med ÉN idé ≮ tre > två"
+    assert is_same(sentence, unicodedata.normalize("NFD", sentence), rule)
 
 
 @settings(max_examples=400)
-@given(TEXTS, st.sampled_from([("whisper", "sv"), ("whisper", "hi"), *(("basic", of) for of in ("sv", "en", "ru"))]))
+@given(
+    TEXTS, st.sampled_from([("whisper", "sv"), ("whisper", "hi"), *(("basic", name) for name in ("sv", "en", "ru"))])
+)
 @example("Hej (skratt) [musik] <brus> på 10 000 m² – 3,5 %!", ("basic", "sv"))
 @example("Kl. 14.30, t.ex. FN:s e-post… ½ ﬁ １２ İ", ("basic", "sv"))
-def test_whispers_published_rule_is_its_own_on_nfc_and_basic_is_the_same_in_languages_without_marks(given, of):
-    given = unicodedata.normalize("NFC", given)
-    assert text.normalize_for_scoring(given, *of) == " ".join(BasicTextNormalizer()(given).split())
+def test_the_whisper_rule_equals_whispers_normaliser_and_so_does_basic_without_marks(original, rule_and_language):
+    original = unicodedata.normalize("NFC", original)
+    assert text.normalize_for_scoring(original, *rule_and_language) == " ".join(BasicTextNormalizer()(original).split())
 
 
 @pytest.mark.parametrize(
-    ("language", "one", "other"),
+    ("language", "first", "second"),
     [
         ("hi", "कितनी", "कितने"),
         ("bn", "কাল", "কুল"),
@@ -359,24 +363,24 @@ def test_whispers_published_rule_is_its_own_on_nfc_and_basic_is_the_same_in_lang
         ("yo", "ọ̀wọ̀", "ọwọ́"),
     ],
 )
-def test_a_word_with_other_vowels_or_tone_is_one_other_word(language, one, other):
-    assert not same(one, other, "basic", language)
-    assert not same(one, other, "lenient", language)
-    assert text.normalize_for_scoring(f"«{one}!»", "basic", language) == unicodedata.normalize("NFKC", one)
+def test_another_vowel_sign_or_tone_makes_another_word(language, first, second):
+    assert not is_same(first, second, "basic", language)
+    assert not is_same(first, second, "lenient", language)
+    assert text.normalize_for_scoring(f"«{first}!»", "basic", language) == unicodedata.normalize("NFKC", first)
 
 
 @pytest.mark.parametrize(
-    ("language", "one", "other"),
+    ("language", "first", "second"),
     [("ar", "كِتَابٌ", "كتاب"), ("he", "שָׁלוֹם", "שלום"), ("fa", "مُحمّد", "محمد"), ("ur", "اُردُو", "اردو")],
 )
-def test_optional_vowels_are_no_error(language, one, other):
-    assert same(one, other, "basic", language)
-    assert not same(one, other, "whisper", language)
+def test_optional_vowels_are_no_error(language, first, second):
+    assert is_same(first, second, "basic", language)
+    assert not is_same(first, second, "whisper", language)
 
 
 def test_an_emoji_leaves_no_word_behind():
     assert "\ufe0f" in "❤️"
-    assert same("नमस्ते ❤️", "नमस्ते", "basic", "hi")
+    assert is_same("नमस्ते ❤️", "नमस्ते", "basic", "hi")
 
 
 def test_every_language_whose_script_has_vowel_signs_keeps_them():
@@ -387,7 +391,7 @@ def test_every_language_whose_script_has_vowel_signs_keeps_them():
 
 
 @pytest.mark.parametrize(
-    ("language", "given", "units"),
+    ("language", "original", "units"),
     [
         ("zh", "你好，世界 GPU 5！", "你 好 世 界 g p u 5"),
         ("ja", "が カ\u3099、ｶﾞ", "が ガ ガ"),
@@ -398,15 +402,15 @@ def test_every_language_whose_script_has_vowel_signs_keeps_them():
         ("th", "\u0e48 ก", "\u0e01"),
     ],
 )
-def test_without_spaces_between_words_each_character_counts_with_its_marks(language, given, units):
-    assert text.split_units(given, "basic", language) == units.split()
+def test_without_spaces_between_words_each_character_counts_with_its_marks(language, original, units):
+    assert text.split_units(original, "basic", language) == units.split()
     assert (text.rate_unit(language) == "character") == (language not in ("ko", "vi"))
 
 
 @settings(max_examples=400)
 @given(TEXTS, st.sampled_from(list(text.RULES)), LANGUAGES)
-def test_scoring_normalisation_is_idempotent(given, rule, language):
-    once = text.normalize_for_scoring(given, rule, language)
+def test_scoring_normalisation_is_idempotent(original, rule, language):
+    once = text.normalize_for_scoring(original, rule, language)
     assert text.normalize_for_scoring(once, rule, language) == once
 
 
@@ -429,17 +433,17 @@ NUMERALS = [
 
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(NUMERALS), max_size=8).map(" ".join))
-def test_scoring_normalisation_of_numerals_is_idempotent(given):
-    once = text.normalize_for_scoring(given, "lenient", "sv")
+def test_scoring_normalisation_of_numerals_is_idempotent(original):
+    once = text.normalize_for_scoring(original, "lenient", "sv")
     assert text.normalize_for_scoring(once, "lenient", "sv") == once
 
 
 @given(st.integers(0, 999_999_999))
-def test_a_number_is_the_same_in_figures_and_in_words(number):
-    assert same(str(number), say(f"{number:,}".replace(",", " ")))
+def test_a_number_is_the_same_in_digits_and_in_words(number):
+    assert is_same(str(number), spell_numbers(f"{number:,}".replace(",", " ")))
 
 
-FOREIGN = [
+FOREIGN_LETTERS = [
     ("Åsa, Örjan & Ängla à la carte – idé 5 %!", "sv", None, 0),
     ("A\u030asa i São Paulo, François, Łukasz, Dvořák", "sv", None, 1),  # ř
     ("Привет", "sv", None, 6),
@@ -458,9 +462,9 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize(("given", "language", "alphabet", "count"), FOREIGN)
-def test_foreign_letters_are_counted(given, language, alphabet, count):
-    assert text.count_foreign_letters(given, language, alphabet) == count
+@pytest.mark.parametrize(("original", "language", "alphabet", "count"), FOREIGN_LETTERS)
+def test_foreign_letters_are_counted(original, language, alphabet, count):
+    assert text.count_foreign_letters(original, language, alphabet) == count
 
 
 def test_every_language_of_whisper_has_a_script():
@@ -471,7 +475,7 @@ def test_every_language_of_whisper_has_a_script():
 
 
 @pytest.mark.parametrize(
-    ("given", "count"),
+    ("original", "count"),
     [
         ("", 0),
         (" – ... ", 0),
@@ -483,11 +487,11 @@ def test_every_language_of_whisper_has_a_script():
         ("안녕 하세요", 2),
     ],
 )
-def test_spoken_words_are_counted(given, count):
-    assert text.count_words(given) == count
+def test_spoken_words_are_counted(original, count):
+    assert text.count_words(original) == count
 
 
 @given(TEXTS, LANGUAGES)
-def test_any_text_can_be_checked_for_words(given, language):
-    assert text.is_wordless(given) == (text.count_words(given) == 0)
-    assert 0 <= text.count_foreign_letters(given, language) <= len(unicodedata.normalize("NFC", given))
+def test_any_text_can_be_checked_for_words(original, language):
+    assert text.is_wordless(original) == (text.count_words(original) == 0)
+    assert 0 <= text.count_foreign_letters(original, language) <= len(unicodedata.normalize("NFC", original))

@@ -21,7 +21,7 @@ på lördag.
 00:00:03,900 --> 00:01:05,000
 I Örebro är det <i>sju</i> grader.
 """
-SAID = [Segment(1.2, 3.4, "Åsa köper ägg på lördag."), Segment(3.9, 65.0, "I Örebro är det sju grader.")]
+EXPECTED = [Segment(1.2, 3.4, "Åsa köper ägg på lördag."), Segment(3.9, 65.0, "I Örebro är det sju grader.")]
 VTT = "WEBVTT\n\n" + SRT.replace(",", ".")
 FULL = """File type = "ooTextFile"
 Object class = "TextGrid"
@@ -55,12 +55,14 @@ på lördag."
             xmax = 65
             text = "I Örebro är det sju grader."
 """
-HEAD = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n65\n<exists>\n'
+HEADER = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n65\n<exists>\n'
 TIER = '"IntervalTier"\n"{}"\n0\n65\n2\n1.2\n3.4\n"Åsa köper ägg på lördag."\n3.9\n65\n"I Örebro är det sju grader."\n'
-SHORT = HEAD + "1\n" + TIER.format("Åsa")
+SHORT = HEADER + "1\n" + TIER.format("Åsa")
 CSV = 'start,end,text\n1.2,3.4,Åsa köper ägg på lördag.\n3.9,65,"I Örebro är det sju grader."\n'
 TSV = CSV.replace(",", "\t")
-JSONL = "\n".join(json.dumps({"start": one.start, "end": one.end, "text": one.text}) for one in SAID)
+JSONL = "\n".join(
+    json.dumps({"start": segment.start, "end": segment.end, "text": segment.text}) for segment in EXPECTED
+)
 FILES = {
     "möte.srt": SRT,
     "möte.vtt": VTT,
@@ -73,11 +75,11 @@ FILES = {
 
 
 def texts(name, content):
-    return [one.text for one in parse_transcript(name, content.encode())]
+    return [segment.text for segment in parse_transcript(name, content.encode())]
 
 
-def complaint(name, content):
-    """The one line with which a transcript is refused."""
+def refusal_line(name, content):
+    """The line with which a transcript is refused."""
     with pytest.raises(ValueError) as caught:
         parse_transcript(name, content if isinstance(content, bytes) else content.encode())
     line = str(caught.value)
@@ -87,24 +89,24 @@ def complaint(name, content):
     return line
 
 
-# What is read
+# Parsing
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r", "\r\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_every_format_gives_the_same_segments_in_every_encoding(name, ends, encoding):
-    assert parse_transcript(name, FILES[name].replace("\n", ends).encode(encoding)) == SAID
+    assert parse_transcript(name, FILES[name].replace("\n", ends).encode(encoding)) == EXPECTED
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_suffix_may_be_in_upper_case(name):
-    assert parse_transcript(name.upper(), FILES[name].encode()) == SAID
+    assert parse_transcript(name.upper(), FILES[name].encode()) == EXPECTED
 
 
 def test_other_suffixes_are_refused():
     assert {"." + name.lower().rpartition(".")[2] for name in FILES} == set(transcripts.SUFFIXES)
-    assert ".srt" in complaint("möte.docx", SRT)
+    assert ".srt" in refusal_line("möte.docx", SRT)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +123,8 @@ def test_other_suffixes_are_refused():
         ("", ""),
     ],
 )
-def test_captions_lose_their_markup_and_no_words(caption, text):
-    """YouTube's times between words stand in a line just like a caption's own."""
+def test_captions_lose_their_markup_but_no_words(caption, text):
+    """YouTube's times between words look like the times of a caption."""
     times = "00:00:01.000 --> 00:00:05.000"
     assert texts("a.srt", f"1\n{times}\n{caption}\n\n2\n{times}\nslut\n") == [text, "slut"]
     assert texts("a.vtt", f"WEBVTT\n\n{times} align:start position:0%\n{caption}\n\n{times}\nslut\n") == [text, "slut"]
@@ -163,8 +165,8 @@ Hej hej!
 
 def test_a_voice_tag_is_the_speaker():
     captions = ["<v.högt Åsa Öst>Hej</v>", "<v Åsa &amp; Co>Hej", "<v Åsa>Hej</v> <v Bo>Hej</v> <v Åsa>då", "Hej"]
-    content = "WEBVTT\n\n" + "\n\n".join(f"00:01.000 --> 00:02.000\n{one}" for one in captions)
-    assert [one.speaker for one in parse_transcript("a.vtt", content.encode())] == [
+    content = "WEBVTT\n\n" + "\n\n".join(f"00:01.000 --> 00:02.000\n{caption}" for caption in captions)
+    assert [segment.speaker for segment in parse_transcript("a.vtt", content.encode())] == [
         "Åsa Öst",
         "Åsa & Co",
         "Åsa & Bo",
@@ -172,10 +174,12 @@ def test_a_voice_tag_is_the_speaker():
     ]
 
 
-def spoken(*captions):
-    """Who says what, by the captions of a file; \\n parts their lines."""
-    told = "\n\n".join(f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{one}" for at, one in enumerate(captions))
-    return [(one.speaker, one.text) for one in parse_transcript("a.vtt", f"WEBVTT\n\n{told}".encode())]
+def speakers_and_texts(*captions):
+    """(speaker, text) of each of these captions in a file."""
+    content = "\n\n".join(
+        f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{caption}" for at, caption in enumerate(captions)
+    )
+    return [(segment.speaker, segment.text) for segment in parse_transcript("a.vtt", f"WEBVTT\n\n{content}".encode())]
 
 
 LABELLED = {
@@ -183,7 +187,7 @@ LABELLED = {
         ["Anna Berg: Hej alla.", "Anna Berg: Är alla här?", "Bo Ek: Ja."],
         [("Anna Berg", "Hej alla."), ("Anna Berg", "Är alla här?"), ("Bo Ek", "Ja.")],
     ),
-    "names of whatever kind": (
+    "names of any kind": (
         ["anna i köket: Hej.", "Iris von Ek (S): Hej.", "anna i köket: Kl 12:30.", "Iris von Ek (S): Ja: nej."],
         [("anna i köket", "Hej."), ("Iris von Ek (S)", "Hej."), ("anna i köket", "Kl 12:30."),
          ("Iris von Ek (S)", "Ja: nej.")],
@@ -209,9 +213,9 @@ LABELLED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("captions", "told"), LABELLED.values(), ids=LABELLED)
-def test_a_label_is_the_speaker_and_not_text(captions, told):
-    assert spoken(*captions) == told
+@pytest.mark.parametrize(("captions", "expected"), LABELLED.values(), ids=LABELLED)
+def test_a_label_is_the_speaker_and_not_text(captions, expected):
+    assert speakers_and_texts(*captions) == expected
 
 
 @pytest.mark.parametrize(
@@ -223,47 +227,54 @@ def test_a_label_is_the_speaker_and_not_text(captions, told):
         ["Hej."] * 50 + ["Observera: det regnar.", "Observera: det snöar."],
     ],
 )  # fmt: skip
-def test_no_word_is_lost_for_looking_like_a_label(captions):
-    assert spoken(*captions) == [(None, one) for one in captions]
+def test_words_that_look_like_a_label_are_kept(captions):
+    assert speakers_and_texts(*captions) == [(None, caption) for caption in captions]
 
 
-def test_if_every_caption_has_a_label_one_without_has_no_speaker():
-    told = spoken("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
-    assert [who for who, _ in told] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
+def test_a_caption_without_a_label_has_no_speaker_if_all_others_have_one():
+    captions = speakers_and_texts("Anna: Hej.", "Anna: Hej.", "Bo: Hej.", "Bo: Hej.", "Vem där?", "Anna: Jag.")
+    assert [speaker for speaker, _ in captions] == ["Anna", "Anna", "Bo", "Bo", None, "Anna"]
 
 
 def test_one_label_marks_no_change_of_speaker():
-    assert [who for who, _ in spoken("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == ["Anna", None, None, "Anna"]
+    assert [speaker for speaker, _ in speakers_and_texts("Anna: Hej.", "Hej du.", "Hej hej.", "Anna: Bra.")] == [
+        "Anna",
+        None,
+        None,
+        "Anna",
+    ]
 
 
 def test_a_speaker_does_not_continue_after_a_voice_tag():
-    told = spoken("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
-    assert [who for who, _ in told] == ["ANNA", "ANNA", "Åsa", None, "BO", "BO", "ANNA"]
+    captions = speakers_and_texts("ANNA: Hej.", "Hej.", "<v Åsa>Hej.", "Hej.", "BO: Hej.", "Hej.", "ANNA: Hej.")
+    assert [speaker for speaker, _ in captions] == ["ANNA", "ANNA", "Åsa", None, "BO", "BO", "ANNA"]
 
 
 def test_beside_labels_a_full_name_is_a_label_and_a_single_word_is_not():
-    told = spoken("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
-    assert told[-2:] == [("Anna", "Observera: det regnar."), ("Lisa Ek", "Hej.")]
+    captions = speakers_and_texts("Anna: Hej.", *["Hej."] * 5, "Anna: Hej.", "Observera: det regnar.", "Lisa Ek: Hej.")
+    assert captions[-2:] == [("Anna", "Observera: det regnar."), ("Lisa Ek", "Hej.")]
 
 
 def test_with_few_labels_a_speaker_does_not_continue():
     captions = ["Hej."] * 60
     captions[7], captions[40] = "MANNEN: Hej.", "MANNEN: Hej."
-    assert [who for who, said in spoken(*captions) if said == "Hej."] == [
+    assert [speaker for speaker, text in speakers_and_texts(*captions) if text == "Hej."] == [
         "MANNEN" if at in (7, 40) else None for at in range(60)
     ]
 
 
 def test_a_tier_is_the_speaker_where_there_are_several():
     points = '"TextTier"\n"klockan"\n0\n65\n1\n7.5\n"pling"\n'
-    two = parse_transcript("a.TextGrid", (HEAD + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode())
-    assert two == [replace(one, speaker=who) for who in ("Åsa", "Bo") for one in SAID]
-    one = parse_transcript("a.TextGrid", (HEAD + "2\n" + points + TIER.format("Åsa")).encode())
-    assert one == SAID
+    segments = parse_transcript(
+        "a.TextGrid", (HEADER + "3\n" + TIER.format("Åsa") + points + TIER.format("Bo")).encode()
+    )
+    assert segments == [replace(segment, speaker=speaker) for speaker in ("Åsa", "Bo") for segment in EXPECTED]
+    single = parse_transcript("a.TextGrid", (HEADER + "2\n" + points + TIER.format("Åsa")).encode())
+    assert single == EXPECTED
 
 
 @pytest.mark.parametrize(
-    ("tiers", "who"),
+    ("tiers", "speakers"),
     [
         (["words", "phones"], [None]),
         (["Åsa - words", "Åsa - phones"], ["Åsa"]),
@@ -272,19 +283,21 @@ def test_a_tier_is_the_speaker_where_there_are_several():
         (["phones", "Åsa"], [None]),
     ],
 )
-def test_only_the_words_of_a_forced_aligner_are_read(tiers, who):
-    sounds = TIER.replace("Åsa köper ägg på lördag.", "oː").replace("I Örebro är det sju grader.", "iː")
-    best = ["utterances"] if "utterances" in tiers else [name for name in tiers if "phones" not in name]
-    content = HEAD + f"{len(tiers)}\n" + "".join((TIER if name in best else sounds).format(name) for name in tiers)
+def test_only_the_words_of_a_forced_aligner_are_read(tiers, speakers):
+    phones = TIER.replace("Åsa köper ägg på lördag.", "oː").replace("I Örebro är det sju grader.", "iː")
+    word_tiers = ["utterances"] if "utterances" in tiers else [name for name in tiers if "phones" not in name]
+    content = (
+        HEADER + f"{len(tiers)}\n" + "".join((TIER if name in word_tiers else phones).format(name) for name in tiers)
+    )
     assert parse_transcript("a.TextGrid", content.encode()) == [
-        replace(one, speaker=name) for name in who for one in SAID
+        replace(segment, speaker=name) for name in speakers for segment in EXPECTED
     ]
 
 
 def test_a_text_grid_is_read_as_praat_reads_it():
-    """What does not stand free is a comment, and a quotation mark within a text is doubled."""
-    said = '"Hon sa ""hej"", intervals [2] ! = 7 <exists> item [1]:"'
-    content = HEAD + f'1 tier(s)\n"IntervalTier" "Åsa" 0 65 ! hela mötet, 2 timmar\n1 -0.5 1e1 {said}'
+    """What is not free-standing is a comment, and a quotation mark within a text is doubled."""
+    text = '"Hon sa ""hej"", intervals [2] ! = 7 <exists> item [1]:"'
+    content = HEADER + f'1 tier(s)\n"IntervalTier" "Åsa" 0 65 ! hela mötet, 2 timmar\n1 -0.5 1e1 {text}'
     assert parse_transcript("a.TextGrid", content.encode()) == [
         Segment(-0.5, 10.0, 'Hon sa "hej", intervals [2] ! = 7 <exists> item [1]:')
     ]
@@ -318,7 +331,7 @@ def test_tables_in_milliseconds_are_recognised_by_the_duration_of_words(name, co
 @pytest.mark.parametrize("end", [1, 3, 60])
 def test_integer_seconds_stay_seconds_despite_an_outlier(end):
     content = f"start\tend\ttext\n0\t{end}\tÅsa köper ägg.\n{end}\t90\tHej på dig.\n90\t9999999\tHej då.\n"
-    assert [one.end for one in parse_transcript("a.tsv", content.encode())] == [end, 90, 9999999]
+    assert [segment.end for segment in parse_transcript("a.tsv", content.encode())] == [end, 90, 9999999]
     assert parse_transcript("a.tsv", content.replace("\t90\t", "\t90.0\t").encode())[1].end == 90
 
 
@@ -335,11 +348,11 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
     assert texts("a.tsv", f'start\tend\ttext\n0\t1\t{line}\n1\t2\toch gick"\n') == [text, 'och gick"']
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "why"),
+    ("name", "content", "expected"),
     [
         ("a.srt", SRT.replace("00:01:05", "00:0x:05"), "line 7"),
         ("a.vtt", VTT.replace("00:01:05", "00:0x:05"), "line 9"),
@@ -352,7 +365,7 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.TextGrid", SHORT + "1\n", "more than it declares"),
         ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
         ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
-        ("a.TextGrid", HEAD + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds phones"),
+        ("a.TextGrid", HEADER + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds phones"),
         ("a.tsv", "start\tend\ttext\n0\t9\t\n9\t69\tHej\n", "line 3: 9 to 69 may be seconds or milliseconds"),
         ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
         ("a.tsv", TSV + "70\t71\n", "line 4: 2 values for 3 columns"),
@@ -369,14 +382,14 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.srt", b"\x81", "Windows-1252"),
     ],
 )
-def test_an_unreadable_transcript_is_refused_with_problem_and_line(name, content, why):
-    assert why in complaint(name, content)
+def test_an_unreadable_transcript_is_refused_with_its_problem_and_line(name, content, expected):
+    assert expected in refusal_line(name, content)
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("content", ["", "\n\n", "hej hopp", "WEBVTT\n\nNOTE tomt\n", "start,end,text\n"])
 def test_a_transcript_without_segments_is_refused(name, content):
-    complaint(name, content)
+    refusal_line(name, content)
 
 
 @given(st.sampled_from(sorted(FILES)), st.binary() | st.text().map(str.encode))
@@ -404,51 +417,51 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(data):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_truncated_file_has_no_segments_that_the_whole_one_lacks(name):
-    """Its last words may be torn; those before stand, or the file is refused."""
+    """Its last words may be cut off; those before are complete, or the file is refused."""
     content = FILES[name].encode("utf-8-sig")
     for length in range(len(content)):
         try:
             read = parse_transcript(name, content[:length])
         except ValueError:
             continue
-        assert read[:-1] == SAID[: len(read) - 1]
-        assert SAID[len(read) - 1].text.startswith(read[-1].text.rstrip("</i"))
+        assert read[:-1] == EXPECTED[: len(read) - 1]
+        assert EXPECTED[len(read) - 1].text.startswith(read[-1].text.rstrip("</i"))
 
 
-# What is cut
+# Cutting
 
 
-def said(*times, who=None):
-    return [Segment(start, end, f"ord {at}", who) for at, (start, end) in enumerate(times)]
+def timed(*times, speaker=None):
+    return [Segment(start, end, f"ord {at}", speaker) for at, (start, end) in enumerate(times)]
 
 
-def spans(segments, longest=30.0, **more):
-    return [(one.start, one.end, one.problem) for one in cut_transcript(segments, longest, **more)]
+def spans(segments, longest=30.0, **options):
+    return [(cut.start, cut.end, cut.problem) for cut in cut_transcript(segments, longest, **options)]
 
 
 def test_neighbours_are_joined_and_keep_their_times():
-    (one,) = cut_transcript([Segment(3.0, 4.5, "Hej på dig!", "Åsa"), Segment(5.0, 6.0, "Hur är läget?", "Åsa")], 30.0)
-    assert (one.start, one.end, one.text, one.speaker) == (3.0, 6.0, "Hej på dig! Hur är läget?", "Åsa")
-    assert one.segments == (Segment(0.0, 1.5, "Hej på dig!", "Åsa"), Segment(2.0, 3.0, "Hur är läget?", "Åsa"))
-    assert one.problem is None
+    (cut,) = cut_transcript([Segment(3.0, 4.5, "Hej på dig!", "Åsa"), Segment(5.0, 6.0, "Hur är läget?", "Åsa")], 30.0)
+    assert (cut.start, cut.end, cut.text, cut.speaker) == (3.0, 6.0, "Hej på dig! Hur är läget?", "Åsa")
+    assert cut.segments == (Segment(0.0, 1.5, "Hej på dig!", "Åsa"), Segment(2.0, 3.0, "Hur är läget?", "Åsa"))
+    assert cut.problem is None
 
 
 def test_a_cut_is_as_long_as_the_limit_allows():
-    assert spans(said((0, 10), (10, 20), (20, 30), (30, 31))) == [(0, 30, None), (30, 31, None)]
+    assert spans(timed((0, 10), (10, 20), (20, 30), (30, 31))) == [(0, 30, None), (30, 31, None)]
 
 
 def test_a_long_pause_and_a_change_of_speaker_separate_cuts():
-    assert spans(said((0, 1), (3, 4), (6.1, 7))) == [(0, 4, None), (6.1, 7, None)]
-    assert spans(said((0, 1), (3, 4)), max_gap=1.0) == [(0, 1, None), (3, 4, None)]
-    assert spans(said((0, 1), who="Åsa") + said((1, 2), who="Bo")) == [(0, 1, None), (1, 2, None)]
+    assert spans(timed((0, 1), (3, 4), (6.1, 7))) == [(0, 4, None), (6.1, 7, None)]
+    assert spans(timed((0, 1), (3, 4)), max_gap=1.0) == [(0, 1, None), (3, 4, None)]
+    assert spans(timed((0, 1), speaker="Åsa") + timed((1, 2), speaker="Bo")) == [(0, 1, None), (1, 2, None)]
 
 
 def test_a_segment_that_is_too_long_stays_alone():
-    assert spans(said((0, 1), (1, 42), (42, 43))) == [(0, 1, None), (1, 42, None), (42, 43, None)]
+    assert spans(timed((0, 1), (1, 42), (42, 43))) == [(0, 1, None), (1, 42, None), (42, 43, None)]
 
 
 def test_unsorted_segments_are_sorted():
-    assert spans(said((5, 6), (0, 1), (1, 2))) == [(0, 2, None), (5, 6, None)]
+    assert spans(timed((5, 6), (0, 1), (1, 2))) == [(0, 2, None), (5, 6, None)]
 
 
 @pytest.mark.parametrize("text", ["[musik]", "(skrattar) …", "♪", "<ohörbart>", "*host*", "-", ""])
@@ -467,47 +480,49 @@ def test_words_beside_brackets_and_music_notes_count():
 
 @pytest.mark.parametrize("times", [(2, 2), (2, 1), (2, math.inf), (2, math.nan), (-1, 2)])
 def test_impossible_times_end_a_cut_and_are_a_problem(times):
-    found = spans(said((0, 1), times, (3, 4)))
-    assert sorted(found, key=str)[:2] if times[0] < 0 else found[0] == (0, 1, None)
-    assert [problem for *_, problem in found].count("impossible times") == 1
-    assert len(found) == (2 if times[0] < 0 else 3)
+    cuts = spans(timed((0, 1), times, (3, 4)))
+    assert sorted(cuts, key=str)[:2] if times[0] < 0 else cuts[0] == (0, 1, None)
+    assert [problem for *_, problem in cuts].count("impossible times") == 1
+    assert len(cuts) == (2 if times[0] < 0 else 3)
 
 
 @pytest.mark.parametrize("start", [math.nan, math.inf, -math.inf])
 def test_a_start_that_is_not_a_number_comes_last(start):
-    assert [problem for *_, problem in spans([Segment(start, 2, "hej"), *said((0, 1), (1, 2))])] == [
+    assert [problem for *_, problem in spans([Segment(start, 2, "hej"), *timed((0, 1), (1, 2))])] == [
         None,
         "impossible times",
     ]
 
 
 def test_a_small_overlap_is_trimmed():
-    for who in ("Åsa", "Bo"):
-        first, *_ = cut_transcript([Segment(0, 2.1, "hej", "Åsa"), Segment(2, 4, "då", who)], 30.0)
+    for speaker in ("Åsa", "Bo"):
+        first, *_ = cut_transcript([Segment(0, 2.1, "hej", "Åsa"), Segment(2, 4, "då", speaker)], 30.0)
         assert first.segments[0].end == 2.0
         assert first.problem is None
 
 
-@pytest.mark.parametrize(("who", "problem"), [("Bo", "speakers at once"), ("Åsa", "captions that overlap")])
-def test_overlapping_speakers_are_a_problem(who, problem):
-    segments = said((0, 1), (5, 9), (9, 10), who="Åsa") + said((7, 8), who=who)
+@pytest.mark.parametrize(("speaker", "problem"), [("Bo", "speakers at once"), ("Åsa", "captions that overlap")])
+def test_overlapping_speakers_are_a_problem(speaker, problem):
+    segments = timed((0, 1), (5, 9), (9, 10), speaker="Åsa") + timed((7, 8), speaker=speaker)
     assert spans(segments) == [(0, 1, None), (5, 9, problem), (7, 8, problem), (9, 10, None)]
 
 
-def test_every_segment_under_a_long_one_has_a_problem():
-    found = spans(said((0, 20), who="Åsa") + said((1, 2), (10, 11), (19.9, 22), who="Bo"))
-    assert [problem for *_, problem in found] == ["speakers at once"] * 3 + [None]
+def test_every_segment_that_overlaps_a_long_one_has_a_problem():
+    cuts = spans(timed((0, 20), speaker="Åsa") + timed((1, 2), (10, 11), (19.9, 22), speaker="Bo"))
+    assert [problem for *_, problem in cuts] == ["speakers at once"] * 3 + [None]
 
 
 def test_rolling_captions_are_rejected():
-    """As YouTube's do: each begins with the line before, and 10 ms of that line alone stand between."""
+    """As on YouTube: each begins with the line before, and in between that line alone is shown for 10 ms."""
     rolling = [
         (0, 2, "nu är vi framme"),
         (2, 2.01, "nu är vi framme"),
         (2.01, 4, "nu är vi framme i Örebro på kvällen"),
     ]
     last = (4, 5, "i Örebro på kvällen och det regnar")
-    assert {problem for *_, problem in spans([Segment(*one) for one in [*rolling, last]])} == {"words that come twice"}
+    assert {problem for *_, problem in spans([Segment(*fields) for fields in [*rolling, last]])} == {
+        "words that come twice"
+    }
     assert spans([Segment(0, 1, "Ja, ja."), Segment(1, 2, "Ja, ja.")]) == [(0, 2, None)]
     assert spans([Segment(0, 1, "tack så mycket", "Åsa"), Segment(1, 2, "tack så mycket", "Bo")]) == [
         (0, 1, None),
@@ -517,11 +532,16 @@ def test_rolling_captions_are_rejected():
 
 TIMES = st.floats(0, 100).map(lambda time: round(time, 2))
 WORDS = st.sampled_from(["hej på dig", "[musik]", "ja", "nu är vi i Örebro", "", "Åsa!"])
-ANY = st.builds(Segment, TIMES | st.floats(), TIMES | st.floats(), WORDS, st.sampled_from([None, "Åsa", "Bo"]))
-SOME = st.builds(lambda one, length: replace(one, end=one.start + length), ANY, st.sampled_from([0.1, 1.0, 2.5, 40.0]))
-SEGMENTS = st.lists(ANY | SOME, max_size=30).map(
-    lambda found: [
-        replace(one, text=f"{one.text} {at}" if one.text.isalpha() else one.text) for at, one in enumerate(found)
+ANY_SEGMENT = st.builds(Segment, TIMES | st.floats(), TIMES | st.floats(), WORDS, st.sampled_from([None, "Åsa", "Bo"]))
+TIMED_SEGMENT = st.builds(
+    lambda segment, length: replace(segment, end=segment.start + length),
+    ANY_SEGMENT,
+    st.sampled_from([0.1, 1.0, 2.5, 40.0]),
+)
+SEGMENTS = st.lists(ANY_SEGMENT | TIMED_SEGMENT, max_size=30).map(
+    lambda segments: [
+        replace(segment, text=f"{segment.text} {at}" if segment.text.isalpha() else segment.text)
+        for at, segment in enumerate(segments)
     ]
 )
 
@@ -530,28 +550,28 @@ SEGMENTS = st.lists(ANY | SOME, max_size=30).map(
 @example([Segment(0.0, 0.1, "a"), Segment(0.0, 3.0, "b")], 30.0, 2.0)
 def test_every_segment_is_in_exactly_one_cut(segments, longest, gap):
     cuts = cut_transcript(segments, longest, gap)
-    kept = [(one.text, one.speaker) for found in cuts for one in found.segments]
-    assert sorted(kept, key=str) == sorted(((one.text, one.speaker) for one in segments), key=str)
-    for found in cuts:
-        assert found.text == " ".join(one.text for one in found.segments)
-        assert {one.speaker for one in found.segments} == {found.speaker}
+    cut_segments = [(segment.text, segment.speaker) for cut in cuts for segment in cut.segments]
+    assert sorted(cut_segments, key=str) == sorted(((segment.text, segment.speaker) for segment in segments), key=str)
+    for cut in cuts:
+        assert cut.text == " ".join(segment.text for segment in cut.segments)
+        assert {segment.speaker for segment in cut.segments} == {cut.speaker}
 
 
 @given(SEGMENTS, st.sampled_from([1.0, 5.0, 30.0]), st.sampled_from([0.0, 0.5, 2.0]))
 def test_times_stay_in_order_within_the_cut_and_the_cut_within_the_limit(segments, longest, gap):
     cuts = cut_transcript(segments, longest, gap)
-    possible = [found.start for found in cuts if found.problem != "impossible times"]
+    possible = [cut.start for cut in cuts if cut.problem != "impossible times"]
     assert possible == sorted(possible)
-    fit = [found for found in cuts if found.problem is None]
-    for before, after in itertools.pairwise(fit):
+    usable = [cut for cut in cuts if cut.problem is None]
+    for before, after in itertools.pairwise(usable):
         assert before.end <= after.start
-    for found in cuts:
-        length = found.end - found.start
-        if len(found.segments) > 1:
-            assert found.problem is None
+    for cut in cuts:
+        length = cut.end - cut.start
+        if len(cut.segments) > 1:
+            assert cut.problem is None
             assert length <= longest
-        if found.problem is None:
-            times = [time for one in found.segments for time in (one.start, one.end)]
+        if cut.problem is None:
+            times = [time for segment in cut.segments for time in (segment.start, segment.end)]
             assert times == sorted(times)
             assert (times[0], times[-1]) == (0, length)
-            assert all(after.start - before.end <= gap + 1e-9 for before, after in itertools.pairwise(found.segments))
+            assert all(after.start - before.end <= gap + 1e-9 for before, after in itertools.pairwise(cut.segments))

@@ -15,23 +15,23 @@ FREE = Release(repo_id="me/svenska", space_id="me/hear", private=False, space_ha
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    with WritableHub(tmp_path / "hub", {"hf_x": User("me")}) as made:
-        monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint=made.url, token="hf_x"))
+    with WritableHub(tmp_path / "hub", {"hf_x": User("me")}) as hub_server:
+        monkeypatch.setattr(hub, "api", lambda: HfApi(endpoint=hub_server.url, token="hf_x"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(deployment.time, "sleep", lambda seconds: None)
-        yield made
+        yield hub_server
 
 
-def deployed(revision="abc", files=FILES, release=RELEASE, say=lambda line: None):
-    return deployment.deploy_space(files, release, revision, say)
+def deploy(revision="abc", files=FILES, release=RELEASE, log=lambda line: None):
+    return deployment.deploy_space(files, release, revision, log)
 
 
 def test_the_space_holds_the_captured_files_and_serves_the_pinned_revision(server):
     lines = []
-    made = deployed(say=lines.append)
+    result = deploy(log=lines.append)
     space = server.space("me/hear")
-    assert (made.running, made.status, made.url) == (True, "it runs", f"{server.url}/spaces/me/hear")
+    assert (result.running, result.status, result.url) == (True, "it runs", f"{server.url}/spaces/me/hear")
     assert space.variables == {"MODEL_ID": "me/svenska", "MODEL_REVISION": "abc"}
     assert {name: content.decode() for name, content in space.files().items() if name.endswith((".py", ".txt"))} == {
         name: text for name, text in FILES.items() if name != "README.md"
@@ -42,77 +42,81 @@ def test_the_space_holds_the_captured_files_and_serves_the_pinned_revision(serve
     assert lines == ["Space me/hear: building", "Space me/hear: app starting"]
 
 
-def test_a_space_that_is_up_to_date_goes_on_without_a_restart(server):
-    deployed()
+def test_a_space_that_is_up_to_date_is_not_restarted(server):
+    deploy()
     space = server.space("me/hear")
     commits, starts = len(space.commits()), space.starts
-    asked = len(server.received)
-    assert deployed().status == "it runs, and was up to date"
+    request_count = len(server.received)
+    assert deploy().status == "it runs, and was up to date"
     assert (len(space.commits()), space.starts) == (commits, starts)
-    assert not [one for one in server.received[asked:] if one.method == "POST" and "repos/create" not in one.path]
+    assert not [
+        request
+        for request in server.received[request_count:]
+        if request.method == "POST" and "repos/create" not in request.path
+    ]
 
 
-def test_only_what_differs_is_changed(server):
-    deployed()
+def test_only_changed_variables_and_files_are_updated(server):
+    deploy()
     space = server.space("me/hear")
     commits = len(space.commits())
-    deployed("def")
+    deploy("def")
     assert space.variables["MODEL_REVISION"] == "def"
     assert len(space.commits()) == commits
-    deployed("def", {**FILES, "app.py": "print('new')"})
+    deploy("def", {**FILES, "app.py": "print('new')"})
     assert len(space.commits()) == commits + 1
     assert space.files()["app.py"] == b"print('new')"
 
 
-def test_somebody_elses_commit_in_between_is_written_over_by_one_more(server):
+def test_a_concurrent_commit_to_the_space_is_overwritten(server):
     server.create("me/hear", "space", sdk="gradio")
     server.before_commit.append(lambda repo: repo.commit({"app.py": b"theirs", "more.py": b"theirs"}))
-    deployed()
+    deploy()
     assert set(server.space("me/hear").files()) - {".gitattributes"} == set(FILES)
 
 
-def test_a_free_account_is_reported_what_it_may_do(server):
+def test_a_free_account_is_told_its_options(server):
     server.free = True
-    made = deployed(release=FREE)
-    assert not made.running
-    assert "zero-a10g" in made.status and "MODEL_ID=me/svenska python space/app.py" in made.status
+    result = deploy(release=FREE)
+    assert not result.running
+    assert "zero-a10g" in result.status and "MODEL_ID=me/svenska python space/app.py" in result.status
 
 
-def test_a_space_that_does_not_come_up_says_why(server):
+def test_a_space_that_does_not_start_is_reported_with_the_reason(server):
     server.create("me/hear", "space", sdk="gradio")
     space = server.space("me/hear")
     space.stages, space.logs["build"] = ["BUILDING", "BUILD_ERROR"], ["pip install", "no such package: gradoi"]
-    made = deployed()
-    assert not made.running
-    assert "BUILD_ERROR" in made.status and "no such package: gradoi" in made.status
-    assert "\n" not in made.status
+    result = deploy()
+    assert not result.running
+    assert "BUILD_ERROR" in result.status and "no such package: gradoi" in result.status
+    assert "\n" not in result.status
 
 
-def test_a_space_that_sleeps_is_woken(server):
-    deployed()
+def test_a_paused_space_is_restarted(server):
+    deploy()
     space = server.space("me/hear")
     space.stages = ["PAUSED"]
     space.start()
     space.stages, starts = ["BUILDING", "RUNNING"], space.starts
-    assert deployed().running
+    assert deploy().running
     assert space.starts == starts + 1
 
 
-def test_a_space_that_takes_for_ever_is_not_waited_for(server, monkeypatch):
+def test_waiting_for_a_space_has_a_limit(server, monkeypatch):
     monkeypatch.setattr(deployment, "MAX_WAIT_SECONDS", 0.0)
-    assert "did not start within 0 minutes" in deployed().status
+    assert "did not start within 0 minutes" in deploy().status
 
 
 def test_a_private_model_needs_a_token_in_the_space_and_that_is_reported(server):
-    made = deployed(release=Release(repo_id="me/svenska", space_id="me/hear"))
-    assert made.running and "HF_TOKEN" in made.status
+    result = deploy(release=Release(repo_id="me/svenska", space_id="me/hear"))
+    assert result.running and "HF_TOKEN" in result.status
     assert server.space("me/hear").private
-    assert server.space("me/hear").secrets == {}  # it is for the owner to choose one
+    assert server.space("me/hear").secrets == {}  # the owner chooses one
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-def test_a_space_that_cannot_be_had_ends_nothing(server, status):
+def test_an_unavailable_space_is_reported_and_does_not_end_the_run(server, status):
     server.fail(99, status, "spaces|repos/create")
-    made = deployed()
-    assert not made.running
-    assert made.status.startswith("[release] space_id: me/hear: ")
+    result = deploy()
+    assert not result.running
+    assert result.status.startswith("[release] space_id: me/hear: ")

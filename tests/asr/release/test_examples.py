@@ -10,7 +10,7 @@ from asr.release import examples
 
 
 def clips(speakers):
-    """Clips of 1 s, 2 s, ... by those speakers, as `ClipDataset` has them."""
+    """Clips of 1 s, 2 s, ... by these speakers, as in a `ClipDataset`."""
     rows = []
     for seconds in range(1, len(speakers) + 1):
         file = io.BytesIO()
@@ -27,7 +27,7 @@ class Clips(SimpleNamespace):
         return len(self.texts)
 
 
-def test_three_clips_of_different_lengths_and_speakers_lie_in_the_release(tmp_path):
+def test_three_clips_of_different_lengths_and_speakers_are_in_the_release(tmp_path):
     test = clips(["a", "a", "a", "a", "a", "b", "b", "c"])
     records = examples.write_examples(tmp_path, test, ["CC0-1.0"] * 8)
     assert [record["text"] for record in records] == ["text 2", "text 5", "text 7"]
@@ -42,12 +42,12 @@ def test_no_voice_without_an_open_licence_is_published(tmp_path, licence):
     assert not list(tmp_path.iterdir())
 
 
-def test_of_mixed_sources_only_the_open_ones_are_taken(tmp_path):
+def test_of_mixed_sources_only_those_with_an_open_licence_are_used(tmp_path):
     licences = ["not stated", "CC-BY-4.0", "not stated", "cc-by-sa-3.0", "Public domain"]
     records = examples.write_examples(tmp_path, clips(["a"] * 5), licences)
     assert [record["licence"] for record in records] == ["CC-BY-4.0", "cc-by-sa-3.0", "Public domain"]
 
 
-def test_one_clip_is_taken_once(tmp_path):
+def test_a_single_clip_is_used_once(tmp_path):
     assert len(examples.write_examples(tmp_path, clips(["a"]), ["CC0-1.0"])) == 1
     assert examples.write_examples(tmp_path, clips([]), []) == []

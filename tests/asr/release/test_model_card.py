@@ -1,4 +1,4 @@
-"""The model card: its metadata, its text, and that no name breaks it."""
+"""The model card: its metadata and its text, which no name breaks."""
 
 import hashlib
 import io
@@ -18,11 +18,11 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 
-def trial(number, wer, stopped="finished", steps=1000, **others):
+def trial(number, wer, stopped="finished", steps=1000, **hyperparameters):
     """A row of the leaderboard; the WER of a diverged trial is None."""
     low, high = (None, None) if wer is None else (0.8 * wer, 1.2 * wer)
-    given = {"trial": number, "learning_rate": 0.004, "weight_decay": 0.1, **others, "validation_wer": wer}
-    return {**given, "steps": steps, "seconds": 216.0, "stopped": stopped, "low": low, "high": high, "p": None}
+    row = {"trial": number, "learning_rate": 0.004, "weight_decay": 0.1, **hyperparameters, "validation_wer": wer}
+    return {**row, "steps": steps, "seconds": 216.0, "stopped": stopped, "low": low, "high": high, "p": None}
 
 
 def point(step, wer):
@@ -36,7 +36,7 @@ def point(step, wer):
     }
 
 
-# From nothing, on the sample.
+# Trained from scratch, on the sample.
 RECORD = {
     "name": "svenska", "run_id": "1795587941339144", "created": "2026-11-22T18:20:00+00:00",
     "program": "whisper-flow 0.1.0+abc", "format": 2, "language": "sv", "scoring": "basic", "context": "trimmed",
@@ -55,7 +55,7 @@ RECORD = {
     "full_context_wer": 21.9, "context_clips": 100, "real_time_factor": 0.0125, "threads": 2, "clips": 216,
     "speakers": 9,
 }  # fmt: skip
-# On a base of the Hub, for the Hub, by many people, with nothing left to complain of.
+# Fine-tuned from a base of the Hub, for the Hub, tested by many speakers, without limitations.
 BASED = {
     **RECORD, "base": "KBLab/kb-whisper-tiny", "baseline_wer": 13.21, "baseline_wer_ci": [12.0, 14.5],
     "against_baseline": {"difference": -4.97, "low": -5.6, "high": -4.2, "p": 0.0005}, "repo_id": "asa/svenska",
@@ -73,22 +73,22 @@ HEADINGS = [
     "svenska", "Usage", "Error rates", "Validity", "Behaviour", "Data", "Training", "Limitations",
     "Environmental impact", "Provenance",
 ]  # fmt: skip
-HOSTILE = [
+HOSTILE_NAMES = [
     "a | b", "two\nlines\n\n# and a heading", "key: value", "--- # no comment", "<script>alert(1)</script>",
     "<!-- hidden", "`code", "[link](http://example.com)", "*bold* _slanted_ ~gone~", "back\\slash\\", "&amp; &lt;",
     "1. one", "- item", "> quote", "{'yaml': [1, *a]}", "'single' \"double\"", "åäö 🎙", "%TAG ! x", "\x1b[31mred",
 ]  # fmt: skip
 
 
-def front(text):
+def metadata(text):
     """The metadata as the Hub reads them."""
     return ModelCard(text).data
 
 
-def page(text):
-    """The tokens of the page, as Markdown reads it; none of them is HTML."""
+def page_tokens(text):
+    """The Markdown tokens of the page; none of them is HTML."""
     tokens = MarkdownIt("commonmark").enable("table").parse(text.split("\n---\n", 1)[1])
-    assert not [one for one in walk(tokens) if one.type.startswith("html")]
+    assert not [token for token in walk(tokens) if token.type.startswith("html")]
     return tokens
 
 
@@ -98,58 +98,58 @@ def walk(tokens):
         yield from token.children or ()
 
 
-def shown(token):
-    """What one reads of a line, without its markup."""
-    return "".join("\n" if one.type == "softbreak" else one.content for one in token.children)
+def plain_text(token):
+    """The text of a line, without markup."""
+    return "".join("\n" if child.type == "softbreak" else child.content for child in token.children)
 
 
 def headings(text):
-    tokens = page(text)
-    return [shown(tokens[at + 1]) for at, one in enumerate(tokens) if one.type == "heading_open"]
+    tokens = page_tokens(text)
+    return [plain_text(tokens[at + 1]) for at, token in enumerate(tokens) if token.type == "heading_open"]
 
 
 def section(text, heading):
     """The tokens below a heading."""
-    tokens = page(text)
-    starts = [at for at, one in enumerate(tokens) if one.type == "heading_open"]
+    tokens = page_tokens(text)
+    starts = [at for at, token in enumerate(tokens) if token.type == "heading_open"]
     for start, end in zip(starts, [*starts[1:], None], strict=True):
-        if shown(tokens[start + 1]) == heading:
+        if plain_text(tokens[start + 1]) == heading:
             return tokens[start + 3 : end]
     raise AssertionError(f"no {heading}")
 
 
 def prose(text, heading):
-    """What one reads below a heading, on one line."""
-    lines = " ".join(shown(one) for one in section(text, heading) if one.type == "inline")
+    """The text below a heading, on one line."""
+    lines = " ".join(plain_text(token) for token in section(text, heading) if token.type == "inline")
     return re.sub(r"\s+", " ", lines)
 
 
 def rows(text, heading):
-    """The table below a heading: its lines of cells, the heads first."""
+    """The rows of the table below a heading, with the header first."""
     lines = []
     for token in section(text, heading):
         if token.type == "tr_open":
             lines.append([])
         elif token.type == "inline" and token.level == 4 and lines:
-            lines[-1].append(shown(token).replace("\u00a0", " "))
+            lines[-1].append(plain_text(token).replace("\u00a0", " "))
     return lines
 
 
 def test_the_hub_reads_every_score_from_the_card(tmp_path):
     (tmp_path / "README.md").write_text(model_card.render_card(RECORD), encoding="utf-8")
     results = ModelCard.load(tmp_path / "README.md").data.eval_results
-    assert [(one.metric_type, one.metric_name, one.metric_value) for one in results] == [
+    assert [(result.metric_type, result.metric_name, result.metric_value) for result in results] == [
         ("wer", "WER", 8.24), ("wer", "WER as served, 8-bit", 8.4), ("cer", "CER", 3.14),
     ]  # fmt: skip
-    assert {(one.task_type, one.dataset_name, one.dataset_split, one.verified) for one in results} == {
+    assert {(result.task_type, result.dataset_name, result.dataset_split, result.verified) for result in results} == {
         ("automatic-speech-recognition", "svenska", "test", False)
     }
 
 
-def test_the_card_of_a_language_without_spaces_tells_the_hub_and_the_reader_a_cer():
+def test_the_card_of_a_language_without_spaces_reports_a_cer():
     text = model_card.render_card({**BASED, "language": "ja", "unit": "character", "test_cer": BASED["test_wer"]})
-    data = front(text)
-    assert [(one.metric_type, one.metric_name, one.metric_value) for one in data.eval_results] == [
+    data = metadata(text)
+    assert [(result.metric_type, result.metric_name, result.metric_value) for result in data.eval_results] == [
         ("cer", "CER", 8.24), ("cer", "CER as served, 8-bit", 8.4),
     ]  # fmt: skip
     assert data.metrics == ["cer"]
@@ -159,7 +159,7 @@ def test_the_card_of_a_language_without_spaces_tells_the_hub_and_the_reader_a_ce
 
 
 def test_the_hub_reads_what_the_model_is():
-    data = front(model_card.render_card({**RECORD, "license": "cc-by-4.0"}))
+    data = metadata(model_card.render_card({**RECORD, "license": "cc-by-4.0"}))
     assert (data.language, data.license, data.model_name) == ("sv", "cc-by-4.0", "svenska")
     assert (data.library_name, data.pipeline_tag) == ("transformers", "automatic-speech-recognition")
     assert {"whisper", "whisper-flow", "automatic-speech-recognition"} <= set(data.tags)
@@ -169,21 +169,23 @@ def test_the_hub_reads_what_the_model_is():
 def test_a_base_and_a_dataset_of_the_hub_are_metadata_and_links():
     text = model_card.render_card({**BASED, "sources": {"KBLab/rixvox-v2": 300.0, "our-own": 2.0},
                       "licences": {"KBLab/rixvox-v2": "CC-BY-4.0", "our-own": "not stated"}})  # fmt: skip
-    data = front(text)
+    data = metadata(text)
     assert (data.base_model, data.datasets) == ("KBLab/kb-whisper-tiny", ["KBLab/rixvox-v2"])
-    links = {one.attrs["href"] for one in walk(page(text)) if one.type == "link_open"}
+    links = {token.attrs["href"] for token in walk(page_tokens(text)) if token.type == "link_open"}
     assert {"https://huggingface.co/KBLab/kb-whisper-tiny", "https://huggingface.co/datasets/KBLab/rixvox-v2"} < links
 
 
-def test_the_scores_stand_under_the_dataset_where_it_is_the_only_one():
-    assert {one.dataset_type for one in front(model_card.render_card(BASED)).eval_results} == {"KBLab/rixvox-v2"}
-    assert {one.dataset_type for one in front(model_card.render_card(RECORD)).eval_results} == {"svenska"}
+def test_the_scores_name_the_dataset_if_there_is_only_one():
+    assert {result.dataset_type for result in metadata(model_card.render_card(BASED)).eval_results} == {
+        "KBLab/rixvox-v2"
+    }
+    assert {result.dataset_type for result in metadata(model_card.render_card(RECORD)).eval_results} == {"svenska"}
 
 
-def test_what_is_not_on_the_hub_is_no_metadata():
+def test_a_local_base_or_dataset_is_not_in_the_metadata():
     text = model_card.render_card({**BASED, "base": "sample-17", "base_is_local": True, "sources": {"sample": 1.0},
                       "licences": {"sample": "CC0-1.0"}})  # fmt: skip
-    data = front(text)
+    data = metadata(text)
     assert (data.base_model, data.datasets) == (None, None)
     assert "sample-17" in prose(text, "svenska")
     assert "huggingface.co/sample" not in text
@@ -194,36 +196,37 @@ def test_an_average_with_the_base_is_called_one():
     assert "an average: 20% base model" in model_card.render_card({**BASED, "base_share": 0.2})
 
 
-def test_the_card_tells_all_in_its_order():
+def test_the_card_has_all_sections_in_order():
     assert headings(model_card.render_card(RECORD)) == HEADINGS
     assert headings(model_card.render_card(BASED)) == HEADINGS
 
 
-def test_the_card_is_made_from_the_record_as_json_holds_it():
+def test_the_card_is_the_same_from_the_record_in_json():
     assert model_card.render_card(json.loads(json.dumps(BASED))) == model_card.render_card(BASED)
 
 
-@pytest.mark.parametrize("evil", HOSTILE)
-def test_names_from_outside_break_neither_the_page_nor_the_metadata(evil):
+@pytest.mark.parametrize("hostile", HOSTILE_NAMES)
+def test_names_from_outside_break_neither_the_page_nor_the_metadata(hostile):
     record = {
-        **BASED, "name": evil, "sources": {evil: 3.0, "other": 1.0}, "licences": {evil: evil, "other": evil},
-        "wer_by_source": {evil: 9.0}, "base": evil, "base_is_local": True, "program": evil, "hardware": evil,
-        "forced": [evil, "another"], "run_id": evil,
+        **BASED, "name": hostile, "sources": {hostile: 3.0, "other": 1.0},
+        "licences": {hostile: hostile, "other": hostile}, "wer_by_source": {hostile: 9.0}, "base": hostile,
+        "base_is_local": True, "program": hostile, "hardware": hostile, "forced": [hostile, "another"],
+        "run_id": hostile,
     }  # fmt: skip
-    told, text = " ".join(evil.split()), model_card.render_card(record)
-    assert headings(text) == [told, *HEADINGS[1:]]
-    assert rows(text, "Data")[1:] == [[told, "3.00 h", "9.0 %", told], ["other", "1.00 h", "not tested", told]]
-    assert rows(text, "Error rates")[3] == [f"its base, {told}", "13.2 %", "12.0 to 14.5"]
+    name, text = " ".join(hostile.split()), model_card.render_card(record)
+    assert headings(text) == [name, *HEADINGS[1:]]
+    assert rows(text, "Data")[1:] == [[name, "3.00 h", "9.0 %", name], ["other", "1.00 h", "not tested", name]]
+    assert rows(text, "Error rates")[3] == [f"its base, {name}", "13.2 %", "12.0 to 14.5"]
     assert [len(row) for row in rows(text, "Training")] == [7, 7, 7]
-    lists = [one.type for one in section(text, told)].count("list_item_open")
-    assert lists == 2
-    assert all(told in prose(text, heading) for heading in (told, "Environmental impact", "Provenance"))
-    data = front(text)
-    assert (data.model_name, data.co2_eq_emissions["hardware_used"]) == (told, told)
-    assert {one.dataset_name for one in data.eval_results} == {told}
+    list_items = [item.type for item in section(text, name)].count("list_item_open")
+    assert list_items == 2
+    assert all(name in prose(text, heading) for heading in (name, "Environmental impact", "Provenance"))
+    data = metadata(text)
+    assert (data.model_name, data.co2_eq_emissions["hardware_used"]) == (name, name)
+    assert {item.dataset_name for item in data.eval_results} == {name}
 
 
-def test_a_model_from_nothing_has_no_base_in_its_table():
+def test_a_model_trained_from_scratch_has_no_base_in_its_table():
     text = model_card.render_card(RECORD)
     assert rows(text, "Error rates") == [
         ["", "WER", "95 % interval"],
@@ -236,19 +239,19 @@ def test_a_model_from_nothing_has_no_base_in_its_table():
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "says"),
+    ("difference", "p", "expected"),
     [(-4.97, 0.0005, "It is statistically significant (p = 0.0005)"), (0.2, 0.41, "not statistically significant")],
 )
-def test_a_base_stands_beside_the_model_and_chance_is_judged(difference, p, says):
-    found = {"difference": difference, "low": difference - 1, "high": difference + 1, "p": p}
-    text = model_card.render_card({**BASED, "against_baseline": found})
+def test_a_base_is_compared_with_the_model_and_its_significance_is_reported(difference, p, expected):
+    comparison = {"difference": difference, "low": difference - 1, "high": difference + 1, "p": p}
+    text = model_card.render_card({**BASED, "against_baseline": comparison})
     assert ["its base, KBLab/kb-whisper-tiny", "13.2 %", "12.0 to 14.5"] in rows(text, "Error rates")
-    assert says in prose(text, "Error rates")
+    assert expected in prose(text, "Error rates")
     assert f"{difference:+.1f} points" in prose(text, "Error rates")
 
 
 @pytest.mark.parametrize(
-    ("rule", "language", "says"),
+    ("rule", "language", "expected"),
     [
         ("basic", "sv", "basic normaliser: lower case, no punctuation."),
         ("whisper", "hi", "basic normaliser: lower case, no punctuation."),
@@ -262,25 +265,29 @@ def test_a_base_stands_beside_the_model_and_chance_is_judged(difference, p, says
         ("verbatim", "sv", "rule verbatim, so these rates do not compare"),
     ],
 )
-def test_the_card_says_what_counts_as_the_same_word(rule, language, says):
+def test_the_card_says_what_counts_as_the_same_word(rule, language, expected):
     text = model_card.render_card({**RECORD, "scoring": rule, "language": language})
-    assert says in prose(text, "Error rates")
+    assert expected in prose(text, "Error rates")
 
 
-def test_a_release_that_was_forced_says_so_before_anything_else():
-    against = ["its WER of 13.5 % is not below its base's 13.2 %", "its times are 0.90 s off"]
-    text = model_card.render_card({**BASED, "forced": against})
-    first = section(text, "svenska")
-    assert first[0].type == "blockquote_open"
-    warning = [shown(one) for one in first[: [one.type for one in first].index("blockquote_close")] if one.children]
+def test_a_forced_release_begins_with_a_warning():
+    faults = ["its WER of 13.5 % is not below its base's 13.2 %", "its times are 0.90 s off"]
+    text = model_card.render_card({**BASED, "forced": faults})
+    tokens = section(text, "svenska")
+    assert tokens[0].type == "blockquote_open"
+    warning = [
+        plain_text(token)
+        for token in tokens[: [token.type for token in tokens].index("blockquote_close")]
+        if token.children
+    ]
     assert "failed its release checks" in warning[0]
     assert "pushed manually" in warning[0]
-    assert warning[1:] == against
+    assert warning[1:] == faults
     assert section(model_card.render_card(BASED), "svenska")[0].type == "paragraph_open"
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({}, "hold for new speakers: they are estimated from the 212 speakers"),
         ({}, "No speaker is in two splits"),
@@ -290,17 +297,17 @@ def test_a_release_that_was_forced_says_so_before_anything_else():
         ({"test_wer_ci_unit": "clip", "speakers": 0, "corpus_speakers": 0}, "several splits is unknown"),
     ],
 )
-def test_the_card_says_whom_the_figures_speak_for(changes, says):
-    assert says in prose(model_card.render_card({**BASED, **changes}), "Validity")
+def test_the_card_says_which_speakers_the_figures_apply_to(changes, expected):
+    assert expected in prose(model_card.render_card({**BASED, **changes}), "Validity")
 
 
-def test_what_was_never_measured_is_called_that_and_not_zero():
-    told = dict(rows(model_card.render_card({**RECORD, "wrong_language": None}), "Behaviour"))
-    assert told["clips in the wrong language"] == "not measured"
-    assert told["median timestamp error"] == "not measured"
-    assert told["words hallucinated in audio without speech"] == "22.4 per minute"
-    assert told["WER padded to 30 s, as in transformers and faster-whisper"] == "21.9 %"
-    assert told["speed, times real time"] == "80"
+def test_a_missing_value_is_reported_as_not_measured():
+    behaviour = dict(rows(model_card.render_card({**RECORD, "wrong_language": None}), "Behaviour"))
+    assert behaviour["clips in the wrong language"] == "not measured"
+    assert behaviour["median timestamp error"] == "not measured"
+    assert behaviour["words hallucinated in audio without speech"] == "22.4 per minute"
+    assert behaviour["WER padded to 30 s, as in transformers and faster-whisper"] == "21.9 %"
+    assert behaviour["speed, times real time"] == "80"
 
 
 @pytest.mark.parametrize(
@@ -318,16 +325,16 @@ def test_what_was_never_measured_is_called_that_and_not_zero():
         ({"timestamp_error": None}, "was not measured"),
     ],
 )
-def test_a_limit_is_reported_where_the_record_shows_it(changes, limit):
-    last = "Dialects, noises and topics that are not in the test clips were not measured."
-    assert prose(model_card.render_card(BASED), "Limitations") == last
+def test_a_limitation_is_reported_if_the_record_shows_it(changes, limit):
+    always = "Dialects, noises and topics that are not in the test clips were not measured."
+    assert prose(model_card.render_card(BASED), "Limitations") == always
     tokens = section(model_card.render_card({**BASED, **changes}), "Limitations")
-    found = [shown(one).replace("\u00a0", " ") for one in tokens if one.type == "inline"]
-    assert len(found) == 2
-    assert limit in found[0]
+    lines = [plain_text(token).replace("\u00a0", " ") for token in tokens if token.type == "inline"]
+    assert len(lines) == 2
+    assert limit in lines[0]
 
 
-def test_the_whole_search_is_a_table_the_winner_first():
+def test_all_trials_are_in_a_table_with_the_winner_first():
     board = [trial(2, 8.1, batch_size=1024, warmup=0.1), trial(0, 9.0, "plateau", 600, batch_size=16, warmup=0.05)]
     text = model_card.render_card(
         {**RECORD, "leaderboard": board, "hyperparameters": {"learning_rate": 2.3456e-5}, "trials": 2}
@@ -347,33 +354,33 @@ def test_a_trial_that_diverged_has_no_wer_in_the_table():
 
 
 def test_the_picture_of_the_training_is_in_the_card():
-    [picture] = [one for one in walk(section(model_card.render_card(RECORD), "Training")) if one.type == "image"]
+    [picture] = [token for token in walk(section(model_card.render_card(RECORD), "Training")) if token.type == "image"]
     assert picture.attrs["src"] == "training.png"
     assert "2.8" in picture.content
 
 
-def test_carbon_is_reckoned_from_the_hours_and_the_watts():
+def test_emissions_are_computed_from_hours_and_watts():
     """900 s at 20 W are 0.005 kWh; at 458 g a kWh that is 2.29 g."""
     text = model_card.render_card(RECORD)
     assert all(
-        told in prose(text, "Environmental impact") for told in ("0.25 h", "20 W", "0.005 kWh", "458 g", "2.29 g")
+        figure in prose(text, "Environmental impact") for figure in ("0.25 h", "20 W", "0.005 kWh", "458 g", "2.29 g")
     )
     assert "assumed, not measured" in prose(text, "Environmental impact")
-    carbon = front(text).co2_eq_emissions
+    carbon = metadata(text).co2_eq_emissions
     assert carbon["emissions"] == 2.29
     assert (carbon["training_type"], carbon["hardware_used"]) == ("pre-training", "2 CPU cores")
     assert "458 g/kWh" in carbon["source"]
-    large = front(model_card.render_card({**BASED, "watts": 4_000, "training_seconds": 3.6e6})).co2_eq_emissions
+    large = metadata(model_card.render_card({**BASED, "watts": 4_000, "training_seconds": 3.6e6})).co2_eq_emissions
     assert (large["emissions"], large["training_type"]) == (1_830_000, "fine-tuning")
 
 
-def blocks(text):
-    """The pieces of code below "Usage": language and content."""
-    return [(one.info, one.content) for one in section(text, "Usage") if one.type == "fence"]
+def code_blocks(text):
+    """The code blocks below "Usage": language and content."""
+    return [(token.info, token.content) for token in section(text, "Usage") if token.type == "fence"]
 
 
-def test_a_model_on_the_hub_is_used_by_its_name_three_ways():
-    (kind, transformers), (_, faster), (shell, space) = blocks(model_card.render_card(BASED))
+def test_a_model_on_the_hub_is_used_by_its_name_in_three_ways():
+    (kind, transformers), (_, faster), (shell, space) = code_blocks(model_card.render_card(BASED))
     assert (kind, shell, space) == ("python", "sh", "MODEL_ID=asa/svenska python space/app.py\n")
     for code in (transformers, faster):
         compile(code, "card", "exec")
@@ -383,60 +390,63 @@ def test_a_model_on_the_hub_is_used_by_its_name_three_ways():
     assert 'language="sv"' in faster
 
 
-def test_a_vocabulary_too_small_for_faster_whisper_is_read_by_the_engine():
+def test_a_model_with_a_small_vocabulary_is_used_with_the_engine():
     text = model_card.render_card(RECORD)
     assert "faster_whisper" not in text
-    assert ("sh", "MODEL_ID=FOLDER python space/transcriber.py speech.wav\n") in blocks(text)
+    assert ("sh", "MODEL_ID=FOLDER python space/transcriber.py speech.wav\n") in code_blocks(text)
     assert "2,008 tokens" in prose(text, "Usage")
     assert "faster_whisper" in model_card.render_card({**RECORD, "vocabulary": 51_865})
 
 
-def test_a_release_for_whisper_cpp_says_how_it_is_run_there_and_how_it_hears():
+def test_a_release_for_whisper_cpp_gives_its_command_and_its_wer():
     record = {**RECORD, "formats": ["ct2-int8", "ggml"], "ggml_clips": 50, "ggml_wer": {"f16": 8.1, "q5_0": 8.4}}
     text = model_card.render_card(record)
-    assert ("sh", "whisper-cli -m FOLDER/ggml/model-q5_0.bin -l sv speech.wav\n") in blocks(text)
+    assert ("sh", "whisper-cli -m FOLDER/ggml/model-q5_0.bin -l sv speech.wav\n") in code_blocks(text)
     assert "WER of 50 test clips in whisper.cpp, q5_0, padded to 30 s | 8.4\u00a0% |" in text
     hub = model_card.render_card({**record, "repo_id": "me/swedish"})
     assert "hf download me/swedish ggml/model-q5_0.bin --local-dir .\nwhisper-cli -m ./ggml/model-q5_0.bin" in hub
     assert "whisper.cpp" not in model_card.render_card(RECORD)
 
 
-def test_what_the_card_says_of_transformers_works(base, tone, capsys, tmp_path):
-    brief = shutil.copytree(base, tmp_path / "brief")  # random weights never end, and five beams take a minute for it
-    told = json.loads((brief / "generation_config.json").read_text(encoding="utf-8"))
-    (brief / "generation_config.json").write_text(json.dumps({**told, "max_length": 30}), encoding="utf-8")
-    code = blocks(model_card.render_card(RECORD))[0][1].replace("FOLDER", str(brief))
-    exec(code.replace('"speech.wav"', "sound"), {"sound": tone(seconds=0.5)})  # a file would take ffmpeg
+def test_the_code_for_transformers_runs(base, tone, capsys, tmp_path):
+    # Random weights generate without end, which takes a minute with five beams.
+    short_model = shutil.copytree(base, tmp_path / "brief")
+    generation_config = json.loads((short_model / "generation_config.json").read_text(encoding="utf-8"))
+    (short_model / "generation_config.json").write_text(
+        json.dumps({**generation_config, "max_length": 30}), encoding="utf-8"
+    )
+    code = code_blocks(model_card.render_card(RECORD))[0][1].replace("FOLDER", str(short_model))
+    exec(code.replace('"speech.wav"', "sound"), {"sound": tone(seconds=0.5)})  # reading a file needs ffmpeg
     assert capsys.readouterr().out.endswith("\n")
 
 
-def test_what_the_card_says_of_faster_whisper_calls_it_rightly(monkeypatch, capsys):
+def test_the_code_for_faster_whisper_calls_it_correctly(monkeypatch, capsys):
     import faster_whisper
     import huggingface_hub
 
-    asked = []
+    calls = []
 
     class Model:
         def __init__(self, folder):
-            asked.append(folder)
+            calls.append(folder)
 
         def transcribe(self, file, language):
-            asked.append((file, language))
+            calls.append((file, language))
             return iter([type("Segment", (), {"text": " hej"})]), None
 
     monkeypatch.setattr(faster_whisper, "WhisperModel", Model)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: f"/cache/{name}")
-    exec(blocks(model_card.render_card(BASED))[1][1], {})
-    exec(blocks(model_card.render_card({**BASED, "repo_id": None}))[1][1], {})
-    heard = ("speech.wav", "sv")
-    assert asked == ["/cache/asa/svenska/ct2-int8", heard, "FOLDER/ct2-int8", heard]
+    exec(code_blocks(model_card.render_card(BASED))[1][1], {})
+    exec(code_blocks(model_card.render_card({**BASED, "repo_id": None}))[1][1], {})
+    transcribe_call = ("speech.wav", "sv")
+    assert calls == ["/cache/asa/svenska/ct2-int8", transcribe_call, "FOLDER/ct2-int8", transcribe_call]
     assert capsys.readouterr().out == " hej\n" * 2
 
 
-def test_the_card_tells_where_the_model_comes_from():
-    told = prose(model_card.render_card(RECORD), "Provenance")
+def test_the_card_reports_the_provenance_of_the_model():
+    text = prose(model_card.render_card(RECORD), "Provenance")
     assert all(
-        one in told for one in ("1795587941339144", "whisper-flow 0.1.0+abc", "2026-11-22 18:20 UTC", "format 2")
+        part in text for part in ("1795587941339144", "whisper-flow 0.1.0+abc", "2026-11-22 18:20 UTC", "format 2")
     )
     assert "0123456789abcdef" in prose(model_card.render_card(RECORD), "Data")
 
@@ -445,22 +455,22 @@ def pixels(picture):
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
 
 
-def test_the_picture_is_legible_on_any_page():
-    """Dark ink and a blue line on white of its own."""
-    found = pixels(training_curve.render_curve(RECORD))
-    assert found.shape == (600, 1280, 3)
-    assert (found[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
+def test_the_picture_is_readable_on_any_background():
+    """Dark text and a blue line on a white background."""
+    image = pixels(training_curve.render_curve(RECORD))
+    assert image.shape == (600, 1280, 3)
+    assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
     assert Image.open(io.BytesIO(training_curve.render_curve(RECORD))).convert("RGBA").getextrema()[3] == (255, 255)
-    assert (found.max(axis=2) < 100).sum() > 50  # the best WER, in ink
-    assert ((found[..., 2] - found[..., 0]) > 150).sum() > 1_000  # the line
+    assert (image.max(axis=2) < 100).sum() > 50  # the best WER, as text
+    assert ((image[..., 2] - image[..., 0]) > 150).sum() > 1_000  # the line
 
 
 def test_the_picture_shows_the_wer_and_its_interval():
     wide = [{**point(step, 20.0), "low": 1.0, "high": 39.0} for step in (100, 200)]
     tight = [{**point(step, 20.0), "low": 19.0, "high": 39.0} for step in (100, 200)]
     coloured = [
-        int((pixels(training_curve.render_curve({**RECORD, "curve": of})).min(axis=2) < 250).sum())
-        for of in (wide, tight)
+        int((pixels(training_curve.render_curve({**RECORD, "curve": curve})).min(axis=2) < 250).sum())
+        for curve in (wide, tight)
     ]
     assert coloured[0] > 1.3 * coloured[1]
     assert training_curve.render_curve({**RECORD, "curve": wide}) != training_curve.render_curve(RECORD)
@@ -471,38 +481,38 @@ def test_the_picture_shows_the_wer_and_its_interval():
     [[], [point(40, 120.0)], [point(20, 50.0), {**point(40, 0.0), "validation_wer": None, "low": None, "high": None}]],
     ids=["none", "one", "one that broke off"],
 )
-def test_a_short_training_has_a_picture_too(points):
+def test_a_short_training_has_a_picture(points):
     assert pixels(training_curve.render_curve({**RECORD, "curve": points})).shape == (600, 1280, 3)
 
 
 def test_the_picture_and_the_card_are_the_same_in_every_process():
     code = (
         "import hashlib, json, sys; from asr.release import model_card, training_curve; record = json.load(sys.stdin)\n"
-        "made = training_curve.render_curve(record), model_card.render_card(record).encode()\n"
-        "print(*(hashlib.sha256(content).hexdigest() for content in made))"
+        "contents = training_curve.render_curve(record), model_card.render_card(record).encode()\n"
+        "print(*(hashlib.sha256(content).hexdigest() for content in contents))"
     )
     flows = Path(model_card.__file__).parents[2]
-    told = [
+    hashes = [
         subprocess.run(
             [sys.executable, "-c", code], input=json.dumps(RECORD), capture_output=True, text=True, check=True,
             env={**os.environ, "PYTHONPATH": str(flows), "PYTHONHASHSEED": seed},
         ).stdout.split()
         for seed in ("1", "2")
     ]  # fmt: skip
-    here = [
-        hashlib.sha256(made).hexdigest()
-        for made in (training_curve.render_curve(RECORD), model_card.render_card(RECORD).encode())
+    expected = [
+        hashlib.sha256(content).hexdigest()
+        for content in (training_curve.render_curve(RECORD), model_card.render_card(RECORD).encode())
     ]
-    assert told == [here, here]
+    assert hashes == [expected, expected]
 
 
-def test_what_noise_and_a_room_cost_is_reported_where_it_was_measured():
+def test_error_rates_in_noise_and_in_a_room_are_reported_if_measured():
     text = model_card.render_card({**RECORD, **NOISY})
-    told = {line[0]: line[1:] for line in rows(text, "Behaviour")}
-    assert told["100 test clips, as served"] == ["WER", "95 % interval"]
-    assert told["as recorded"] == ["8.1 %", "6.0 to 10.4"]
-    assert told["speech 5 dB over noise"] == ["28.0 %", "24.0 to 32.0"]
-    assert told["in a room"] == ["12.8 %", "9.7 to 16.4"]
-    said = prose(text, "Behaviour")
-    assert "The noise is recorded, and held out of training; the rooms are simulated." in said
+    behaviour = {line[0]: line[1:] for line in rows(text, "Behaviour")}
+    assert behaviour["100 test clips, as served"] == ["WER", "95 % interval"]
+    assert behaviour["as recorded"] == ["8.1 %", "6.0 to 10.4"]
+    assert behaviour["speech 5 dB over noise"] == ["28.0 %", "24.0 to 32.0"]
+    assert behaviour["in a room"] == ["12.8 %", "9.7 to 16.4"]
+    description = prose(text, "Behaviour")
+    assert "The noise is recorded, and held out of training; the rooms are simulated." in description
     assert "over noise" not in prose(model_card.render_card(RECORD), "Behaviour")

@@ -19,15 +19,17 @@ WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ClipE
 
 
 @pytest.fixture(scope="module")
-def made(tiny, base, joined, speech, tmp_path_factory, one_thread):
-    """A release of an untrained model from nothing, and its exam."""
-    ready = tmp_path_factory.mktemp("made") / "release"
-    about = record.run_record(
+def built(tiny, base, joined, speech, tmp_path_factory, one_thread):
+    """A release of an untrained model without a base, and its evaluation."""
+    release_folder = tmp_path_factory.mktemp("made") / "release"
+    run_facts = record.run_record(
         tiny, "17", "2026-11-25T08:00:00+00:00", "0.1.0+abc", joined.summary, search.leaderboard([WINNER]), WINNER,
         ("2 CPU cores", 20),
     )  # fmt: skip
-    ready.mkdir()
-    return ready, evaluation.build_and_evaluate(ready, tiny, base, speech, SPACE, about, lambda line: None)
+    release_folder.mkdir()
+    return release_folder, evaluation.build_and_evaluate(
+        release_folder, tiny, base, speech, SPACE, run_facts, lambda line: None
+    )
 
 
 @pytest.fixture
@@ -41,78 +43,86 @@ def server(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def publish(made, tiny, speech, tmp_path):
-    """A function that publishes the release with these settings; `wrong` are its errors in each test clip."""
+def publish(built, tiny, speech, tmp_path):
+    """A function that publishes the release with these settings; `errors` are its errors in each test clip."""
     lines = []
 
-    def out(run="17", wrong=None, ready=None, against=(), **release):
-        exam = made[1]
+    def publish_with(run="17", errors=None, ready=None, faults=(), **release):
+        evaluated = built[1]
         settings = tiny.model_copy(
             update={"release": tiny.release.model_copy(update={"folder": tmp_path / "released", **release})}
         )
-        scores = exam.scores.assign(served_word_errors=wrong) if wrong is not None else exam.scores
-        report = {**exam.report, "served_wer": exam.report["test_wer"], "loads": list(against)}
+        scores = evaluated.scores.assign(served_word_errors=errors) if errors is not None else evaluated.scores
+        report = {**evaluated.report, "served_wer": evaluated.report["test_wer"], "loads": list(faults)}
         checks = gate.run_checks(report, settings.release)
-        return publishing.publish_release(ready or made[0], run, settings, checks, scores, speech, SPACE, lines.append)
+        return publishing.publish_release(ready or built[0], run, settings, checks, scores, speech, SPACE, lines.append)
 
-    out.lines = lines
-    return out
+    publish_with.lines = lines
+    return publish_with
 
 
-def test_without_a_hub_repo_it_is_local_and_the_newest(publish, tmp_path):
-    out = publish()
-    assert out.release == {
+def test_without_a_hub_repo_a_release_is_local_and_becomes_latest(publish, tmp_path):
+    publication = publish()
+    assert publication.release == {
         "path": str(tmp_path / "released" / "sample-17"), "here": True,
         "repo_id": None, "revision": None, "pushed": False,
         "why": "no Hub repo is configured",
     }  # fmt: skip
-    assert out.latest and (tmp_path / "released" / "latest").resolve().name == "sample-17"
+    assert publication.latest and (tmp_path / "released" / "latest").resolve().name == "sample-17"
     assert {"model.safetensors", "ct2-int8/model.bin", "README.md", "training.png", "test-counts.json"} <= set(
-        out.sizes
+        publication.sizes
     )
 
 
-def test_a_release_that_fails_the_gate_is_local_and_sends_nothing_to_the_hub(publish, server, tmp_path):
-    out = publish(repo_id="me/svenska", against=["it does not load"])
-    assert (out.latest, out.release["pushed"], out.release["why"]) == (False, False, "it does not load")
+def test_a_release_that_fails_the_gate_is_kept_locally_and_not_pushed(publish, server, tmp_path):
+    publication = publish(repo_id="me/svenska", faults=["it does not load"])
+    assert (publication.latest, publication.release["pushed"], publication.release["why"]) == (
+        False,
+        False,
+        "it does not load",
+    )
     assert (tmp_path / "released" / "sample-17" / "model.safetensors").is_file()
     assert not (tmp_path / "released" / "latest").exists()
     assert server.repos == {}
 
 
 def test_a_first_release_is_pushed(publish, server):
-    out = publish(repo_id="svenska")
-    assert (out.release["repo_id"], out.release["pushed"], out.release["why"]) == ("me/svenska", True, "")
-    assert server.repo("me/svenska").tags["run-17"] == out.release["revision"]
+    publication = publish(repo_id="svenska")
+    assert (publication.release["repo_id"], publication.release["pushed"], publication.release["why"]) == (
+        "me/svenska",
+        True,
+        "",
+    )
+    assert server.repo("me/svenska").tags["run-17"] == publication.release["revision"]
 
 
-def another(made, tmp_path, run):
-    """The same release, of another run."""
-    ready = Path(shutil.copytree(made[0], tmp_path / f"ready-{run}"))
-    folder.write_json(ready / "release.json", {**folder.read_record(ready), "run_id": run})
-    return ready
+def copy_of_run(built, tmp_path, run):
+    """A copy of the release, as of another run."""
+    release_folder = Path(shutil.copytree(built[0], tmp_path / f"ready-{run}"))
+    folder.write_json(release_folder / "release.json", {**folder.read_record(release_folder), "run_id": run})
+    return release_folder
 
 
-def test_a_later_release_must_beat_the_counts_of_the_last(publish, made, server, tmp_path):
-    words = made[1].scores["words"].to_numpy()
+def test_a_later_release_must_beat_the_counts_of_the_last_one(publish, built, server, tmp_path):
+    word_counts = built[1].scores["words"].to_numpy()
     first = publish(repo_id="me/svenska")
-    same = publish("18", ready=another(made, tmp_path, "18"), repo_id="me/svenska")
+    same = publish("18", ready=copy_of_run(built, tmp_path, "18"), repo_id="me/svenska")
     assert not same.release["pushed"]
     assert "published" in same.release["why"]
-    assert same.latest  # here it passed
+    assert same.latest  # it passed the local checks
     assert [check.name for check in same.checks][-1] == "Better than the published model"
-    better = publish("19", wrong=words // 9, ready=another(made, tmp_path, "19"), repo_id="me/svenska")
+    better = publish("19", errors=word_counts // 9, ready=copy_of_run(built, tmp_path, "19"), repo_id="me/svenska")
     assert better.release["pushed"]
     assert better.release["revision"] != first.release["revision"]
     assert not any("transcribes them now" in line for line in publish.lines)
 
 
-def test_a_published_model_without_counts_is_downloaded_and_scored(publish, made, base, server):
+def test_a_published_model_without_counts_is_downloaded_and_scored(publish, built, base, server):
     server.create("me/svenska").commit({file.name: file.read_bytes() for file in base.iterdir()})
-    out = publish(repo_id="me/svenska")
+    publication = publish(repo_id="me/svenska")
     assert any("transcribes them now" in line for line in publish.lines)
-    assert not out.release["pushed"]  # it is the same model
-    assert "0.0 points" in out.release["why"]
+    assert not publication.release["pushed"]  # it is the same model
+    assert "0.0 points" in publication.release["why"]
 
 
 def test_old_releases_are_deleted_if_the_profile_says_so(publish, tmp_path):
