@@ -20,7 +20,7 @@ def benchmark(monkeypatch):
 
 
 def test_each_names_the_machine_it_ran_on(benchmark, capsys):
-    benchmark("machine").tell({"seconds": 3})
+    benchmark("machine").print_result({"seconds": 3})
     told = json.loads(capsys.readouterr().out)
     assert told["seconds"] == 3
     assert told["capability"] == torch.backends.cpu.get_cpu_capability()
@@ -34,7 +34,7 @@ def test_every_benchmark_can_be_imported_and_ends_with_its_machine(benchmark, fi
     text = file.read_text(encoding="utf-8")
     if file.stem in ("bad_days", "espeak", "random_models", "machine"):
         return
-    assert "machine.tell(" in text
+    assert "machine.print_result(" in text
     benchmark(file.stem)
 
 

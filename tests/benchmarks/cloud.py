@@ -337,7 +337,7 @@ def main() -> None:
         "same_leaderboard": here.board.equals(there.board),
         "bars_met": there.percent_of_an_hour < OWN_BAR and ratio < TRAFFIC_BAR,
     }
-    machine.tell(told)
+    machine.print_result(told)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
             rows.append(run(seed, Path(folder)))
         print("{:4d} {:8.0f} {:12.0f} {:7.2f} %".format(seed, *rows[-1]), flush=True)
     seconds, busy, wers = zip(*rows, strict=True)
-    machine.tell({
+    machine.print_result({
         "seconds": round(statistics.median(seconds)),
         "cpu_seconds": round(statistics.median(busy)),
         "test_wer": list(wers),

@@ -211,7 +211,7 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not given.tiny:
         print("skipped: there is no GPU here; --tiny shows the overhead beside the step on a CPU")
-        machine.tell({"gpu": None})
+        machine.print_result({"gpu": None})
         return
     size = ON_GPU if device == "cuda" else ON_CPU
     if given.steps:
@@ -241,7 +241,7 @@ def main() -> None:
     on_gpu = device == "cuda"
     best = max(rows, key=lambda batch: rows[batch]["trial"]["clips_per_second"])
     smallest = rows[min(rows)]
-    machine.tell({
+    machine.print_result({
         "gpu": compute.hardware()[0] if on_gpu else None,
         "batch": min(rows),
         "best_batch": best,

@@ -284,7 +284,7 @@ def main() -> None:
     parser.add_argument("--service", action="store_true", help="metadata over HTTP")
     given = parser.parse_args()
     tasks, search = table(given.tasks, given.service, False), table(given.trials, given.service, True)
-    machine.tell({**tasks, "search": search, "metadata": "service" if given.service else "local"})
+    machine.print_result({**tasks, "search": search, "metadata": "service" if given.service else "local"})
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def measure(asked: argparse.Namespace, scratch: Path) -> None:
                     told[f"{key}_p"] = round(found["hotword_p"], 4)
             told[f"{name}_{condition.replace(' ', '_')}_wer_cost"] = round(found["hinted_wer"] - wer, 2)
             told[f"{name}_{condition.replace(' ', '_')}_time"] = round(longer, 2)
-    machine.tell(told)
+    machine.print_result(told)
 
 
 if __name__ == "__main__":

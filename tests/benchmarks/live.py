@@ -103,7 +103,7 @@ def main() -> None:
     }
     for name, value in results.items():
         print(f"{name:22s} {value}")
-    machine.tell(results)
+    machine.print_result(results)
 
 
 if __name__ == "__main__":

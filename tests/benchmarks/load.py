@@ -130,7 +130,7 @@ def main() -> None:
     p99 = 1000 * sorted(waits)[int(0.99 * len(waits))]
     print(f"{'/health, 99th percentile, ms':40s} {p99:8.0f} ({len(waits)} asked, {failed} failed)")
     print(f"{'megabytes held, by eighths':40s} {', '.join(f'{one:.0f}' for one in held)}")
-    machine.tell({
+    machine.print_result({
         "failed": answers["failed"] + failed, "health_p99_ms": round(p99),
         "memory_growth_mb": round(held[-1] - held[2], 1),
         "answered": answers["answered"], "queue_full": answers["queue full"],

@@ -280,7 +280,7 @@ def main() -> None:
                 f" {row['seconds']:8.1f}",
                 flush=True,
             )
-    machine.tell({"base": given.base.name, "language": given.language, **told})
+    machine.print_result({"base": given.base.name, "language": given.language, **told})
 
 
 if __name__ == "__main__":

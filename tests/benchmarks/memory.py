@@ -135,4 +135,4 @@ def report() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    machine.tell(report())
+    machine.print_result(report())

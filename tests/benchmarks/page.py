@@ -57,7 +57,7 @@ def main() -> None:
     results = {name: round(value, 2) for name, value in results.items()}
     for name, value in results.items():
         print(f"{name:14s} {value:10.2f}")
-    machine.tell(results)
+    machine.print_result(results)
 
 
 def write_recording(file: Path, clips: list[np.ndarray], seconds: int) -> Path:

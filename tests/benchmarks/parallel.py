@@ -85,7 +85,7 @@ def measure(steps: int, rounds: int, trials: int) -> float:
 
 def main(steps: int, rounds: int, trials: int) -> None:
     ratio = measure(steps, rounds, trials)
-    machine.tell({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds})
+    machine.print_result({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds})
 
 
 if __name__ == "__main__":

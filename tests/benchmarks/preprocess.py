@@ -167,7 +167,7 @@ def main(count: int, rounds: int) -> None:
         ratio[form], beside[form] = round(fast / slow, 1), round(fast / quick, 1)
         told = f"published {slow:4.0f}: {ratio[form]:5.1f}   tuned {quick:4.0f}: {beside[form]:5.1f}"
         print(f"{form:6s} ours {fast:6.0f}   {told}")
-    machine.tell({
+    machine.print_result({
         "clips_per_second_ratio": ratio["flac"],
         "opus_ratio": ratio["opus"],
         "mp3_ratio": ratio["mp3"],

@@ -300,7 +300,7 @@ def measure(asked: argparse.Namespace, scratch: Path) -> None:
     }
     if asked.noise:
         told |= noise(asked, corpus, folders["tuned"], swedish, scratch)
-    machine.tell(told)
+    machine.print_result(told)
 
 
 def noise(

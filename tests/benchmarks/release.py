@@ -62,7 +62,7 @@ def main() -> None:
         print(f"{name:14s} {value / 2**20:10,.0f} MiB" if name.endswith("bytes") else f"{name:14s} {value:10.1f} s")
     ratio = told["peak_bytes"] / told["weights_bytes"]
     print(f"{'peak/weights':14s} {ratio:10.2f}")
-    machine.tell({"seconds": round(told["seconds"], 1), "peak_ratio": round(ratio, 2)})
+    machine.print_result({"seconds": round(told["seconds"], 1), "peak_ratio": round(ratio, 2)})
 
 
 if __name__ == "__main__":

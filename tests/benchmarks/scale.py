@@ -122,7 +122,7 @@ def main(most: int) -> None:
     counts, times, peaks = np.array(table).T
     slope = float(np.polyfit(np.log(counts), np.log(times), 1)[0])
     print(f"\ntime grows as clips ** {slope:.2f}; {PROCESSES} processes")
-    machine.tell({"peak_mb": round(max(peaks)), "time_exponent": round(slope, 2)})
+    machine.print_result({"peak_mb": round(max(peaks)), "time_exponent": round(slope, 2)})
 
 
 def _ready(number: int) -> int:

@@ -69,7 +69,7 @@ def main() -> None:
     took["scoring"] = sum(took.values()) - took["bootstrap"]
     for name, spent in took.items():
         print(f"{name:12s} {spent:8.2f} s")
-    machine.tell({"clips": clips} | {f"{name}_s": round(spent, 3) for name, spent in took.items()})
+    machine.print_result({"clips": clips} | {f"{name}_s": round(spent, 3) for name, spent in took.items()})
 
 
 if __name__ == "__main__":

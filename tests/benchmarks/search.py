@@ -104,7 +104,7 @@ def main() -> None:
     print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
     print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")
     print(f"{'winner, test WER':18s} {rates.wer(best):8.2f} % {rates.wer(found):8.2f} %")
-    machine.tell({
+    machine.print_result({
         "cost_share": round(costs[1] / costs[0], 3),
         "step_share": round(steps[1] / steps[0], 3),
         "winner_wer": round(rates.wer(found), 2),

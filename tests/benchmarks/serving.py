@@ -288,7 +288,7 @@ def main() -> None:
         took = live(given.release)
         show("live", took)
         told["live_delay_s"] = round(took["seconds, median"], 2)
-    machine.tell(told)
+    machine.print_result(told)
 
 
 if __name__ == "__main__":

@@ -336,7 +336,7 @@ def main() -> None:
                 told |= wer(corpus, given.steps, given.seeds, given.contexts)
             else:
                 told |= memory.report()
-    machine.tell(told)
+    machine.print_result(told)
 
 
 if __name__ == "__main__":
