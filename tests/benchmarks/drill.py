@@ -104,7 +104,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "profiles": ("tracebacks", tests(
         "asr/test_settings", "a_wrong_profile_is_refused_in_one_line_that_names_the_key",
         "a_hostile_profile_is_refused_in_a_line_that_can_be_shown", "what_is_no_file_is_never_opened")),
-    "bases": ("code run", tests("asr/training/test_bases", "a_broken_base_is_refused_in_a_line_that_names_it")),
+    "bases": ("code run", tests("asr/training/test_base_files", "a_broken_base_is_refused_in_a_line_that_names_it")),
     "releases": ("tracebacks", tests(
         "space/test_transcriber", "a_hostile_release_is_refused_in_one_printable_line",
         "an_incomplete_release_is_refused_by_file_name")),
