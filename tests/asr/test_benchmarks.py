@@ -42,8 +42,8 @@ def test_what_memory_measures_on_a_gpu_runs_on_a_cpu(benchmark, whisper, tiny):
     memory = benchmark("memory")
     learner = memory.Learner(copy.deepcopy(whisper[0]), tiny).train()
     before = [weight.clone() for weight in learner.parameters()]
-    memory.kept(learner, 100, 10)  # as the report does first
-    found = memory.measured(learner, 100, 10, device="cpu", clips=2)
+    memory.saved_bytes(learner, 100, 10)  # as the report does first
+    found = memory.measure(learner, 100, 10, device="cpu", clips=2)
     assert found["clips_per_second"] > 0
     assert found["gib"] is None
     assert any(not torch.equal(one, other) for one, other in zip(before, learner.parameters(), strict=True))

@@ -100,27 +100,27 @@ class Bench:
     def clips(self) -> tuple[Any, Any]:
         return self.corpus.clips(self.size.train, 1), self.corpus.clips(self.size.evaluation, 2)
 
-    def recipe(self, batch: int) -> training.Reference:
+    def recipe(self, batch: int) -> training.Recipe:
         train, evaluation = self.clips()
         half = {"bf16": True} if compute.has_bfloat16() else {"fp16": True} if self.device == "cuda" else {}
         loaders = {"dataloader_num_workers": RECIPE_LOADERS} if self.device == "cuda" else {}
         sizes = {"per_device_train_batch_size": batch, "per_device_eval_batch_size": batch}
         folder = self.corpus.folder / f"recipe-{batch}"
         steps = self.size.recipe_steps
-        return training.Reference(self.base, train, evaluation, folder, max_steps=steps, **half, **loaders, **sizes)
+        return training.Recipe(self.base, train, evaluation, folder, max_steps=steps, **half, **loaders, **sizes)
 
     def recipe_rate(self, batch: int) -> float:
         recipe = self.recipe(batch)
-        laps = training.Laps().watch(recipe.trainer)
+        step_times = training.StepTimes().watch(recipe.trainer)
         recipe.trainer.train()
-        return 1 / laps.seconds_a_clip
+        return 1 / step_times.seconds_a_clip
 
     def trial(self, batch: int) -> dict[str, float]:
         """Clips per second after the first steps, and the seconds of its start and end."""
         train, evaluation = self.clips()
         settings, line_times = self.settings(batch, self.size.steps), LineTimes()
         speech, store = (
-            training.Pieces(train=train, validation=evaluation),
+            training.MemoryDataset(train=train, validation=evaluation),
             Store.in_folder(self.corpus.folder / "trials"),
         )
         name = f"{batch}-{time.monotonic()}"
