@@ -140,7 +140,7 @@ def prepare(scratch: Path) -> None:
     work = scratch / "work"
     flow = start(work)
     if flow.process.wait():
-        sys.exit(flow.text)
+        sys.exit(flow.output)
     flow.reader.join(timeout=10)
     (work / "undisturbed.json").write_text(json.dumps(read_result(work)))
     subprocess.run(["cp", "-a", f"{(work / 'released' / 'latest').resolve()}", str(work / "undisturbed")], check=True)

@@ -216,19 +216,19 @@ def systems(ready: Path, language: str) -> dict[str, Callable[[np.ndarray], Word
     batched = BatchedInferencePipeline(plain)
 
     def by_engine(beam: int) -> Callable[[np.ndarray], Words]:
-        def transcribe(sound: np.ndarray) -> Words:
+        def to_words(sound: np.ndarray) -> Words:
             ours.beam = beam
             words = (word for segment in ours.segments(sound) for word in segment.words)
             return [(word.text, word.start, word.end) for word in words]
 
-        return transcribe
+        return to_words
 
     def by_faster_whisper(transcribe: Callable[..., Any], **options: Any) -> Callable[[np.ndarray], Words]:
-        def transcribe(sound: np.ndarray) -> Words:
+        def to_words(sound: np.ndarray) -> Words:
             segments = list(transcribe(sound, language=language, word_timestamps=True, **options)[0])
             return [(word.word, word.start, word.end) for segment in segments for word in segment.words or ()]
 
-        return transcribe
+        return to_words
 
     return {
         "ours, greedy": by_engine(1),
