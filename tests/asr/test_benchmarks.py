@@ -20,7 +20,7 @@ def benchmark(monkeypatch):
 
 
 def test_a_result_names_its_machine(benchmark, capsys):
-    benchmark("machine").tell({"seconds": 3})
+    benchmark("machine").print_result({"seconds": 3})
     record = json.loads(capsys.readouterr().out)
     assert record["seconds"] == 3
     assert record["capability"] == torch.backends.cpu.get_cpu_capability()
@@ -34,7 +34,7 @@ def test_every_benchmark_can_be_imported_and_prints_its_machine(benchmark, file)
     text = file.read_text(encoding="utf-8")
     if file.stem in ("bad_days", "espeak", "random_models", "machine"):
         return
-    assert "machine.tell(" in text
+    assert "machine.print_result(" in text
     benchmark(file.stem)
 
 
@@ -48,8 +48,8 @@ def test_the_memory_measurement_runs_on_a_cpu_too(benchmark, whisper, tiny):
     memory = benchmark("memory")
     learner = memory.Learner(copy.deepcopy(whisper[0]), tiny).train()
     before = [weight.clone() for weight in learner.parameters()]
-    memory.kept(learner, 100, 10)  # as the report does first
-    result = memory.measured(learner, 100, 10, device="cpu", clips=2)
+    memory.saved_bytes(learner, 100, 10)  # as the report does first
+    result = memory.measure(learner, 100, 10, device="cpu", clips=2)
     assert result["clips_per_second"] > 0
     assert result["gib"] is None
     assert any(not torch.equal(weight, trained) for weight, trained in zip(before, learner.parameters(), strict=True))

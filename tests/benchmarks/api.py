@@ -3,11 +3,11 @@
     python tests/benchmarks/api.py [--release released/latest] [--rounds 5] [--clients 50] [--seconds 120]
 
 The Space runs in a process of its own as a user starts it, on all cores. In turns, `--rounds` times: the engine in this
-process and the server over HTTP write down the same files, one of 3 s (ten times) and one of 10 minutes, made of the
-sample's test clips; CPU seconds of either process, as the kernel counts them, and the medians' ratio. The first event
-of a stream of the 10 minutes is timed from the request on, its upload counted. Then so many clients send the sample's
-test clips one after the other; one that is told to come again does so after the seconds it was told. `/health` is asked
-five times a second from here, and the server's memory looked at. `growth` is of its last eighth over its second.
+process and the server over HTTP transcribe the same files, one of 3 s (ten times) and one of 10 minutes, made of the
+sample's test clips; the CPU seconds of both processes, as the kernel counts them, and the ratio of the medians. The
+first event of a stream of the 10 minutes is timed from the request on, including the upload. Then the clients send the
+sample's test clips one after the other, and retry after the seconds that the server asks for. `/health` is requested
+five times a second, and the server's memory is read. `growth` is that of its last eighth over its second.
 
 Not measured: a network in between, several servers, formats that take longer to decode than FLAC.
 """
@@ -88,46 +88,46 @@ def files() -> dict[str, bytes]:
 
 def cpu(process: psutil.Process) -> float:
     """CPU seconds of a process and its children, one of which decodes."""
-    times = [one.cpu_times() for one in (process, *process.children())]
-    return float(sum(one.user + one.system for one in times))
+    times = [member.cpu_times() for member in (process, *process.children())]
+    return float(sum(spent.user + spent.system for spent in times))
 
 
 def cost(url: str, server: psutil.Process, release: Path, rounds: int) -> dict[str, float]:
-    """The API's CPU seconds by the engine's, for either file."""
+    """The API's CPU seconds divided by the engine's, for each file."""
     import audio_files
     from transcriber import Transcriber
 
-    engine, here = Transcriber(release), psutil.Process()
-    told = {}
+    engine, own_process = Transcriber(release), psutil.Process()
+    ratios = {}
     for name, file in files().items():
         times = SHORT_TIMES if name == "3 s" else 1
-        alone, by_api = list[float](), list[float]()
-        for round_ in range(-1, rounds):  # the first of either is not counted
-            began = cpu(here)
+        engine_times, api_times = list[float](), list[float]()
+        for round_ in range(-1, rounds):  # the first round is not counted
+            began = cpu(own_process)
             for _ in range(times):
                 text = engine.transcribe(audio_files.read_open_file(io.BytesIO(file)).samples).text
-            taken, began = cpu(here) - began, cpu(server)
+            engine_seconds, began = cpu(own_process) - began, cpu(server)
             for _ in range(times):
-                answer = httpx.post(url + ROUTE, files={"file": file}, data={"response_format": "vtt"}, timeout=600)
+                response = httpx.post(url + ROUTE, files={"file": file}, data={"response_format": "vtt"}, timeout=600)
             if round_ >= 0:
-                alone.append(taken)
-                by_api.append(cpu(server) - began)
-            assert answer.status_code == 200 and text
-        ratio = statistics.median(by_api) / statistics.median(alone)
-        told[name] = ratio
-        print(f"CPU seconds, {name:6s}  engine {statistics.median(alone):7.2f}  API {statistics.median(by_api):7.2f}"
+                engine_times.append(engine_seconds)
+                api_times.append(cpu(server) - began)
+            assert response.status_code == 200 and text
+        engine_median, api_median = statistics.median(engine_times), statistics.median(api_times)
+        ratios[name] = ratio = api_median / engine_median
+        print(f"CPU seconds, {name:6s}  engine {engine_median:7.2f}  API {api_median:7.2f}"
               f"  ratio {ratio:.3f}", flush=True)  # fmt: skip
-    return told
+    return ratios
 
 
-def first(url: str, rounds: int) -> float:
-    """Seconds until the first words of a stream of ten minutes come."""
+def first_words(url: str, rounds: int) -> float:
+    """Seconds until the first words of a stream of ten minutes arrive."""
     file, waits = files()["10 min"], list[float]()
     for _ in range(rounds):
         began = time.monotonic()
         form = {"files": {"file": file}, "data": {"stream": "true"}, "timeout": 600}
-        with httpx.stream("POST", url + ROUTE, **form) as answer:  # type: ignore[arg-type]
-            for line in answer.iter_lines():
+        with httpx.stream("POST", url + ROUTE, **form) as response:  # type: ignore[arg-type]
+            for line in response.iter_lines():
                 if "delta" in line:
                     waits.append(time.monotonic() - began)
                     break
@@ -135,57 +135,57 @@ def first(url: str, rounds: int) -> float:
     return statistics.median(waits)
 
 
-def crowd(url: str, clients: int, seconds: float, told: Any) -> None:
-    """Run so many clients at once, in a process of their own; their results go to the queue."""
+def crowd(url: str, clients: int, seconds: float, queue: Any) -> None:
+    """Run the clients at once, in their own process; their results go to the queue."""
 
     async def client(number: int, http: httpx.AsyncClient, clips: list[bytes]) -> None:
         while time.monotonic() < until:
             began = time.monotonic()
             try:
-                answer = await http.post(url + ROUTE, files={"file": clips[number % len(clips)]})
-                answers[str(answer.status_code)] += 1
-                if answer.status_code == 200:
-                    took.append(time.monotonic() - began)
-                elif "retry-after" in answer.headers:
-                    await asyncio.sleep(min(int(answer.headers["retry-after"]), max(0.0, until - time.monotonic())))
+                response = await http.post(url + ROUTE, files={"file": clips[number % len(clips)]})
+                responses[str(response.status_code)] += 1
+                if response.status_code == 200:
+                    latencies.append(time.monotonic() - began)
+                elif "retry-after" in response.headers:
+                    await asyncio.sleep(min(int(response.headers["retry-after"]), max(0.0, until - time.monotonic())))
             except httpx.HTTPError as error:
-                answers[type(error).__name__] += 1
+                responses[type(error).__name__] += 1
             number += 1
 
-    async def all_of_them() -> None:
+    async def run_all() -> None:
         clips = [file.read_bytes() for file in sorted(SAMPLE.glob("*.ogg"))]
         limits = httpx.Limits(max_connections=clients)
         async with httpx.AsyncClient(timeout=120, limits=limits) as http:
             await asyncio.gather(*(client(number, http, clips) for number in range(clients)))
 
-    answers, took, until = Counter[str](), list[float](), time.monotonic() + seconds
-    asyncio.run(all_of_them())
-    told.put((answers, took))
+    responses, latencies, until = Counter[str](), list[float](), time.monotonic() + seconds
+    asyncio.run(run_all())
+    queue.put((responses, latencies))
 
 
 def load(url: str, server: psutil.Process, clients: int, seconds: float) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
-    told = context.Queue()
-    people = context.Process(target=crowd, args=(url, clients, seconds, told))
-    people.start()
-    waits, held, began = list[float](), list[float](), time.monotonic()
-    while (passed := time.monotonic() - began) < seconds:
-        asked = time.monotonic()
+    queue = context.Queue()
+    process = context.Process(target=crowd, args=(url, clients, seconds, queue))
+    process.start()
+    waits, memory, began = list[float](), list[float](), time.monotonic()
+    while (elapsed := time.monotonic() - began) < seconds:
+        started = time.monotonic()
         httpx.get(f"{url}/health", timeout=30)
-        waits.append(time.monotonic() - asked)
-        if passed >= len(held) * seconds / 8:
-            held.append(server.memory_info().rss / 1e6)
-        time.sleep(max(0.0, 0.2 - (time.monotonic() - asked)))
-    answers, took = told.get(timeout=180)
-    people.join(timeout=20)
+        waits.append(time.monotonic() - started)
+        if elapsed >= len(memory) * seconds / 8:
+            memory.append(server.memory_info().rss / 1e6)
+        time.sleep(max(0.0, 0.2 - (time.monotonic() - started)))
+    responses, latencies = queue.get(timeout=180)
+    process.join(timeout=20)
     p99 = 1000 * sorted(waits)[int(0.99 * len(waits))]
-    median = statistics.median(took) if took else float("nan")
-    print(f"{clients} clients, {seconds:g} s: {dict(answers.most_common())}, median answer {median:.2f} s")
-    print(f"/health, 99th percentile {p99:.0f} ms of {len(waits)}; megabytes held {[round(one) for one in held]}")
-    failed = sum(count for status, count in answers.items() if status not in ("200", "429"))
+    median = statistics.median(latencies) if latencies else float("nan")
+    print(f"{clients} clients, {seconds:g} s: {dict(responses.most_common())}, median answer {median:.2f} s")
+    print(f"/health, 99th percentile {p99:.0f} ms of {len(waits)}; megabytes held {[round(value) for value in memory]}")
+    failed = sum(count for status, count in responses.items() if status not in ("200", "429"))
     return {
-        "answered": answers["200"], "told_to_wait": answers["429"], "failed": failed, "health_p99_ms": round(p99),
-        "growth": round(held[-1] / held[1] - 1, 4),
+        "answered": responses["200"], "told_to_wait": responses["429"], "failed": failed, "health_p99_ms": round(p99),
+        "growth": round(memory[-1] / memory[1] - 1, 4),
     }  # fmt: skip
 
 
@@ -199,9 +199,9 @@ def main() -> None:
     release = arguments.release.resolve()
     with served(release) as (url, server):
         ratios = cost(url, server, release, arguments.rounds)
-        told = {"cpu_ratio_3_s": round(ratios["3 s"], 3), "cpu_ratio_10_min": round(ratios["10 min"], 3)}
-        told["first_words_s"] = round(first(url, arguments.rounds), 2)
-        machine.tell(told | load(url, server, arguments.clients, arguments.seconds))
+        result = {"cpu_ratio_3_s": round(ratios["3 s"], 3), "cpu_ratio_10_min": round(ratios["10 min"], 3)}
+        result["first_words_s"] = round(first_words(url, arguments.rounds), 2)
+        machine.print_result(result | load(url, server, arguments.clients, arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
-"""What the flow costs beside its work, here and in a bucket: seconds, and bytes between a trial and the datastore.
+"""The flow's overhead on a local disk and in a bucket: seconds, and bytes between a trial and the datastore.
 
     python tests/benchmarks/cloud.py [--settings sample|tiny] [--faults SHARE] [--latency SECONDS]
 
 The profile runs once with its datastore on this disk and once in a bucket: an emulator behind a counting proxy, which
-answers each request `--latency` seconds late. 0.03 is assumed of a bucket in the machine's own region, not measured.
-Once is enough: the bars are judged in each run by itself, and the two are not compared. The emulator is slower than
-Google, one request at a time, and takes its time from the same cores: what the bucket costs here is an upper bound.
+answers each request `--latency` seconds late. 0.03 is an assumption for a bucket in the machine's own region. Once is
+enough: each run is held to the bars by itself, and the two are not compared. The emulator is slower than Google, serves
+one request at a time and uses the same cores, so the cost of the bucket here is an upper bound.
 
 *Wall* goes from the scheduler's "Task is starting." of a step's first task to "Task finished" of its last; the Client's
 `finished_at` would leave out what a task does after its artifacts are written. *Work* is what the heavy call takes
 (`shards.build_part`, `trial.fine_tune`, `evaluation.build_and_evaluate`; `sitecustomize` measures it) less the
-time in it that goes to the datastore and the live card. *Own* is the rest: scheduling, processes, imports, artifacts,
-cards, the datastore, and the steps without a heavy call, whole. Where tasks of a step run side by side, its
-wall is shared out as their seconds are. The columns after it tell what was taken off the heavy calls, tasks together.
+time in it that the datastore and the live card take. *Own* is the rest: scheduling, processes, imports, artifacts,
+cards, the datastore, and all of the steps without a heavy call. Where tasks of a step run side by side, its wall is
+divided in proportion to their seconds. The columns after it are what was subtracted from the heavy calls of all tasks.
 
-A run whose training takes an hour has as many own seconds as the one measured, but for checkpoints, which are scaled to
-the hour, and live cards, scaled likewise up to the looks that a trial takes at itself, about sixty however long it is.
+A run whose training takes an hour has as many own seconds as the measured one, except for checkpoints, which are scaled
+to the hour, and live cards, which are scaled likewise, but at most to the number of times that a trial calls its card,
+about sixty for any length.
 
 A trial's traffic: all bytes that pass from the first trial's start to the last one's end, the scheduler's too, over the
 trials. The ratio is to the float32 model plus one read of the shards that training reads. Bodies count, not headers.
@@ -47,7 +48,7 @@ from servers.bucket import Bucket  # noqa: E402
 from servers.proxy import Exchange, Proxy  # noqa: E402
 
 HOUR = 3600
-KINDS = ("store", "checkpoints", "first card", "cards")  # what a heavy call's seconds are told apart into, beside work
+KINDS = ("store", "checkpoints", "first card", "cards")  # the parts of a heavy call's seconds other than work
 OWN_BAR, TRAFFIC_BAR = 5.0, 3.0  # percent of an hour; times the model and one read of the shards
 PROFILES = {
     "sample": "",  # all defaults
@@ -82,19 +83,19 @@ CALLS = {
         **{f"Store.{name}": "checkpoints" for name in ("remember", "save_files")},
     },
 }
-LATE = ("torch", "transformers", "datasets", "ctranslate2")  # what heavy calls may import themselves is no work
-DRAWN = 0.01  # seconds: a call that is too soon after the last drawing returns at once
+LATE = ("torch", "transformers", "datasets", "ctranslate2")  # imports of heavy calls are not their work
+DRAWN = 0.01  # seconds: a call soon after the last drawing returns at once
 spent, doing = Counter(), []
 
 def timed(call, kind):
-    def timed_call(*given, **named):
+    def timed_call(*args, **kwargs):
         if kind == "heavy" and call.__module__ != "asr.corpus.shards":
             [__import__(name) for name in LATE]
         counts = doing == ([] if kind == "heavy" else ["heavy"])
         doing.append(kind)
         began = time.perf_counter()
         try:
-            return call(*given, **named)
+            return call(*args, **kwargs)
         finally:
             doing.pop()
             took = time.perf_counter() - began
@@ -119,25 +120,26 @@ class Finder:
         def exec_module(module):
             run(module)
             for called, kind in CALLS[name].items():
-                *of, attribute = called.split(".")
-                place = getattr(module, of[0]) if of else module
-                setattr(place, attribute, timed(getattr(place, attribute), kind))
+                *classes, attribute = called.split(".")
+                owner = getattr(module, classes[0]) if classes else module
+                setattr(owner, attribute, timed(getattr(owner, attribute), kind))
 
         spec.loader.exec_module = exec_module
         return spec
 
 sys.meta_path.insert(0, Finder)
 """
-LOOK = """
+READ_RUN = """
 import json
 from metaflow import Flow, namespace
 namespace(None)
 run = Flow("WhisperFlow").latest_run
 end = run["end"].task.data
 end.leaderboard.drop(columns="seconds").to_pickle("board.pickle")
+shards = run["collect"].task.data.shards
 print(json.dumps({
     "model": 4 * end.report["parameters"],
-    "shards": sum(one["size"] for one in run["collect"].task.data.shards if one["split"] in ("train", "validation")),
+    "shards": sum(shard["size"] for shard in shards if shard["split"] in ("train", "validation")),
     "trials": len(end.leaderboard),
 }))
 """
@@ -146,7 +148,7 @@ TASK = re.compile(r"^(\S+ \S+) \[\d+/(\w+)/(\d+) \(pid (\d+)\)\] Task (is starti
 
 @dataclass
 class Task:
-    """Seconds of one task; those that its heavy call spent, by kind, stand in `spent`."""
+    """Seconds of one task; `spent` holds those of its heavy call, by kind."""
 
     began: float  # since the epoch
     ended: float
@@ -166,11 +168,11 @@ class Task:
 
     @property
     def growth(self) -> float:
-        """What `grows` would be in an hour of training."""
-        longer = HOUR / self.heavy
+        """`grows` in an hour of training."""
+        ratio = HOUR / self.heavy
         drawings = max(1.0, self.spent.get("drawings", 0.0) - 1)
-        most = self.spent.get("looks", 0.0) / drawings
-        return self.spent.get("checkpoints", 0.0) * longer + self.spent.get("cards", 0.0) * min(longer, most)
+        looks_per_drawing = self.spent.get("looks", 0.0) / drawings
+        return self.spent.get("checkpoints", 0.0) * ratio + self.spent.get("cards", 0.0) * min(ratio, looks_per_drawing)
 
 
 @dataclass(frozen=True)
@@ -186,24 +188,24 @@ class Step:
     def ended(self) -> float:
         return max(task.ended for task in self.tasks)
 
-    def shared(self, seconds: str) -> float:
-        """The part of the step's wall that its tasks spend on work, or on what grows."""
+    def wall_share(self, seconds: str) -> float:
+        """The part of the step's wall that its tasks spend on `work` or `grows`."""
         busy = sum(task.ended - task.began for task in self.tasks)
         return (self.ended - self.began) * sum(getattr(task, seconds) for task in self.tasks) / busy
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A run that ended well."""
+class FlowRun:
+    """A run that succeeded."""
 
     seconds: float  # of the command
     steps: list[Step]
-    told: dict[str, Any]  # by the Client
-    board: Any
+    client_data: dict[str, Any]  # read with the Client
+    leaderboard: Any
 
     @property
     def own(self) -> float:
-        return self.seconds - sum(step.shared("work") for step in self.steps)
+        return self.seconds - sum(step.wall_share("work") for step in self.steps)
 
     @property
     def percent_of_an_hour(self) -> float:
@@ -213,11 +215,11 @@ class Ran:
     @property
     def fixed(self) -> float:
         """Own seconds that do not depend on how long training takes."""
-        return self.own - self.train.shared("grows")
+        return self.own - self.train.wall_share("grows")
 
     @property
     def growth(self) -> float:
-        """Those in an hour of training that do; trials go side by side."""
+        """Own seconds in an hour of training that do; trials run side by side."""
         return sum(task.growth for task in self.train.tasks) / len(self.train.tasks)
 
     @property
@@ -225,75 +227,89 @@ class Ran:
         return next(step for step in self.steps if step.name == "train")
 
 
-def run(profile: str, place: Path, *options: str, env: dict[str, str]) -> Ran:
-    """The flow in a folder of its own; ends the benchmark where the run fails."""
+def run(profile: str, folder: Path, *options: str, env: dict[str, str]) -> FlowRun:
+    """Run the flow in its own folder; ends the benchmark if the run fails."""
     import pandas as pd
 
-    (place / "watch").mkdir(parents=True)
-    (place / "watch" / "sitecustomize.py").write_text(WATCH)
-    (place / "profile.toml").write_text(profile)
-    path = os.pathsep.join(filter(None, [str(place / "watch"), os.environ.get("PYTHONPATH")]))
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "WATCHED": str(place / "watch"), **env}
+    (folder / "watch").mkdir(parents=True)
+    (folder / "watch" / "sitecustomize.py").write_text(WATCH)
+    (folder / "profile.toml").write_text(profile)
+    path = os.pathsep.join(filter(None, [str(folder / "watch"), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "WATCHED": str(folder / "watch"), **env}
     command = [sys.executable, str(FLOW), "--config", "profile", "profile.toml", *options, "run"]
     began = time.perf_counter()
-    ran = subprocess.run(command, cwd=place, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.run(command, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     seconds = time.perf_counter() - began
-    if ran.returncode:
-        sys.exit(ran.stdout)
-    look = subprocess.run([sys.executable, "-c", LOOK], cwd=place, env=env, text=True, capture_output=True)
-    if look.returncode:
-        sys.exit(look.stderr)
-    board = pd.read_pickle(place / "board.pickle")
-    return Ran(seconds, _steps(ran.stdout, place / "watch"), json.loads(look.stdout.splitlines()[-1]), board)
+    if process.returncode:
+        sys.exit(process.stdout)
+    reader = subprocess.run([sys.executable, "-c", READ_RUN], cwd=folder, env=env, text=True, capture_output=True)
+    if reader.returncode:
+        sys.exit(reader.stderr)
+    leaderboard = pd.read_pickle(folder / "board.pickle")
+    return FlowRun(
+        seconds, _steps(process.stdout, folder / "watch"), json.loads(reader.stdout.splitlines()[-1]), leaderboard
+    )
 
 
-def _steps(log: str, watched: Path) -> list[Step]:
-    """The steps by the scheduler's lines. A task that was tried again counts from its first try to its last."""
+def _steps(log: str, folder: Path) -> list[Step]:
+    """The steps, from the scheduler's lines. A retried task counts from its first attempt to its last."""
     tasks: defaultdict[str, dict[str, Task]] = defaultdict(dict)
     for line in log.splitlines():
-        if found := TASK.match(line):
-            at, step, number, pid, _ = found.groups()
+        if match := TASK.match(line):
+            at, step, number, pid, _ = match.groups()
             now = datetime.fromisoformat(at).timestamp()  # the scheduler writes local time, as `datetime` reads it
             task = tasks[step].setdefault(number, Task(now, now, {}))
             task.ended = now
-            if (told := watched / pid).exists():
-                task.spent = json.loads(told.read_text())
-    return [Step(name, list(of.values())) for name, of in tasks.items()]
+            if (file := folder / pid).exists():
+                task.spent = json.loads(file.read_text())
+    return [Step(name, list(step_tasks.values())) for name, step_tasks in tasks.items()]
 
 
-def passed(proxy: Proxy, step: Step) -> list[Exchange]:
-    """What passed while a step ran."""
-    return [one for one in proxy.exchanges if step.began <= one.began < step.ended]
+def requests_in(proxy: Proxy, step: Step) -> list[Exchange]:
+    """The requests that passed while a step ran."""
+    return [request for request in proxy.exchanges if step.began <= request.began < step.ended]
 
 
-def table(ran: Ran, proxy: Proxy | None) -> None:
+def print_table(flow_run: FlowRun, proxy: Proxy | None) -> None:
     heads = ["step", "tasks", "wall", "work", "own", *KINDS, *(("requests", "up", "down") if proxy else ())]
     print(f"{heads[0]:10s}", *(f"{head:>11s}" for head in heads[1:]))
     rows: list[tuple[str, list[float]]] = []
-    for step in ran.steps:
-        wall, work = step.ended - step.began, step.shared("work")
+    for step in flow_run.steps:
+        wall, work = step.ended - step.began, step.wall_share("work")
         inside = [sum(task.spent.get(kind, 0.0) for task in step.tasks) for kind in KINDS]
-        requests = passed(proxy, step) if proxy else []
-        moved = [len(requests), sum(one.up for one in requests) / 1e6, sum(one.down for one in requests) / 1e6]
-        rows.append((step.name, [len(step.tasks), wall, work, wall - work, *inside, *(moved if proxy else [])]))
+        requests = requests_in(proxy, step) if proxy else []
+        traffic_figures = [
+            len(requests),
+            sum(request.up for request in requests) / 1e6,
+            sum(request.down for request in requests) / 1e6,
+        ]
+        rows.append(
+            (step.name, [len(step.tasks), wall, work, wall - work, *inside, *(traffic_figures if proxy else [])])
+        )
     sums = [sum(column) for column in zip(*(figures for _, figures in rows), strict=True)]
-    between = ran.seconds - sums[1]  # before, between and after the steps
-    rows += [("between", [0, between, 0.0, between]), ("all", [sums[0], ran.seconds, sums[2], ran.own, *sums[4:]])]
+    between = flow_run.seconds - sums[1]  # before, between and after the steps
+    rows += [
+        ("between", [0, between, 0.0, between]),
+        ("all", [sums[0], flow_run.seconds, sums[2], flow_run.own, *sums[4:]]),
+    ]
     for name, figures in rows:
-        print(f"{name:10s}", *(f"{one:11d}" if isinstance(one, int) else f"{one:11.2f}" for one in figures))
+        print(f"{name:10s}", *(f"{figure:11d}" if isinstance(figure, int) else f"{figure:11.2f}" for figure in figures))
     print(
-        f"a run that trains for an hour: {ran.fixed:.0f} own seconds, and {ran.growth:.0f} of checkpoints and cards",
-        end="",
+        f"a run that trains for an hour: {flow_run.fixed:.0f} own seconds, and {flow_run.growth:.0f} of checkpoints "
+        f"and cards that come with time: {flow_run.percent_of_an_hour:.2f} %\n",
+        flush=True,
     )
-    print(f" that come with time: {ran.percent_of_an_hour:.2f} %\n", flush=True)
 
 
-def traffic(ran: Ran, proxy: Proxy) -> dict[str, float]:
-    """Bytes a trial, and what of them are checkpoints."""
-    requests = passed(proxy, ran.train)
-    checkpoints = [one for one in requests if "/named/trials/" in one.name]
-    told = {"all": requests, "checkpoints": checkpoints}
-    return {name: sum(one.up + one.down for one in of) / ran.told["trials"] for name, of in told.items()}
+def traffic(flow_run: FlowRun, proxy: Proxy) -> dict[str, float]:
+    """Bytes per trial: all, and those of checkpoints."""
+    requests = requests_in(proxy, flow_run.train)
+    checkpoints = [request for request in requests if "/named/trials/" in request.name]
+    kinds = {"all": requests, "checkpoints": checkpoints}
+    return {
+        name: sum(request.up + request.down for request in chosen) / flow_run.client_data["trials"]
+        for name, chosen in kinds.items()
+    }
 
 
 def main() -> None:
@@ -301,43 +317,46 @@ def main() -> None:
     parser.add_argument("--settings", choices=PROFILES, default="sample")
     parser.add_argument("--faults", type=float, default=0.0, help="share of the bucket's requests that fail")
     parser.add_argument("--latency", type=float, default=0.03, help="seconds")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     if all(os.environ.get(name) in (None, "", "root") for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")):
         os.environ["METAFLOW_USER"] = "benchmark"  # the Client wants one as the flow does
-    profile = PROFILES[asked.settings]
+    profile = PROFILES[arguments.settings]
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        here = run(profile, scratch / "here", env={})
+        local = run(profile, scratch / "here", env={})
         print("on this disk, seconds")
-        table(here, None)
+        print_table(local, None)
         bucket = stack.enter_context(Bucket(scratch, "artifacts"))
-        proxy = stack.enter_context(Proxy(bucket.endpoint, asked.faults, latency=asked.latency))
+        proxy = stack.enter_context(Proxy(bucket.endpoint, arguments.faults, latency=arguments.latency))
         root = {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
-        there = run(profile, scratch / "there", "--datastore", "gs", env={**bucket.settings, **proxy.settings, **root})
-        faults = f", faults {dict(proxy.faults)}" if asked.faults else ""
-        print(f"in a bucket {1000 * asked.latency:.0f} ms away{faults}, seconds and MB")
-        table(there, proxy)
-        moved, model, shards = traffic(there, proxy), there.told["model"], there.told["shards"]
-    ratio = moved["all"] / (model + shards)
-    print(f"a trial moves {moved['all'] / 1e6:.1f} MB, of which {moved['checkpoints'] / 1e6:.1f} are checkpoints")
+        cloud = run(profile, scratch / "there", "--datastore", "gs", env={**bucket.settings, **proxy.settings, **root})
+        faults = f", faults {dict(proxy.faults)}" if arguments.faults else ""
+        print(f"in a bucket {1000 * arguments.latency:.0f} ms away{faults}, seconds and MB")
+        print_table(cloud, proxy)
+        bytes_moved, model, shards = traffic(cloud, proxy), cloud.client_data["model"], cloud.client_data["shards"]
+    ratio = bytes_moved["all"] / (model + shards)
+    megabytes = {name: moved / 1e6 for name, moved in bytes_moved.items()}
+    print(f"a trial moves {megabytes['all']:.1f} MB, of which {megabytes['checkpoints']:.1f} are checkpoints")
     print(f"the model is {model / 1e6:.1f} MB, one read of the shards {shards / 1e6:.1f} MB: {ratio:.2f} times both")
-    told = {
-        "overhead_percent_of_an_hour": round(there.percent_of_an_hour, 2),
-        "overhead_percent_of_an_hour_local": round(here.percent_of_an_hour, 2),
-        "checkpoints_and_cards_percent": round(100 * there.growth / HOUR, 2),
+    result = {
+        "overhead_percent_of_an_hour": round(cloud.percent_of_an_hour, 2),
+        "overhead_percent_of_an_hour_local": round(local.percent_of_an_hour, 2),
+        "checkpoints_and_cards_percent": round(100 * cloud.growth / HOUR, 2),
         "traffic_ratio": round(ratio, 2),
-        "traffic_ratio_without_checkpoints": round((moved["all"] - moved["checkpoints"]) / (model + shards), 2),
-        "checkpoints_in_models": round(moved["checkpoints"] / model, 1),
-        "seconds_local": round(here.seconds, 1),
-        "seconds_gs": round(there.seconds, 1),
-        "own_seconds_local": round(here.own, 1),
-        "own_seconds_gs": round(there.own, 1),
+        "traffic_ratio_without_checkpoints": round(
+            (bytes_moved["all"] - bytes_moved["checkpoints"]) / (model + shards), 2
+        ),
+        "checkpoints_in_models": round(bytes_moved["checkpoints"] / model, 1),
+        "seconds_local": round(local.seconds, 1),
+        "seconds_gs": round(cloud.seconds, 1),
+        "own_seconds_local": round(local.own, 1),
+        "own_seconds_gs": round(cloud.own, 1),
         "requests": len(proxy.exchanges),
         "faults": proxy.faults.total(),
-        "same_leaderboard": here.board.equals(there.board),
-        "bars_met": there.percent_of_an_hour < OWN_BAR and ratio < TRAFFIC_BAR,
+        "same_leaderboard": local.leaderboard.equals(cloud.leaderboard),
+        "bars_met": cloud.percent_of_an_hour < OWN_BAR and ratio < TRAFFIC_BAR,
     }
-    machine.tell(told)
+    machine.print_result(result)
 
 
 if __name__ == "__main__":

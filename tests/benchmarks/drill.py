@@ -1,13 +1,13 @@
-"""Bad days and hostile inputs, played by one command: what held and what fell.
+"""Bad days and hostile inputs, tried by one command: what passed and what failed.
 
     python tests/benchmarks/drill.py [--days POWER,DISK...] [--kinds KIND...] [--at-once 2]
     python tests/benchmarks/drill.py --minutes 15 [--release released/latest] [--clients 30]
 
-Each bad day (`bad_days.py`) begins with a run that is finished, in a mount namespace with disks of its own, so that it
-needs no right and leaves nothing; `unshare` is wanted. The hostile inputs are those of the tests, a process for each
-kind: a case that passes held. With `--minutes` hostile and honest clients come to a Space together instead.
+Each bad day (`bad_days.py`) starts with a finished run, in a mount namespace with its own disks, so it needs no
+privileges and leaves nothing behind; it needs `unshare`. The hostile inputs are those of the tests, in one process per
+kind. With `--minutes`, hostile and honest clients use a Space at the same time instead.
 
-Peak memory is of all processes of a day, and of the largest process of a kind of inputs.
+Peak memory is that of all processes of a day, and of the largest process of a kind of inputs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
 import machine  # noqa: E402
 import psutil  # noqa: E402
 
-PROMISES = ("read outside", "fetched", "code run", "tracebacks", "lost", "left over", "hangs", "not told", "other")
+CATEGORIES = ("read outside", "fetched", "code run", "tracebacks", "lost", "left over", "hangs", "not told", "other")
 NAMESPACE = (
     'mount -t tmpfs -o size=2g tmpfs "$0/work" && cp -a "$0/base/." "$0/work" && '
     'mount -t tmpfs -o size=2g tmpfs "$0/tmp" && mount -t tmpfs -o size=2g tmpfs "$0/work/released" && '
@@ -46,7 +46,7 @@ def tests(file: str, *names: str) -> list[str]:
 
 
 SPACE, CORPUS = "space/test_security", "asr/corpus/test_"
-# A kind of hostile inputs: the promise that a case breaks which fails, and the tests whose tables hold the cases.
+# A kind of hostile inputs: the category of its failures, and the tests whose tables hold the cases.
 KINDS: dict[str, tuple[str, list[str]]] = {
     "routes": ("read outside", tests(SPACE, "unneeded_routes_are_not_found")),
     "paths": ("read outside", tests(SPACE, "no_path_of_the_server_is_read")),
@@ -117,22 +117,22 @@ KINDS: dict[str, tuple[str, list[str]]] = {
 
 
 class Row(NamedTuple):
-    """What became of a kind."""
+    """The results of a kind."""
 
     kind: str
     tried: int
-    fell: list[tuple[str, str]]
+    failures: list[tuple[str, str]]
     peak: float  # megabytes
     seconds: float
 
     @property
-    def held(self) -> int:
-        return self.tried - len({what.partition(":")[0] for _, what in self.fell})
+    def passed(self) -> int:
+        return self.tried - len({detail.partition(":")[0] for _, detail in self.failures})
 
 
 def prepare(scratch: Path) -> None:
-    """A finished run that nobody disturbed, as it will lie in each day's namespace."""
-    from bad_days import look
+    """Make the finished, undisturbed run with which each day's namespace starts."""
+    from bad_days import read_result
     from interrupted import start
 
     for name in ("work", "tmp"):
@@ -140,104 +140,104 @@ def prepare(scratch: Path) -> None:
     work = scratch / "work"
     flow = start(work)
     if flow.process.wait():
-        sys.exit(flow.text)
+        sys.exit(flow.output)
     flow.reader.join(timeout=10)
-    (work / "undisturbed.json").write_text(json.dumps(look(work)))
+    (work / "undisturbed.json").write_text(json.dumps(read_result(work)))
     subprocess.run(["cp", "-a", f"{(work / 'released' / 'latest').resolve()}", str(work / "undisturbed")], check=True)
     (work / "origin").write_text(next((work / ".metaflow" / "WhisperFlow").glob("[0-9]*")).name)
     work.rename(scratch / "base")
     work.mkdir()
 
 
-def day(number: int) -> None:
-    """Play a day, in its namespace; the last line says what fell."""
-    from bad_days import DAYS, Place
+def run_day(number: int) -> None:
+    """Run a day inside its namespace; the last line printed holds its failures."""
+    from bad_days import DAYS, Sandbox
 
-    place = Place(Path.cwd(), Path("origin").read_text(), number)
+    sandbox = Sandbox(Path.cwd(), Path("origin").read_text(), number)
     began = time.monotonic()
     try:
-        DAYS[number].play(place)
+        DAYS[number].play(sandbox)
     except Exception as error:
-        place.fall("other", f"the drill itself: {type(error).__name__}: {error}")
+        sandbox.fail("other", f"the drill itself: {type(error).__name__}: {error}")
     if os.environ.get("DRILL_SHOW"):
-        for flow in place.flows:
-            print(flow.text, "\n=====")
-    print(json.dumps([place.fell, place.peak / 2**20, time.monotonic() - began]), flush=True)
+        for flow in sandbox.flows:
+            print(flow.output, "\n=====")
+    print(json.dumps([sandbox.failures, sandbox.peak / 2**20, time.monotonic() - began]), flush=True)
 
 
-def played(scratch: Path, number: int) -> tuple[list[tuple[str, str]], float, float]:
+def run_in_namespace(scratch: Path, number: int) -> tuple[list[tuple[str, str]], float, float]:
     from bad_days import DAYS
 
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", NAMESPACE, str(scratch)]
     command += [sys.executable, str(Path(__file__)), "--day", str(number)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        fell, peak, seconds = json.loads(done.stdout.splitlines()[-1])
+        failures, peak, seconds = json.loads(process.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        fell, peak, seconds = [("other", f"the drill itself: {done.stderr[-300:]}")], 0.0, 0.0
-    one = DAYS[number]
+        failures, peak, seconds = [("other", f"the drill itself: {process.stderr[-300:]}")], 0.0, 0.0
+    day = DAYS[number]
     if os.environ.get("DRILL_SHOW"):
-        print(done.stdout, done.stderr)
-    told = "held" if not fell else "; ".join(f"{promise}: {what}" for promise, what in fell)
-    print(f"  {one.kind:14s} {one.name:42s} {seconds:5.0f} s  {told}", flush=True)
-    return [(promise, f"{one.name}: {what}") for promise, what in fell], peak, seconds
+        print(process.stdout, process.stderr)
+    result = "held" if not failures else "; ".join(f"{category}: {detail}" for category, detail in failures)
+    print(f"  {day.kind:14s} {day.name:42s} {seconds:5.0f} s  {result}", flush=True)
+    return [(category, f"{day.name}: {detail}") for category, detail in failures], peak, seconds
 
 
-def bad_days(scratch: Path, kinds: Sequence[str], at_once: int) -> list[Row]:
+def run_days(scratch: Path, kinds: Sequence[str], at_once: int) -> list[Row]:
     from bad_days import DAYS
 
     prepare(scratch)
-    chosen = [number for number, one in enumerate(DAYS) if not kinds or any(kind in one.kind for kind in kinds)]
+    numbers = [number for number, day in enumerate(DAYS) if not kinds or any(kind in day.kind for kind in kinds)]
     with ThreadPoolExecutor(at_once) as pool:
-        results = list(pool.map(lambda number: played(scratch, number), chosen))
-    together = defaultdict(list)
-    for number, result in zip(chosen, results, strict=True):
-        together[DAYS[number].kind].append(result)
+        results = list(pool.map(lambda number: run_in_namespace(scratch, number), numbers))
+    by_kind = defaultdict(list)
+    for number, result in zip(numbers, results, strict=True):
+        by_kind[DAYS[number].kind].append(result)
     return [
-        Row(kind, len(all_), [one for fell, _, _ in all_ for one in fell], max(peak for _, peak, _ in all_),
-            sum(seconds for *_, seconds in all_))
-        for kind, all_ in together.items()
+        Row(kind, len(day_results), [failure for failures, _, _ in day_results for failure in failures],
+            max(peak for _, peak, _ in day_results), sum(seconds for *_, seconds in day_results))
+        for kind, day_results in by_kind.items()
     ]  # fmt: skip
 
 
-def hostile(kind: str, scratch: Path) -> Row:
-    """Run the tests of a kind; a case that fails has fallen."""
-    promise, nodes = KINDS[kind]
+def run_kind(kind: str, scratch: Path) -> Row:
+    """Run the tests of a kind; each case that fails is a failure."""
+    category, node_ids = KINDS[kind]
     report, began, peak = scratch / f"{kind}.xml", time.monotonic(), 0
     folder = scratch / kind
     folder.mkdir()
     command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    command += ["--basetemp", str(scratch / f"{kind} base"), *nodes]
+    command += ["--basetemp", str(scratch / f"{kind} base"), *node_ids]
     env = {**os.environ, "TMPDIR": str(folder)}
     with (scratch / "log").open("w") as log:
-        running = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-        here = psutil.Process(running.pid)
-        while running.poll() is None:
-            for one in [here, *here.children(recursive=True)]:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        pytest_process = psutil.Process(process.pid)
+        while process.poll() is None:
+            for child in [pytest_process, *pytest_process.children(recursive=True)]:
                 try:
-                    peak = max(peak, one.memory_info().rss)
+                    peak = max(peak, child.memory_info().rss)
                 except psutil.Error:
                     continue
             time.sleep(0.2)
-    fell, tried = list[tuple[str, str]](), 0
+    failures, tried = list[tuple[str, str]](), 0
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             if case.find("skipped") is None:
                 tried += 1
-            fell += [
-                (promise, f"{case.get('name')}: {one.get('message', '')[:200]}")
-                for one in (*case.iter("failure"), *case.iter("error"))
+            failures += [
+                (category, f"{case.get('name')}: {element.get('message', '')[:200]}")
+                for element in (*case.iter("failure"), *case.iter("error"))
             ]
     else:
-        fell.append(("other", f"no report: {(scratch / 'log').read_text()[-300:]}"))
-    return Row(kind, tried, fell, peak / 2**20, time.monotonic() - began)
+        failures.append(("other", f"no report: {(scratch / 'log').read_text()[-300:]}"))
+    return Row(kind, tried, failures, peak / 2**20, time.monotonic() - began)
 
 
-def table(rows: Sequence[Row]) -> None:
+def print_table(rows: Sequence[Row]) -> None:
     print(f"\n{'kind':18s} {'tried':>5s} {'held':>5s} {'peak MB':>8s} {'seconds':>8s}  what fell")
     for row in rows:
-        fell = "; ".join(f"{promise} ({what})" for promise, what in row.fell)
-        print(f"{row.kind:18s} {row.tried:5d} {row.held:5d} {row.peak:8,.0f} {row.seconds:8.0f}  {fell[:400]}")
+        failures = "; ".join(f"{category} ({detail})" for category, detail in row.failures)
+        print(f"{row.kind:18s} {row.tried:5d} {row.passed:5d} {row.peak:8,.0f} {row.seconds:8.0f}  {failures[:400]}")
 
 
 def main() -> None:
@@ -249,30 +249,31 @@ def main() -> None:
     parser.add_argument("--release", type=Path, default=Path("released/latest"))
     parser.add_argument("--clients", type=int, default=30)
     parser.add_argument("--day", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.day is not None:
-        day(given.day)
+    arguments = parser.parse_args()
+    if arguments.day is not None:
+        run_day(arguments.day)
         return
-    if given.minutes:
+    if arguments.minutes:
         import hostile_load
 
-        hostile_load.main(given.release, given.minutes, given.clients)
+        hostile_load.main(arguments.release, arguments.minutes, arguments.clients)
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
-    began, days, inputs = time.monotonic(), list[Row](), list[Row]()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    began, day_rows, input_rows = time.monotonic(), list[Row](), list[Row]()
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
-        if given.days != "none":
-            days = bad_days(Path(scratch), given.days.split(",") if given.days else [], given.at_once)
-        chosen = KINDS if not given.kinds else given.kinds.split(",")
-        for kind in chosen if given.kinds != "none" else ():
-            inputs.append(hostile(kind, Path(scratch)))
-            print(f"  {kind}: {inputs[-1].held} of {inputs[-1].tried} held", flush=True)
-    table([*days, *inputs])
-    fallen = Counter(promise for row in (*days, *inputs) for promise, _ in row.fell)
-    machine.tell({
-        "bad_days": sum(row.tried for row in days), "inputs": sum(row.tried for row in inputs), "kinds": len(inputs),
-        "held": sum(row.held for row in (*days, *inputs)), "seconds": round(time.monotonic() - began),
-        **{promise.replace(" ", "_"): fallen[promise] for promise in PROMISES},
+        if arguments.days != "none":
+            day_rows = run_days(Path(scratch), arguments.days.split(",") if arguments.days else [], arguments.at_once)
+        chosen = KINDS if not arguments.kinds else arguments.kinds.split(",")
+        for kind in chosen if arguments.kinds != "none" else ():
+            input_rows.append(run_kind(kind, Path(scratch)))
+            print(f"  {kind}: {input_rows[-1].passed} of {input_rows[-1].tried} held", flush=True)
+    print_table([*day_rows, *input_rows])
+    failure_counts = Counter(category for row in (*day_rows, *input_rows) for category, _ in row.failures)
+    machine.print_result({
+        "bad_days": sum(row.tried for row in day_rows), "inputs": sum(row.tried for row in input_rows),
+        "kinds": len(input_rows), "held": sum(row.passed for row in (*day_rows, *input_rows)),
+        "seconds": round(time.monotonic() - began),
+        **{category.replace(" ", "_"): failure_counts[category] for category in CATEGORIES},
     })  # fmt: skip
 
 

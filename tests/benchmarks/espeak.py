@@ -1,4 +1,4 @@
-"""Speech whose words' times are known: espeak-ng's own library tells at which sample each word begins."""
+"""Speech whose word times are known: espeak-ng's own library gives the sample at which each word begins."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Spoken:
-    """A text said aloud."""
+    """A spoken text."""
 
     sound: np.ndarray  # (samples,) float32, 16 kHz
-    begins: Mapping[int, float]  # in seconds, of the word that stands so many characters into the text
+    begins: Mapping[int, float]  # in seconds, by the word's position in the text, in characters
 
 
 def installed() -> bool:
-    """Whether its library is here."""
+    """Whether its library is installed."""
     return bool(ctypes.util.find_library("espeak-ng"))
 
 
@@ -54,22 +54,22 @@ class Synthesizer:
         """The text in a voice such as "sv+f2". Raises ValueError where there is no such voice."""
         pieces, begins = list[np.ndarray](), dict[int, float]()
 
-        def heard(sound: Any, count: int, events: Any) -> int:
-            if sound and count:
-                pieces.append(np.ctypeslib.as_array(sound, (count,)).astype(np.float32) / 32_768)
-            at = 0
-            while events[at].type != LIST_END:
-                if events[at].type == WORD:
-                    begins.setdefault(events[at].text_position - 1, events[at].sample / self._rate)
-                at += 1
+        def on_audio(samples: Any, count: int, events: Any) -> int:
+            if samples and count:
+                pieces.append(np.ctypeslib.as_array(samples, (count,)).astype(np.float32) / 32_768)
+            index = 0
+            while events[index].type != LIST_END:
+                if events[index].type == WORD:
+                    begins.setdefault(events[index].text_position - 1, events[index].sample / self._rate)
+                index += 1
             return 0
 
-        callback = _Callback(heard)
+        callback = _Callback(on_audio)
         self._library.espeak_SetSynthCallback(callback)
         if self._library.espeak_SetVoiceByName(voice.encode()):
             raise ValueError(f"espeak-ng has no voice {voice}")
         self._library.espeak_SetParameter(SPEED, words_per_minute, 0)
         self._library.espeak_SetParameter(PITCH, pitch, 0)
-        raw = text.encode()
-        self._library.espeak_Synth(raw, len(raw) + 1, 0, CHARACTERS, 0, UTF8, None, None)
+        encoded = text.encode()
+        self._library.espeak_Synth(encoded, len(encoded) + 1, 0, CHARACTERS, 0, UTF8, None, None)
         return Spoken(soxr.resample(np.concatenate(pieces), self._rate, RATE).astype(np.float32), begins)

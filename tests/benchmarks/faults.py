@@ -1,11 +1,11 @@
-"""What goes wrong with a push, and what the repo holds afterwards: a table of faults.
+"""What goes wrong during a push, and what the repo holds afterwards: a table of faults.
 
     python tests/benchmarks/faults.py
 
-Against a small Hub on loopback each fault meets the push of a second release over a first. `holds` is what stands at
-main then: the old release, the new one, or a mixture; `lost` says whether the first can no longer be had at its tag,
-`leak` whether the token stands anywhere but in an Authorization header: in a request's path or body, in what was said,
-in the repo or in the release's folder. A push that was killed is a process of its own, and is then begun again.
+On a small Hub on loopback, each fault hits the push of a second release after a first. `holds` is what main holds
+afterwards: the old release, the new one, or a mixture; `lost` says whether the first is no longer available at its tag,
+`leak` whether the token is anywhere but in an Authorization header: in a request's path or body, in a message, in the
+repo or in the release's folder. A push that is killed runs in its own process, and is then repeated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from asr.release import hub
 from asr.settings import Release
-hub.push_release(Path(sys.argv[2]), Release(repo_id="me/svenska"), lambda there: "")
+hub.push_release(Path(sys.argv[2]), Release(repo_id="me/svenska"), lambda head: "")
 """
 Fault = Callable[[WritableHub], None]
 
@@ -69,8 +69,8 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def release(place: Path, run: str) -> Path:
-    path = place / f"svenska-{run}"
+def release(parent: Path, run: str) -> Path:
+    path = parent / f"svenska-{run}"
     (path / "ct2-int8").mkdir(parents=True)
     folder.write_json(path / "release.json", {
         "format": 2, "run_id": run, "created": "2026-11-25T08:06:00+00:00", "served_wer": 9.0, "served_wer_ci": [8, 10],
@@ -90,56 +90,63 @@ def push(path: Path) -> str:
     try:
         return (
             "pushed"
-            if hub.push_release(path, Release(repo_id=REPO), lambda there: "", lambda line: None).revision
+            if hub.push_release(path, Release(repo_id=REPO), lambda head: "", lambda line: None).revision
             else "no"
         )
-    except InputError as refused:
-        return str(refused)
+    except InputError as error:
+        return str(error)
 
 
-def killed(server: WritableHub, path: Path, home: Path, match: str) -> None:
-    """Push in a process that is killed as soon as a request of this kind has come."""
-    running = subprocess.Popen(
+def kill_push(server: WritableHub, path: Path, home: Path, match: str) -> None:
+    """Push in a process that is killed as soon as a request of this kind arrives."""
+    process = subprocess.Popen(
         [sys.executable, "-c", PUSH, str(ROOT / "flows"), str(path)],
         env={**os.environ, **server.env(home, TOKEN)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     if match == "commit":
-        server.before_commit.append(lambda repo: os.kill(running.pid, signal.SIGKILL))
+        server.before_commit.append(lambda repo: os.kill(process.pid, signal.SIGKILL))
     else:
         server.cut(1, "^PUT ", after=1000)
-        while not any(asked.method == "PUT" for asked in server.received) and running.poll() is None:
+        while not any(request.method == "PUT" for request in server.received) and process.poll() is None:
             time.sleep(0.01)
-        running.kill()
-    running.wait()
+        process.kill()
+    process.wait()
 
 
-def row(name: str, fault: Fault, place: Path) -> dict[str, str]:
-    with WritableHub(place / "hub", {TOKEN: User("me")}) as server:
+def run_fault(name: str, fault: Fault, scratch: Path) -> dict[str, str]:
+    with WritableHub(scratch / "hub", {TOKEN: User("me")}) as server:
         hub.api = lambda: HfApi(endpoint=server.url, token=TOKEN)
-        old, new = release(place, "17"), release(place, "18")
+        old, new = release(scratch, "17"), release(scratch, "18")
         push(old)
         repo = server.repo(REPO)
         if name.startswith("kill"):
-            killed(server, new, place / "home", name.rsplit(" ", 1)[1])
+            kill_push(server, new, scratch / "home", name.rsplit(" ", 1)[1])
         else:
             fault(server)
-        said = push(new)
-        there = repo.files()
-        there.pop(".gitattributes")
-        holds = {"old": files(old), "new": files(new)}
-        kept = repo.files("run-17")
-        kept.pop(".gitattributes")
-        told = [said.encode(), *there.values(), *files(new).values(), *(one.body for one in server.received)]
-        told += [one.target.encode() for one in server.received]
-        headers = [key.lower() for one in server.received for key, value in one.headers.items() if TOKEN in value]
-        leak = any(TOKEN.encode() in one for one in told) or set(headers) - {"authorization"}
+        message = push(new)
+        published = repo.files()
+        published.pop(".gitattributes")
+        expected = {"old": files(old), "new": files(new)}
+        tagged = repo.files("run-17")
+        tagged.pop(".gitattributes")
+        texts = [
+            message.encode(),
+            *published.values(),
+            *files(new).values(),
+            *(request.body for request in server.received),
+        ]
+        texts += [request.target.encode() for request in server.received]
+        headers = [
+            key.lower() for request in server.received for key, value in request.headers.items() if TOKEN in value
+        ]
+        has_leak = any(TOKEN.encode() in text for text in texts) or set(headers) - {"authorization"}
         return {
             "fault": name,
-            "holds": next((which for which, content in holds.items() if content == there), "MIXTURE"),
+            "holds": next((label for label, content in expected.items() if content == published), "MIXTURE"),
             "commits": str(len(repo.commits()) - 2),
-            "lost": "LOST" if kept != files(old) else "no",
-            "leak": "LEAK" if leak else "no",
-            "said": said if len(said) < 70 else said[:67] + "...",
+            "lost": "LOST" if tagged != files(old) else "no",
+            "leak": "LEAK" if has_leak else "no",
+            "said": message if len(message) < 70 else message[:67] + "...",
         }
 
 
@@ -149,17 +156,17 @@ def main() -> None:
     network.FIRST_WAIT = 0.01
     rows = []
     for name, fault in FAULTS.items():
-        with tempfile.TemporaryDirectory() as place:
-            constants.HF_HUB_CACHE = str(Path(place) / "cache")
-            rows.append(row(name, fault, Path(place)))
+        with tempfile.TemporaryDirectory() as scratch:
+            constants.HF_HUB_CACHE = str(Path(scratch) / "cache")
+            rows.append(run_fault(name, fault, Path(scratch)))
             print(
                 "  ".join(
                     f"{value:{width}}" for value, width in zip(rows[-1].values(), (40, 8, 3, 5, 5, 0), strict=True)
                 )
             )
-    bad = {word: sum(word in one.values() for one in rows) for word in ("MIXTURE", "LOST", "LEAK")}
-    told = {"faults": len(rows), "mixtures": bad["MIXTURE"], "lost": bad["LOST"], "leaks": bad["LEAK"]}
-    machine.tell(told)
+    counts = {word: sum(word in row.values() for row in rows) for word in ("MIXTURE", "LOST", "LEAK")}
+    result = {"faults": len(rows), "mixtures": counts["MIXTURE"], "lost": counts["LOST"], "leaks": counts["LEAK"]}
+    machine.print_result(result)
 
 
 if __name__ == "__main__":

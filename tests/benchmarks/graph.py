@@ -1,14 +1,14 @@
-"""What the graph itself costs as it grows: the scheduler's time and memory for each task, a Client's for reading them.
+"""What the graph costs as it grows: the scheduler's time and memory per task, and the Client's for reading them.
 
     python tests/benchmarks/graph.py [TASKS ...] [--trials TRIALS ...] [--service]
 
-A corpus of as many clips of a second as there are to be TASKS (10, 200 and 2,000) is cut into parts of one clip, so
-that `preprocess` has a task each, and `collect` joins them; there the run is ended. A search of so many TRIALS (10 and
-200) of two steps each is run to its end. With --service their metadata go over HTTP to the tests' metadata service, and
-requests are counted, else into files.
+A corpus of TASKS clips of a second (10, 200 and 2,000) is cut into parts of one clip, so that `preprocess` has a task
+for each, and `collect` joins them; the run is ended there. A search of TRIALS trials (10 and 200) of two steps each
+runs to its end. With --service the metadata go over HTTP to the tests' metadata service, and requests are counted;
+otherwise they go into files.
 
-Each task would begin with two seconds of imports, which are not what is measured. So tasks, and the processes that draw
-their cards, are forked from one that has them; the scheduler is a process of its own, as it always is.
+Each task would start with two seconds of imports, which are not to be measured. So tasks, and the processes that draw
+their cards, are forked from a process that has imported everything; the scheduler is its own process, as usual.
 """
 
 from __future__ import annotations
@@ -60,45 +60,45 @@ learning_rate = {{ low = 1e-4, high = 1e-3, log = true }}
 [release]
 max_served_gap = 1000.0
 """
-# What takes the place of Python in the scheduler: it hands a task's arguments, environment and streams on, and waits.
+# The scheduler runs this instead of Python: it passes a task's arguments, environment and streams on, and waits.
 CLIENT = """#!/usr/bin/env -S {python} -SEs
 import json, os, socket, sys
 if {flow!r} not in sys.argv:  # a decoder
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-with socket.socket(socket.AF_UNIX) as there:
-    there.connect({address!r})
-    told = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-    socket.send_fds(there, [len(told).to_bytes(4, "big")], [1, 2])
-    there.sendall(told)
-    sys.exit(int(there.recv(16) or b"1"))
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(4, "big")], [1, 2])
+    server.sendall(request)
+    sys.exit(int(server.recv(16) or b"1"))
 """
-# What it hands them to: the flow, imported once and forked for each.
+# The server that it passes them to: the flow, imported once and forked for each task.
 SERVER = """
 import json, os, runpy, signal, socket, sys, traceback
 address, python, flow, training = sys.argv[1:]
 sys.argv = [flow]
-made = runpy.run_path(flow, run_name="flow")
+module = runpy.run_path(flow, run_name="flow")
 import asr.corpus.manifest, asr.corpus.shards, asr.store, pandas, pyarrow.parquet, soundfile
 if training:
     import asr.training.models, asr.training.estimate, asr.training.trial, vl_convert
 from metaflow.plugins.cards import card_creator
 
-def serve(to):
-    head, streams, *_ = socket.recv_fds(to, 4, 2)
-    size, told = int.from_bytes(head, "big"), b""
-    while len(told) < size:
-        told += to.recv(size - len(told))
+def serve(client):
+    head, streams, *_ = socket.recv_fds(client, 4, 2)
+    size, request = int.from_bytes(head, "big"), b""
+    while len(request) < size:
+        request += client.recv(size - len(request))
     if pid := os.fork():
         _, status = os.waitpid(pid, 0)
-        to.sendall(str(os.waitstatus_to_exitcode(status) & 255).encode())
+        client.sendall(str(os.waitstatus_to_exitcode(status) & 255).encode())
         os._exit(0)
-    arguments, folder, environment = json.loads(told)
+    arguments, folder, environment = json.loads(request)
     os.dup2(streams[0], 1), os.dup2(streams[1], 2)
     os.chdir(folder)
     os.environ.clear(), os.environ.update(environment)
     sys.argv, sys.executable, code = [word for word in arguments if word != "-u"], python, 0
     try:
-        made["ends"].main(made["WhisperFlow"])
+        module["cli"].main(module["WhisperFlow"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(bool(end.code))
     except BaseException:
@@ -107,57 +107,57 @@ def serve(to):
     sys.stdout.flush(), sys.stderr.flush()
     os._exit(code)
 
-with socket.socket(socket.AF_UNIX) as here:
-    here.bind(address)
-    here.listen(100)
+with socket.socket(socket.AF_UNIX) as server:
+    server.bind(address)
+    server.listen(100)
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        to, _ = here.accept()
+        client, _ = server.accept()
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            here.close()
-            serve(to)
-        to.close()
+            server.close()
+            serve(client)
+        client.close()
 """
 SCHEDULER = """
 import runpy, sys
 sys.executable, *sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-# Reads the run as anybody would; of each part its seconds, and the requests that it made.
+# Reads the run with the Client; prints the seconds and the requests of each part.
 READ = """
 import json, sys, time
 import requests
 from metaflow import Run, namespace
 path, step, artifact, last, *names = sys.argv[1:]
 sent, send = [], requests.Session.send
-requests.Session.send = lambda *given, **named: sent.append(1) or send(*given, **named)
+requests.Session.send = lambda *args, **kwargs: sent.append(1) or send(*args, **kwargs)
 namespace(None)
-told = {}
+parts = {}
 
 def timed(name, read):
     sent.clear()
     began = time.perf_counter()
-    found = read()
-    told[name] = [time.perf_counter() - began, len(sent)]
-    return found
+    value = read()
+    parts[name] = [time.perf_counter() - began, len(sent)]
+    return value
 
 run = timed("run", lambda: Run(path))
 timed("steps", lambda: list(run))
 tasks = timed("list", lambda: list(run[step]))
 timed("read", lambda: [getattr(task.data, artifact) for task in tasks])
-held = timed("last", lambda: run[last].task.data)
+data = timed("last", lambda: run[last].task.data)
 for name in names:
-    timed(name, lambda: getattr(held, name))
-print(json.dumps([len(tasks), told]))
+    timed(name, lambda: getattr(data, name))
+print(json.dumps([len(tasks), parts]))
 """
 PREPROCESS = ("preprocess", "packed", "collect", "shards")
 TRAIN = ("train", "outcome", "end", "shards", "leaderboard_rows", "report")
 
 
-def lay_out(folder: Path, clips: int) -> None:
-    """A corpus of so many clips, of which no two sound the same: noise."""
+def write_corpus(folder: Path, clips: int) -> None:
+    """Write a corpus of clips of noise, no two of them the same."""
     noise = np.random.default_rng(0)
     for split, count in {"validation": 1, "test": 1, "train": clips - 2}.items():
         (folder / split).mkdir(parents=True)
@@ -169,93 +169,89 @@ def lay_out(folder: Path, clips: int) -> None:
 
 
 def measure(tasks: int, service: bool, search: bool) -> dict[str, float]:
-    """Seconds and megabytes of one run's graph, and of reading it."""
+    """The seconds and megabytes of one run's graph, and of reading it."""
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        place = Path(scratch)
+        folder = Path(scratch)
         if not search:
-            lay_out(place / "speech", tasks)
+            write_corpus(folder / "speech", tasks)
         profile = SEARCH.format(trials=tasks, model=MODEL) if search else PROFILE
-        (place / "graph.toml").write_text(profile, encoding="utf-8")
+        (folder / "graph.toml").write_text(profile, encoding="utf-8")
         env = {**os.environ, "METAFLOW_USER": "benchmark", "HF_HUB_OFFLINE": "1"}
         metadata = stack.enter_context(Metadata()) if service else None
         env |= metadata.settings if metadata else {}
-        address, client = str(place / "socket"), place / "python"
+        address, client = str(folder / "socket"), folder / "python"
         client.write_text(CLIENT.format(python=sys.executable, address=address, flow=str(FLOW)), encoding="utf-8")
         client.chmod(0o755)
         server = subprocess.Popen(
             [sys.executable, "-c", SERVER, address, str(client), str(FLOW), "training" if search else ""],
-            cwd=place, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            cwd=folder, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         stack.callback(server.wait)
         stack.callback(os.killpg, server.pid, 9)
         assert server.stdout and server.stdout.readline() == "ready\n"
-        run_id, told = _schedule(place, client, env, search)
+        run_id, figures = _schedule(folder, client, env, search)
         if metadata:
-            told["run_requests"] = len(metadata.requests)
-        read = subprocess.run(
+            figures["run_requests"] = len(metadata.requests)
+        reader = subprocess.run(
             [sys.executable, "-c", READ, f"WhisperFlow/{run_id}", *(TRAIN if search else PREPROCESS)],
-            cwd=place, env=env, stdout=subprocess.PIPE, text=True, check=True,
+            cwd=folder, env=env, stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
-        count, parts = json.loads(read.stdout.splitlines()[-1])
+        count, parts = json.loads(reader.stdout.splitlines()[-1])
         assert count == tasks
         for name, (seconds, requests) in parts.items():
-            told[f"client_{name}_seconds"] = seconds
+            figures[f"client_{name}_seconds"] = seconds
             if metadata:
-                told[f"client_{name}_requests"] = requests
-        return told
+                figures[f"client_{name}_requests"] = requests
+        return figures
 
 
-def _schedule(place: Path, client: Path, env: dict[str, str], search: bool) -> tuple[str, dict[str, float]]:
-    """Run the flow, up to the end of `collect` where it is no search; the run, and what the scheduler and a join took.
+def _schedule(folder: Path, client: Path, env: dict[str, str], search: bool) -> tuple[str, dict[str, float]]:
+    """Run the flow, up to the end of `collect` if it is no search; returns the run, and the scheduler's figures.
 
-    The scheduler's figures are those when its last task started.
+    They are those of the time when its last task started.
     """
-    words = [str(client), str(FLOW), "--config", "profile", "graph.toml", "run"]
-    ran = subprocess.Popen(
-        [sys.executable, "-c", SCHEDULER, *words], cwd=place, env=env, text=True, start_new_session=True,
+    command = [str(client), str(FLOW), "--config", "profile", "graph.toml", "run"]
+    scheduler = subprocess.Popen(
+        [sys.executable, "-c", SCHEDULER, *command], cwd=folder, env=env, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    process, began, run_id, said, join = (
-        psutil.Process(ran.pid),
-        0.0,
-        "",
-        list[str](),
-        "select" if search else "collect",
-    )
-    told, started, last = dict[str, float](), 0.0, "end" if search else "search"
-    assert ran.stdout
-    for line in ran.stdout:
-        said.append(line)
-        if found := re.search(r"run-id (\d+)", line):
-            run_id, began, at = found[1], _cpu(process), time.monotonic()
-        elif found := re.search(r"/(\w+)/\d+ \(pid \d+\)\] Task (is starting|finished)", line):
-            if found[1] == join and found[2] == "finished":
-                told["join_seconds"] = time.monotonic() - started
-            elif found[1] == join:
+    process, began, run_id, lines = psutil.Process(scheduler.pid), 0.0, "", list[str]()
+    join_step, last_step = ("select", "end") if search else ("collect", "search")
+    figures, started = dict[str, float](), 0.0
+    assert scheduler.stdout
+    for line in scheduler.stdout:
+        lines.append(line)
+        if match := re.search(r"run-id (\d+)", line):
+            run_id, began, at = match[1], _cpu(process), time.monotonic()
+        elif match := re.search(r"/(\w+)/\d+ \(pid \d+\)\] Task (is starting|finished)", line):
+            if match[1] == join_step and match[2] == "finished":
+                figures["join_seconds"] = time.monotonic() - started
+            elif match[1] == join_step:
                 started = time.monotonic()
-            elif found[1] == last:
-                peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{ran.pid}/status").read_text())
-                told["scheduler_seconds"], told["scheduler_mb"] = _cpu(process) - began, int(peak[1]) / 1024  # type: ignore[index]
-                told["wall_seconds"] = time.monotonic() - at
+            elif match[1] == last_step:
+                peak = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{scheduler.pid}/status").read_text())
+                figures["scheduler_seconds"] = _cpu(process) - began
+                figures["scheduler_mb"] = int(peak[1]) / 1024  # type: ignore[index]
+                figures["wall_seconds"] = time.monotonic() - at
                 break
     else:
-        raise SystemExit("".join(said[-30:]))
+        raise SystemExit("".join(lines[-30:]))
     if search:
-        ran.communicate()
+        scheduler.communicate()
     else:
-        os.killpg(ran.pid, 9)
-    assert ran.wait() == (0 if search else -9), "".join(said[-30:])
-    return run_id, told
+        os.killpg(scheduler.pid, 9)
+    assert scheduler.wait() == (0 if search else -9), "".join(lines[-30:])
+    return run_id, figures
 
 
 def _cpu(process: psutil.Process) -> float:
-    """Seconds that a process computed, without its children."""
+    """CPU seconds of a process, without its children."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
-def table(sizes: list[int], service: bool, search: bool) -> dict[str, dict[str, float]]:
-    """Print a line for each size; each figure by the sizes."""
+def print_table(sizes: list[int], service: bool, search: bool) -> dict[str, dict[str, float]]:
+    """Print a line for each size; returns each figure by size."""
     kind = "trials" if search else "tasks"
     heads = f"{kind:>6} {'ms each':>8} {'MB':>6} {'wall s':>7} {'join s':>7} {'Client: list, read s':>22}"
     print(heads + f" {'requests: run, Client':>23}" * service)
@@ -282,9 +278,12 @@ def main() -> None:
     parser.add_argument("tasks", type=int, nargs="*", default=[10, 200, 2000])
     parser.add_argument("--trials", type=int, nargs="*", default=[10, 200])
     parser.add_argument("--service", action="store_true", help="metadata over HTTP")
-    given = parser.parse_args()
-    tasks, search = table(given.tasks, given.service, False), table(given.trials, given.service, True)
-    machine.tell({**tasks, "search": search, "metadata": "service" if given.service else "local"})
+    arguments = parser.parse_args()
+    task_figures = print_table(arguments.tasks, arguments.service, False)
+    search_figures = print_table(arguments.trials, arguments.service, True)
+    machine.print_result(
+        {**task_figures, "search": search_figures, "metadata": "service" if arguments.service else "local"}
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Two of three clients are honest: they send the sample's clips to OpenAI's API one after the other, and retry when the
 server asks them to. The others send the cases of the tests: invalid calls, odd audio files, unknown routes, and uploads
-that they abort. Memory is measured every minute; the server's log, temporary files and threads at the end.
+that they abort. Memory is measured every minute; the server's log, temporary files and threads are checked at the end.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ import machine  # noqa: E402
 import psutil  # noqa: E402
 
 BUSY = ("429", "503")  # with Retry-After
-SETTLED = 3  # minutes after which everything was used once
+SETTLED = 3  # minutes, after which everything has been used once
 
 
-def attack(url: str, seed: int, until: float, answers: Counter[str]) -> None:
-    """Send one hostile request after the other."""
+def attack(url: str, seed: int, until: float, responses: Counter[str]) -> None:
+    """Send hostile requests one after the other."""
     import odd_audio
     import test_openai_api
     import test_security
@@ -61,20 +61,20 @@ def attack(url: str, seed: int, until: float, answers: Counter[str]) -> None:
         while time.monotonic() < until:
             request = random_choice([body, sound, route, aborted_upload])
             try:
-                answers[f"{request.__name__} {request(http)}"] += 1
+                responses[f"{request.__name__} {request(http)}"] += 1
             except (httpx.HTTPError, OSError) as error:
-                answers[f"{request.__name__} {type(error).__name__}"] += 1
+                responses[f"{request.__name__} {type(error).__name__}"] += 1
             time.sleep(0.1)
 
 
 def hostile(url: str, clients: int, seconds: float, results: multiprocessing.Queue[Counter[str]]) -> None:
-    answers, until = Counter[str](), time.monotonic() + seconds
-    threads = [threading.Thread(target=attack, args=(url, seed, until, answers)) for seed in range(clients)]
+    responses, until = Counter[str](), time.monotonic() + seconds
+    threads = [threading.Thread(target=attack, args=(url, seed, until, responses)) for seed in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    results.put(answers)
+    results.put(responses)
 
 
 def honest(*arguments: Any) -> None:
@@ -86,19 +86,19 @@ def main(release: Path, minutes: float, clients: int) -> None:
     from browser import serve
 
     context = multiprocessing.get_context("spawn")
-    honest_results, hostile_results = context.Queue(), context.Queue()
+    honest_queue, hostile_queue = context.Queue(), context.Queue()
     with tempfile.TemporaryDirectory(prefix="drill-") as scratch:
         log, temporary = Path(scratch, "log"), Path(scratch, "temporary")
         temporary.mkdir()
         with serve(release.resolve(), log, GRADIO_TEMP_DIR=str(temporary), TEACH_FOLDER=f"{scratch}/taught") as url:
             server = next(child for child in psutil.Process().children() if "app.py" in " ".join(child.cmdline()))
             hostile_clients = clients // 3
-            crowds = [
-                context.Process(target=honest, args=(url, clients - hostile_clients, 60 * minutes, honest_results)),
-                context.Process(target=hostile, args=(url, hostile_clients, 60 * minutes, hostile_results)),
+            processes = [
+                context.Process(target=honest, args=(url, clients - hostile_clients, 60 * minutes, honest_queue)),
+                context.Process(target=hostile, args=(url, hostile_clients, 60 * minutes, hostile_queue)),
             ]
-            for crowd in crowds:
-                crowd.start()
+            for process in processes:
+                process.start()
             memory, began = list[float](), time.monotonic()
             for minute in itertools.count(1):
                 if minute > minutes:
@@ -106,23 +106,24 @@ def main(release: Path, minutes: float, clients: int) -> None:
                 time.sleep(max(0.0, began + 60 * minute - time.monotonic()))
                 memory.append(server.memory_info().rss / 2**20)
                 print(f"minute {minute}: {memory[-1]:.0f} MB, {server.num_threads()} threads", flush=True)
-            answers, took = honest_results.get(timeout=300)
-            attacks = hostile_results.get(timeout=300)
-            for crowd in crowds:
-                crowd.join(timeout=10)
+            responses, latencies = honest_queue.get(timeout=300)
+            hostile_responses = hostile_queue.get(timeout=300)
+            for process in processes:
+                process.join(timeout=10)
             time.sleep(5)
             threads = server.num_threads()
             with suppress(OSError):
                 files = len([path for path in temporary.rglob("*") if path.is_file()])
         tracebacks = log.read_text(errors="replace").count("Traceback")
-    for name, count in (answers + attacks).most_common():
+    for name, count in (responses + hostile_responses).most_common():
         print(f"{name:40s} {count:8,}")
-    failed = sum(count for name, count in answers.items() if name not in ("200", *BUSY))
-    server_errors = sum(count for name, count in attacks.items() if name.endswith((" 500", " 502")))
-    before = memory[min(SETTLED, len(memory)) - 1]
-    print(f"median answer {sorted(took)[len(took) // 2] if took else 0:.2f} s")
-    machine.tell({
-        "answered": answers["200"], "busy": sum(answers[status] for status in BUSY), "honest_failed": failed,
-        "hostile": attacks.total(), "failed_inside": server_errors, "tracebacks": tracebacks, "files_left": files,
-        "threads": threads, "memory_growth_percent": round(100 * (memory[-1] / before - 1), 1),
+    failed_count = sum(count for name, count in responses.items() if name not in ("200", *BUSY))
+    server_errors = sum(count for name, count in hostile_responses.items() if name.endswith((" 500", " 502")))
+    settled_memory = memory[min(SETTLED, len(memory)) - 1]
+    print(f"median answer {sorted(latencies)[len(latencies) // 2] if latencies else 0:.2f} s")
+    machine.print_result({
+        "answered": responses["200"], "busy": sum(responses[status] for status in BUSY), "honest_failed": failed_count,
+        "hostile": hostile_responses.total(), "failed_inside": server_errors, "tracebacks": tracebacks,
+        "files_left": files, "threads": threads,
+        "memory_growth_percent": round(100 * (memory[-1] / settled_memory - 1), 1),
     })  # fmt: skip

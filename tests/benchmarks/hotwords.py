@@ -1,13 +1,13 @@
-"""Names as hotwords: how many more of them are heard with the hint, with and without prompts in training.
+"""Names as hotwords: how many more are recognized with the hint, with and without prompts in training.
 
     python tests/benchmarks/hotwords.py --base FOLDER [--steps 150] [--share 0.5] [--decibels 5]
 
 `--base` is a multilingual Whisper in Hugging Face's format. It is tuned twice on the sample's Swedish, at 2e-5, with
 `prompt_share` 0 and `--share`. Training and validation hold no clip that names one of UNSEEN, four of the sample's
-twelve cities, so that these are what hotwords are for: names that a model was not taught. Both models and the base hear
-the same test clips, as many that name a city as do not, through the engine that serves, as they are and so many dB over
-white noise, without a hint and with all twelve cities as one. Recall is told for the cities that training knew and for
-those that it did not, with the p of a paired permutation test; false alarms are a hundred clips'.
+twelve cities: names that the model was not trained on, which is what hotwords are for. Both models and the base
+transcribe the same test clips, as many that name a city as do not, with the engine that serves, as they are and
+`--decibels` above white noise, without a hint and with all twelve cities as one. Recall is given for the cities in
+training and for the others, with the p of a paired permutation test; false alarms are per hundred clips.
 
 Left out: other seeds, lists of hundreds of words, people.
 """
@@ -58,27 +58,27 @@ prompt_share = {share}
 """
 
 
-def without_names(target: Path) -> Path:
-    """The sample, its training and validation without the clips that name an unseen city."""
+def write_corpus(target: Path) -> Path:
+    """Write the sample without the training and validation clips that name an unseen city."""
     for split in ("train", "validation", "test"):
         source, folder = ROOT / "flows" / "sample" / split, target / split
         folder.mkdir(parents=True)
         with (source / "metadata.csv").open(encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file)
-        kept = [row for row in rows if split == "test" or not any(city in row[1] for city in UNSEEN)]
+        remaining = [row for row in rows if split == "test" or not any(city in row[1] for city in UNSEEN)]
         with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([head, *kept])
-        for name, *_ in kept:
+            csv.writer(file).writerows([head, *remaining])
+        for name, *_ in remaining:
             shutil.copy(source / name, folder / name)
     return target
 
 
-def halves(test: Sequence[Clip]) -> list[Clip]:
+def balance(test: Sequence[Clip]) -> list[Clip]:
     """As many clips that name a city as clips that do not."""
     named = [clip for clip in test if any(city in clip.text for city in CITIES)]
     others = [clip for clip in test if not any(city in clip.text for city in CITIES)]
-    most = min(len(named), len(others))
-    return [*named[:most], *others[:most]]
+    count = min(len(named), len(others))
+    return [*named[:count], *others[:count]]
 
 
 def main() -> None:
@@ -87,54 +87,54 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--decibels", type=float, default=5.0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        measure(asked, Path(scratch))
+        measure(arguments, Path(scratch))
 
 
-def measure(asked: argparse.Namespace, scratch: Path) -> None:
-    folder, models, told = without_names(scratch / "sample"), {"base": Path(asked.base)}, dict[str, float]()
-    for name, share in (("without", 0.0), ("with", asked.share)):
+def measure(arguments: argparse.Namespace, scratch: Path) -> None:
+    folder, models, result = write_corpus(scratch / "sample"), {"base": Path(arguments.base)}, dict[str, float]()
+    for name, share in (("without", 0.0), ("with", arguments.share)):
         print(f"{name} prompts in training")
-        profile = PROFILE.format(folder=folder, base=asked.base, steps=asked.steps, share=share)
+        profile = PROFILE.format(folder=folder, base=arguments.base, steps=arguments.steps, share=share)
         corpus = Corpus(profile, scratch)
         models[name] = scratch / name
-        told[f"train_{name}_s"] = round(tune(corpus, models[name]))
-    quiet = halves(clips(corpus.speech.split("test"), 10_000))
-    noise = [np.random.default_rng([2, at]).normal(size=len(clip.sound)) for at, clip in enumerate(quiet)]
-    loud = [
-        acoustics.add_noise(clip.sound, heard.astype(np.float32), asked.decibels)
-        for clip, heard in zip(quiet, noise, strict=True)
+        result[f"train_{name}_s"] = round(tune(corpus, models[name]))
+    clean = balance(clips(corpus.speech.split("test"), 10_000))
+    noise = [np.random.default_rng([2, at]).normal(size=len(clip.sound)) for at, clip in enumerate(clean)]
+    noisy = [
+        acoustics.add_noise(clip.sound, sound.astype(np.float32), arguments.decibels)
+        for clip, sound in zip(clean, noise, strict=True)
     ]
-    print(f"\n{len(quiet)} clips, half of which name a city\n")
+    print(f"\n{len(clean)} clips, half of which name a city\n")
     print(f"{'model':8s} {'sound':6s} {'cities':7s} {'said':>4s} {'recall':>7s} {'hinted':>7s} {'p':>6s}"
           f" {'alarms':>7s} {'hinted':>7s} {'WER':>6s} {'hinted':>7s}")  # fmt: skip
     for name, source in models.items():
         engine = Served(source, scratch).engine("sv", "full" if name == "base" else "trimmed")
-        for condition, sounds in (("clean", [clip.sound for clip in quiet]), (f"{asked.decibels:g} dB", loud)):
+        for condition, sounds in (("clean", [clip.sound for clip in clean]), (f"{arguments.decibels:g} dB", noisy)):
             began = time.monotonic()
-            heard = engine.transcribe_batch(sounds)
-            took = time.monotonic() - began
+            hypotheses = engine.transcribe_batch(sounds)
+            seconds = time.monotonic() - began
             hinted = engine.transcribe_batch(sounds, DecodingOptions(hotwords=tuple(CITIES)))
-            longer = (time.monotonic() - began - took) / took
-            said, speakers = [clip.text for clip in quiet], [clip.speaker for clip in quiet]
+            extra_time = (time.monotonic() - began - seconds) / seconds
+            references, speakers = [clip.text for clip in clean], [clip.speaker for clip in clean]
             for kind, words in (("known", set(CITIES) - UNSEEN), ("unseen", UNSEEN), ("all", CITIES)):
                 text = corpus.settings.text.model_copy(update={"hotwords": tuple(sorted(words))})
                 settings: Settings = corpus.settings.model_copy(update={"text": text})
-                found = hotwords.score_hotwords(said, heard, hinted, speakers, settings)
-                wer = rates.wer(rates.count_errors(said, heard, "lenient", "sv"))
-                print(f"{name:8s} {condition:6s} {kind:7s} {found['hotwords_said']:4d}"
-                      f" {found['hotword_recall']:7.1f} {found['hinted_recall']:7.1f} {found['hotword_p']:6.3f}"
-                      f" {found['hotword_false_alarms']:7.1f} {found['hinted_false_alarms']:7.1f}"
-                      f" {wer:6.1f} {found['hinted_wer']:7.1f}", flush=True)  # fmt: skip
+                scores = hotwords.score_hotwords(references, hypotheses, hinted, speakers, settings)
+                wer = rates.wer(rates.count_errors(references, hypotheses, "lenient", "sv"))
+                print(f"{name:8s} {condition:6s} {kind:7s} {scores['hotwords_said']:4d}"
+                      f" {scores['hotword_recall']:7.1f} {scores['hinted_recall']:7.1f} {scores['hotword_p']:6.3f}"
+                      f" {scores['hotword_false_alarms']:7.1f} {scores['hinted_false_alarms']:7.1f}"
+                      f" {wer:6.1f} {scores['hinted_wer']:7.1f}", flush=True)  # fmt: skip
                 if kind != "known":
                     key = f"{name}_{condition.replace(' ', '_')}_{kind}"
-                    told[f"{key}_recall"] = round(found["hotword_recall"], 1)
-                    told[f"{key}_hinted"] = round(found["hinted_recall"], 1)
-                    told[f"{key}_p"] = round(found["hotword_p"], 4)
-            told[f"{name}_{condition.replace(' ', '_')}_wer_cost"] = round(found["hinted_wer"] - wer, 2)
-            told[f"{name}_{condition.replace(' ', '_')}_time"] = round(longer, 2)
-    machine.tell(told)
+                    result[f"{key}_recall"] = round(scores["hotword_recall"], 1)
+                    result[f"{key}_hinted"] = round(scores["hinted_recall"], 1)
+                    result[f"{key}_p"] = round(scores["hotword_p"], 4)
+            result[f"{name}_{condition.replace(' ', '_')}_wer_cost"] = round(scores["hinted_wer"] - wer, 2)
+            result[f"{name}_{condition.replace(' ', '_')}_time"] = round(extra_time, 2)
+    machine.print_result(result)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""A run that gets signals at random moments, and is resumed after each: what is left running, and what it ends in.
+"""A run that gets signals at random moments and is resumed after each: which processes remain, and how it ends.
 
     python tests/benchmarks/interrupted.py [--times N] [--seed N]
 
-SIGINT, SIGTERM, SIGHUP and SIGKILL, to the run's own process, to a trial, or to both. After each signal the run is
-given ten seconds past its end; a task that is still there then is an orphan. Where a run survives, for a trial is
-tried again, it is left to go on until the next signal. In the end the leaderboard is held against that of a run that
-nobody disturbed.
+SIGINT, SIGTERM, SIGHUP and SIGKILL go to the run's own process, to a trial, or to both. A task that still runs ten
+seconds after the end of its run is an orphan. A run that survives the signal, since a trial is retried, continues until
+the next one. At the end the leaderboard is compared with that of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -53,57 +52,59 @@ max_served_gap = 1000.0
 """
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 LATEST_MOMENT = 25.0  # seconds after a run's start
-PATIENCE = 10.0  # seconds that tasks may outlive their run
-BOARD = """
+GRACE_SECONDS = 10.0  # that tasks may outlive their run
+READ_LEADERBOARD = """
 import sys
 from metaflow import Flow, namespace
 namespace(None)
-board = Flow("WhisperFlow").latest_successful_run["select"].task.data.leaderboard
-print("board", board.drop(columns="seconds").to_json())
+leaderboard = Flow("WhisperFlow").latest_successful_run["select"].task.data.leaderboard
+print("leaderboard", leaderboard.drop(columns="seconds").to_json())
 """
 
 
 class Flow:
-    """A flow from the command line in a session of its own, and what it says."""
+    """A command of the flow in its own session, and its output."""
 
-    def __init__(self, folder: Path, *arguments: str, before: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path, *arguments: str, prefix: Iterable[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [*before, sys.executable, str(FLOW), *arguments], cwd=folder, text=True, start_new_session=True,
+            [*prefix, sys.executable, str(FLOW), *arguments], cwd=folder, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout
-        self.said += iter(self.process.stdout.readline, "")
+        self.lines += iter(self.process.stdout.readline, "")
 
     @property
-    def text(self) -> str:
-        return "".join(self.said)
+    def output(self) -> str:
+        return "".join(self.lines)
 
     def tasks(self, step: str = "") -> list[psutil.Process]:
-        """Its tasks that run, or those of one step."""
-        found = []
-        for pid in set(re.findall(rf"/{step}[^ ]* \(pid (\d+)\)", self.text)):
+        """Its running tasks, or those of one step."""
+        running = []
+        for pid in set(re.findall(rf"/{step}[^ ]* \(pid (\d+)\)", self.output)):
             with suppress(psutil.Error):
                 process = psutil.Process(int(pid))
                 if process.status() != psutil.STATUS_ZOMBIE and FLOW.name in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+                    running.append(process)
+        return running
 
     def orphans(self) -> int:
-        """Tasks that still run some time after it has ended."""
-        until = time.monotonic() + PATIENCE
+        """The number of tasks that still run some time after it has ended."""
+        until = time.monotonic() + GRACE_SECONDS
         while self.tasks() and time.monotonic() < until:
             time.sleep(0.2)
         return len(self.tasks())
 
 
-def board(folder: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", BOARD], cwd=folder, capture_output=True, text=True, check=True)
-    return next(line for line in done.stdout.splitlines() if line.startswith("board "))
+def leaderboard(folder: Path) -> str:
+    process = subprocess.run(
+        [sys.executable, "-c", READ_LEADERBOARD], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return next(line for line in process.stdout.splitlines() if line.startswith("leaderboard "))
 
 
 def start(folder: Path) -> Flow:
@@ -111,8 +112,8 @@ def start(folder: Path) -> Flow:
     return Flow(folder, "--config", "profile", "tiny.toml", "run")
 
 
-def strike(flow: Flow, random: random.Random) -> str:
-    """Wait for a random moment and send a random signal; who got which."""
+def send_random_signal(flow: Flow, random: random.Random) -> str:
+    """Send a random signal at a random moment; returns which signal went where."""
     until = time.monotonic() + random.uniform(2.0, LATEST_MOMENT)
     while time.monotonic() < until and flow.process.poll() is None:
         time.sleep(0.05)
@@ -130,32 +131,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.environ["METAFLOW_USER"] = "benchmark"
-    chance, orphans, tracebacks = random.Random(given.seed), 0, 0
-    with tempfile.TemporaryDirectory() as quiet, tempfile.TemporaryDirectory() as struck:
-        undisturbed = start(Path(quiet))
+    generator, orphans, tracebacks = random.Random(arguments.seed), 0, 0
+    with tempfile.TemporaryDirectory() as undisturbed_folder, tempfile.TemporaryDirectory() as interrupted_folder:
+        undisturbed = start(Path(undisturbed_folder))
         undisturbed.process.wait()
-        flow, started = start(Path(struck)), True
-        for _ in range(given.times):
-            what = strike(flow, chance)
+        flow, started = start(Path(interrupted_folder)), True
+        for _ in range(arguments.times):
+            sent = send_random_signal(flow, generator)
             with suppress(subprocess.TimeoutExpired):
-                flow.process.wait(timeout=3 if "trial" in what else 90)
+                flow.process.wait(timeout=3 if "trial" in sent else 90)
             if flow.process.poll() is None:
-                print(f"{what:20s} the run goes on", flush=True)
+                print(f"{sent:20s} the run goes on", flush=True)
                 continue
-            left = flow.orphans()
+            remaining = flow.orphans()
             flow.reader.join(timeout=10)
-            broken = "Traceback" in flow.text
-            orphans, tracebacks = orphans + left, tracebacks + broken
-            print(f"{what:20s} exit code {flow.process.returncode:4d}, orphans {left}, traceback {broken}", flush=True)
-            started = started and "Workflow starting" not in flow.text
-            flow = start(Path(struck)) if started else Flow(Path(struck), "resume")
+            has_traceback = "Traceback" in flow.output
+            orphans, tracebacks = orphans + remaining, tracebacks + has_traceback
+            print(
+                f"{sent:20s} exit code {flow.process.returncode:4d}, orphans {remaining}, traceback {has_traceback}",
+                flush=True,
+            )
+            started = started and "Workflow starting" not in flow.output
+            flow = start(Path(interrupted_folder)) if started else Flow(Path(interrupted_folder), "resume")
         while flow.process.wait() != 0:
-            flow = Flow(Path(struck), "resume")
-        same = board(Path(quiet)) == board(Path(struck))
-    print(f"the same leaderboard: {same}")
-    machine.tell({"times": given.times, "orphans": orphans, "tracebacks": tracebacks, "same_leaderboard": same})
+            flow = Flow(Path(interrupted_folder), "resume")
+        is_same = leaderboard(Path(undisturbed_folder)) == leaderboard(Path(interrupted_folder))
+    print(f"the same leaderboard: {is_same}")
+    machine.print_result(
+        {"times": arguments.times, "orphans": orphans, "tracebacks": tracebacks, "same_leaderboard": is_same}
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Live in a browser: lost audio, words that differ from those of the same audio as a file, and the words' delay.
+"""Live transcription in a browser: lost audio, words that differ from those of the same audio as a file, and delay.
 
     python tests/benchmarks/live.py [--release released/latest] [--seconds 300] [--busy 1] [--drop 5]
 
-Chromium opens the page, and its fake microphone speaks the sample's test clips with pauses of 0.3 to 3 s. `--busy` such
-processes take a core each meanwhile. Half way, the connection is cut for `--drop` seconds. At the end the samples that
-the browser recorded are compared with those that the server counted, and the text with that of the same sound as a
-file, in words that differ of those in the file's. A word's delay is from its end, by the engine's times for its clip
-alone, until it first stands on the page, in the browser's time of recorded sound; words of the cut and of the ten
-seconds after it are left out of the delay.
+Chromium opens the page, and its fake microphone speaks the sample's test clips with pauses of 0.3 to 3 s, while
+`--busy` processes use a core each. Half way, the connection is cut for `--drop` seconds. At the end the samples that
+the browser recorded are compared with those that the server received, and the text with that of the same audio as a
+file, as the share of the file's words that differ. A word's delay is measured from its end, by the engine's times for
+its clip alone, until it first appears on the page, in the browser's time of recorded audio; it leaves out words during
+the cut and the ten seconds after it.
 
 Not measured: a network in between, other browsers, several speakers.
 """
@@ -45,7 +45,7 @@ SCREEN = """() => {
 
 @contextmanager
 def busy(cores: int) -> Iterator[None]:
-    """Keep so many cores busy. Not forked: a child that holds Playwright's pipes would keep it from ending."""
+    """Keep the cores busy. Not forked: a child that holds Playwright's pipes would keep it from ending."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
     try:
         yield
@@ -66,44 +66,44 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
-        with visit(url, speak=spoken) as seen, busy(arguments.busy):
-            seen.allow_cuts()
-            seen.tab("live")
-            seen.speak()
+        with visit(url, speak=spoken) as visitor, busy(arguments.busy):
+            visitor.allow_cuts()
+            visitor.tab("live")
+            visitor.speak()
             screens, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
             now = 0.0
             while now < len(sound) / serving.RATE:
-                seen.page.wait_for_timeout(1000 * POLL_SECONDS)
-                samples, text = seen.page.evaluate(SCREEN)
-                rate = rate or seen.page.evaluate("new AudioContext().sampleRate")
+                visitor.page.wait_for_timeout(1000 * POLL_SECONDS)
+                samples, text = visitor.page.evaluate(SCREEN)
+                rate = rate or visitor.page.evaluate("new AudioContext().sampleRate")
                 now = samples / rate
                 screens.append((now, text.split()))
                 if arguments.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
-                    seen.cut()
-                    seen.page.wait_for_timeout(1000 * arguments.drop)
-                    seen.restore()
+                    visitor.cut()
+                    visitor.page.wait_for_timeout(1000 * arguments.drop)
+                    visitor.restore()
                     cut = (now, now + arguments.drop + RECOVERY_SECONDS)
-            seen.page.set_default_timeout(60_000)
-            taken = seen.stop_speaking()
-            recorded, _ = seen.page.evaluate(SCREEN)
-            text = seen.read("#words .words").split()
+            visitor.page.set_default_timeout(60_000)
+            received = visitor.stop_speaking()
+            recorded, _ = visitor.page.evaluate(SCREEN)
+            text = visitor.read("#words .words").split()
             took = time.monotonic() - began
     as_file = transcriber.transcribe(sound).text
     errors = rates.count_errors([as_file], [" ".join(text)], "basic", transcriber.language)[0]
-    found = serving.delays(words, screens)
-    timely = [late for word, late in found.items() if not cut[0] - RECOVERY_SECONDS < words[word][2] < cut[1]]
+    delays = serving.delays(words, screens)
+    usual_delays = [delay for word, delay in delays.items() if not cut[0] - RECOVERY_SECONDS < words[word][2] < cut[1]]
     results = {
-        "seconds": round(taken / rate, 1),
-        "samples_lost": recorded - taken,
+        "seconds": round(received / rate, 1),
+        "samples_lost": recorded - received,
         "words": errors.words,
         "words_differ_percent": round(rates.wer([errors]), 2),
-        "delay_s": round(statistics.median(timely), 2),
-        "delay_90_s": round(statistics.quantiles(timely, n=10)[-1], 2),
+        "delay_s": round(statistics.median(usual_delays), 2),
+        "delay_90_s": round(statistics.quantiles(usual_delays, n=10)[-1], 2),
         "took_s": round(took, 1),
     }
     for name, value in results.items():
         print(f"{name:22s} {value}")
-    machine.tell(results)
+    machine.print_result(results)
 
 
 if __name__ == "__main__":

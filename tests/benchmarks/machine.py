@@ -1,4 +1,4 @@
-"""What machine a benchmark's figures came from: the end of every benchmark."""
+"""The result of a benchmark as a JSON line, with the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-def described() -> dict[str, Any]:
+def describe() -> dict[str, Any]:
     """`cpu`, `capability` (the vector instructions that torch uses), `cores` of this process and torch's `threads`."""
     import torch
     from asr import compute
@@ -26,10 +26,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
-def tell(figures: dict[str, Any]) -> None:
+def print_result(figures: dict[str, Any]) -> None:
     """Print the figures and the machine as one JSON line."""
-    print(json.dumps({**figures, **described()}))
+    print(json.dumps({**figures, **describe()}))

@@ -1,11 +1,11 @@
-"""The page in a browser: the time until a text is shown, and the memory that an hour of it takes.
+"""The page in a browser: the time until a text is shown, and the memory for an hour of audio.
 
     python tests/benchmarks/page.py [--release released/latest] [--rounds 5]
 
-Chromium gives the page a clip of 3 s, a recording of ten minutes and one of an hour, made of the sample's test clips.
-A time is from the moment the file is chosen, its upload counted, until the text of the clip, the first sentence of the
-ten minutes, or the whole hour stands on the page; medians of `--rounds`, and a single one for the hour. `grown_mb` is
-the growth of the renderer process's memory by the hour.
+Chromium uploads a clip of 3 s, a recording of ten minutes and one of an hour, made of the sample's test clips. Times
+are from the choice of the file, including the upload, until the page shows the text of the clip, the first sentence of
+the ten minutes, or the whole hour; medians of `--rounds`, and a single time for the hour. `grown_mb` is the growth of
+the renderer process's memory by the hour.
 
 Not measured: a network in between, other browsers, other users of the server.
 """
@@ -29,8 +29,8 @@ import serving  # noqa: E402
 import soundfile  # noqa: E402
 from browser import Visitor, serve, visit  # noqa: E402
 
-HOUR = 3_590  # seconds: a little less than the page takes
-PATIENCE = 600_000  # milliseconds
+HOUR = 3_590  # seconds: a little less than the page accepts
+TIMEOUT = 600_000  # milliseconds
 
 
 def main() -> None:
@@ -39,25 +39,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     clips = serving.clips()
-    with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url, visit(url) as seen:
-        seen.page.set_default_timeout(PATIENCE)
+    with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url, visit(url) as visitor:
+        visitor.page.set_default_timeout(TIMEOUT)
         folder = Path(scratch)
         clip, minutes, hour = (
             write_recording(folder / f"{seconds}.flac", clips, seconds) for seconds in (3, 600, HOUR)
         )
         results = {
-            "clip_s": statistics.median(seconds_until(seen, clip, ".foot") for _ in range(arguments.rounds)),
-            "first_text_s": statistics.median(seconds_until(seen, minutes, "li") for _ in range(arguments.rounds)),
+            "clip_s": statistics.median(seconds_until(visitor, clip, ".foot") for _ in range(arguments.rounds)),
+            "first_text_s": statistics.median(seconds_until(visitor, minutes, "li") for _ in range(arguments.rounds)),
         }
         before = page_memory()
-        results["hour_s"] = seconds_until(seen, hour, ".foot")
-        seen.page.wait_for_timeout(2_000)
+        results["hour_s"] = seconds_until(visitor, hour, ".foot")
+        visitor.page.wait_for_timeout(2_000)
         results["grown_mb"] = page_memory() - before
-        results["words"] = float(seen.page.locator("#result li p [data-at]").count())
+        results["words"] = float(visitor.page.locator("#result li p [data-at]").count())
     results = {name: round(value, 2) for name, value in results.items()}
     for name, value in results.items():
         print(f"{name:14s} {value:10.2f}")
-    machine.tell(results)
+    machine.print_result(results)
 
 
 def write_recording(file: Path, clips: list[np.ndarray], seconds: int) -> Path:
@@ -67,15 +67,15 @@ def write_recording(file: Path, clips: list[np.ndarray], seconds: int) -> Path:
     return file
 
 
-def seconds_until(seen: Visitor, file: Path, until: str) -> float:
-    """Seconds from the choice of a file until its text holds the element `until`."""
-    seen.page.reload()
-    seen.page.evaluate("localStorage.clear()")
-    field = seen.page.locator("#files input[type=file]")
+def seconds_until(visitor: Visitor, file: Path, selector: str) -> float:
+    """Seconds from the choice of a file until its text holds an element of `selector`."""
+    visitor.page.reload()
+    visitor.page.evaluate("localStorage.clear()")
+    field = visitor.page.locator("#files input[type=file]")
     field.wait_for(state="attached")
     began = time.monotonic()
     field.set_input_files(file)
-    seen.page.locator(f"#result .paper {until}").first.wait_for()
+    visitor.page.locator(f"#result .paper {selector}").first.wait_for()
     return time.monotonic() - began
 
 

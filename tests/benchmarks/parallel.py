@@ -1,10 +1,10 @@
-"""Trials side by side against the same ones one after another, on the same cores.
+"""The same trials side by side and one after another, on the same cores.
 
     python tests/benchmarks/parallel.py [STEPS] [ROUNDS] [TRIALS]
 
-Each trial is a process of its own, as in the flow. Side by side each has its share of torch threads; one after another
-each has all cores, its best setting. The two ways take turns; the table shows medians of whole wall time, the
-processes' start included.
+Each trial is its own process, as in the flow. Side by side each has its share of torch threads; one after another each
+has all cores, its best setting. The two ways take turns; the table shows medians of the total wall time, including the
+start of the processes.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from asr.training import search, trial
 from pathlib import Path
 import tempfile
 profile = settings.load("[training]\\nsteps = {steps}\\nevaluations = 1\\n")
-one = search.plan_trials(profile)[{number}]
+planned = search.plan_trials(profile)[{number}]
 store = Store.in_folder(Path({folder!r}))
-made = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]  # reused
+parts = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]  # reused
 with tempfile.TemporaryDirectory() as scratch:
-    speech = shards.SpeechDataset(manifest.merge_parts(made, profile.corpus).shards, Path(scratch), store.fetch)
-    trial.fine_tune(one, profile, speech, lambda line: None)
+    speech = shards.SpeechDataset(manifest.merge_parts(parts, profile.corpus).shards, Path(scratch), store.fetch)
+    trial.fine_tune(planned, profile, speech, lambda line: None)
 """
 
 
@@ -61,7 +61,7 @@ def finish(*trials: subprocess.Popen[bytes]) -> None:
 
 
 def measure(steps: int, rounds: int, trials: int) -> float:
-    """How long trials take side by side, of the time that they take one after another."""
+    """The time of trials side by side, divided by their time one after another."""
     times: dict[str, list[float]] = {"side by side": [], "one after another": []}
     with tempfile.TemporaryDirectory() as scratch:
         folder, sample = Path(scratch), settings.Settings()
@@ -85,9 +85,9 @@ def measure(steps: int, rounds: int, trials: int) -> float:
 
 def main(steps: int, rounds: int, trials: int) -> None:
     ratio = measure(steps, rounds, trials)
-    machine.tell({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds})
+    machine.print_result({"parallel_ratio": round(ratio, 3), "trials": trials, "steps": steps, "rounds": rounds})
 
 
 if __name__ == "__main__":
-    given = dict(zip(("steps", "rounds", "trials"), map(int, sys.argv[1:]), strict=False))
-    main(**{"steps": 150, "rounds": 3, "trials": 3, **given})
+    arguments = dict(zip(("steps", "rounds", "trials"), map(int, sys.argv[1:]), strict=False))
+    main(**{"steps": 150, "rounds": 3, "trials": 3, **arguments})

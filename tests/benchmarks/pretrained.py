@@ -1,11 +1,11 @@
-"""What fine-tuning does to a pretrained Whisper, on what it was trained on and on what it was not.
+"""What fine-tuning does to a pretrained Whisper, on data that it was trained on and on other data.
 
     python tests/benchmarks/pretrained.py --base FOLDER --english FOLDER [--noise FOLDER] [--rooms FOLDER]
         [--steps 300] [--clips 100]
 
-`--base` is a multilingual Whisper in Hugging Face's format, `--english` a corpus as `source = "folder"` wants it. The
-base is tuned on the sample's Swedish as a profile with a base is: one trial at 2e-5, the one of the two usual learning
-rates that wins on validation, with timestamps_share 0.2 and silence_share 0.02. The models, each heard through the
+`--base` is a multilingual Whisper in Hugging Face's format, `--english` a corpus as `source = "folder"` needs it. The
+base is tuned on the sample's Swedish like a profile with a base: one trial at 2e-5, the better of the two usual
+learning rates on validation, with timestamps_share 0.2 and silence_share 0.02. The models, each evaluated with the
 engine that serves, in 8-bit integers:
 
     base      untouched
@@ -14,15 +14,15 @@ engine that serves, in 8-bit integers:
               release is, by the WERs on Swedish and English validation
     noisy     with --noise, as `tuned`, two fifths of its draws in noise of that folder and a tenth in --rooms
 
-and what they hear: the sample's Swedish test clips at their own length and at 30 s, with 1 and 5 beams, in floats at 30
-s; the English test clips at the length that the model is served at (the base's: 30 s); sounds without speech; and
-sentences that espeak-ng's library says, which tells when each word begins. Beams and floats are of `base` and
-`retained` alone, which the bars are about. With --noise the Swedish clips are heard at 20 to 0 dB too, in recordings
-that no training heard.
+and their input: the sample's Swedish test clips at their own length and at 30 s, with 1 and 5 beams, in floats at 30 s;
+the English test clips at the length that the model is served at (the base's: 30 s); audio without speech; and sentences
+by espeak-ng's library, which gives the start of each word. Beams and floats are for `base` and `retained` alone, which
+the bars apply to. With --noise the Swedish clips are also transcribed at 20 to 0 dB, in recordings that are not in the
+training noise.
 
-Differences are of the same clips, with a 95 % interval and the p of a paired permutation test. Left out: other seeds,
-long recordings (`long.py`), people who speak Swedish, a larger base. Synthetic voices are easy to learn: that the WER
-falls says that learning works, not how far it falls on people.
+Differences are on the same clips, with a 95 % interval and the p of a paired permutation test. Left out: other seeds,
+long recordings (`long.py`), human speakers of Swedish, a larger base. Synthetic voices are easy to learn: a lower WER
+shows that learning works, not how much lower it gets on human speech.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ path = "{path}"
 language = "en"
 weight = {weight}
 """
-WEIGHT = 0.4  # of each English clip: of nine hundred, a fifth of all draws
-SENTENCES = 40  # that espeak-ng says
+WEIGHT = 0.4  # of each English clip: with nine hundred of them, a fifth of all draws
+SENTENCES = 40  # that espeak-ng speaks
 VOICES = ("sv", "sv+f2", "sv+m3", "sv+f4")
 DECIBELS = (20, 10, 5, 0)
 LENGTHS = (0, 2, 2.5, 3, 30)  # seconds
@@ -97,7 +97,7 @@ LENGTHS = (0, 2, 2.5, 3, 30)  # seconds
 
 @dataclass(frozen=True)
 class Clip:
-    """A sound, what is said in it, and by whom."""
+    """Audio with its text and speaker."""
 
     sound: np.ndarray  # (samples,) float32, 16 kHz
     text: str
@@ -115,10 +115,13 @@ class Corpus:
         self.speech = shards.SpeechDataset(joined.shards, scratch / "shards", store.fetch)
 
 
-def clips(split: Any, most: int) -> list[Clip]:
-    """At most so many clips of a split, evenly spread."""
+def clips(split: Any, max_clips: int) -> list[Clip]:
+    """At most `max_clips` clips of a split, evenly spaced."""
     sounds = ClipDataset(split)
-    return [Clip(sounds.sound(at), sounds.texts[at], sounds.speakers[at]) for at in evenly_spaced(len(sounds), most)]
+    return [
+        Clip(sounds.sound(clip), sounds.texts[clip], sounds.speakers[clip])
+        for clip in evenly_spaced(len(sounds), max_clips)
+    ]
 
 
 class Served:
@@ -135,37 +138,37 @@ class Served:
         return engine
 
     def errors(self, clips: Sequence[Clip], language: str, context: str, beam: int = 1) -> list[rates.ErrorCounts]:
-        """What it gets wrong in each clip."""
-        heard = self.engine(language, context, beam).transcribe_batch([clip.sound for clip in clips])
-        return rates.count_errors([clip.text for clip in clips], heard, "lenient", language)
+        """Its errors in each clip."""
+        hypotheses = self.engine(language, context, beam).transcribe_batch([clip.sound for clip in clips])
+        return rates.count_errors([clip.text for clip in clips], hypotheses, "lenient", language)
 
-    def exactly(self, clips: Sequence[Clip], language: str) -> list[rates.ErrorCounts]:
-        """The same by transformers in floats at 30 s."""
+    def float_errors(self, clips: Sequence[Clip], language: str) -> list[rates.ErrorCounts]:
+        """The same with transformers, in floats at 30 s."""
         model, processor = models.load(self.source)
         models.set_language(model, processor, language)
-        heard = decoding.transcribe_sounds(
+        hypotheses = decoding.transcribe_sounds(
             model.eval(), processor, [clip.sound for clip in clips], models.WINDOW_FRAMES
         )
-        return rates.count_errors([clip.text for clip in clips], heard, "lenient", language)
+        return rates.count_errors([clip.text for clip in clips], hypotheses, "lenient", language)
 
-    def invented(self, context: str) -> float:
-        """Words a minute where nobody speaks."""
+    def hallucinated_words_per_minute(self, context: str) -> float:
+        """Words per minute in audio without speech."""
         probes = diagnostics.non_speech_probes()
-        heard = self.engine("sv", context).transcribe_batch(probes)
-        return diagnostics.hallucinated_words_per_minute(heard, sum(map(len, probes)) / espeak.RATE)
+        hypotheses = self.engine("sv", context).transcribe_batch(probes)
+        return diagnostics.hallucinated_words_per_minute(hypotheses, sum(map(len, probes)) / espeak.RATE)
 
-    def off(self, spoken: Sequence[espeak.Spoken], context: str) -> list[float]:
-        """Seconds by which each word's true beginning lies from the nearest that was told."""
-        engine, found = self.engine("sv", context), list[float]()
-        for one in spoken:
-            told = [word.start for segment in engine.transcribe(one.sound).segments for word in segment.words]
-            if told:
-                found += [float(np.abs(np.array(told) - start).min()) for start in one.begins.values()]
-        return found
+    def time_errors(self, spoken: Sequence[espeak.Spoken], context: str) -> list[float]:
+        """Seconds between each word's true start and the nearest start given."""
+        engine, errors = self.engine("sv", context), list[float]()
+        for speech in spoken:
+            starts = [word.start for segment in engine.transcribe(speech.sound).segments for word in segment.words]
+            if starts:
+                errors += [float(np.abs(np.array(starts) - start).min()) for start in speech.begins.values()]
+        return errors
 
 
 def tune(corpus: Corpus, target: Path) -> float:
-    """Train one trial and write its model to `target`; the seconds that took."""
+    """Train one trial and write its model to `target`; returns the seconds."""
     torch.set_num_threads(compute.cores())
     began = time.monotonic()
     _, model, processor = trial.fine_tune(POINT, corpus.settings, corpus.speech, lambda line: print(f"  {line}"))
@@ -174,63 +177,63 @@ def tune(corpus: Corpus, target: Path) -> float:
 
 
 def average(corpus: Corpus, tuned: Path, target: Path) -> tuple[Path, float]:
-    """The model that a release would be made of, and how much of the base is in it."""
-    found, told = averaging.choose_average(
+    """The model that a release would be made of, and the base's share in it."""
+    model_folder, report = averaging.choose_average(
         tuned, corpus.settings, corpus.speech, target, lambda line: print(f"  {line}")
     )
-    return found, told["base_share"]
+    return model_folder, report["base_share"]
 
 
 def counts(errors: Sequence[rates.ErrorCounts]) -> list[int]:
-    return [one.word_errors for one in errors]
+    return [clip_errors.word_errors for clip_errors in errors]
 
 
-def against(first: Sequence[rates.ErrorCounts], second: Sequence[rates.ErrorCounts], heard: Sequence[Clip]) -> str:
-    """The first's WER less the second's, with interval and p."""
-    words, who = [one.words for one in first], [clip.speaker for clip in heard]
-    found = intervals.compare_models(counts(first), counts(second), words, who)
-    return f"{found.difference:+.1f} ({found.low:+.1f} to {found.high:+.1f}), p {found.p:.3f}"
+def compare(first: Sequence[rates.ErrorCounts], second: Sequence[rates.ErrorCounts], clips: Sequence[Clip]) -> str:
+    """The first WER less the second, with interval and p."""
+    words, speakers = [clip_errors.words for clip_errors in first], [clip.speaker for clip in clips]
+    comparison = intervals.compare_models(counts(first), counts(second), words, speakers)
+    return f"{comparison.difference:+.1f} ({comparison.low:+.1f} to {comparison.high:+.1f}), p {comparison.p:.3f}"
 
 
-def shown(errors: Sequence[rates.ErrorCounts], heard: Sequence[Clip]) -> str:
+def format_wer(errors: Sequence[rates.ErrorCounts], clips: Sequence[Clip]) -> str:
     """A WER with its interval."""
-    words, who = [one.words for one in errors], [clip.speaker for clip in heard]
-    found = intervals.confidence_interval(counts(errors), words, who)
-    return f"{rates.wer(errors):.1f} ({found.low:.1f} to {found.high:.1f})"
+    words, speakers = [clip_errors.words for clip_errors in errors], [clip.speaker for clip in clips]
+    interval = intervals.confidence_interval(counts(errors), words, speakers)
+    return f"{rates.wer(errors):.1f} ({interval.low:.1f} to {interval.high:.1f})"
 
 
-def by_length(heard: Sequence[Clip], errors: Mapping[tuple[str, int], Sequence[rates.ErrorCounts]]) -> str:
-    """The WERs at both contexts of clips of like length."""
-    told = []
+def by_length(clips: Sequence[Clip], errors: Mapping[tuple[str, int], Sequence[rates.ErrorCounts]]) -> str:
+    """The WERs at both contexts, by the length of clips."""
+    parts = []
     for low, high in pairwise(LENGTHS):
-        some = [at for at, clip in enumerate(heard) if low <= len(clip.sound) / espeak.RATE < high]
-        wers = (rates.wer([errors[context, 1][at] for at in some]) for context in ("trimmed", "full"))
-        told.append(f"{low} to {high} ({len(some)} clips) " + " and ".join(f"{wer:.1f}" for wer in wers))
-    return ", ".join(told)
+        indices = [index for index, clip in enumerate(clips) if low <= len(clip.sound) / espeak.RATE < high]
+        wers = (rates.wer([errors[context, 1][index] for index in indices]) for context in ("trimmed", "full"))
+        parts.append(f"{low} to {high} ({len(indices)} clips) " + " and ".join(f"{wer:.1f}" for wer in wers))
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one model came to."""
+    """The results of one model."""
 
     swedish: dict[tuple[str, int], list[rates.ErrorCounts]]  # by context and beam
-    floats: list[rates.ErrorCounts]  # at 30 s; empty where it was not heard so
+    floats: list[rates.ErrorCounts]  # at 30 s; empty where not measured
     english: list[rates.ErrorCounts]
-    invented: float  # words a minute
+    invented: float  # words per minute
     off: float  # seconds, the median
 
     @classmethod
-    def of(
+    def measure(
         cls, served: Served, context: str, swedish: Sequence[Clip], english: Sequence[Clip],
         spoken: Sequence[espeak.Spoken], thorough: bool,
     ) -> Figures:  # fmt: skip
-        ways = [(at, beam) for at in ("trimmed", "full") for beam in ((1, 5) if thorough else (1,))]
+        ways = [(length, beam) for length in ("trimmed", "full") for beam in ((1, 5) if thorough else (1,))]
         return cls(
-            {(at, beam): served.errors(swedish, "sv", at, beam) for at, beam in ways},
-            served.exactly(swedish, "sv") if thorough else [],
+            {(length, beam): served.errors(swedish, "sv", length, beam) for length, beam in ways},
+            served.float_errors(swedish, "sv") if thorough else [],
             served.errors(english, "en", context),
-            served.invented(context),
-            statistics.median(served.off(spoken, context)),
+            served.hallucinated_words_per_minute(context),
+            statistics.median(served.time_errors(spoken, context)),
         )
 
 
@@ -242,98 +245,108 @@ def main() -> None:
     parser.add_argument("--rooms", default="")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--clips", type=int, default=100)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        measure(asked, Path(scratch))
+        measure(arguments, Path(scratch))
 
 
-def measure(asked: argparse.Namespace, scratch: Path) -> None:
+def measure(arguments: argparse.Namespace, scratch: Path) -> None:
     def corpus(sources: str = "", training: str = "") -> Corpus:
-        given = {"base": asked.base, "steps": asked.steps, "sources": sources, "training": training}
-        return Corpus(PROFILE.format(**given), scratch)
+        values = {"base": arguments.base, "steps": arguments.steps, "sources": sources, "training": training}
+        return Corpus(PROFILE.format(**values), scratch)
 
     plain = corpus()
-    english = corpus(ENGLISH.format(path=asked.english, weight=WEIGHT))
+    english = corpus(ENGLISH.format(path=arguments.english, weight=WEIGHT))
     folders = {"tuned": scratch / "tuned", "retained": scratch / "retained"}
     print("tuned")
-    took = tune(plain, folders["tuned"])
+    train_seconds = tune(plain, folders["tuned"])
     print("retained")
     tune(english, folders["retained"])
     averaged, share = average(english, folders["retained"], scratch / "averaged")
-    models_of = {"base": Path(asked.base), "tuned": folders["tuned"], "retained": averaged}
+    models_of = {"base": Path(arguments.base), "tuned": folders["tuned"], "retained": averaged}
 
-    swedish = clips(plain.speech.split("test"), asked.clips)
-    foreign = clips(english.speech.retained("test")["en"], 2 * asked.clips)
-    voice, texts = espeak.Synthesizer(), plain.speech.split("test")["text"]
-    spoken = [voice.say(texts[at], VOICES[at % len(VOICES)]) for at in range(SENTENCES)]
-    found = {}
+    swedish = clips(plain.speech.split("test"), arguments.clips)
+    foreign = clips(english.speech.retained("test")["en"], 2 * arguments.clips)
+    synthesizer, texts = espeak.Synthesizer(), plain.speech.split("test")["text"]
+    spoken = [synthesizer.say(texts[index], VOICES[index % len(VOICES)]) for index in range(SENTENCES)]
+    figures = {}
     for name, source in models_of.items():
         context = "full" if name == "base" else "trimmed"
-        found[name] = one = Figures.of(
+        figures[name] = model_figures = Figures.measure(
             Served(source, scratch), context, swedish, foreign, spoken, name in ("base", "retained")
         )
-        wers = ", ".join(f"{at} beam {beam} {shown(errors, swedish)}" for (at, beam), errors in one.swedish.items())
-        wers += f", in floats at 30 s {shown(one.floats, swedish)}" if one.floats else ""
+        wers = ", ".join(
+            f"{length} beam {beam} {format_wer(errors, swedish)}"
+            for (length, beam), errors in model_figures.swedish.items()
+        )
+        wers += f", in floats at 30 s {format_wer(model_figures.floats, swedish)}" if model_figures.floats else ""
         print(f"{name:9s} Swedish {wers}")
-        print(f"{'':9s} English {shown(one.english, foreign)}, invented {one.invented:.1f}, words off {one.off:.3f} s")
-    print(f"the base's share of retained {share:.0%}; training {took:.0f} s")
+        print(
+            f"{'':9s} English {format_wer(model_figures.english, foreign)}, invented {model_figures.invented:.1f}, "
+            f"words off {model_figures.off:.3f} s"
+        )
+    print(f"the base's share of retained {share:.0%}; training {train_seconds:.0f} s")
 
-    base, best = found["base"], found["retained"]
-    served, exact = best.swedish["trimmed", 1], best.floats
-    print(f"English, retained against base       {against(best.english, base.english, foreign)}")
-    print(f"English, tuned against base          {against(found['tuned'].english, base.english, foreign)}")
-    for name, one in found.items():
-        print(f"by seconds, trimmed and 30 s: {name:9s} {by_length(swedish, one.swedish)}")
-    print(f"30 s against trimmed, retained       {against(best.swedish['full', 1], served, swedish)}")
-    print(f"served against floats at 30 s        {against(served, exact, swedish)}")
-    told = {
-        "train_s": round(took),
-        "wer_ratio": round(rates.wer(served) / rates.wer(base.swedish["full", 1]), 3),
+    base, best = figures["base"], figures["retained"]
+    served_errors, float_errors = best.swedish["trimmed", 1], best.floats
+    print(f"English, retained against base       {compare(best.english, base.english, foreign)}")
+    print(f"English, tuned against base          {compare(figures['tuned'].english, base.english, foreign)}")
+    for name, model_figures in figures.items():
+        print(f"by seconds, trimmed and 30 s: {name:9s} {by_length(swedish, model_figures.swedish)}")
+    print(f"30 s against trimmed, retained       {compare(best.swedish['full', 1], served_errors, swedish)}")
+    print(f"served against floats at 30 s        {compare(served_errors, float_errors, swedish)}")
+    result = {
+        "train_s": round(train_seconds),
+        "wer_ratio": round(rates.wer(served_errors) / rates.wer(base.swedish["full", 1]), 3),
         "english_lost": round(rates.wer(best.english) - rates.wer(base.english), 2),
-        "english_lost_tuned": round(rates.wer(found["tuned"].english) - rates.wer(base.english), 2),
+        "english_lost_tuned": round(rates.wer(figures["tuned"].english) - rates.wer(base.english), 2),
         "invented": round(best.invented, 2),
         "invented_base": round(base.invented, 2),
         "times_ratio": round(best.off / base.off, 3),
-        "full_over_trimmed": round(rates.wer(best.swedish["full", 1]) - rates.wer(served), 2),
-        "served_over_float": round(rates.wer(served) - rates.wer(exact), 2),
+        "full_over_trimmed": round(rates.wer(best.swedish["full", 1]) - rates.wer(served_errors), 2),
+        "served_over_float": round(rates.wer(served_errors) - rates.wer(float_errors), 2),
         "served_over_float_base": round(rates.wer(base.swedish["trimmed", 1]) - rates.wer(base.floats), 2),
     }
-    if asked.noise:
-        told |= noise(asked, corpus, folders["tuned"], swedish, scratch)
-    machine.tell(told)
+    if arguments.noise:
+        result |= noise(arguments, corpus, folders["tuned"], swedish, scratch)
+    machine.print_result(result)
 
 
 def noise(
-    asked: argparse.Namespace, corpus: Callable[..., Corpus], quiet: Path, swedish: Sequence[Clip], scratch: Path
+    arguments: argparse.Namespace,
+    corpus: Callable[..., Corpus],
+    tuned_model: Path,
+    swedish: Sequence[Clip],
+    scratch: Path,
 ) -> dict[str, float]:
-    """The Swedish clips in noise, heard by the tuned model and by one that was trained in noise; what that gains."""
-    training = f'noise_share = 0.4\nnoise = "{asked.noise}"\n'
-    training += f'room_share = 0.1\nrooms = "{asked.rooms}"\n' if asked.rooms else ""
+    """The Swedish clips in noise, with the tuned model and with one that was trained in noise; what that gains."""
+    training = f'noise_share = 0.4\nnoise = "{arguments.noise}"\n'
+    training += f'room_share = 0.1\nrooms = "{arguments.rooms}"\n' if arguments.rooms else ""
     print("noisy")
     tune(corpus(training=training), scratch / "noisy")
-    pair = {"tuned": Served(quiet, scratch), "noisy": Served(scratch / "noisy", scratch)}
-    held_out = recordings.list_recordings(asked.noise, "noise")[1]
-    told = dict[str, float]()
+    models_served = {"tuned": Served(tuned_model, scratch), "noisy": Served(scratch / "noisy", scratch)}
+    held_out = recordings.list_recordings(arguments.noise, "noise")[1]
+    result = dict[str, float]()
     for decibels in (None, *DECIBELS):
-        drawn = [np.random.default_rng([1, at]) for at in range(len(swedish))]
-        loud = [
+        generators = [np.random.default_rng([1, index]) for index in range(len(swedish))]
+        noisy_clips = [
             replace(
                 clip,
                 sound=acoustics.add_noise(clip.sound, held_out.random_excerpt(len(clip.sound), random), decibels),
             )
             if decibels is not None else clip
-            for clip, random in zip(swedish, drawn, strict=True)
+            for clip, random in zip(swedish, generators, strict=True)
         ]  # fmt: skip
-        errors = {name: served.errors(loud, "sv", "trimmed") for name, served in pair.items()}
+        errors = {name: served.errors(noisy_clips, "sv", "trimmed") for name, served in models_served.items()}
         name = "clean" if decibels is None else f"{decibels} dB"
-        print(f"{name:9s} " + ", ".join(f"{which} {shown(one, loud)}" for which, one in errors.items())
-              + f"; noisy against tuned {against(errors['noisy'], errors['tuned'], loud)}")  # fmt: skip
-        without, trained = (rates.wer(errors[which]) for which in ("tuned", "noisy"))
+        wers = ", ".join(f"{model} {format_wer(model_errors, noisy_clips)}" for model, model_errors in errors.items())
+        print(f"{name:9s} {wers}; noisy against tuned {compare(errors['noisy'], errors['tuned'], noisy_clips)}")
+        tuned_wer, noisy_wer = (rates.wer(errors[model]) for model in ("tuned", "noisy"))
         if decibels is None:
-            told["clean_lost"] = round(trained - without, 2)
+            result["clean_lost"] = round(noisy_wer - tuned_wer, 2)
         elif decibels == 10:
-            told["fewer_errors_at_10_db"] = round(1 - trained / without, 3)
-    return told
+            result["fewer_errors_at_10_db"] = round(1 - noisy_wer / tuned_wer, 3)
+    return result
 
 
 if __name__ == "__main__":

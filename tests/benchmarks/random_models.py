@@ -1,7 +1,7 @@
-"""Whispers of the published shapes with random weights, for benchmarks where no weights can be had.
+"""Whispers of the published shapes with random weights, for benchmarks where no weights are available.
 
-The tokenizer is a small one, learnt from the texts at hand, and the embedding is as wide as Whisper's 51,865 tokens:
-what a step costs depends on the shape alone.
+The tokenizer is a small one, trained on the given texts, and the embedding is as wide as Whisper's 51,865 tokens: the
+cost of a step depends on the shape alone.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What making and checking a release takes at whisper-small's size: seconds, and memory over what the imports take.
+"""Making and checking a release at whisper-small's size: seconds, and memory in addition to the imports.
 
     python tests/benchmarks/release.py
 
-A Whisper of whisper-small's geometry with random weights becomes a release in a process of its own, exactly as
-`evaluate` makes it: weights, processor, CTranslate2 in 8-bit integers, then each format is loaded back and hears three
-clips. The memory is the most that the process ever held (VmHWM) less what it held after its imports; the bar is twice
-the fp32 weights. The test set's scoring is not part of it, nor the push.
+A Whisper of whisper-small's geometry with random weights becomes a release in its own process, exactly as `evaluate`
+makes it: weights, processor, CTranslate2 in 8-bit integers, then each format is loaded and transcribes three clips. The
+memory is the peak of the process (VmHWM) less what it used after its imports; the bar is twice the fp32 weights. The
+test set's scoring and the push are not part of it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from asr.release import folder
 from asr.training import models
 
-def held(which):
-    return int(re.search(which + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+def memory(field):
+    return int(re.search(field + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 random = np.random.default_rng(0)
 sounds = [(0.1 * random.standard_normal(3 * 16_000)).astype(np.float32) for _ in range(3)]
-before, began = held("VmRSS"), time.perf_counter()
+before, began = memory("VmRSS"), time.perf_counter()
 folder.build_release(Path(sys.argv[3]), sys.argv[2], "sv")
-built, made = time.perf_counter() - began, held("VmHWM")
-faults = folder.check_formats(Path(sys.argv[3]), sounds, [""] * 3, "sv")
-took = time.perf_counter() - began
+build_seconds, build_peak = time.perf_counter() - began, memory("VmHWM")
+folder.check_formats(Path(sys.argv[3]), sounds, [""] * 3, "sv", 0)
+seconds = time.perf_counter() - began
 weights = 4 * folder.count_parameters(Path(sys.argv[3]))
-print(json.dumps({"build_s": built, "check_s": took - built, "seconds": took, "build_bytes": made - before,
-                  "peak_bytes": held("VmHWM") - before, "weights_bytes": weights}))
+print(json.dumps({"build_s": build_seconds, "check_s": seconds - build_seconds, "seconds": seconds,
+                  "build_bytes": build_peak - before, "peak_bytes": memory("VmHWM") - before,
+                  "weights_bytes": weights}))
 """
 
 
@@ -54,15 +55,15 @@ def main() -> None:
             Path(scratch, "source"), *random_models.build(random_models.SMALL, ["Klockan är halv åtta."])
         )
         command = [sys.executable, "-c", MAKE, str(FLOWS), str(source), str(Path(scratch, "ready"))]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ran.returncode:
-            sys.exit(ran.stderr)
-        told = json.loads(ran.stdout.splitlines()[-1])
-    for name, value in told.items():
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode:
+            sys.exit(process.stderr)
+        figures = json.loads(process.stdout.splitlines()[-1])
+    for name, value in figures.items():
         print(f"{name:14s} {value / 2**20:10,.0f} MiB" if name.endswith("bytes") else f"{name:14s} {value:10.1f} s")
-    ratio = told["peak_bytes"] / told["weights_bytes"]
+    ratio = figures["peak_bytes"] / figures["weights_bytes"]
     print(f"{'peak/weights':14s} {ratio:10.2f}")
-    machine.tell({"seconds": round(told["seconds"], 1), "peak_ratio": round(ratio, 2)})
+    machine.print_result({"seconds": round(figures["seconds"], 1), "peak_ratio": round(ratio, 2)})
 
 
 if __name__ == "__main__":

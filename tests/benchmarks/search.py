@@ -1,11 +1,11 @@
-"""Nine trials of the sample run whole, and the same nine where losers stop early.
+"""Nine trials of the sample to their end, and the same nine where losers stop early.
 
     python tests/benchmarks/search.py [--steps N] [--at-once N]
 
-The grid is three learning rates by three weight decays, from too small to good. Each trial is a process of its own,
-four at once as in the flow; the whole grid runs first, then the one that stops losers. `cost_share` is the trials'
-seconds in the second, of those in the first; `winner_wer` and `grid_wer` are the test WER of each one's winner, chosen
-on validation, and `grid_wer_ci` is the 95 % interval of the grid's. 600 steps take some ten minutes on two cores.
+The grid is three learning rates by three weight decays, from too small to good. Each trial is its own process, four at
+once as in the flow; the whole grid runs first, then the one that stops losers. `cost_share` is the trials' seconds in
+the second divided by those in the first; `winner_wer` and `grid_wer` are the test WERs of their winners, chosen on
+validation, and `grid_wer_ci` is the 95 % interval of the grid's. 600 steps take some ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ Trained = tuple[Outcome, list[rates.ErrorCounts]]
 
 
 def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
-    made = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]
-    return tuple(manifest.merge_parts(made, profile.corpus).shards)
+    packed = [shards.build_part(part, profile, store)[0] for part in sources.list_parts(profile.corpus)]
+    return tuple(manifest.merge_parts(packed, profile.corpus).shards)
 
 
 def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
-    """One trial, and what is wrong in each test clip."""
+    """Train one trial; returns its outcome and its errors in each test clip."""
     compute.set_threads(threads)
     from asr.training import decoding, trial
     from asr.training.dataset import FeatureDataset
@@ -66,52 +66,52 @@ def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained
             trials[number], profile, speech, lambda line: None, siblings=siblings
         )
         test = FeatureDataset(speech.split("test"), processor)
-        heard = decoding.transcribe_clips(model, processor, test, range(len(test)))
-    return outcome, rates.count_errors(test.texts, heard, profile.text.scoring, profile.corpus.language)
+        hypotheses = decoding.transcribe_clips(model, processor, test, range(len(test)))
+    return outcome, rates.count_errors(test.texts, hypotheses, profile.text.scoring, profile.corpus.language)
 
 
-def searched(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
-    """All trials, so many at once; told as they end."""
+def run_search(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
+    """Train all trials, `at_once` at a time, and print their leaderboard."""
     count, threads = len(search.plan_trials(profile)), max(1, compute.cores() // at_once)
-    work = partial(train, profile=profile, folder=folder, threads=threads)
-    fresh = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_once, mp_context=fresh, max_tasks_per_child=1) as processes:
-        made = list(processes.map(work, range(count)))
-    print(search.leaderboard([outcome for outcome, _ in made]).round(4).to_string(index=False), "\n", flush=True)
-    return made
+    train_trial = partial(train, profile=profile, folder=folder, threads=threads)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as processes:
+        results = list(processes.map(train_trial, range(count)))
+    print(search.leaderboard([outcome for outcome, _ in results]).round(4).to_string(index=False), "\n", flush=True)
+    return results
 
 
-def winner(made: list[Trained]) -> list[rates.ErrorCounts]:
-    best = search.leaderboard([outcome for outcome, _ in made]).iloc[0]["trial"]
-    return next(errors for outcome, errors in made if outcome.trial.number == best)
+def winner_errors(results: list[Trained]) -> list[rates.ErrorCounts]:
+    best = search.leaderboard([outcome for outcome, _ in results]).iloc[0]["trial"]
+    return next(errors for outcome, errors in results if outcome.trial.number == best)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--at-once", type=int, default=compute.max_workers())
-    given = parser.parse_args()
-    whole, stopping = (settings.load(GRID.format(steps=given.steps, stop=stop)) for stop in ("false", "true"))
+    arguments = parser.parse_args()
+    whole, stopping = (settings.load(GRID.format(steps=arguments.steps, stop=stop)) for stop in ("false", "true"))
     with tempfile.TemporaryDirectory() as scratch:
         corpus(whole, Store.in_folder(Path(scratch)))  # once, so that no trial waits for it
-        grid, stopped = (searched(one, Path(scratch), given.at_once) for one in (whole, stopping))
-    costs = [sum(outcome.seconds for outcome, _ in made) for made in (grid, stopped)]
-    steps = [sum(outcome.steps for outcome, _ in made) for made in (grid, stopped)]
-    found, best = winner(stopped), winner(grid)
-    wrong, words = [one.word_errors for one in best], [one.words for one in best]
-    interval = intervals.confidence_interval(wrong, words, [None] * len(best))
+        grid, stopped = (run_search(profile, Path(scratch), arguments.at_once) for profile in (whole, stopping))
+    costs = [sum(outcome.seconds for outcome, _ in results) for results in (grid, stopped)]
+    steps = [sum(outcome.steps for outcome, _ in results) for results in (grid, stopped)]
+    stopped_errors, grid_errors = winner_errors(stopped), winner_errors(grid)
+    errors, words = [clip.word_errors for clip in grid_errors], [clip.words for clip in grid_errors]
+    interval = intervals.confidence_interval(errors, words, [None] * len(grid_errors))
     print(f"{'':18s} {'whole':>10s} {'stopping':>10s}")
     print(f"{'seconds of trials':18s} {costs[0]:10.0f} {costs[1]:10.0f}")
     print(f"{'steps':18s} {steps[0]:10d} {steps[1]:10d}")
-    print(f"{'winner, test WER':18s} {rates.wer(best):8.2f} % {rates.wer(found):8.2f} %")
-    machine.tell({
+    print(f"{'winner, test WER':18s} {rates.wer(grid_errors):8.2f} % {rates.wer(stopped_errors):8.2f} %")
+    machine.print_result({
         "cost_share": round(costs[1] / costs[0], 3),
         "step_share": round(steps[1] / steps[0], 3),
-        "winner_wer": round(rates.wer(found), 2),
-        "grid_wer": round(rates.wer(best), 2),
+        "winner_wer": round(rates.wer(stopped_errors), 2),
+        "grid_wer": round(rates.wer(grid_errors), 2),
         "grid_wer_ci": [round(interval.low, 2), round(interval.high, 2)],
-        "steps": given.steps,
-        "at_once": given.at_once,
+        "steps": arguments.steps,
+        "at_once": arguments.at_once,
     })  # fmt: skip
 
 

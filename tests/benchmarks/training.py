@@ -1,4 +1,4 @@
-"""Training and the reference recipe side by side: steps, evaluation, whole trials, WER by context, memory.
+"""Training compared with the reference recipe: steps, evaluation, whole trials, WER by context, memory.
 
     python tests/benchmarks/training.py [PART ...] [--rounds N] [--steps N] [--seeds N] [--contexts NAME ...]
 
@@ -6,10 +6,10 @@ PART is step, evaluation, trial, parallel, wer or memory; without one, all. The 
 Face recipe: log-mels of 30 s made beforehand by `datasets.map` (not timed), `Seq2SeqTrainer`, evaluation by
 `predict_with_generate`. It runs without its gradient checkpointing, which only costs time on a CPU. Both have the same
 whisper-tiny geometry with random weights, the same clips of 2 to 6 s, batches of 16, all cores, and write the same
-number of tokens a clip; ours makes its log-mels as it goes. They take turns, and the ratios are of medians.
+number of tokens per clip; ours makes its log-mels during training. They take turns, and the ratios are of medians.
 
-`wer` trains the sample's model in each context on the same number of clips and hears the test clips at their own and
-at 30 s context. It takes most of the time: a padded trial of 600 steps took 17 minutes on one core, the others two.
+`wer` trains the sample's model in each context on the same number of clips and transcribes the test clips at their own
+and at 30 s context. It takes most of the time: a padded trial of 600 steps took 17 minutes on one core, the others two.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Corpus:
     @classmethod
     def of(cls, folder: Path) -> Corpus:
         store, sample = Store.in_folder(folder / "store"), Settings()
-        made = [
+        packed = [
             shards.build_part(
                 part,
                 sample,
@@ -83,7 +83,7 @@ class Corpus:
             )[0]
             for part in sources.list_parts(sample.corpus)
         ]
-        return cls(folder, store, manifest.merge_parts(made, sample.corpus))
+        return cls(folder, store, manifest.merge_parts(packed, sample.corpus))
 
     @property
     def speech(self) -> shards.SpeechDataset:
@@ -94,22 +94,24 @@ class Corpus:
         train, random = self.speech.split("train"), np.random.default_rng(seed)
         rows = []
         for pair in random.integers(0, len(train), (count, 2)):
-            sounds = [soundfile.read(io.BytesIO(train[int(at)]["audio"]["bytes"]), dtype="float32")[0] for at in pair]
+            sounds = [
+                soundfile.read(io.BytesIO(train[int(index)]["audio"]["bytes"]), dtype="float32")[0] for index in pair
+            ]
             sound = np.concatenate(sounds * 2)[: round(random.uniform(SHORTEST, LONGEST) * RATE)]
             flac = io.BytesIO()
             soundfile.write(flac, sound, RATE, format="FLAC")
-            said = " ".join(train[int(at)]["text"] for at in pair)
+            text = " ".join(train[int(index)]["text"] for index in pair)
             rows.append({
-                "audio": {"bytes": flac.getvalue(), "path": None}, "text": said, "seconds": len(sound) / RATE,
+                "audio": {"bytes": flac.getvalue(), "path": None}, "text": text, "seconds": len(sound) / RATE,
                 "segments": None, "speaker": "", "source": "sample",
             })  # fmt: skip
         return Dataset.from_list(rows)
 
 
-class Pieces:
-    """Stands in for `Speech`: a corpus in memory."""
+class MemoryDataset:
+    """A corpus in memory, in place of `SpeechDataset`."""
 
-    shards, folder = (), Path()  # which other ranks would read
+    shards, folder = (), Path()  # other ranks would read them
 
     def __init__(self, **splits: Dataset) -> None:
         self.splits = splits
@@ -118,7 +120,7 @@ class Pieces:
         return self.splits[name]
 
 
-class Reference:
+class Recipe:
     """The copied recipe on a model and its clips."""
 
     def __init__(self, base: Path, train: Dataset, validation: Dataset, folder: Path, **arguments: Any) -> None:
@@ -126,7 +128,7 @@ class Reference:
         self.model, self.processor = models.load(base)
         self.model.config.use_cache = True
         self.model.generation_config.min_new_tokens = self.model.generation_config.max_new_tokens = TOKENS
-        made = [split.map(self._prepare, remove_columns=split.column_names) for split in (train, validation)]
+        datasets = [split.map(self._prepare, remove_columns=split.column_names) for split in (train, validation)]
         batches = {"per_device_train_batch_size": BATCH, "per_device_eval_batch_size": BATCH}
         self.trainer = Seq2SeqTrainer(
             model=self.model,
@@ -135,7 +137,7 @@ class Reference:
                 report_to=[], save_strategy="no", disable_tqdm=True, remove_unused_columns=False, seed=0,
                 **batches | arguments,
             ),
-            train_dataset=made[0], eval_dataset=made[1], data_collator=self._collate, compute_metrics=self._wer,
+            train_dataset=datasets[0], eval_dataset=datasets[1], data_collator=self._collate, compute_metrics=self._wer,
             processing_class=self.processor.feature_extractor,
         )  # fmt: skip
         self.trainer.remove_callback(PrinterCallback)
@@ -156,45 +158,48 @@ class Reference:
         tokens = predicted.predictions
         self.written = {int(count) for count in ((tokens != padding) & (tokens >= 0)).sum(1)}
         labels = np.where(predicted.label_ids == -100, padding, predicted.label_ids)
-        said = self.processor.batch_decode(labels, skip_special_tokens=True)
-        heard = self.processor.batch_decode(np.where(tokens < 0, padding, tokens), skip_special_tokens=True)
-        return {"wer": rates.wer(rates.count_errors(said, heard, "verbatim"))}
+        references = self.processor.batch_decode(labels, skip_special_tokens=True)
+        hypotheses = self.processor.batch_decode(np.where(tokens < 0, padding, tokens), skip_special_tokens=True)
+        return {"wer": rates.wer(rates.count_errors(references, hypotheses, "verbatim"))}
 
 
 def ours(base: Path, **training: Any) -> Settings:
     return Settings.model_validate({"model": {"base": str(base)}, "training": {"batch_size": BATCH, **training}})
 
 
-def timed(work: Callable[[], Any]) -> float:
+def measure(call: Callable[[], Any]) -> float:
     began = time.perf_counter()
-    work()
+    call()
     return time.perf_counter() - began
 
 
-def compared(what: str, unit: str, rounds: int, reference: Callable[[], float], own: Callable[[], float]) -> float:
-    """Both in turns; a row of the table, and how many times less ours takes."""
+def compare(name: str, unit: str, rounds: int, reference: Callable[[], float], own: Callable[[], float]) -> float:
+    """Run both in turns and print a row of the table; returns how many times faster ours is."""
     times = [(reference(), own()) for _ in range(rounds)]
-    theirs, mine = (statistics.median(one) for one in zip(*times, strict=True))
-    print(f"{what:12s} {theirs:10.3f} {mine:10.3f}  {unit:24s} {theirs / mine:6.1f} x", flush=True)
-    return round(theirs / mine, 2)
+    recipe_median, own_median = (statistics.median(values) for values in zip(*times, strict=True))
+    print(
+        f"{name:12s} {recipe_median:10.3f} {own_median:10.3f}  {unit:24s} {recipe_median / own_median:6.1f} x",
+        flush=True,
+    )
+    return round(recipe_median / own_median, 2)
 
 
-class Laps:
-    """A trainer's seconds a clip over its steps, the first one left out."""
+class StepTimes:
+    """A trainer's seconds per clip over its steps, without the first one."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def watch(self, trainer: Any) -> Laps:
+    def watch(self, trainer: Any) -> StepTimes:
         step = trainer.training_step
         self.clips: list[int] = []
 
-        def counted(model: Any, inputs: Any, *more: Any) -> Any:
+        def timed_step(model: Any, inputs: Any, *args: Any) -> Any:
             self.times.append(time.perf_counter())
             self.clips.append(len(inputs["labels"]))
-            return step(model, inputs, *more)
+            return step(model, inputs, *args)
 
-        trainer.training_step = counted
+        trainer.training_step = timed_step
         return self
 
     @property
@@ -203,14 +208,14 @@ class Laps:
 
 
 def step(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
-    """Training steps, from one batch being asked for to the next."""
+    """Training steps, from the request for a batch to the next."""
     train = corpus.clips(STEP_CLIPS, 1)
 
     def reference() -> float:
-        recipe = Reference(base, train, train.select([0]), corpus.folder / "recipe", max_steps=4)
-        laps = Laps().watch(recipe.trainer)
+        recipe = Recipe(base, train, train.select([0]), corpus.folder / "recipe", max_steps=4)
+        step_times = StepTimes().watch(recipe.trainer)
         recipe.trainer.train()
-        return laps.seconds_a_clip
+        return step_times.seconds_a_clip
 
     def own() -> float:
         profile = ours(base, steps=STEP_CLIPS // BATCH, long_share=0.0)
@@ -221,51 +226,51 @@ def step(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
         trainer = trial._build_trainer(
             learner, optimizer, batches, [], None, corpus.folder / "ours", profile, trial.SINGLE
         )
-        laps = Laps().watch(trainer)
+        step_times = StepTimes().watch(trainer)
         trainer.train()
-        return laps.seconds_a_clip
+        return step_times.seconds_a_clip
 
-    return {"step_ratio": compared("step", "s a clip", rounds, reference, own)}
+    return {"step_ratio": compare("step", "s a clip", rounds, reference, own)}
 
 
 def evaluation(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
     """A default validation of 200 clips, the model's conversion included."""
     clips = corpus.clips(EVALUATION_CLIPS, 2)
-    recipe = Reference(base, clips.select([0]), clips, corpus.folder / "recipe")
+    recipe = Recipe(base, clips.select([0]), clips, corpus.folder / "recipe")
     profile = ours(base)
     model, processor = models.prepare(profile, [])
     learner, own = Learner(model, profile), Validation(FeatureDataset(clips, processor), processor, profile)
-    listener = decoding.Int8Decoder(model, processor)
+    decoder = decoding.Int8Decoder(model, processor)
     recipe.trainer.evaluate(recipe.trainer.eval_dataset.select(range(BATCH)))
-    written = {len(one) for one in listener.tokens(torch.randn(BATCH, 80, 400))}
+    written = {len(tokens) for tokens in decoder.tokens(torch.randn(BATCH, 80, 400))}
     assert written == recipe.written == {TOKENS}, "both must write the same number of tokens"
-    unit, listen = f"s for {EVALUATION_CLIPS} clips", partial(own.errors, learner)
-    ratio = compared("evaluation", unit, rounds, lambda: timed(recipe.trainer.evaluate), lambda: timed(listen))
+    unit, validate = f"s for {EVALUATION_CLIPS} clips", partial(own.errors, learner)
+    ratio = compare("evaluation", unit, rounds, lambda: measure(recipe.trainer.evaluate), lambda: measure(validate))
     return {"evaluation_ratio": ratio}
 
 
-def whole(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
+def short_trial(corpus: Corpus, base: Path, rounds: int) -> dict[str, float]:
     """A short trial with two evaluations; ours is timed with loading, the reference without it and its log-mels."""
     train, validation = corpus.clips(STEP_CLIPS, 3), corpus.clips(TRIAL_CLIPS, 4)
     steps = STEP_CLIPS // BATCH
 
     def reference() -> float:
-        more = {"max_steps": steps, "eval_strategy": "steps", "eval_steps": steps // 2}
-        return timed(Reference(base, train, validation, corpus.folder / "recipe", **more).trainer.train)
+        options = {"max_steps": steps, "eval_strategy": "steps", "eval_steps": steps // 2}
+        return measure(Recipe(base, train, validation, corpus.folder / "recipe", **options).trainer.train)
 
     def own() -> None:
         profile = ours(base, steps=steps, evaluations=2)
-        trial.fine_tune(POINT, profile, Pieces(train=train, validation=validation), lambda line: None)  # type: ignore[arg-type]
+        trial.fine_tune(POINT, profile, MemoryDataset(train=train, validation=validation), lambda line: None)  # type: ignore[arg-type]
 
-    named = f"s, {STEP_CLIPS} clips, 2 evaluations"
-    return {"trial_ratio": compared("trial", named, rounds, reference, lambda: timed(own))}
+    unit = f"s, {STEP_CLIPS} clips, 2 evaluations"
+    return {"trial_ratio": compare("trial", unit, rounds, reference, lambda: measure(own))}
 
 
 CONTEXTS: dict[str, dict[str, Any]] = {
     "trimmed": {},
     "trimmed-only": {"long_share": 0.0},  # without the long phase at its end
     "padded": {"context": "padded"},
-    # As many clips a step: 32 s hold eight of them on average.
+    # As many clips per step: 32 s hold eight of them on average.
     "packed": {"context": "packed", "batch_seconds": 32.0, "timestamps_share": 0.5},
 }
 
@@ -277,29 +282,28 @@ def wer(corpus: Corpus, steps: int, seeds: int, contexts: Sequence[str]) -> dict
     print(f"{'context':24s} {'own length':>24s} {'at 30 s':>24s}  clips seen  seconds")
     for name in contexts:
         training = CONTEXTS[name]
-        found: dict[str, list[rates.ErrorCounts]] = {"own": [], "full": []}
-        seen, seconds = 0, 0.0
+        errors_by_context: dict[str, list[rates.ErrorCounts]] = {"own": [], "full": []}
+        clips_seen, seconds = 0, 0.0
         for seed in range(seeds):
-            asked = {"steps": steps, "evaluations": 1, "seed": seed, "validation_clips": len(test), **training}
-            profile = Settings.model_validate({"training": asked})
+            options = {"steps": steps, "evaluations": 1, "seed": seed, "validation_clips": len(test), **training}
+            profile = Settings.model_validate({"training": options})
             outcome, model, processor = trial.fine_tune(Trial(0, 4e-3, 0.1), profile, corpus.speech, lambda line: None)
-            heard = Validation(FeatureDataset(test, processor), processor, profile)
+            validation = Validation(FeatureDataset(test, processor), processor, profile)
             learner = Learner(model, profile)
-            found["own"] += heard.errors(learner)
-            found["full"] += heard.errors(learner, WINDOW_FRAMES)
+            errors_by_context["own"] += validation.errors(learner)
+            errors_by_context["full"] += validation.errors(learner, WINDOW_FRAMES)
             seconds += outcome.seconds
-            drawn = trial.make_dataloader(corpus.speech.split("train"), processor, profile).batch_sampler
-            seen += sum(len(draw.unit.clips) for batch in drawn for draw in batch)
+            sampler = trial.make_dataloader(corpus.speech.split("train"), processor, profile).batch_sampler
+            clips_seen += sum(len(draw.unit.clips) for batch in sampler for draw in batch)
         row = {}
-        for where, errors in found.items():
-            wrong, words = [one.word_errors for one in errors], [one.words for one in errors]
-            clips = [
-                str(clip) for clip in range(len(test))
-            ] * seeds  # the interval is over them, as if they were speakers
-            interval = intervals.confidence_interval(wrong, words, clips)
-            row[where] = [round(rates.wer(errors), 2), round(interval.low, 2), round(interval.high, 2)]
-        own, full = (f"{one[0]:.1f} % ({one[1]:.1f} to {one[2]:.1f})" for one in row.values())
-        print(f"{name:24s} {own:>24s} {full:>24s}  {seen // seeds:10d}  {seconds / seeds:7.0f}", flush=True)
+        for context, errors in errors_by_context.items():
+            word_errors = [clip_errors.word_errors for clip_errors in errors]
+            words = [clip_errors.words for clip_errors in errors]
+            clips = [str(clip) for clip in range(len(test))] * seeds  # the interval is over clips, not speakers
+            interval = intervals.confidence_interval(word_errors, words, clips)
+            row[context] = [round(rates.wer(errors), 2), round(interval.low, 2), round(interval.high, 2)]
+        own, full = (f"{values[0]:.1f} % ({values[1]:.1f} to {values[2]:.1f})" for values in row.values())
+        print(f"{name:24s} {own:>24s} {full:>24s}  {clips_seen // seeds:10d}  {seconds / seeds:7.0f}", flush=True)
         table[name] = row
     return {"wer": table, "wer_steps": steps, "wer_seeds": seeds}
 
@@ -312,31 +316,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of the trials of `wer`")
     parser.add_argument("--seeds", type=int, default=3, help="of `wer`")
     parser.add_argument("--contexts", nargs="+", choices=CONTEXTS, default=list(CONTEXTS), help="of `wer`")
-    given = parser.parse_args()
-    if unknown := set(given.parts) - set(parts):
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    chosen = given.parts or parts
+    chosen = arguments.parts or parts
     compute.set_threads(compute.cores())
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.of(Path(scratch))
         base = models.save(
             Path(scratch, "tiny"), *random_models.build(random_models.TINY, corpus.speech.split("train")["text"])
         )
-        ratios = {"step": step, "evaluation": evaluation, "trial": whole}
-        told: dict[str, Any] = {}
+        ratios = {"step": step, "evaluation": evaluation, "trial": short_trial}
+        result: dict[str, Any] = {}
         if set(chosen) & set(ratios):
             print(f"{'':12s} {'reference':>10s} {'ours':>10s}")
         for part in chosen:
             if part in ratios:
-                with mock.patch.object(models, "most_tokens", lambda frames: TOKENS):
-                    told |= ratios[part](corpus, base, given.rounds)
+                with mock.patch.object(models, "max_tokens", lambda frames: TOKENS):
+                    result |= ratios[part](corpus, base, arguments.rounds)
             elif part == "parallel":
-                told["parallel_loss"] = round(parallel.measure(100, given.rounds, 2) - 1, 3)
+                result["parallel_loss"] = round(parallel.measure(100, arguments.rounds, 2) - 1, 3)
             elif part == "wer":
-                told |= wer(corpus, given.steps, given.seeds, given.contexts)
+                result |= wer(corpus, arguments.steps, arguments.seeds, arguments.contexts)
             else:
-                told |= memory.report()
-    machine.tell(told)
+                result |= memory.report()
+    machine.print_result(result)
 
 
 if __name__ == "__main__":
