@@ -41,7 +41,7 @@ print(json.dumps({
     "report": held.report["test_wer"],
     "cards": {name: [get_cards(task)[0].get().rstrip()[-7:] for task in run[name]] for name in CARDS},
     "tries": [task.current_attempt for step in run for task in step],
-    "kept": [one["key"] for one in run["collect"].task.data.shards]
+    "kept": [shard["key"] for shard in run["collect"].task.data.shards]
         + [task.data.weights_key for task in run["train"]] + [run["evaluate"].task.data.release_key],
 }))
 """
@@ -101,80 +101,80 @@ def client(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 def python(code: str, cwd: Path, env: dict[str, str]) -> str:
     command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    process = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
-def seen(bucket, client, flow_file, place, tiny_run, tiny_profile, tmp_path_factory) -> dict[str, Any]:
+def run_data(bucket, client, flow_file, place, tiny_run, tiny_profile, tmp_path_factory) -> dict[str, Any]:
     """What the Client tells of a run whose speech and artifacts pass through the failing proxy.
 
     It is the session's whole run again, but that the folder of recordings lies in the bucket.
     """
-    here = tmp_path_factory.mktemp("here")
+    folder = tmp_path_factory.mktemp("here")
     bucket.put(place / "mine", "mine")
-    shutil.copy(place / "withdrew.txt", here)
+    shutil.copy(place / "withdrew.txt", folder)
     remote = tiny_profile.replace('path = "mine"', f'path = "{bucket.url}/mine"')
     assert remote != tiny_profile
-    (here / "remote.toml").write_text(remote, encoding="utf-8")
+    (folder / "remote.toml").write_text(remote, encoding="utf-8")
     command = [sys.executable, str(flow_file), "--config", "profile", "remote.toml", "--datastore", "gs", "run"]
     with Proxy(bucket.endpoint, faults=0.1, seed=0) as proxy:
-        ran = subprocess.run(
-            command, cwd=here, env=client(proxy), capture_output=True, text=True, timeout=300, check=False
+        process = subprocess.run(
+            command, cwd=folder, env=client(proxy), capture_output=True, text=True, timeout=300, check=False
         )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = json.loads(python(f"CARDS = {CARDS}\n{LOOK}", here, client(None)).splitlines()[-1])
-    return {**told, "board": pd.read_pickle(here / "board.pickle"), "proxy": proxy}
+        assert process.returncode == 0, process.stdout + process.stderr
+    client_data = json.loads(python(f"CARDS = {CARDS}\n{LOOK}", folder, client(None)).splitlines()[-1])
+    return {**client_data, "board": pd.read_pickle(folder / "board.pickle"), "proxy": proxy}
 
 
-def test_a_run_ends_in_the_same_leaderboard_though_a_tenth_of_all_requests_fail(seen, tiny_run):
-    requests, faults = len(seen["proxy"].exchanges), seen["proxy"].faults
+def test_the_leaderboard_is_the_same_when_a_tenth_of_all_requests_fail(run_data, tiny_run):
+    requests, faults = len(run_data["proxy"].exchanges), run_data["proxy"].faults
     assert set(faults) == {"503", "429", "drop", "cut", "lost"}
     assert 0.07 < faults.total() / requests < 0.13
-    assert seen["successful"]
-    whole = Run(tiny_run.run.pathspec)["end"].task.data
-    pd.testing.assert_frame_equal(seen["board"], whole.leaderboard.drop(columns="seconds"), check_exact=True)
-    assert seen["report"] == whole.report["test_wer"]
-    assert set(seen["tries"]) == {0}  # no step needed to be tried again: the clients' own tries suffice
+    assert run_data["successful"]
+    undisturbed = Run(tiny_run.run.pathspec)["end"].task.data
+    pd.testing.assert_frame_equal(run_data["board"], undisturbed.leaderboard.drop(columns="seconds"), check_exact=True)
+    assert run_data["report"] == undisturbed.report["test_wer"]
+    assert set(run_data["tries"]) == {0}  # no step needed to be tried again: the clients' own tries suffice
 
 
-def test_its_speech_came_from_the_bucket_too(seen, tiny_run):
-    read = seen["proxy"].traffic("mine/")
+def test_its_recordings_are_read_from_the_bucket(run_data, tiny_run):
+    read = run_data["proxy"].traffic("mine/")
     assert read["list"].requests and read["read"].down > 10_000
-    assert seen["corpus"]["kept"] == Run(tiny_run.run.pathspec)["end"].task.data.corpus["kept"]
+    assert run_data["corpus"]["kept"] == Run(tiny_run.run.pathspec)["end"].task.data.corpus["kept"]
 
 
-def test_its_cards_are_whole(seen):
-    assert seen["cards"] == {name: ["</html>"] * (2 if name == "train" else 1) for name in CARDS}
+def test_its_cards_are_complete(run_data):
+    assert run_data["cards"] == {name: ["</html>"] * (2 if name == "train" else 1) for name in CARDS}
 
 
-def test_every_blob_is_there_and_what_its_name_says(seen, bucket):
+def test_every_blob_exists_and_matches_its_hash(run_data, bucket):
     """A blob's name is the hash of its content, before it is packed where it is."""
-    whole = set()
+    keys = set()
     for blob in bucket.client().list_blobs(bucket.name, prefix="metaflow/WhisperFlow/data/"):
         if "/named/" in blob.name:  # checkpoints, and where a part's shards are
             continue
         content, key = blob.download_as_bytes(), blob.name.rsplit("/", 1)[1]
-        raw = json.loads(blob.metadata["metaflow-user-attributes"])["cas_raw"]
-        assert hashlib.sha1(content if raw else gzip.decompress(content)).hexdigest() == key
-        whole.add(key)
-    assert set(seen["kept"]) <= whole
-    assert len(whole) > 50
+        is_raw = json.loads(blob.metadata["metaflow-user-attributes"])["cas_raw"]
+        assert hashlib.sha1(content if is_raw else gzip.decompress(content)).hexdigest() == key
+        keys.add(key)
+    assert set(run_data["kept"]) <= keys
+    assert len(keys) > 50
 
 
-def test_checkpoints_come_back_as_they_were(bucket, client, tmp_path):
+def test_checkpoints_are_restored_unchanged(bucket, client, tmp_path):
     with Proxy(bucket.endpoint, faults=0.3) as proxy:
         proxy.inject("lost", "PUT write .*/optimizer", times=2)
         proxy.inject("cut", "read .*/optimizer", times=2)
-        said = python(CHECKPOINTS, tmp_path, client(proxy))
+        output = python(CHECKPOINTS, tmp_path, client(proxy))
         assert not any(order.times for order in proxy.fault_orders)
-    assert said.splitlines() == ["saved [True, True, True]", "restored 30", "said []"]
+    assert output.splitlines() == ["saved [True, True, True]", "restored 30", "said []"]
 
 
-def test_a_checkpoint_that_cannot_be_kept_leaves_the_one_before_and_training_goes_on(bucket, client, tmp_path):
+def test_a_failed_checkpoint_keeps_the_previous_one_and_training_continues(bucket, client, tmp_path):
     with Proxy(bucket.endpoint) as proxy:
         proxy.inject("503", "write .*/b/learnt", times=10_000)
-        said = python(CHECKPOINTS, tmp_path, {**client(proxy), "GIVE_UP": "0.5"})
-    assert said.startswith("saved [True, False, False]\nrestored 10\n")
-    assert said.count("could not be saved") == 2
+        output = python(CHECKPOINTS, tmp_path, {**client(proxy), "GIVE_UP": "0.5"})
+    assert output.startswith("saved [True, False, False]\nrestored 10\n")
+    assert output.count("could not be saved") == 2

@@ -28,15 +28,15 @@ def left(machine: str) -> tuple[float, float, float]:
     cores, memory, disk, _ = MACHINES[machine]
     reserved = 0.06 + 0.01 * (cores > 1) + 0.005 * min(2, max(0, cores - 2)) + 0.0025 * max(0, cores - 4)
     steps = [(4, 0.25), (4, 0.20), (8, 0.10), (112, 0.06)]
-    kept, rest = 0.1, float(memory)
+    reserved_memory, rest = 0.1, float(memory)
     for size, share in steps:
-        kept, rest = kept + share * min(size, rest), max(0.0, rest - size)
+        reserved_memory, rest = reserved_memory + share * min(size, rest), max(0.0, rest - size)
     of_disk = 0.1 * disk + min(0.5 * disk, 6 + 0.35 * disk, 100)
-    return cores - reserved - SYSTEM_CPU, memory - kept - SYSTEM_GB, disk - of_disk
+    return cores - reserved - SYSTEM_CPU, memory - reserved_memory - SYSTEM_GB, disk - of_disk
 
 
 @pytest.mark.parametrize("profile", IN_CLOUD, ids=lambda profile: profile.stem)
-def test_what_a_profile_asks_of_a_node_fits_into_it(profile):
+def test_what_a_profile_requests_fits_on_a_node(profile):
     compute = load(profile.read_text(encoding="utf-8")).compute
     machine = next(name for name, (*_, gpus) in MACHINES.items() if gpus == compute.gpus)
     cores, memory, disk = left(machine)
@@ -50,7 +50,7 @@ def test_what_a_profile_asks_of_a_node_fits_into_it(profile):
     assert pods * compute.disk_gb <= disk
 
 
-def test_every_machine_that_is_checked_is_one_that_is_made():
+def test_every_checked_machine_type_is_created_by_the_guide():
     assert {machine for machine in MACHINES if f"--machine-type={machine}" in GUIDE} == set(MACHINES)
 
 
@@ -106,7 +106,7 @@ KNOWN = {
 
 def of_others() -> list[str]:
     """Each command of cloud.md for a tool that is not here, with what `$POOL` and `$HERE` hold, in one line."""
-    page, found = GUIDE, []
+    page, commands = GUIDE, []
     for name in ("POOL", "HERE"):
         value = re.search(rf'^{name}="?(--[^"\n]*(?:\n[^"\n]*"|))', page, re.M)
         assert value, name
@@ -118,19 +118,19 @@ def of_others() -> list[str]:
         for line in [*inner, *re.split(r"\n|&&|;|\||\bdo\b|\(", rest)]:
             words = re.sub(r"\s#.*", "", line).strip()
             if re.match(r"(gcloud|kubectl|terraform) ", words):
-                found.append(words)
-    return found
+                commands.append(words)
+    return commands
 
 
 @pytest.mark.parametrize("command", of_others())
-def test_a_tool_that_is_not_here_has_the_verb_and_the_options_that_it_is_given(command):
+def test_commands_of_other_tools_use_existing_verbs_and_options(command):
     tool = command.split()[0]
     plain = re.sub(r"^kubectl -n \S+ ", "kubectl ", command)
     verbs = [verb for verb in KNOWN if plain == verb or plain.startswith(f"{verb} ")]
     assert verbs, plain
-    given = set(re.findall(r"(?<=\s)(--?[a-zA-Z][a-z-]*)", command))
-    assert given <= set(KNOWN[max(verbs, key=len)].split()) | set(EVERYWHERE[tool].split())
+    options = set(re.findall(r"(?<=\s)(--?[a-zA-Z][a-z-]*)", command))
+    assert options <= set(KNOWN[max(verbs, key=len)].split()) | set(EVERYWHERE[tool].split())
 
 
-def test_no_secret_stands_on_a_command_line():
+def test_no_secret_is_on_a_command_line():
     assert not re.search(r"--from-literal|TOKEN=hf_|--password", GUIDE)

@@ -52,53 +52,53 @@ WITH = {
 NOT_FOR_US = {"pytorch_parallel"}  # what one step in several processes takes, beside what Metaflow adds by itself
 
 
-def test_no_verb_is_forgotten(flow, tmp_path):
-    ended = flow("--help", cwd=tmp_path)
-    assert ended.returncode == 0
-    listed = re.findall(r"^  ([a-z-]+)  ", ended.stdout.split("Commands:")[1], re.M)
+def test_every_command_is_tested(flow, tmp_path):
+    process = flow("--help", cwd=tmp_path)
+    assert process.returncode == 0
+    listed = re.findall(r"^  ([a-z-]+)  ", process.stdout.split("Commands:")[1], re.M)
     assert set(listed) == {verb.split()[0] for verb in VERBS}
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_ends_as_it_should(flow, place, tiny_run, tmp_path, verb):
-    code, says = VERBS[verb]
+def test_a_command_ends_with_its_exit_code_and_message(flow, place, tiny_run, tmp_path, verb):
+    code, expected = VERBS[verb]
     words = [word.format(run=tiny_run.run.id, there=tmp_path) for word in verb.split()]
-    ended = flow(*words, cwd=place, HOME=str(tmp_path), KUBECONFIG="")
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == code, said
-    assert says in said
-    assert "Traceback" not in said
+    process = flow(*words, cwd=place, HOME=str(tmp_path), KUBECONFIG="")
+    output = process.stdout + process.stderr
+    assert process.returncode == code, output
+    assert expected in output
+    assert "Traceback" not in output
 
 
-def test_what_a_step_showed_is_still_there_beside_a_card_of_with(flow, place, tiny_run):
-    ended = flow("--with", "card", "spin", f"{tiny_run.run.pathspec}/push", cwd=place)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "cannot disambiguate" not in ended.stdout
+def test_with_card_keeps_the_contents_of_our_cards(flow, place, tiny_run):
+    process = flow("--with", "card", "spin", f"{tiny_run.run.pathspec}/push", cwd=place)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "cannot disambiguate" not in process.stdout
     newest = max((place / ".metaflow_spin").rglob("whisper_page-*.html"), key=lambda file: file.stat().st_mtime)
     assert "Release checks" in newest.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("asked", WITH)
-def test_a_decorator_of_with_works_or_is_refused_in_one_line(flow, tmp_path, asked):
-    code, says = WITH[asked]
-    ended = flow("--with", asked, "check", cwd=tmp_path)
-    assert ended.returncode == code, ended.stderr
-    assert says in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_a_with_decorator_works_or_is_refused_in_one_line(flow, tmp_path, decorator):
+    code, expected = WITH[decorator]
+    process = flow("--with", decorator, "check", cwd=tmp_path)
+    assert process.returncode == code, process.stderr
+    assert expected in process.stderr
+    assert "Traceback" not in process.stderr
 
 
-def test_no_decorator_of_with_is_forgotten():
-    known = {one.name for one in STEP_DECORATORS if not one.name.endswith("_internal")}
-    assert known == {asked.split(":")[0] for asked in WITH} | NOT_FOR_US
+def test_every_with_decorator_is_tested():
+    known = {decorator.name for decorator in STEP_DECORATORS if not decorator.name.endswith("_internal")}
+    assert known == {option.split(":")[0] for option in WITH} | NOT_FOR_US
 
 
-def test_runs_in_pods_by_with_alone_are_told_of_the_image_they_need_and_bring_the_sample(flow, tmp_path):
-    there = {"METAFLOW_DATASTORE_SYSROOT_GS": "gs://speech/metaflow"}
-    named = flow(
-        "--datastore", "gs", "--with", "kubernetes:image=here/whisper:1", "package", "list", cwd=tmp_path, **there
+def test_with_kubernetes_requires_an_image_and_packages_the_sample(flow, tmp_path):
+    datastore = {"METAFLOW_DATASTORE_SYSROOT_GS": "gs://speech/metaflow"}
+    with_image = flow(
+        "--datastore", "gs", "--with", "kubernetes:image=here/whisper:1", "package", "list", cwd=tmp_path, **datastore
     )
-    assert named.returncode == 0, named.stderr
-    assert "sample/train/metadata.csv" in named.stderr
-    unnamed = flow("--datastore", "gs", "--with", "kubernetes", "check", cwd=tmp_path, **there)
-    assert unnamed.returncode == 1
-    assert "[compute] image: name the image of flows/Dockerfile" in unnamed.stderr
+    assert with_image.returncode == 0, with_image.stderr
+    assert "sample/train/metadata.csv" in with_image.stderr
+    without_image = flow("--datastore", "gs", "--with", "kubernetes", "check", cwd=tmp_path, **datastore)
+    assert without_image.returncode == 1
+    assert "[compute] image: name the image of flows/Dockerfile" in without_image.stderr

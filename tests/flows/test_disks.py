@@ -34,22 +34,22 @@ def test_a_full_disk_is_named_in_one_line(flow_file, tmp_path, tiny_profile, kil
     profile.write_text(text[: text.index("[[corpus.sources]]\nsource")] + text[text.index("[model]") :])
     (tmp_path / "small").mkdir()
     run = [sys.executable, str(flow_file), "--config", "profile", str(profile), "run"]
-    ended = on_a_disk_of(kilobytes, tmp_path / "small", *run)
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == 1
-    assert f"the disk that holds {tmp_path / 'small' / '.metaflow'} is full: make room there" in said
-    assert "Traceback" not in said
-    assert f"/{step}/" in said or not step
+    process = on_a_disk_of(kilobytes, tmp_path / "small", *run)
+    output = process.stdout + process.stderr
+    assert process.returncode == 1
+    assert f"the disk that holds {tmp_path / 'small' / '.metaflow'} is full: make room there" in output
+    assert "Traceback" not in output
+    assert f"/{step}/" in output or not step
 
 
 @pytest.mark.skipif(not CLOSED.is_dir(), reason="no /sys here")
 @pytest.mark.parametrize("elsewhere", [{}, {"METAFLOW_DATASTORE_SYSROOT_LOCAL": str(CLOSED / "new")}])
-def test_where_a_run_cannot_be_kept_one_line_says_so_and_what_to_do(flow, tmp_path, elsewhere):
-    ended = flow("run", cwd=tmp_path if elsewhere else CLOSED, **elsewhere)
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == 1
-    [line] = [line for line in said.splitlines() if "cannot be opened or made" in line]
+def test_an_unwritable_datastore_is_named_with_what_to_do(flow, tmp_path, elsewhere):
+    process = flow("run", cwd=tmp_path if elsewhere else CLOSED, **elsewhere)
+    output = process.stdout + process.stderr
+    assert process.returncode == 1
+    [line] = [line for line in output.splitlines() if "cannot be opened or made" in line]
     assert str(CLOSED) in line
     assert "METAFLOW_DATASTORE_SYSROOT_LOCAL" in line
-    assert "Traceback" not in said
-    assert "resume" not in said
+    assert "Traceback" not in output
+    assert "resume" not in output

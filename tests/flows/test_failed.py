@@ -14,7 +14,7 @@ REFUSED = "the memory is too small for batches of 512"
 
 
 @pytest.fixture
-def spun(tiny_run, flow_file, place, tmp_path) -> Callable[..., Iterator[Any]]:
+def spin_with(tiny_run, flow_file, place, tmp_path) -> Callable[..., Iterator[Any]]:
     """A function that spins a step of the run with other artifacts, by task where it is a join."""
 
     @contextmanager
@@ -33,18 +33,18 @@ def trials(tiny_run) -> list[str]:
     return ["/".join(task.pathspec.split("/")[1:]) for task in Run(tiny_run.run.pathspec)["train"]]
 
 
-def test_a_trial_that_is_refused_says_why_and_is_over(spun, tiny_run):
+def test_a_trial_that_cannot_run_fails_with_its_reason(spin_with, tiny_run):
     shards = Run(tiny_run.run.pathspec)["end"].task.data.shards
-    with spun("train", {"shards": [{**shard, "key": "0" * 40} for shard in shards]}) as running:
+    with spin_with("train", {"shards": [{**shard, "key": "0" * 40} for shard in shards]}) as running:
         assert running.status == "successful", running.stdout + running.stderr
         assert running.task["refused"].data.endswith("is gone: `resume preprocess` makes it again")
         assert "Traceback" not in running.stdout + running.stderr
 
 
-def test_the_others_go_on_and_the_leaderboard_says_which_failed(spun, tiny_run):
-    lost, *_ = trials(tiny_run)
-    number = Run(tiny_run.run.pathspec)["train"][lost.rsplit("/", 1)[1]].data.outcome["trial"]["number"]
-    with spun("select", {lost: {"refused": REFUSED}}) as running:
+def test_the_leaderboard_lists_a_failed_trial_beside_the_others(spin_with, tiny_run):
+    failed_task, *_ = trials(tiny_run)
+    number = Run(tiny_run.run.pathspec)["train"][failed_task.rsplit("/", 1)[1]].data.outcome["trial"]["number"]
+    with spin_with("select", {failed_task: {"refused": REFUSED}}) as running:
         assert running.status == "successful", running.stdout + running.stderr
         board, winner = running.task["leaderboard_rows"].data, running.task["winner"].data
         assert f"trial {number} failed: {REFUSED}" in running.stdout
@@ -52,9 +52,9 @@ def test_the_others_go_on_and_the_leaderboard_says_which_failed(spun, tiny_run):
     assert (board[-1]["trial"], winner["trial"]) == (number, 1 - number)
 
 
-def test_where_every_trial_failed_so_does_the_run_and_says_what_to_do(spun, tiny_run):
+def test_a_run_fails_when_every_trial_failed(spin_with, tiny_run):
     all_of_them = {trial: {"refused": REFUSED} for trial in trials(tiny_run)}
-    with pytest.raises(RuntimeError) as failed, spun("select", all_of_them):
+    with pytest.raises(RuntimeError) as failed, spin_with("select", all_of_them):
         pytest.fail("a winner was found")
     assert "every trial failed, see above: `resume train`" in str(failed.value)
     assert "Traceback" not in str(failed.value)
@@ -65,20 +65,20 @@ def damaged(tiny_run, place) -> Iterator[Path]:
     """The winner's weights in the datastore, with a thousand bytes flipped for the time of a test."""
     key = Run(tiny_run.run.pathspec)["select"].task.data.weights_key
     (file,) = (place / ".metaflow" / "WhisperFlow" / "data").rglob(key)
-    whole = file.read_bytes()
-    flipped = bytearray(whole)
-    for at in range(len(whole) // 2, len(whole) // 2 + 1000):
+    content = file.read_bytes()
+    flipped = bytearray(content)
+    for at in range(len(content) // 2, len(content) // 2 + 1000):
         flipped[at] ^= 0xFF
     file.write_bytes(flipped)
     yield file
-    file.write_bytes(whole)
+    file.write_bytes(content)
 
 
-def test_damaged_weights_are_told_and_never_released(damaged, flow, place, tiny_run):
+def test_damaged_weights_are_reported_and_never_released(damaged, flow, place, tiny_run):
     latest = (place / "released" / "latest").resolve()
-    ended = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=place)
-    said = ended.stdout + ended.stderr
-    assert ended.returncode == 1
-    assert f"{damaged} is damaged, its content is not what was stored: delete it, and `resume train`" in said
-    assert "Traceback" not in said
+    process = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=place)
+    output = process.stdout + process.stderr
+    assert process.returncode == 1
+    assert f"{damaged} is damaged, its content is not what was stored: delete it, and `resume train`" in output
+    assert "Traceback" not in output
     assert (place / "released" / "latest").resolve() == latest

@@ -43,43 +43,45 @@ LOOK = """
 import json
 from metaflow import Flow
 held = Flow("WhisperFlow").latest_run["end"].task.data
-told = {"corpus": held.corpus, "report": held.report, "release": held.release}
-print(json.dumps({**told, "said": held.scores["reference"].tolist()}))
+data = {"corpus": held.corpus, "report": held.report, "release": held.release}
+print(json.dumps({**data, "references": held.scores["reference"].tolist()}))
 """
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, flow_file):
-    place = tmp_path_factory.mktemp("first")
-    code = MAKE.format(flows=str(flow_file.parent), root=str(place / "hub"))
+    folder = tmp_path_factory.mktemp("first")
+    code = MAKE.format(flows=str(flow_file.parent), root=str(folder / "hub"))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
-    profile = place / "first.toml"
+    profile = folder / "first.toml"
     shorter = (
         PROFILE.read_text(encoding="utf-8").replace("steps = 300", "steps = 4").replace("trials = 2", "trials = 1")
     )
     profile.write_text(shorter, encoding="utf-8")
-    with Hub(place / "hub") as hub:
+    with Hub(folder / "hub") as hub:
         hub.drop(times=1, match="sv_se/train")
         command = [sys.executable, str(flow_file), "--config", "profile", str(profile), "run"]
-        environment = {**hub.env(place / "home"), "METAFLOW_USER": "tests"}
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
+        environment = {**hub.env(folder / "home"), "METAFLOW_USER": "tests"}
+        process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+        assert process.returncode == 0, process.stdout + process.stderr
         # In a process of its own: the Client of this one looks at the other tests' runs.
-        told = subprocess.run([sys.executable, "-c", LOOK], cwd=place, env=environment, capture_output=True, text=True)
-        yield hub.requests, json.loads(told.stdout)
+        client = subprocess.run(
+            [sys.executable, "-c", LOOK], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        yield hub.requests, json.loads(client.stdout)
 
 
-def test_the_model_learns_from_the_data_set_of_that_language_alone(run):
-    requests, held = run
-    assert held["corpus"]["clips"] == {"train": 8, "validation": 8, "test": 8}
-    assert held["corpus"]["sources"].keys() == {"google-fleurs"}
-    assert not any(text.startswith("Dansk") for text in held["said"])
-    assert all(text[0].isupper() for text in held["said"])
-    assert not any("GET" in asked and "da_dk" in asked and "resolve" in asked for asked in requests)
+def test_the_model_is_trained_on_the_dataset_of_its_language_only(run):
+    requests, artifacts = run
+    assert artifacts["corpus"]["clips"] == {"train": 8, "validation": 8, "test": 8}
+    assert artifacts["corpus"]["sources"].keys() == {"google-fleurs"}
+    assert not any(text.startswith("Dansk") for text in artifacts["references"])
+    assert all(text[0].isupper() for text in artifacts["references"])
+    assert not any("GET" in request and "da_dk" in request and "resolve" in request for request in requests)
 
 
-def test_it_is_fine_tuned_from_the_base_on_the_hub_and_released(run):
-    requests, held = run
-    assert held["report"]["baseline_wer"] is not None
-    assert Path(held["release"]["path"], "model.safetensors").is_file()
-    assert any("KBLab/kb-whisper-tiny" in asked for asked in requests)
+def test_it_is_fine_tuned_from_the_hub_base_and_released(run):
+    requests, artifacts = run
+    assert artifacts["report"]["baseline_wer"] is not None
+    assert Path(artifacts["release"]["path"], "model.safetensors").is_file()
+    assert any("KBLab/kb-whisper-tiny" in request for request in requests)

@@ -66,7 +66,7 @@ class Started:
 
     @property
     def tasks(self) -> set[int]:
-        """The processes of its tasks, as it told them."""
+        """The processes of its tasks, as it printed them."""
         return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.said))}
 
     def hit(self, number: int, group: bool = False) -> int:
@@ -74,9 +74,9 @@ class Started:
         (os.killpg if group else os.kill)(self.process.pid, number)
         code = self.process.wait(timeout=90)
         until = time.monotonic() + 60
-        while (left := [pid for pid in self.tasks if _is_this_flows(pid)]) and time.monotonic() < until:
+        while (remaining := [pid for pid in self.tasks if _is_this_flows(pid)]) and time.monotonic() < until:
             time.sleep(0.1)
-        assert not left, f"{left} outlived the run"
+        assert not remaining, f"{remaining} outlived the run"
         assert self.process.stdout
         self.said += self.process.stdout.readlines()
         return code
@@ -117,15 +117,15 @@ def start(flow_file: Path, place: Path, tiny_run: object, tiny_profile: str, tmp
     return begin
 
 
-def look(*runs: str, cwd: Path, env: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_runs(*runs: str, cwd: Path, env: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The resumed run's leaderboard, and what the Client tells of both, in a process of its own.
 
     A Client stays with the first datastore and the first metadata service it meets.
     """
     command = [sys.executable, "-c", LOOK, *runs]
-    ended = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return pd.read_pickle(cwd / "board.pickle"), json.loads(ended.stdout.splitlines()[-1])
+    process = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return pd.read_pickle(cwd / "board.pickle"), json.loads(process.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -136,28 +136,28 @@ def backend(tmp_path_factory):
         yield {**bucket.settings, **root, **service.settings}
 
 
-def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, backend, tiny_run, tmp_path):
+def test_killed_trials_and_killed_runs_give_the_same_leaderboard(start, backend, tiny_run, tmp_path):
     """SIGTERM for one trial, as a spot machine gets it; SIGKILL for the other; then for the run's own process alone;
     and for the resumed one's SIGTERM, as a scheduler or a container's stop sends it."""
     run = start("--config", "profile", "often.toml", "run", env=backend)
-    asked = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
-    os.kill(int(asked[1]), signal.SIGTERM)
+    terminated = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
+    os.kill(int(terminated[1]), signal.SIGTERM)
     running = run.wait_for(r"\(pid (\d+)\)\] trial 0  step +([1-4]\d)/80")
     _kill(int(running[1]))
     saved = run.wait_for(r"asked to end at step (\d+)")
     next_try = run.wait_for(r"trial 1  goes on from step (\d+) of 80")
     assert next_try[1] == saved[1]
-    again = run.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    retried_at = run.wait_for(r"trial 0  goes on from step (\d+) of 80")
     run.wait_for(r"trial 0  step ([56]\d|7[0-4])/80")
     time.sleep(0.1)  # into the middle of a step, or of a checkpoint
     assert run.hit(signal.SIGKILL) == -signal.SIGKILL
     assert "Traceback" not in "".join(run.said)
-    [left] = (tmp_path / "tmp").iterdir()  # for the next run to remove
+    [remaining] = (tmp_path / "tmp").iterdir()  # for the next run to remove
 
     stopped = start("resume", env=backend)
-    further = stopped.wait_for(r"trial 0  goes on from step (\d+) of 80")
-    assert int(further[1]) > int(again[1]) > 0
-    assert not left.exists()
+    resumed_at = stopped.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    assert int(resumed_at[1]) > int(retried_at[1]) > 0
+    assert not remaining.exists()
     assert stopped.hit(signal.SIGTERM) == 128 + signal.SIGTERM
     assert "Traceback" not in "".join(stopped.said)
     assert not list((tmp_path / "tmp").iterdir())
@@ -166,13 +166,13 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
     _, flow_file, *pasted = shlex.split(stopped.said[-1].rpartition(":  ")[2])
     assert Path(flow_file).name == "whisper_flow.py"
     resumed = start(*pasted, env=backend)
-    said = "".join(run.said), "".join(stopped.said), resumed.end()
-    ids = [re.search(r"run-id (\d+)", one)[1] for one in said]
-    board, seen = look(*ids, cwd=tmp_path, env=backend)
+    outputs = "".join(run.said), "".join(stopped.said), resumed.end()
+    ids = [re.search(r"run-id (\d+)", output)[1] for output in outputs]
+    board, client_data = read_runs(*ids, cwd=tmp_path, env=backend)
     undisturbed = Run(tiny_run.run.pathspec)
     whole = undisturbed["select"].task.data.leaderboard.drop(columns="seconds")
     pd.testing.assert_frame_equal(board, whole, check_exact=True)
-    assert seen == {
+    assert client_data == {
         "metadata": f"service@{backend['METAFLOW_SERVICE_URL']}",
         "finished": [False, False, True, True],
         "goes on from": f"WhisperFlow/{ids[0]}",  # Metaflow names the first one
@@ -182,7 +182,7 @@ def test_a_killed_trial_and_a_killed_run_end_in_the_same_leaderboard(start, back
     }
 
 
-def test_ctrl_c_ends_what_still_loads_without_a_word_and_keeps_what_was_learnt(start, tmp_path):
+def test_ctrl_c_prints_no_traceback_and_keeps_the_progress(start, tmp_path):
     """In a terminal, which tells every process: in the imports of the trials' tasks, and after a trial's first step."""
     run = start("--config", "profile", "often.toml", "run", env={})
     run.wait_for(r"/train/.*Task is starting")

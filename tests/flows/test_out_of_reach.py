@@ -33,7 +33,7 @@ MOMENTS = ["start", "middle"]
 
 
 class Tokens(BaseHTTPRequestHandler):
-    """Grants a token for each that is asked for, until it is told to grant no more."""
+    """Grants every token that is requested, until `granted` is cleared."""
 
     granted = threading.Event()
 
@@ -55,19 +55,24 @@ def key(tmp_path_factory) -> Iterator[Path]:
     """The file of a service account's key, whose tokens `Tokens` grants."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        made = rsa.generate_private_key(65537, 2048).private_bytes(
+        private_key = rsa.generate_private_key(65537, 2048).private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         file = tmp_path_factory.mktemp("key") / "key.json"
-        told = {"type": "service_account", "client_email": "a@b", "private_key_id": "1", "private_key": made.decode()}
-        told |= {"project_id": "tests", "token_uri": f"http://127.0.0.1:{server.server_port}/token"}
-        file.write_text(json.dumps(told), encoding="utf-8")
+        account = {
+            "type": "service_account",
+            "client_email": "a@b",
+            "private_key_id": "1",
+            "private_key": private_key.decode(),
+        }
+        account |= {"project_id": "tests", "token_uri": f"http://127.0.0.1:{server.server_port}/token"}
+        file.write_text(json.dumps(account), encoding="utf-8")
         yield file
         server.shutdown()
 
 
 @pytest.fixture
-def said(flow_file, tmp_path) -> Callable[..., str]:
+def failing_run(flow_file, tmp_path) -> Callable[..., str]:
     """A function to all that a run says that fails: at once, or by what is done once its parts are at work."""
 
     def run(env: dict[str, str], moment: str, fail: Callable[[], None]) -> str:
@@ -75,7 +80,7 @@ def said(flow_file, tmp_path) -> Callable[..., str]:
         command = [sys.executable, str(flow_file), "--config", "profile", "small.toml", "run"]
         if moment == "start":
             fail()
-        ran = subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=tmp_path,
             env={**os.environ, **env},
@@ -83,75 +88,79 @@ def said(flow_file, tmp_path) -> Callable[..., str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        assert ran.stdout
+        assert process.stdout
         lines = []
-        for line in ran.stdout:
+        for line in process.stdout:
             lines.append(line)
             if moment == "middle" and "/preprocess/" in line and "starting" in line:
                 moment = "over"
                 fail()
-        told = "".join(lines)
-        assert ran.wait(timeout=60) != 0, told
-        assert "Traceback" not in told, told
-        return told
+        output = "".join(lines)
+        assert process.wait(timeout=60) != 0, output
+        assert "Traceback" not in output, output
+        return output
 
     return run
 
 
 @pytest.fixture
 def bucket(tmp_path) -> Iterator[Bucket]:
-    with Bucket(tmp_path, "artifacts") as made:
-        yield made
+    with Bucket(tmp_path, "artifacts") as bucket:
+        yield bucket
 
 
 def remove(bucket: Bucket) -> None:
-    there = bucket.client().bucket(bucket.name)
-    while there.exists():
+    remote = bucket.client().bucket(bucket.name)
+    while remote.exists():
         with suppress(Conflict, NotFound):  # somebody writes or deletes at the same time
-            there.delete(force=True)
+            remote.delete(force=True)
 
 
-def kept_in(bucket: Bucket) -> dict[str, str]:
+def environment_of(bucket: Bucket) -> dict[str, str]:
     root = {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
     return {**bucket.settings, **root}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_bucket_that_is_gone_is_named(said, bucket, moment):
-    told = said(kept_in(bucket), moment, partial(remove, bucket))
-    assert "there is no bucket gs://artifacts" in told
-    assert "resume --origin-run-id" in told
+def test_a_deleted_bucket_is_named(failing_run, bucket, moment):
+    output = failing_run(environment_of(bucket), moment, partial(remove, bucket))
+    assert "there is no bucket gs://artifacts" in output
+    assert "resume --origin-run-id" in output
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_credentials_that_expire_are_told_from_all_else(said, bucket, key, moment):
+def test_expired_credentials_are_reported(failing_run, bucket, key, moment):
     Tokens.granted.set()
-    env = {**kept_in(bucket), "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
-    told = said(env, moment, Tokens.granted.clear)
-    assert "Google does not accept the credentials (any more): invalid_grant: Token has been expired or revoked" in told
-    assert "gcloud auth application-default login" in told
+    env = {**environment_of(bucket), "GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+    output = failing_run(env, moment, Tokens.granted.clear)
+    assert (
+        "Google does not accept the credentials (any more): invalid_grant: Token has been expired or revoked" in output
+    )
+    assert "gcloud auth application-default login" in output
 
 
-def test_credentials_that_are_nowhere_are_asked_for(said, bucket):
-    told = said({**kept_in(bucket), "GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}, "start", lambda: None)
-    assert "no credentials for Google: File /nowhere.json was not found; log in by" in told
+def test_missing_credentials_are_reported(failing_run, bucket):
+    output = failing_run(
+        {**environment_of(bucket), "GOOGLE_APPLICATION_CREDENTIALS": "/nowhere.json"}, "start", lambda: None
+    )
+    assert "no credentials for Google: File /nowhere.json was not found; log in by" in output
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_metadata_service_that_is_down_is_named(said, moment):
+def test_a_metadata_service_that_is_down_is_named(failing_run, moment):
     with Metadata() as service:
         env = {**service.settings, "METAFLOW_SERVICE_RETRY_COUNT": "2"}
-        told = said(env, moment, service.stop)
-    assert f"the metadata service {env['METAFLOW_SERVICE_URL']}, METAFLOW_SERVICE_URL, cannot be reached" in told
-    assert "Connection refused" in told
+        output = failing_run(env, moment, service.stop)
+    assert f"the metadata service {env['METAFLOW_SERVICE_URL']}, METAFLOW_SERVICE_URL, cannot be reached" in output
+    assert "Connection refused" in output
 
 
-def test_a_metadata_service_that_refuses_says_why(said):
+def test_a_refusal_by_the_metadata_service_is_reported(failing_run):
     with Metadata() as service:
         service.faults["POST /flows"] = 403
-        told = said(service.settings, "start", lambda: None)
-    assert f"the metadata service {service.settings['METAFLOW_SERVICE_URL']}: Metadata request" in told
-    assert "403" in told
+        output = failing_run(service.settings, "start", lambda: None)
+    assert f"the metadata service {service.settings['METAFLOW_SERVICE_URL']}: Metadata request" in output
+    assert "403" in output
 
 
 @pytest.mark.parametrize(
@@ -164,7 +173,7 @@ def test_a_metadata_service_that_refuses_says_why(said):
         ("--datastore gs run", "did you correctly set the METAFLOW_DATASTORE_SYSROOT_GS"),
     ],
 )
-def test_what_is_not_configured_is_named_in_one_line(flow, tmp_path, command, line):
+def test_missing_configuration_is_named_in_one_line(flow, tmp_path, command, line):
     ended = flow(*command.split(), cwd=tmp_path, HOME=str(tmp_path), KUBECONFIG="")
     assert ended.returncode == 1
     assert line in ended.stderr

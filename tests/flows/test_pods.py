@@ -54,12 +54,12 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
 
 def pods(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The templates of a workflow that run a step, by the step."""
-    found = {}
-    for one in template["spec"]["templates"]:
-        step = one.get("metadata", {}).get("annotations", {}).get("metaflow/step_name")
-        if step and "container" in one:
-            found[step] = one
-    return found
+    by_step = {}
+    for entry in template["spec"]["templates"]:
+        step = entry.get("metadata", {}).get("annotations", {}).get("metaflow/step_name")
+        if step and "container" in entry:
+            by_step[step] = entry
+    return by_step
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +67,18 @@ def templates(bucket: Bucket, flow_file: Path, tmp_path_factory: pytest.TempPath
     """What `argo-workflows create` would submit for every profile that runs in a cloud."""
     env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
     env |= {"METAFLOW_KUBERNETES_CONTAINER_IMAGE": "registry/whisper:1", "HF_HUB_OFFLINE": "1"} | SECRETS
-    made, place = {}, tmp_path_factory.mktemp("argo")
+    templates_by_profile, folder = {}, tmp_path_factory.mktemp("argo")
     for name in IN_CLOUD:
         command = [sys.executable, str(flow_file), "--config", "profile", str(PROFILES / name), "--datastore", "gs"]
         command += ["--metadata", "local", "--branch", "nightly", "argo-workflows", "create", "--only-json"]
-        ended = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=120)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        made[name] = json.loads(ended.stdout[ended.stdout.index("{") :])
-    return made
+        process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+        assert process.returncode == 0, process.stdout + process.stderr
+        templates_by_profile[name] = json.loads(process.stdout[process.stdout.index("{") :])
+    return templates_by_profile
 
 
 @pytest.mark.parametrize("name", IN_CLOUD)
-def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
+def test_each_step_requests_what_it_needs_and_no_more(templates, name):
     compute, steps = load((PROFILES / name).read_text()).compute, pods(templates[name])
     assert templates[name]["metadata"]["name"] == "whisperflow.test.nightly.whisperflow"
     assert set(steps) == STEPS
@@ -86,14 +86,14 @@ def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
         container = pod["container"]
         limits = container["resources"]["limits"]
         assert container["image"] == (compute.image or "registry/whisper:1")
-        asked = container["resources"]["requests"]
-        assert asked.items() <= limits.items()  # what is asked for is what there is
+        requests = container["resources"]["requests"]
+        assert requests.items() <= limits.items()  # what is asked for is what there is
         assert int(pod["retryStrategy"]["limit"]) == (4 + 3 if step == "train" else 3)  # three to tell that it failed
         assert pod["activeDeadlineSeconds"] == 3600 * compute.hours
         assert limits["ephemeral-storage"] == f"{1000 * compute.disk_gb}M"
-        kept = {one["secretRef"]["name"] for one in container.get("envFrom") or []}
-        assert kept == {secret for secret in compute.secrets if "/" not in secret}
-        env = {one["name"]: one.get("value") for one in container["env"]}
+        secret_names = {entry["secretRef"]["name"] for entry in container.get("envFrom") or []}
+        assert secret_names == {secret for secret in compute.secrets if "/" not in secret}
+        env = {entry["name"]: entry.get("value") for entry in container["env"]}
         assert ("LD_LIBRARY_PATH" in env) == (step in ON_GPU)  # where the driver is, for an image that does not know
         if step in ON_GPU:
             assert limits["nvidia.com/gpu"] == str(compute.gpus if step == "train" else 1)
@@ -101,14 +101,14 @@ def test_each_step_asks_for_what_it_needs_and_no_more(templates, name):
             assert pod["nodeSelector"]["cloud.google.com/gke-accelerator"] == "nvidia-tesla-t4"
             assert ("cloud.google.com/gke-spot" in pod["nodeSelector"]) == compute.spot
             assert "nvidia.com/gpu" in {taint["key"] for taint in pod["tolerations"]}
-            assert "/dev/shm" in {one["mountPath"] for one in container["volumeMounts"]}
+            assert "/dev/shm" in {entry["mountPath"] for entry in container["volumeMounts"]}
         else:
             assert "nvidia.com/gpu" not in limits
             assert not pod.get("nodeSelector")
             assert limits["memory"] == "8000M"
 
 
-def test_no_argument_of_a_pod_is_longer_than_a_shell_takes(templates):
+def test_no_argument_of_a_pod_exceeds_the_shells_limit(templates):
     for template in templates.values():
         assert not template["spec"]["arguments"]["parameters"]  # the profile is in the package
         for step, pod in pods(template).items():
@@ -120,7 +120,7 @@ def test_no_secret_of_the_launching_machine_is_in_a_workflow(templates):
     assert not [secret for secret in SECRETS.values() if secret in json.dumps(templates)]
 
 
-def test_with_uv_a_pod_makes_its_packages_from_the_lock_in_any_python_image(flow_file, bucket, tmp_path):
+def test_with_uv_a_pod_installs_its_packages_from_the_lock_file(flow_file, bucket, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "pods"\nversion = "0"\n')
     (tmp_path / "uv.lock").write_text("version = 1\n")
     (tmp_path / "cloud.toml").write_text('[compute]\nwhere = "gke"\nimage = "python:3.11-slim"\n')
@@ -128,13 +128,13 @@ def test_with_uv_a_pod_makes_its_packages_from_the_lock_in_any_python_image(flow
     command = [sys.executable, str(flow_file), "--environment", "uv", "--config", "profile", "cloud.toml"]
     command += ["--datastore", "gs", "--metadata", "local"]
     argo = [*command, "argo-workflows", "create", "--only-json"]
-    ended = subprocess.run(argo, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    steps = pods(json.loads(ended.stdout[ended.stdout.index("{") :]))
+    process = subprocess.run(argo, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stdout + process.stderr
+    steps = pods(json.loads(process.stdout[process.stdout.index("{") :]))
     assert set(steps) == STEPS
     for step, pod in steps.items():
-        said = " ".join([*(pod["container"].get("command") or []), *(pod["container"].get("args") or [])])
-        bootstrap, runs = said.index("metaflow.plugins.uv.bootstrap"), said.index("uv run --no-sync python")
+        output = " ".join([*(pod["container"].get("command") or []), *(pod["container"].get("args") or [])])
+        bootstrap, runs = output.index("metaflow.plugins.uv.bootstrap"), output.index("uv run --no-sync python")
         assert bootstrap < runs, step
     listed = subprocess.run([*command, "package", "list"], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert {"uv.lock", "pyproject.toml"} <= {Path(line.strip()).name for line in listed.stderr.splitlines()}
@@ -145,11 +145,11 @@ def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):
     env = {**os.environ, **bucket.settings, "METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow"}
     env.pop("METAFLOW_KUBERNETES_CONTAINER_IMAGE", None)
     command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "--datastore", "gs", "run"]
-    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
-    told = ended.stdout + ended.stderr
-    assert ended.returncode != 0
-    assert "[compute] image: name the image of flows/Dockerfile" in told
-    assert "Traceback" not in told
+    process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    output = process.stdout + process.stderr
+    assert process.returncode != 0
+    assert "[compute] image: name the image of flows/Dockerfile" in output
+    assert "Traceback" not in output
 
 
 def pod_that_wrote(cluster, text, run):
@@ -160,7 +160,7 @@ def pod_that_wrote(cluster, text, run):
     raise AssertionError(run.communicate()[0])
 
 
-def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
+def test_a_run_in_pods_survives_a_killed_pod_and_its_release_can_be_fetched(
     recordings, tiny_profile, flow_file, bucket, tmp_path
 ):
     bucket.put(recordings, "mine")
@@ -180,30 +180,30 @@ def test_a_run_in_pods_ends_though_one_is_killed_and_its_release_can_be_fetched(
         )
         try:
             cluster.kill(pod_that_wrote(cluster, "12/80  loss", run))
-            said, _ = run.communicate(timeout=400)
+            output, _ = run.communicate(timeout=400)
         finally:
             run.kill()
-        assert run.returncode == 0, said
-        assert re.search(r"goes on from step \d+ of 80", said)
-        (run_id,) = set(re.findall(r"run-id (\d+)", said))
-        looked = subprocess.run(
+        assert run.returncode == 0, output
+        assert re.search(r"goes on from step \d+ of 80", output)
+        (run_id,) = set(re.findall(r"run-id (\d+)", output))
+        client = subprocess.run(
             [sys.executable, "-c", LOOK, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
         )
-        seen = json.loads(looked.stdout.splitlines()[-1])
+        run_data = json.loads(client.stdout.splitlines()[-1])
         fetched = subprocess.run(
             [sys.executable, "-m", "asr.release.fetch", run_id], cwd=tmp_path, env=env, capture_output=True, text=True
         )
         assert fetched.returncode == 0, fetched.stderr
         jobs = cluster.jobs
-    assert not [secret for secret in SECRETS.values() if secret in json.dumps(jobs) + said]
-    assert (seen["successful"], seen["stopped"], seen["attempts"]) == (True, ["finished"], [1])
-    assert "profile:tiny" in seen["tags"]
+    assert not [secret for secret in SECRETS.values() if secret in json.dumps(jobs) + output]
+    assert (run_data["successful"], run_data["stopped"], run_data["attempts"]) == (True, ["finished"], [1])
+    assert "profile:tiny" in run_data["tags"]
     release = tmp_path / "released" / f"tiny-{run_id}"
-    assert seen["release"]["path"] == str(release)
-    assert not seen["release"]["here"]
+    assert run_data["release"]["path"] == str(release)
+    assert not run_data["release"]["here"]
     assert (release / "ct2-int8" / "model.bin").is_file()
     assert (tmp_path / "released" / "latest").resolve() == release
-    assert "asr.release.fetch" in said
+    assert "asr.release.fetch" in output
     specs = [job["spec"]["template"] for job in jobs]
     steps = [spec["metadata"]["annotations"]["metaflow/step_name"] for spec in specs]
     assert set(steps) == STEPS

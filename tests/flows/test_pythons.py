@@ -21,15 +21,15 @@ NEEDED = "import ctranslate2, metaflow, sys, torch, transformers; print('%d.%d' 
 def interpreter(version: str) -> str | None:
     """A Python of the version with the flow's packages: one that WHISPER_PYTHONS names, by paths, or pythonX.Y."""
     named = os.environ.get("WHISPER_PYTHONS", "").split(os.pathsep)
-    for one in filter(None, [*named, shutil.which(f"python{version}")]):
-        ended = subprocess.run([one, "-c", NEEDED], capture_output=True, text=True, timeout=120)
-        if ended.stdout.strip() == version:
-            return one
+    for path in filter(None, [*named, shutil.which(f"python{version}")]):
+        process = subprocess.run([path, "-c", NEEDED], capture_output=True, text=True, timeout=120)
+        if process.stdout.strip() == version:
+            return path
     return None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_whole_run_ends_in_every_python(version, recordings, tiny_profile, flow_file, tmp_path):
+def test_a_whole_run_succeeds_in_every_python(version, recordings, tiny_profile, flow_file, tmp_path):
     if version == "{}.{}".format(*sys.version_info):
         pytest.skip("the other tests' Python")
     if not (python := interpreter(version)):
@@ -38,6 +38,6 @@ def test_a_whole_run_ends_in_every_python(version, recordings, tiny_profile, flo
     (tmp_path / "tiny.toml").write_text(tiny_profile, encoding="utf-8")
     command = [python, str(flow_file), "--config", "profile", "tiny.toml", "run"]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 0, process.stdout + process.stderr
     assert (tmp_path / "released" / "latest" / "ct2-int8" / "model.bin").is_file()

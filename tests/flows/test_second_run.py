@@ -38,29 +38,29 @@ push_dataset = "me/tal"
 TRAIN = 2  # trials of the tiny run
 
 
-def run_of(ended: subprocess.CompletedProcess[str]) -> Run:
+def run_of(process: subprocess.CompletedProcess[str]) -> Run:
     """The run that the command made."""
-    found = re.search(r"run-id (\d+)", ended.stdout)
-    assert found, ended.stdout + ended.stderr
-    return Run(f"WhisperFlow/{found[1]}")
+    match = re.search(r"run-id (\d+)", process.stdout)
+    assert match, process.stdout + process.stderr
+    return Run(f"WhisperFlow/{match[1]}")
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    with WritableHub(tmp_path_factory.mktemp("hub"), {TOKEN: User("me")}) as made:
-        yield made
+    with WritableHub(tmp_path_factory.mktemp("hub"), {TOKEN: User("me")}) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def online(hub, tmp_path_factory):
     """The environment of somebody who is logged in there, and has other secrets in it."""
     home = tmp_path_factory.mktemp("home")
-    told = {"type": "service_account", "private_key": f"-----BEGIN PRIVATE KEY-----\n{SECRETS['PRIVATE']}\n"}
-    (home / "key.json").write_text(json.dumps(told), encoding="utf-8")
+    key_file = {"type": "service_account", "private_key": f"-----BEGIN PRIVATE KEY-----\n{SECRETS['PRIVATE']}\n"}
+    (home / "key.json").write_text(json.dumps(key_file), encoding="utf-8")
     remote = {"GIT_CONFIG_KEY_0": "remote.origin.url", "GIT_CONFIG_COUNT": "1"}
     remote["GIT_CONFIG_VALUE_0"] = f"https://me:{SECRETS['REMOTE']}@127.0.0.1/me/flow"
-    kept = {name: SECRETS[name] for name in ("WANDB_API_KEY", "API_KEY", "MDC_API_KEY")}
-    return hub.env(home, TOKEN) | kept | remote | {"GOOGLE_APPLICATION_CREDENTIALS": str(home / "key.json")}
+    tokens = {name: SECRETS[name] for name in ("WANDB_API_KEY", "API_KEY", "MDC_API_KEY")}
+    return hub.env(home, TOKEN) | tokens | remote | {"GOOGLE_APPLICATION_CREDENTIALS": str(home / "key.json")}
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +74,15 @@ def failed(place, tiny_run, flow, hub, online):
 
     hub.create("me/tiny", private=True)
     hub.before_commit.append(kill)
-    ended = flow("--config", "profile", "again.toml", "run", cwd=place, **online)
-    return ended, run_of(ended)
+    process = flow("--config", "profile", "again.toml", "run", cwd=place, **online)
+    return process, run_of(process)
 
 
-def test_a_failed_run_names_the_command_that_goes_on(failed):
-    ended, run = failed
-    assert ended.returncode != 0
+def test_a_failed_run_names_the_command_that_resumes_it(failed):
+    process, run = failed
+    assert process.returncode != 0
     assert not run.successful
-    assert "whisper_flow.py resume" in ended.stderr
+    assert "whisper_flow.py resume" in process.stderr
 
 
 def test_the_same_seed_gives_the_same_leaderboard(failed, tiny_run):
@@ -96,7 +96,7 @@ def test_the_same_corpus_has_the_same_fingerprint(failed, tiny_run):
     assert failed[1]["collect"].task.data.corpus == tiny_run.run["collect"].task.data.corpus
 
 
-def test_an_unchanged_part_is_not_made_again_and_the_log_says_so(failed):
+def test_an_unchanged_part_is_reused_and_logged(failed):
     logs = [task.stdout for task in failed[1]["preprocess"]]
     assert len(logs) == 6
     assert all("unchanged since an earlier run, not made again" in log for log in logs)
@@ -104,9 +104,9 @@ def test_an_unchanged_part_is_not_made_again_and_the_log_says_so(failed):
 
 @pytest.fixture(scope="module")
 def resumed(failed, place, flow, online):
-    ended = flow("resume", cwd=place, **online)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended, run_of(ended)
+    process = flow("resume", cwd=place, **online)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process, run_of(process)
 
 
 def test_resume_finishes_without_redoing_what_is_finished(resumed, place):
@@ -120,32 +120,32 @@ def test_resume_finishes_without_redoing_what_is_finished(resumed, place):
     assert Path(run["end"].task.data.release["path"]) == place / "again" / f"tiny-{run.id}"
 
 
-def test_a_push_that_was_killed_is_one_commit_all_the_same(resumed, hub):
+def test_a_killed_push_still_makes_one_commit(resumed, hub):
     _, run = resumed
     release, repo = run["end"].task.data.release, hub.repo("me/tiny")
     assert (release["repo_id"], release["pushed"], release["why"]) == ("me/tiny", True, "")
     assert release["revision"] == repo.commits()[0].sha
     assert len(repo.commits()) == 2  # the first is the Hub's own
     local = Path(release["path"])
-    held = {file.relative_to(local).as_posix(): file.read_bytes() for file in local.rglob("*") if file.is_file()}
-    there = repo.files()
-    there.pop(".gitattributes")
-    assert there == held
+    local_files = {file.relative_to(local).as_posix(): file.read_bytes() for file in local.rglob("*") if file.is_file()}
+    published = repo.files()
+    published.pop(".gitattributes")
+    assert published == local_files
     assert any(tag.startswith("run-") and sha == release["revision"] for tag, sha in repo.tags.items())
 
 
 def test_the_same_run_deploys_the_space_that_serves_it(resumed, hub):
     _, run = resumed
-    held, space = run["end"].task.data, hub.space("me/hear")
-    assert space.variables == {"MODEL_ID": "me/tiny", "MODEL_REVISION": held.release["revision"]}
+    artifacts, space = run["end"].task.data, hub.space("me/hear")
+    assert space.variables == {"MODEL_ID": "me/tiny", "MODEL_REVISION": artifacts.release["revision"]}
     files = space.files()
     for name in ("app.py", "transcriber.py", "requirements.txt"):
-        assert files[name].decode() == held.space[name]
+        assert files[name].decode() == artifacts.space[name]
     assert "me/tiny" in files["README.md"].decode()
-    assert "it runs" in held.release["space_told"]
+    assert "it runs" in artifacts.release["space_told"]
 
 
-def test_the_corpus_goes_to_the_hub_where_it_is_asked_for(resumed, hub):
+def test_the_corpus_is_pushed_to_the_hub_if_configured(resumed, hub):
     import pyarrow.parquet as pq
 
     _, run = resumed
@@ -161,7 +161,7 @@ def test_the_corpus_goes_to_the_hub_where_it_is_asked_for(resumed, hub):
 
 
 @pytest.fixture(scope="module")
-def refused(resumed, place, flow, hub, online):
+def refused_push(resumed, place, flow, hub, online):
     """The run's push once more, to a Hub that refuses it and shows the whole request in its answer."""
     body = {"error": f"no: POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:{SECRETS['REMOTE']}@127.0.0.1/x"}
     reply = Reply(
@@ -171,12 +171,12 @@ def refused(resumed, place, flow, hub, online):
     return flow("resume", "push", "--origin-run-id", resumed[1].id, cwd=place, **online)
 
 
-def test_a_refusal_that_shows_the_request_is_told_without_its_token(refused):
-    said = refused.stdout + refused.stderr
-    assert refused.returncode == 1
-    assert "[release] repo_id: the token may not write there (no: POST" in said
-    assert "Bearer HIDDEN" in said
-    assert "Traceback" not in said
+def test_a_refusal_is_reported_without_its_token(refused_push):
+    output = refused_push.stdout + refused_push.stderr
+    assert refused_push.returncode == 1
+    assert "[release] repo_id: the token may not write there (no: POST" in output
+    assert "Bearer HIDDEN" in output
+    assert "Traceback" not in output
 
 
 def unpacked(content: bytes) -> bytes:
@@ -186,19 +186,20 @@ def unpacked(content: bytes) -> bytes:
     return content
 
 
-def test_no_secret_is_in_what_the_runs_wrote_and_said(refused, resumed, failed, place, hub):
+def test_no_secret_is_in_the_files_and_output_of_the_runs(refused_push, resumed, failed, place, hub):
     """Pickles keep a text's bytes as they are. Of `place` are cards, logs, artifacts, metadata, packages, releases."""
-    said = {"the terminal": "".join(ended.stdout + ended.stderr for ended in (refused, resumed[0], failed[0])).encode()}
+    processes = (refused_push, resumed[0], failed[0])
+    terminal = {"the terminal": "".join(process.stdout + process.stderr for process in processes).encode()}
     files = {str(file): file.read_bytes() for top in (place, hub.root) for file in top.rglob("*") if file.is_file()}
     assert any("/_meta/" in name for name in files)
     assert any(name.endswith(".html") for name in files)
-    found = {
+    leaks = {
         (name, secret)
-        for name, content in (said | files).items()
+        for name, content in (terminal | files).items()
         for secret in (TOKEN, *SECRETS.values())
         if secret.encode() in unpacked(content)
     }
-    assert not found
+    assert not leaks
 
 
 READ = """
@@ -213,13 +214,13 @@ print(transcriber.Transcriber(transcriber.find_release()).release["run_id"])
 """
 
 
-def test_what_was_pushed_is_read_by_transformers_and_served_by_the_space(resumed, failed, online):
+def test_the_pushed_model_loads_in_transformers_and_in_the_space(resumed, failed, online):
     release = resumed[1]["end"].task.data.release
     which = {"MODEL_ID": release["repo_id"], "MODEL_REVISION": release["revision"]}
     space = Path(__file__).parents[2] / "space"
     environment = {**os.environ, **online, **which}
-    ran = subprocess.run([sys.executable, "-c", READ, str(space)], env=environment, capture_output=True, text=True)
-    assert ran.stdout.split() == ["32", failed[1].id], ran.stderr
+    process = subprocess.run([sys.executable, "-c", READ, str(space)], env=environment, capture_output=True, text=True)
+    assert process.stdout.split() == ["32", failed[1].id], process.stderr
 
 
 def test_a_corpus_may_have_hundreds_of_parts_and_ctrl_c_leaves_the_resume_command(tmp_path, flow_file):

@@ -21,35 +21,37 @@ JOINS = ("collect", "select")
 
 
 @pytest.fixture(scope="module")
-def less(tiny_run, tmp_path_factory) -> Path:
-    held = Run(tiny_run.run.pathspec)["end"].task.data
-    test = next(shard for shard in held.shards if shard["split"] == "test")
-    few = {**test, "clips": {name: column[:2] for name, column in test["clips"].items()}}
+def fewer_steps(tiny_run, tmp_path_factory) -> Path:
+    artifacts = Run(tiny_run.run.pathspec)["end"].task.data
+    test = next(shard for shard in artifacts.shards if shard["split"] == "test")
+    fewer_clips = {**test, "clips": {name: column[:2] for name, column in test["clips"].items()}}
     module = tmp_path_factory.mktemp("less") / "less.py"
-    module.write_text(LESS.format(profile=held.profile, shards=held.shards, test=few), encoding="utf-8")
+    module.write_text(
+        LESS.format(profile=artifacts.profile, shards=artifacts.shards, test=fewer_clips), encoding="utf-8"
+    )
     return module
 
 
 @pytest.fixture(scope="module")
-def spin(tiny_run, less, flow, place) -> Callable[..., str]:
+def spin(tiny_run, fewer_steps, flow, place) -> Callable[..., str]:
     """A function that spins a step of the run; what it says."""
 
-    def say(step: str, *more: str) -> str:
-        given = [] if step in JOINS else ["--artifacts-module", str(less)]
-        ended = flow("spin", f"{tiny_run.run.pathspec}/{step}", *given, *more, cwd=place)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return ended.stdout
+    def spin_step(step: str, *more: str) -> str:
+        options = [] if step in JOINS else ["--artifacts-module", str(fewer_steps)]
+        process = flow("spin", f"{tiny_run.run.pathspec}/{step}", *options, *more, cwd=place)
+        assert process.returncode == 0, process.stdout + process.stderr
+        return process.stdout
 
-    return say
+    return spin_step
 
 
-def kept(place: Path) -> dict[str, str]:
+def file_hashes(place: Path) -> dict[str, str]:
     """Every file of the run's datastore and of the releases, by a hash of it."""
     files = [file for folder in (".metaflow", "released") for file in (place / folder).rglob("*") if file.is_file()]
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-SAID = {
+OUTPUT = {
     "preprocess": "clips accepted",
     "search": "trials     2 of 2 steps",
     "train": "step 2/2",
@@ -59,23 +61,23 @@ SAID = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_is_spun_and_leaves_runs_and_releases_as_they_were(spin, place, step):
-    before = kept(place)
-    said = spin(step)
-    assert "Task finished successfully" in said
-    assert SAID.get(step, "") in said
-    assert "unchanged since an earlier run" not in said
-    assert "could not be tagged" not in said
-    after = kept(place)
+def test_spinning_a_step_changes_no_run_and_no_release(spin, place, step):
+    before = file_hashes(place)
+    output = spin(step)
+    assert "Task finished successfully" in output
+    assert OUTPUT.get(step, "") in output
+    assert "unchanged since an earlier run" not in output
+    assert "could not be tagged" not in output
+    after = file_hashes(place)
     assert {file for file in before.keys() | after.keys() if before.get(file) != after.get(file)} == set()
 
 
-def test_what_a_spun_push_would_do_is_told_and_not_done(tiny_run, flow_file, place):
+def test_spinning_push_publishes_nothing(tiny_run, flow_file, place):
     with Runner(str(flow_file), cwd=str(place), show_output=False).spin(
         f"{tiny_run.run.pathspec}/push", persist=True
-    ) as spun:
-        assert spun.status == "successful", spun.stdout + spun.stderr
-        release, latest = (spun.task[name].data for name in ("release", "latest"))
+    ) as running:
+        assert running.status == "successful", running.stdout + running.stderr
+        release, latest = (running.task[name].data for name in ("release", "latest"))
     assert not latest
     assert not release["pushed"]
     assert release["why"] == "a spin publishes nothing"

@@ -20,14 +20,14 @@ SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
 
 
 @pytest.fixture(scope="session")
-def held(tiny_run):
+def artifacts(tiny_run):
     """The artifacts of the end step, read through the Metaflow Client as other tools do."""
     return Run(tiny_run.run.pathspec)["end"].task.data
 
 
 @pytest.fixture(scope="session")
-def release(held) -> Path:
-    return Path(held.release["path"])
+def release(artifacts) -> Path:
+    return Path(artifacts.release["path"])
 
 
 REASONS = {
@@ -39,52 +39,52 @@ REASONS = {
 }
 
 
-def test_nothing_vanishes_between_found_and_kept(held):
-    corpus = held.corpus
+def test_found_clips_are_kept_or_rejected(artifacts):
+    corpus = artifacts.corpus
     assert corpus["found"] == corpus["kept"] + corpus["rejected"] == 72 + 6
-    assert len(held.rejected) == corpus["rejected"]
-    assert list(held.rejected.columns) == ["clip", "reason"]
+    assert len(artifacts.rejected) == corpus["rejected"]
+    assert list(artifacts.rejected.columns) == ["clip", "reason"]
     assert corpus["hours"] > 0
     assert len(corpus["fingerprint"]) == 16
 
 
-def test_bad_clips_are_set_aside_with_their_reason_and_counted(held):
-    reasons = dict(held.rejected.itertuples(index=False))
+def test_bad_clips_are_rejected_with_their_reason_and_counted(artifacts):
+    reasons = dict(artifacts.rejected.itertuples(index=False))
     assert REASONS.items() < reasons.items()
     assert [reason for clip, reason in reasons.items() if clip not in REASONS] == ["listed twice"]
-    assert held.corpus["reasons"] == {
+    assert artifacts.corpus["reasons"] == {
         "unreadable audio": 2, "missing file": 1, "outside the folder": 1, "excluded": 1, "listed twice": 1,
     }  # fmt: skip
 
 
-def test_each_source_of_a_mixture_keeps_its_name_in_every_report(held, tiny_run):
-    hours = held.corpus["sources"]
+def test_every_report_lists_the_sources_by_name(artifacts, tiny_run):
+    hours = artifacts.corpus["sources"]
     assert list(hours) == ["sample", "mine"]
-    assert sum(hours.values()) == pytest.approx(held.corpus["hours"])
-    assert held.scores["source"].value_counts().to_dict() == {"sample": 20, "mine": 4}
-    assert held.report["wer_by_source"].keys() == {"sample", "mine"}
+    assert sum(hours.values()) == pytest.approx(artifacts.corpus["hours"])
+    assert artifacts.scores["source"].value_counts().to_dict() == {"sample": 20, "mine": 4}
+    assert artifacts.report["wer_by_source"].keys() == {"sample", "mine"}
     assert f"mine {hours['mine']:.2f} h" in Run(tiny_run.run.pathspec)["search"].task.stdout
 
 
-def test_a_part_tells_what_became_of_it(tiny_run):
-    told = sorted(task.stdout for task in Run(tiny_run.run.pathspec)["preprocess"])
-    assert len(told) == 6
-    assert any("4 clips accepted (0.0" in log and "6 rejected" in log for log in told)
-    assert not any("not made again" in log for log in told)
+def test_preprocess_logs_accepted_and_rejected_clips(tiny_run):
+    logs = sorted(task.stdout for task in Run(tiny_run.run.pathspec)["preprocess"])
+    assert len(logs) == 6
+    assert any("4 clips accepted (0.0" in log and "6 rejected" in log for log in logs)
+    assert not any("not made again" in log for log in logs)
 
 
-def test_the_winner_has_the_lowest_validation_wer(held):
-    board = held.leaderboard
+def test_the_winner_has_the_lowest_validation_wer(artifacts):
+    board = artifacts.leaderboard
     assert list(board["trial"].sort_values()) == [0, 1]
     assert board["validation_wer"].is_monotonic_increasing
     assert {"learning_rate", "weight_decay", "steps", "seconds", "stopped"} <= set(board.columns)
-    assert held.winner == board.iloc[0].to_dict()
+    assert artifacts.winner == board.iloc[0].to_dict()
     assert set(board["steps"]) == {80}
     assert set(board["stopped"]) == {"finished"}
 
 
-def test_the_report_sums_the_scores_up(held):
-    report, scores = held.report, held.scores
+def test_the_report_agrees_with_the_scores(artifacts):
+    report, scores = artifacts.report, artifacts.scores
     assert report["clips"] == len(scores) == 24
     assert report["test_wer"] == pytest.approx(100 * scores["word_errors"].sum() / scores["words"].sum())
     low, high = report["test_wer_ci"]
@@ -103,22 +103,22 @@ def test_the_report_sums_the_scores_up(held):
     assert report["noisy_clean_wer"] == report["served_wer"]
 
 
-def test_a_breakdown_says_where_the_errors_lie(tiny_run, held):
+def test_the_breakdown_covers_every_clip(tiny_run, artifacts):
     breakdown = Run(tiny_run.run.pathspec)["evaluate"].task.data.breakdown
     assert {"source", "length", "noise", "speaker"} == set(breakdown["by"])
     clips = breakdown.groupby("by")["clips"].sum()
-    assert clips["source"] == clips["length"] == clips["noise"] == held.report["clips"]
+    assert clips["source"] == clips["length"] == clips["noise"] == artifacts.report["clips"]
 
 
-def test_five_steps_leave_a_card_each_that_was_drawn(tiny_run):
+def test_five_steps_have_a_complete_card(tiny_run):
     from metaflow.cards import get_cards
 
     run = Run(tiny_run.run.pathspec)
-    told = {
+    titles = {
         "collect": "Corpus", "train": "Trial 0", "select": "Leaderboard", "evaluate": "The worst clips",
         "push": "Release",
     }  # fmt: skip
-    for step, word in told.items():
+    for step, word in titles.items():
         pages = [get_cards(task)[0].get() for task in run[step]]
         assert any(word in page for page in pages), step
         assert not any("could not be drawn" in page for page in pages), step
@@ -126,12 +126,12 @@ def test_five_steps_leave_a_card_each_that_was_drawn(tiny_run):
         assert all(len(page.encode()) < 3_000_000 for page in pages), step
 
 
-def test_tags_make_a_run_findable(tiny_run, held):
+def test_tags_make_a_run_findable(tiny_run, artifacts):
     run = Run(tiny_run.run.pathspec)
-    assert {"profile:tiny", f"winner:{held.winner['trial']}"} <= set(run.tags)
+    assert {"profile:tiny", f"winner:{artifacts.winner['trial']}"} <= set(run.tags)
 
 
-STRANGER = """
+READ_ARTIFACTS = """
 import json, sys
 for name in ("numpy", "pandas", "torch", "asr"):
     sys.modules[name] = None  # as where they are not installed
@@ -149,54 +149,54 @@ print(json.dumps({"closed": sorted(closed), "read": read}, default=lambda other:
 TABLES = ["breakdown", "leaderboard", "rejected", "scores"]  # which are pandas', and have a plain twin
 
 
-def test_a_stranger_reads_every_artifact_but_the_tables_and_their_rows_too(tiny_run, held, place):
-    command = [sys.executable, "-c", STRANGER, tiny_run.run.pathspec]
-    ran = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout)
-    assert told["closed"] == TABLES
-    assert {"report", "winner", "outcome", "curves", "shards", "trials", "packed", "space"} <= told["read"].keys()
+def test_artifacts_are_readable_without_this_program_pandas_or_numpy(tiny_run, artifacts, place):
+    command = [sys.executable, "-c", READ_ARTIFACTS, tiny_run.run.pathspec]
+    process = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    data = json.loads(process.stdout)
+    assert data["closed"] == TABLES
+    assert {"report", "winner", "outcome", "curves", "shards", "trials", "packed", "space"} <= data["read"].keys()
     for name in TABLES:
-        table = getattr(held, name)
-        assert [list(row) for row in told["read"][f"{name}_rows"]] == [list(table.columns)] * len(table)
-    assert told["read"]["leaderboard_rows"][0] == held.winner == held.leaderboard.iloc[0].to_dict()
+        table = getattr(artifacts, name)
+        assert [list(row) for row in data["read"][f"{name}_rows"]] == [list(table.columns)] * len(table)
+    assert data["read"]["leaderboard_rows"][0] == artifacts.winner == artifacts.leaderboard.iloc[0].to_dict()
 
 
-def test_the_space_is_no_parameter(tiny_run, held):
+def test_the_space_is_not_a_parameter(tiny_run, artifacts):
     assert tiny_run.run["_parameters"].task.data.profile  # the one thing that a run is given
     assert {artifact.id for artifact in tiny_run.run["_parameters"].task} == {"name", "profile"}
-    assert {"app.py", "transcriber.py", "requirements.txt", "README.md"} <= held.space.keys()
+    assert {"app.py", "transcriber.py", "requirements.txt", "README.md"} <= artifacts.space.keys()
 
 
-def test_the_documented_snippet_compares_runs(tiny_run, held, place):
+def test_the_documented_snippet_compares_runs(tiny_run, artifacts, place):
     """In a process of its own, in the folder of the run, as a reader would."""
     readme = (Path(__file__).parents[2] / "flows/docs/runs.md").read_text(encoding="utf-8")
     (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "islice" in block]
     code = snippet + "\nprint(runs.iloc[0].to_json())"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
-    told = json.loads(ran.stdout.splitlines()[-1])
-    assert told["profile"] == "tiny"
-    assert told["fingerprint"] == held.corpus["fingerprint"]
-    assert told["code"] == held.code_version
-    assert told["WER"] == pytest.approx(held.report["test_wer"])
+    process = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr
+    data = json.loads(process.stdout.splitlines()[-1])
+    assert data["profile"] == "tiny"
+    assert data["fingerprint"] == artifacts.corpus["fingerprint"]
+    assert data["code"] == artifacts.code_version
+    assert data["WER"] == pytest.approx(artifacts.report["test_wer"])
 
 
-def test_a_run_says_which_code_made_it(held):
-    assert held.code_version.startswith("0.1.0+")
+def test_a_run_records_its_code_version(artifacts):
+    assert artifacts.code_version.startswith("0.1.0+")
 
 
-def test_the_release_stands_where_the_run_was_launched_and_latest_points_to_it(held, release, place, tiny_run):
+def test_the_release_is_where_the_run_was_launched_and_latest_points_to_it(artifacts, release, place, tiny_run):
     assert release == place / "released" / f"tiny-{tiny_run.run.id}"
     assert (place / "released" / "latest").resolve() == release
-    assert held.release["pushed"] is False
-    assert held.release["why"]
+    assert artifacts.release["pushed"] is False
+    assert artifacts.release["why"]
     record = json.loads((release / "release.json").read_text(encoding="utf-8"))
-    assert record["test_wer"] == held.report["test_wer"]
+    assert record["test_wer"] == artifacts.report["test_wer"]
     assert record["language"] == "sv"
 
 
-STOCK = """
+USE_RELEASE = """
 import sys
 import soundfile, torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, pipeline
@@ -219,16 +219,16 @@ assert isinstance(heard["text"], str)
 def test_the_release_works_in_transformers_without_a_network(release):
     """In a process of its own: Metaflow's Runner patches typing, and torch cannot load after it."""
     clip = next((SAMPLE / "test").glob("*.ogg"))
-    command = [sys.executable, "-c", STOCK, str(release), str(clip)]
+    command = [sys.executable, "-c", USE_RELEASE, str(release), str(clip)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == 0, process.stderr
 
 
-def test_the_space_that_the_run_captured_is_the_one_it_was_scored_with(held, release):
+def test_the_captured_space_reproduces_the_served_hypotheses(artifacts, release):
 
-    transcriber = engine.load_engine(held.space).Transcriber(release)
-    first = held.scores.iloc[0]
+    transcriber = engine.load_engine(artifacts.space).Transcriber(release)
+    first = artifacts.scores.iloc[0]
     sound = soundfile.read(SAMPLE / first["clip"].removeprefix("sample/"), dtype="float32")[0]
     # The run served the clip from 16-bit FLAC in a batch.
     flac = io.BytesIO()
@@ -245,7 +245,7 @@ def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
     assert "min left" in log
 
 
-def test_the_plan_is_told_before_training(tiny_run):
+def test_the_plan_is_printed_before_training(tiny_run):
     plan = Run(tiny_run.run.pathspec)["search"].task.stdout
     for word in (
         "train      24 clips",
@@ -257,8 +257,8 @@ def test_the_plan_is_told_before_training(tiny_run):
         assert word in plan
 
 
-def test_the_end_says_where_the_release_is_and_how_to_hear_it(tiny_run, release):
-    story = Run(tiny_run.run.pathspec)["end"].task.stdout
-    assert f"released/{release.name}" in story
-    assert "space/app.py" in story
-    assert "95 % interval" in story
+def test_the_summary_names_the_release_and_how_to_serve_it(tiny_run, release):
+    log = Run(tiny_run.run.pathspec)["end"].task.stdout
+    assert f"released/{release.name}" in log
+    assert "space/app.py" in log
+    assert "95 % interval" in log
