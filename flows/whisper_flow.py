@@ -17,9 +17,9 @@ import secrets
 import tempfile
 from datetime import UTC, datetime
 
-from asr import InputError, cards, cli, compute, disk, errors, settings, summary
+from asr import InputError, cards, cli, disk, errors, hardware, settings, summary
+from asr.plain_values import from_plain, to_plain
 from asr.pods import on_kubernetes
-from asr.values import from_plain, to_plain
 from metaflow import Config, FlowSpec, card, catch, current, project, retry, step
 
 
@@ -71,7 +71,7 @@ class WhisperFlow(FlowSpec):
 
         self.created = datetime.now(UTC).isoformat(timespec="seconds")  # a resumed run keeps it
         tag(f"profile:{self.settings.name}")
-        if not compute.in_pod():
+        if not hardware.in_pod():
             disk.check(self.settings.release.folder, "[release] folder")
         extras.check(self.settings)
         hub.check_access(self.settings.release, wait=False)
@@ -133,12 +133,12 @@ class WhisperFlow(FlowSpec):
         self.rejected = accepted.rejected[["clip", "reason"]]
         self.rejected_rows, trials = to_plain(self.rejected), search.plan_trials(self.settings)
         self.trials = to_plain(trials)
-        self.at_once, self.threads = compute.parallel_trials(len(trials)), compute.threads_per_trial(len(trials))
-        if compute.in_pod():
+        self.at_once, self.threads = hardware.parallel_trials(len(trials)), hardware.threads_per_trial(len(trials))
+        if hardware.in_pod():
             plan = estimate.describe_remote(self.settings, trials, self.corpus)
         else:
             plan = estimate.estimate_cost(
-                self.settings, trials, accepted.shards, self.corpus, self.at_once, self.threads, compute.cores()
+                self.settings, trials, accepted.shards, self.corpus, self.at_once, self.threads, hardware.cores()
             ).text
         # A resumed run keeps it and finds the checkpoints. The token: a new metadata service numbers runs from 1 again.
         self.searched = f"{current.run_id}-{secrets.token_hex(4)}"
@@ -154,8 +154,8 @@ class WhisperFlow(FlowSpec):
     @step
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where there is one."""
-        compute.set_threads(compute.cores() if compute.in_pod() else self.threads)
-        self.hardware = compute.hardware()
+        hardware.set_threads(hardware.cores() if hardware.in_pod() else self.threads)
+        self.hardware = hardware.hardware()
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import distributed, halving, models, search, trial
@@ -218,7 +218,7 @@ class WhisperFlow(FlowSpec):
     @step
     def evaluate(self):
         """Build the release folder from the winner, and score it and the float model once on the test set."""
-        compute.set_threads(compute.cores())
+        hardware.set_threads(hardware.cores())
         from asr.corpus import shards
         from asr.release import evaluation, record
         from asr.store import Store
@@ -254,7 +254,7 @@ class WhisperFlow(FlowSpec):
             speech = shards.SpeechDataset(shards.shards_from_plain(self.shards), Path(scratch, "shards"), store.fetch)
             published = publishing.publish_release(
                 ready, current.run_id, self.settings, checks, self.scores, speech, self.space,
-                here=not compute.in_pod(), dry=store.spinning,
+                here=not hardware.in_pod(), dry=store.spinning,
             )  # fmt: skip
         self.release, self.latest = to_plain(published.release), published.latest
         current.card.append(cards.push(self.about(self), published, self.report))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from own_folder import OwnFolder
+from process_tempdir import ProcessTempdir
 from starlette.exceptions import HTTPException
 
 PREFIX = "whisper-space-"
@@ -29,10 +29,10 @@ class Uploads:
     def __init__(self, public_files: Sequence[Path] = ()) -> None:
         base = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()).resolve()
         base.mkdir(parents=True, exist_ok=True)
-        self._own_folder = OwnFolder(base, PREFIX)
-        self.folder = self._own_folder.path
+        self._tempdir = ProcessTempdir(base, PREFIX)
+        self.folder = self._tempdir.path
         self._public_files = {str(path) for path in public_files}
-        atexit.register(self._own_folder.delete)
+        atexit.register(self._tempdir.delete)
         os.environ["GRADIO_TEMP_DIR"] = str(self.folder)
         self.sweep()
 
@@ -61,4 +61,4 @@ class Uploads:
                         path.rmdir()
                 elif age > MAX_AGE:
                     path.unlink()
-        self._own_folder.delete_dead()
+        self._tempdir.delete_dead()

@@ -25,7 +25,7 @@ TOGETHER = {
 QUICK = {
     f"test_{name}.py"
     for name in (
-        "structure repository settings store values cli console summary doctests disk compute extras acoustics "
+        "structure repository settings store plain_values cli terminal summary doctests disk hardware extras acoustics "
         "text folder transcripts manifest files common_voice recordings "  # corpus
         "rates report robustness diagnostics hotwords "  # scoring
         "batches search halving optimizers augmentation checkpoints waveforms base_files prompts "  # training

@@ -12,7 +12,7 @@ from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException
 from metaflow.parameters import flow_context
 from metaflow.util import get_latest_run_id
 
-from asr import compute, console, datastore, environment, scratch, settings
+from asr import environment, hardware, metaflow_internals, scratch, settings, terminal
 from asr.errors import UserError, as_user_error
 from asr.redaction import redact_error
 
@@ -22,12 +22,12 @@ RUN_OPTIONS = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-r
 
 def main(flow: Callable[..., Any]) -> None:
     """Run Metaflow's command line for a flow."""
-    console.silence_libraries()
+    terminal.silence_libraries()
     environment.prepare()
     with flow_context(flow):
         from metaflow import cli  # the import reads the flow's options
 
-        datastore.patch_spin()
+        metaflow_internals.patch_spin()
         try:
             _check_profile(sys.argv)
             with scratch.run_folder():
@@ -40,7 +40,7 @@ def main(flow: Callable[..., Any]) -> None:
                 redact_error(shown)
                 cli.print_unknown_exception(shown)
             # Metaflow retries a trial. The same mistake would fail again here; another pod may do better.
-            final = isinstance(shown, UserError) and current.get("step_name") == "train" and not compute.in_pod()
+            final = isinstance(shown, UserError) and current.get("step_name") == "train" and not hardware.in_pod()
             sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if final else 1)
 
 
@@ -58,7 +58,7 @@ def resumable(flow: str) -> Iterator[None]:
     except BaseException as error:
         failed = not isinstance(error, SystemExit) or error.code
         if failed and {"run", "resume"} & set(sys.argv) and (origin := _resume_origin(flow)):
-            line = console.format_command(sys.argv[0], *resume_arguments(sys.argv[1:], *origin))
+            line = terminal.format_command(sys.argv[0], *resume_arguments(sys.argv[1:], *origin))
             print(f"\nTo go on from the steps that are finished, with the same profile:  {line}", file=sys.stderr)
         raise
 
@@ -73,7 +73,7 @@ def _resume_origin(flow: str) -> tuple[str, str] | None:
         return None
     try:
         resumed = environment.option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
-        tasks = {run: datastore.count_finished(flow, run) for run in (resumed, failed) if run}
+        tasks = {run: metaflow_internals.count_finished(flow, run) for run in (resumed, failed) if run}
     except Exception:  # of any cloud client
         return str(failed), ""
     run_id = max(tasks, key=lambda run: tasks[run].total())

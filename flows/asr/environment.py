@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from asr import compute, signals
+from asr import hardware, signals
 from asr.redaction import redact_text
 
 MAX_SPLITS = 10_000  # branches of a foreach; Metaflow's default is 100
@@ -22,7 +22,7 @@ FLOWS = Path(__file__).parents[1]
 def prepare() -> None:
     """Set defaults for parallel tasks, the number of branches and the user; hide a token in the git remote."""
     if "METAFLOW_RUN_MAX_WORKERS" not in os.environ:
-        os.environ["METAFLOW_RUN_MAX_WORKERS"] = str(compute.max_workers())
+        os.environ["METAFLOW_RUN_MAX_WORKERS"] = str(hardware.max_workers())
     os.environ.setdefault("METAFLOW_RESUME_MAX_WORKERS", os.environ["METAFLOW_RUN_MAX_WORKERS"])
     for command in ("RUN", "RESUME"):
         os.environ.setdefault(f"METAFLOW_{command}_MAX_NUM_SPLITS", str(MAX_SPLITS))

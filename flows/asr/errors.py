@@ -16,7 +16,7 @@ from metaflow import current, user_step_decorator
 from metaflow.exception import METAFLOW_EXIT_DISALLOW_RETRY, MetaflowException, MetaflowInternalError
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
-from asr import InputError, TakenOver, Terminated, compute, disk, environment, memory, network, remote_errors
+from asr import InputError, TakenOver, Terminated, disk, environment, hardware, memory, network, remote_errors
 from asr.redaction import redact_error, redact_text
 
 NO_ACCESS = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -41,7 +41,7 @@ def handle_trial_errors(step_name: str, flow: Any, inputs: Any) -> Iterator[None
         # A trial that another process continues is not tried again.
         sys.exit(METAFLOW_EXIT_DISALLOW_RETRY if isinstance(termination, TakenOver) else 128 + signal.SIGTERM)
     except InputError as error:
-        if compute.in_pod():  # a retry runs on another node, and may succeed
+        if hardware.in_pod():  # a retry runs on another node, and may succeed
             raise
         flow.refused = str(error)
         print(error, file=sys.stderr)

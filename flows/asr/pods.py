@@ -15,9 +15,9 @@ from metaflow import FlowMutator
 from metaflow.packaging_sys import ContentType
 
 from asr import extras
-from asr.compute import in_pod
 from asr.corpus.sources import SAMPLE
 from asr.errors import UserError
+from asr.hardware import in_pod
 from asr.release import engine
 from asr.settings import Compute, Settings
 

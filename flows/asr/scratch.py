@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asr.own_folder import OwnFolder
+from asr.process_tempdir import ProcessTempdir
 
 PREFIX = "whisper-flow-"
 COMMANDS = {"run", "resume", "spin"}  # those that start tasks here
@@ -25,7 +25,7 @@ def run_folder() -> Iterator[None]:
     if not COMMANDS & set(sys.argv):
         yield
         return
-    before, folder = os.environ.get("TMPDIR"), OwnFolder(Path(tempfile.gettempdir()), PREFIX)
+    before, folder = os.environ.get("TMPDIR"), ProcessTempdir(Path(tempfile.gettempdir()), PREFIX)
     folder.delete_dead()
     _set_tmpdir(str(folder.path))
     try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from asr import InputError
 
 if TYPE_CHECKING:
-    from asr.datastore import Location
+    from asr.metaflow_internals import Location
 
 RAW_BLOB = {"cas_raw": True, "cas_version": 1}  # Metaflow's metadata of a blob that is not gzipped
 
@@ -42,15 +42,15 @@ class Store:
         """The store of the running step."""
         from metaflow import current
 
-        from asr import datastore
+        from asr import metaflow_internals
 
-        location, original = datastore.current_location()
+        location, original = metaflow_internals.current_location()
         return cls(location, original, f"spin-{current.run_id}" if original else "")
 
     @classmethod
     def of_client(cls, task: Any) -> Store:
         """The store that a task of the Metaflow Client wrote to."""
-        from asr.datastore import Location
+        from asr.metaflow_internals import Location
 
         metadata = task.metadata_dict
         return cls(Location.at(task.pathspec.split("/")[0], metadata["ds-type"], metadata["ds-root"]))
@@ -58,7 +58,7 @@ class Store:
     @classmethod
     def in_folder(cls, folder: Path) -> Store:
         """A store in a folder, for a notebook or a benchmark."""
-        from asr.datastore import Location
+        from asr.metaflow_internals import Location
 
         return cls(Location.at("Store", "local", str(folder)))
 

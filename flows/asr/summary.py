@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asr.console import format_command, format_p, shorten_path
 from asr.corpus.text import RATES
+from asr.terminal import format_command, format_p, shorten_path
 
 if TYPE_CHECKING:
     import pandas as pd

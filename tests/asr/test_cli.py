@@ -22,7 +22,7 @@ def command(monkeypatch):
         monkeypatch.setattr(sys, "argv", arguments)
         monkeypatch.setattr(cli, "current", SimpleNamespace(get=lambda name: run_id))
         monkeypatch.setattr(cli, "get_latest_run_id", lambda echo, flow: latest)
-        monkeypatch.setattr(cli.datastore, "count_finished", lambda flow, run: Counter(start=finished[run]))
+        monkeypatch.setattr(cli.metaflow_internals, "count_finished", lambda flow, run: Counter(start=finished[run]))
 
     return set_up
 
@@ -63,7 +63,7 @@ def test_after_a_resume_the_run_that_got_further_is_resumed(command, capsys, fin
 def test_if_every_trial_failed_the_trials_are_resumed(command, capsys, monkeypatch):
     command(RUN, {})
     monkeypatch.setattr(
-        cli.datastore, "count_finished", lambda flow, run: Counter(start=1, preprocess=6, collect=1, search=1)
+        cli.metaflow_internals, "count_finished", lambda flow, run: Counter(start=1, preprocess=6, collect=1, search=1)
     )
     assert stderr_of(SystemExit(1), capsys).endswith("whisper_flow.py resume train --origin-run-id 17\n")
 

@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
 
-from asr import InputError, console, network  # noqa: E402
+from asr import InputError, network, terminal  # noqa: E402
 
-console.silence_libraries()
+terminal.silence_libraries()
 import huggingface_hub  # noqa: E402
 import machine  # noqa: E402
 from asr.release import folder, hub  # noqa: E402

@@ -28,9 +28,9 @@ from unittest import mock
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(Path(__file__).parent)]
 
-from asr import compute, console  # noqa: E402
+from asr import hardware, terminal  # noqa: E402
 
-console.silence_libraries()
+terminal.silence_libraries()
 import machine  # noqa: E402
 import memory  # noqa: E402
 import random_models  # noqa: E402
@@ -102,7 +102,7 @@ class Bench:
 
     def recipe(self, batch: int) -> training.Recipe:
         train, evaluation = self.clips()
-        half = {"bf16": True} if compute.has_bfloat16() else {"fp16": True} if self.device == "cuda" else {}
+        half = {"bf16": True} if hardware.has_bfloat16() else {"fp16": True} if self.device == "cuda" else {}
         loaders = {"dataloader_num_workers": RECIPE_LOADERS} if self.device == "cuda" else {}
         sizes = {"per_device_train_batch_size": batch, "per_device_eval_batch_size": batch}
         folder = self.corpus.folder / f"recipe-{batch}"
@@ -215,7 +215,7 @@ def main() -> None:
     size = ON_GPU if device == "cuda" else ON_CPU
     if arguments.steps:
         size = Size(**{**vars(size), "steps": arguments.steps})
-    compute.set_threads(compute.cores())
+    hardware.set_threads(hardware.cores())
     rows: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         corpus = training.Corpus.of(Path(scratch))
@@ -245,7 +245,7 @@ def main() -> None:
     best = max(rows, key=lambda batch: rows[batch]["trial"]["clips_per_second"])
     smallest = rows[min(rows)]
     machine.print_result({
-        "gpu": compute.hardware()[0] if on_gpu else None,
+        "gpu": hardware.hardware()[0] if on_gpu else None,
         "batch": min(rows),
         "best_batch": best,
         "trial_clips_per_second": round(smallest["trial"]["clips_per_second"], 1),

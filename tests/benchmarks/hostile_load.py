@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(Path(__file__).parent), *(str(ROOT / "tests" / name) for name in ("space", "field"))]
+sys.path[:0] = [str(Path(__file__).parent), *(str(ROOT / "tests" / name) for name in ("space", "bad_files"))]
 
 import api  # noqa: E402
 import httpx  # noqa: E402

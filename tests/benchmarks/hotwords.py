@@ -26,9 +26,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "flows"), str(ROOT / "space")]
-from asr import console  # noqa: E402
+from asr import terminal  # noqa: E402
 
-console.silence_libraries()
+terminal.silence_libraries()
 import machine  # noqa: E402
 import numpy as np  # noqa: E402
 from asr import acoustics  # noqa: E402

@@ -37,9 +37,9 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "space"), str(Path(__file__).parent)]
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the Space sets it: numpy's threads spin on after they are done
-from asr import console  # noqa: E402
+from asr import terminal  # noqa: E402
 
-console.silence_libraries()
+terminal.silence_libraries()
 import espeak  # noqa: E402
 import machine  # noqa: E402
 import numpy as np  # noqa: E402

@@ -11,12 +11,12 @@ from typing import Any
 def describe() -> dict[str, Any]:
     """`cpu`, `capability` (the vector instructions that torch uses), `cores` of this process and torch's `threads`."""
     import torch
-    from asr import compute
+    from asr import hardware
 
     return {
         "cpu": _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": compute.cores(),
+        "cores": hardware.cores(),
         "threads": torch.get_num_threads(),
     }
 

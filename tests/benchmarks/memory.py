@@ -16,7 +16,7 @@ from typing import Any
 import machine
 import random_models
 import torch
-from asr import compute
+from asr import hardware
 from asr.settings import Settings
 from asr.training import optimizers
 from asr.training.learner import Learner
@@ -68,7 +68,7 @@ class Step:
 
     def __init__(self, learner: Learner, device: str) -> None:
         self.learner, self.device = learner.to(device), device
-        self.dtype = None if device == "cpu" else torch.bfloat16 if compute.has_bfloat16() else torch.float16
+        self.dtype = None if device == "cpu" else torch.bfloat16 if hardware.has_bfloat16() else torch.float16
         self.optimizer = optimizers.build(learner, "adamw", 1e-5, 0.01)
         self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
 

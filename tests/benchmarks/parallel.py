@@ -21,7 +21,7 @@ FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
-from asr import compute, settings  # noqa: E402
+from asr import hardware, settings  # noqa: E402
 from asr.corpus import shards, sources  # noqa: E402
 from asr.store import Store  # noqa: E402
 
@@ -33,8 +33,8 @@ QUIET = {
 TRIAL = """
 import sys
 sys.path.insert(0, {flows!r})
-from asr import compute, settings
-compute.set_threads({threads})
+from asr import hardware, settings
+hardware.set_threads({threads})
 from asr.corpus import manifest, shards, sources
 from asr.store import Store
 from asr.training import search, trial
@@ -70,14 +70,14 @@ def measure(steps: int, rounds: int, trials: int) -> float:
             shards.build_part(part, sample, store)
         for _ in range(rounds):
             began = time.perf_counter()
-            finish(*(start(number, compute.threads_per_trial(trials), steps, folder) for number in range(trials)))
+            finish(*(start(number, hardware.threads_per_trial(trials), steps, folder) for number in range(trials)))
             times["side by side"].append(time.perf_counter() - began)
             began = time.perf_counter()
             for number in range(trials):
-                finish(start(number, compute.threads_per_trial(1), steps, folder))
+                finish(start(number, hardware.threads_per_trial(1), steps, folder))
             times["one after another"].append(time.perf_counter() - began)
     medians = {way: statistics.median(seconds) for way, seconds in times.items()}
-    print(f"{trials} trials of {steps} steps, {compute.cores()} cores, median of {rounds} rounds")
+    print(f"{trials} trials of {steps} steps, {hardware.cores()} cores, median of {rounds} rounds")
     for way, seconds in medians.items():
         print(f"{way:20s} {seconds:7.1f} s")
     return medians["side by side"] / medians["one after another"]

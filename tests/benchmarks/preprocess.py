@@ -34,13 +34,13 @@ FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
-from asr import compute  # noqa: E402
+from asr import hardware  # noqa: E402
 from asr.corpus import audio, clips, folder, manifest, shards, sources  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
 
 PROCESSES = 2
-CORES = compute.cores()
+CORES = hardware.cores()
 
 
 def flac(source: Path, target: Path) -> None:

@@ -50,7 +50,7 @@ import espeak  # noqa: E402
 import machine  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from asr import acoustics, compute, settings  # noqa: E402
+from asr import acoustics, hardware, settings  # noqa: E402
 from asr.corpus import manifest, recordings, shards, sources  # noqa: E402
 from asr.release import averaging, folder  # noqa: E402
 from asr.scoring import diagnostics, intervals, rates  # noqa: E402
@@ -133,7 +133,7 @@ class Served:
 
     def engine(self, language: str, context: str, beam: int = 1) -> Transcriber:
         folder.write_json(self.folder / folder.RECORD, {"format": 2, "language": language, "context": context})
-        engine = Transcriber(self.folder, threads=compute.cores())
+        engine = Transcriber(self.folder, threads=hardware.cores())
         engine.beam = beam
         return engine
 
@@ -169,7 +169,7 @@ class Served:
 
 def tune(corpus: Corpus, target: Path) -> float:
     """Train one trial and write its model to `target`; returns the seconds."""
-    torch.set_num_threads(compute.cores())
+    torch.set_num_threads(hardware.cores())
     began = time.monotonic()
     _, model, processor = trial.fine_tune(POINT, corpus.settings, corpus.speech, lambda line: print(f"  {line}"))
     models.save(target, model, processor)

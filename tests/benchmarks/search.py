@@ -25,7 +25,7 @@ for quiet in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import machine  # noqa: E402
-from asr import compute, settings  # noqa: E402
+from asr import hardware, settings  # noqa: E402
 from asr.corpus import manifest, shards, sources  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
 from asr.settings import Settings  # noqa: E402
@@ -54,7 +54,7 @@ def corpus(profile: Settings, store: Store) -> tuple[shards.Shard, ...]:
 
 def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained:
     """Train one trial; returns its outcome and its errors in each test clip."""
-    compute.set_threads(threads)
+    hardware.set_threads(threads)
     from asr.training import decoding, trial
     from asr.training.dataset import FeatureDataset
 
@@ -72,7 +72,7 @@ def train(number: int, profile: Settings, folder: Path, threads: int) -> Trained
 
 def run_search(profile: Settings, folder: Path, at_once: int) -> list[Trained]:
     """Train all trials, `at_once` at a time, and print their leaderboard."""
-    count, threads = len(search.plan_trials(profile)), max(1, compute.cores() // at_once)
+    count, threads = len(search.plan_trials(profile)), max(1, hardware.cores() // at_once)
     train_trial = partial(train, profile=profile, folder=folder, threads=threads)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as processes:
@@ -89,7 +89,7 @@ def winner_errors(results: list[Trained]) -> list[rates.ErrorCounts]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--at-once", type=int, default=compute.max_workers())
+    parser.add_argument("--at-once", type=int, default=hardware.max_workers())
     arguments = parser.parse_args()
     whole, stopping = (settings.load(GRID.format(steps=arguments.steps, stop=stop)) for stop in ("false", "true"))
     with tempfile.TemporaryDirectory() as scratch:

@@ -41,7 +41,7 @@ import parallel  # noqa: E402
 import random_models  # noqa: E402
 import soundfile  # noqa: E402
 import torch  # noqa: E402
-from asr import compute  # noqa: E402
+from asr import hardware  # noqa: E402
 from asr.corpus import manifest, shards, sources  # noqa: E402
 from asr.corpus.audio import RATE  # noqa: E402
 from asr.scoring import intervals, rates  # noqa: E402
@@ -320,7 +320,7 @@ def main() -> None:
     if unknown := set(arguments.parts) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     chosen = arguments.parts or parts
-    compute.set_threads(compute.cores())
+    hardware.set_threads(hardware.cores())
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.of(Path(scratch))
         base = models.save(

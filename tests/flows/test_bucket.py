@@ -49,7 +49,7 @@ CARDS = ("collect", "train", "select", "evaluate", "push")
 CHECKPOINTS = """
 import hashlib, os, sys, tempfile
 from pathlib import Path
-from asr.datastore import Location
+from asr.metaflow_internals import Location
 from asr.settings import Training
 from asr.store import Store
 from asr.training.checkpoints import Checkpoints

@@ -740,7 +740,7 @@ def test_the_docs_open_under_the_content_security_policy(url):
 
 def test_a_file_that_crashes_the_decoder_fails_alone(tiny_release, clip):
     """The server, too, has the faulty decoder: it would crash if it decoded in its own process."""
-    faulty = str(Path(__file__).parents[1] / "field" / "faulty_decoder")
+    faulty = str(Path(__file__).parents[1] / "bad_files" / "faulty_decoder")
     with serve(tiny_release, PYTHONPATH=faulty) as url:
         for _ in range(3):
             response = httpx.post(f"{url}/v1/audio/transcriptions", files={"file": b"CRASH" * 9}, timeout=60)

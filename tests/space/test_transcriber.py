@@ -20,9 +20,9 @@ import transcriber as engine
 import word_timing
 from asr.release.engine import capture_space, load_engine
 from audio_files import read_file
+from bad_files.damage import a_pipe, edited, of_gigabytes
 from batching import Cancelled
 from decoding import DecodingOptions
-from field.damage import a_pipe, edited, of_gigabytes
 from hardware import Hardware
 from release import find_release
 from subtitles import format_transcript, split_into_cues

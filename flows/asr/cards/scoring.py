@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from asr.cards.charts import format_duration, interval_chart, render_svg
 from asr.cards.page import audio_player, card_part, escape, html_table, join_facts, panel, panel_columns, stat_tiles
 from asr.cards.training import format_interval
-from asr.console import format_p
 from asr.corpus.text import RATES, rate_unit
 from asr.scoring import rates
 from asr.scoring.intervals import SIGNIFICANCE
+from asr.terminal import format_p
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from asr.cards.charts import HEIGHT, SMALL_HEIGHT, line_chart, render_svg, scatter_chart, split_chip
 from asr.cards.page import card_part, escape, html_table, join_facts, panel, panel_columns, stat_tiles
-from asr.console import format_duration, format_p
 from asr.corpus.text import RATES, rate_unit
 from asr.scoring.intervals import SIGNIFICANCE
+from asr.terminal import format_duration, format_p
 from asr.training.batches import long_phase_start
 from asr.training.search import CurvePoint, LogEntry, Outcome, Trial, best_evaluation
 

@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from asr.corpus import sources, text
 from asr.corpus.clips import Clip, Rejected, validate_clips
 from asr.corpus.rows import Row
+from asr.plain_values import to_plain
 from asr.settings import Settings
-from asr.values import to_plain
 
 if TYPE_CHECKING:
     import pandas as pd

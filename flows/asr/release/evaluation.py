@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from asr import compute, console
+from asr import hardware, terminal
 from asr.corpus.audio import RATE
 from asr.corpus.shards import SpeechDataset
 from asr.release import averaging, engine, examples, folder, gate, ggml
@@ -149,7 +149,7 @@ def evaluate_model(
         "parameters": folder.count_parameters(target),
         "test_hours": seconds / 3600,
         "real_time_factor": served.seconds / seconds,
-        "threads": compute.cores(),
+        "threads": hardware.cores(),
     }
     return Evaluation(table, fields, report.build_breakdown(table), _worst_audio(test, table))
 
@@ -219,7 +219,7 @@ def _transcribe_served(
     """The served engine's transcripts of all clips, in batches; `options` go to the engine."""
     count = len(sounds)
     texts, decibels, hashes, seconds = [""] * count, [0.0] * count, [""] * count, 0.0
-    for batch in console.with_progress(batches_by_length(sounds, range(count), BATCH_CLIPS), count, log):
+    for batch in terminal.with_progress(batches_by_length(sounds, range(count), BATCH_CLIPS), count, log):
         audio = [sounds.sound(clip) for clip in batch]
         start = time.perf_counter()
         results = transcriber.transcribe_batch(audio, **options)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from asr import compute
+from asr import hardware
 from asr.training.models import FULL_VOCABULARY
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def transcribe(folder: Path, kind: str, audio: Sequence[np.ndarray], language: s
     """
     model, arrays = model_path(folder, kind), io.BytesIO()
     np.savez(arrays, *audio)
-    command = [sys.executable, "-m", __spec__.name, str(model), language, str(compute.cores())]
+    command = [sys.executable, "-m", __spec__.name, str(model), language, str(hardware.cores())]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     process = subprocess.run(
         command, input=arrays.getvalue(), capture_output=True, env=os.environ | {"PYTHONPATH": path}

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import InputError, console, disk, extras, settings
+from asr import InputError, disk, extras, settings, terminal
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", type=Path, metavar="FILE", help="its test clips are used; default: the sample's")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write scores, report and page")
     options = parser.parse_args(arguments)
-    console.silence_libraries()
+    terminal.silence_libraries()
     from asr.corpus import recordings
 
     try:

@@ -15,10 +15,10 @@ import torch
 from transformers import TrainerCallback
 
 from asr import Terminated
-from asr.console import format_duration
 from asr.corpus.text import RATES, rate_unit
 from asr.scoring import intervals, rates
 from asr.settings import Settings
+from asr.terminal import format_duration
 from asr.training import halving
 from asr.training.checkpoints import Checkpoints
 from asr.training.decoding import Validation

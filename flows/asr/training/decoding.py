@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from asr import console
+from asr import terminal
 from asr.corpus.text import split_units
 from asr.scoring import rates
 from asr.settings import Settings
@@ -47,7 +47,7 @@ def transcribe_clips(
     was_training, device, hypotheses = model.training, model.device, dict[int, str]()
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     decode = _decoder_of(model, processor, exact)
-    for batch in console.with_progress(batches_by_length(clips, chosen), len(chosen), log):
+    for batch in terminal.with_progress(batches_by_length(clips, chosen), len(chosen), log):
         hypotheses.update(zip(batch, decode(*_stack_features(clips, batch, context)), strict=True))
     model.train(was_training).to(device)
     return [hypotheses[clip] for clip in chosen]

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
-from asr import InputError, compute
+from asr import InputError, hardware
 from asr.corpus.shards import Shard
 from asr.settings import Settings
 from asr.training import gpu
@@ -71,7 +71,7 @@ class StopCallback(TrainerCallback):
 
 def gpu_count(settings: Settings) -> int:
     """GPUs per trial. Raises `InputError` where [compute] asks for more than there are, or a pod's cannot be used."""
-    if compute.in_pod() and (reason := gpu.unused_reason()):
+    if hardware.in_pod() and (reason := gpu.unused_reason()):
         raise InputError(reason)
     requested, available = settings.compute.gpus, torch.cuda.device_count()
     if requested > 1 and available < requested:

@@ -15,9 +15,9 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from asr import InputError
-from asr.console import format_duration
 from asr.corpus.shards import Shard
 from asr.settings import Settings, Training
+from asr.terminal import format_duration
 from asr.training import gpu, halving, models, optimizers
 from asr.training.batches import LONG_PROBABILITY, WINDOW_SECONDS, long_parts
 from asr.training.learner import Learner

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asr import compute
+from asr import hardware
 
 BETAS = (0.9, 0.98)  # AdamW alone
 MOMENTUM, BETAS_WITH_MUON = 0.9, (0.8, 0.98)  # Muon, and AdamW for the other weights
@@ -90,7 +90,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     `rows` is at most `columns`. In bfloat16 on a GPU that has it, else in float32. In float32 the
     iterations of wide matrices run on the Gram matrix only, for which bfloat16 is not precise enough.
     """
-    dtype = torch.bfloat16 if matrices.is_cuda and compute.has_bfloat16() else torch.float32
+    dtype = torch.bfloat16 if matrices.is_cuda and hardware.has_bfloat16() else torch.float32
     near = matrices.to(dtype)
     near = near / torch.linalg.matrix_norm(near, keepdim=True).clamp(min=MIN_NORM)
     rows, columns = matrices.shape[1:]

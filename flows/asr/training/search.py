@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from asr import InputError
+from asr.plain_values import from_plain
 from asr.scoring import intervals
 from asr.settings import Range, Search, Settings
 from asr.training import models
-from asr.values import from_plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,7 +17,7 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments, WhisperForConditionalGeneration, WhisperProcessor
 
-from asr import Terminated, compute
+from asr import Terminated, hardware
 from asr.corpus.shards import SpeechDataset
 from asr.settings import Settings
 from asr.training import distributed, gpu, halving, models, optimizers, trackers
@@ -250,6 +250,6 @@ def _training_arguments(folder: Path, settings: Settings, rank: Rank, name: str)
         remove_unused_columns=False,
         seed=training.seed,
         data_seed=training.seed,
-        bf16=compute.has_bfloat16(),
-        fp16=on_gpu and not compute.has_bfloat16(),
+        bf16=hardware.has_bfloat16(),
+        fp16=on_gpu and not hardware.has_bfloat16(),
     )

@@ -19,7 +19,7 @@ from asr.settings import Settings
 @pytest.fixture
 def process_count(tmp_path, monkeypatch):
     """A function that counts the decoder processes so far. Some files make them fail. They end with the test."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "field" / "faulty_decoder"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "bad_files" / "faulty_decoder"))
     monkeypatch.setenv("STARTED", str(tmp_path / "started"))
     monkeypatch.setattr(audio_decoder, "_idle", [])
     monkeypatch.setattr(audio_decoder, "CPU_SECONDS", 2.0)

@@ -18,7 +18,7 @@ from asr import InputError
 from asr.corpus import manifest, shards, sources
 from asr.settings import Settings
 from asr.store import Store
-from asr.datastore import Location
+from asr.metaflow_internals import Location
 settings = Settings.model_validate({{"corpus": {corpus!r}}})
 store = Store(Location.at("WhisperFlow", "gs", "gs://speech/metaflow"))
 try:

@@ -9,7 +9,7 @@ import struct
 import pytest
 from asr.settings import Settings
 from asr.training import models
-from field.damage import a_pipe, edited, of_gigabytes
+from bad_files.damage import a_pipe, edited, of_gigabytes
 
 pytestmark = pytest.mark.usefixtures("offline")
 

@@ -10,10 +10,10 @@ import psutil
 import pytest
 import torch
 from asr import TakenOver, Terminated
-from asr.console import format_duration
 from asr.corpus.shards import SpeechDataset
 from asr.scoring import rates
 from asr.settings import Corpus, Settings
+from asr.terminal import format_duration
 from asr.training import checkpoints, trial
 from asr.training.callback import is_diverged
 from asr.training.checkpoints import Checkpoints

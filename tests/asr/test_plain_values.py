@@ -12,8 +12,8 @@ import pytest
 from asr.corpus.clips import Clip, Rejected
 from asr.corpus.shards import PackedPart, Shard
 from asr.corpus.transcripts import Segment
+from asr.plain_values import from_plain, to_plain
 from asr.training.search import ClipErrors, CurvePoint, LogEntry, Outcome, Trial
-from asr.values import from_plain, to_plain
 
 CLIP = Clip("å/1.wav", "train", "mine", "Hej på dig", None, 1.25, b"fLaC\0\xff", "3f", (Segment(0.0, 1.0, "Hej"),))
 OUTCOME = Outcome(

@@ -15,8 +15,8 @@ from asr.settings import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from field import odd_audio
-from field.odd_audio import ODD, Odd
+from bad_files import odd_audio
+from bad_files.odd_audio import ODD, Odd
 
 FLOWS = Path(clips.__file__).parents[2]
 FRAME = 0.1  # seconds, a little more than the longest frame of a codec here

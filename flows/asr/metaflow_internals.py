@@ -1,6 +1,6 @@
 """Internals of Metaflow: where a task's files are, which tasks are finished, and two fixes of `spin`.
 
-No other module uses internals. `tests/asr/test_datastore.py` names the part that a new Metaflow changed.
+No other module uses internals. `tests/asr/test_metaflow_internals.py` names the part that a new Metaflow changed.
 """
 
 from __future__ import annotations

@@ -10,15 +10,15 @@ from functools import reduce
 from pathlib import Path
 
 import pytest
-from asr import datastore
+from asr import metaflow_internals
 from asr.store import Store
 from metaflow.datastore.content_addressed_store import ContentAddressedStore
 from metaflow.datastore.spin_datastore import SpinTaskDatastore
 from metaflow.plugins import DATASTORES
 from metaflow.plugins.datastores.local_storage import LocalStorage
 
-FLOWS = Path(datastore.__file__).parents[1]
-ADAPTER = Path(datastore.__file__)
+FLOWS = Path(metaflow_internals.__file__).parents[1]
+ADAPTER = Path(metaflow_internals.__file__)
 MAX_LINES = 60
 USED = """
 metaflow.system_context system_context.flow_datastore
@@ -77,7 +77,7 @@ def test_blobs_are_interchangeable_with_those_of_metaflows_own_store(tmp_path):
 
 
 def test_spin_still_needs_the_join_workaround():
-    """Once Metaflow finds its inputs by itself, `datastore.join_inputs` can go."""
+    """Once Metaflow finds its inputs by itself, `metaflow_internals.join_inputs` can go."""
     assert not hasattr(SpinTaskDatastore, "keys_for_artifacts")
 
 

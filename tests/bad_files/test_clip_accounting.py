@@ -14,7 +14,7 @@ from asr.training import token_limit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from field.odd_audio import flac, half, mp3, wav
+from bad_files.odd_audio import flac, half, mp3, wav
 
 TOO_MANY_TOKENS = "".join(random.Random(0).choices([chr(at) for at in range(0x400, 0x520)], k=600))
 TEXTS = ["klockan är sju", "", "♪", "ord " * 200, TOO_MANY_TOKENS, "Достоевский läser", 'ett "citat', "två\nrader"]

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 
-class OwnFolder:
+class ProcessTempdir:
     """A new folder in `base`, locked as long as this process lives, however it ends. Its name begins with `prefix`."""
 
     def __init__(self, base: Path, prefix: str) -> None:

@@ -1,1 +1,0 @@
-../../space/own_folder.py

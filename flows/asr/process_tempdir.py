@@ -1,0 +1,1 @@
+../../space/process_tempdir.py
