@@ -6,11 +6,15 @@ package, and imports no other.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# Several processes share the cores: threads without work sleep instead of spinning, in what the tests start too.
+os.environ.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
 
 TOGETHER = {
     "test_second_run.py",

@@ -63,11 +63,12 @@ def resumable(flow: str) -> Iterator[None]:
         raise
 
 
-def _resume_origin(flow: str) -> tuple[str, str] | None:
-    """The run to resume and the step to start at (empty: the first unfinished step); None if no task is done.
+def _resume_origin(flow: str) -> tuple[str, str, str] | None:
+    """The run to resume, the step to start at, and the step that the command named; None if no task is done.
 
-    It is this run or the one that this run resumed, whichever has more finished tasks. Metaflow's default is the last
-    run that was not resumed itself; and it counts failed trials as done, even if all failed.
+    It is this run or the one that this run resumed, whichever has more finished tasks; or this run, as soon as it has
+    done a task of the named step again. An empty step is the first unfinished one. Metaflow's default is the last run
+    that was not resumed itself; and it counts failed trials as done, even if all failed.
     """
     if not (failed := current.get("run_id")):
         return None
@@ -75,14 +76,20 @@ def _resume_origin(flow: str) -> tuple[str, str] | None:
         resumed = environment.option(sys.argv, "--origin-run-id") or get_latest_run_id(print, flow)
         tasks = {run: metaflow_internals.count_finished(flow, run) for run in (resumed, failed) if run}
     except Exception:  # of any cloud client
-        return str(failed), ""
+        return str(failed), "", ""
+    arguments = sys.argv[sys.argv.index("resume") :] if "resume" in sys.argv else []
+    named = next((word for word in arguments if word in tasks.get(resumed, ())), "")
+    if named and tasks[failed][named]:
+        return failed, "", named
     run_id = max(tasks, key=lambda run: tasks[run].total())
     all_failed = tasks[run_id]["search"] and not tasks[run_id]["train"]
-    return (run_id, "train" if all_failed else "") if tasks[run_id].total() else None
+    return (run_id, "train" if all_failed else named, named) if tasks[run_id].total() else None
 
 
-def resume_arguments(arguments: Sequence[str], run_id: str, step: str = "") -> list[str]:
-    """The arguments that resume a run: those of its start, without options that `resume` rejects.
+def resume_arguments(arguments: Sequence[str], run_id: str, step: str = "", named: str = "") -> list[str]:
+    """The arguments that resume a run at a step: those of its start, without options that `resume` rejects.
+
+    `step` takes the place of the step that the arguments name.
 
     >>> resume_arguments(["--branch", "b", "--config", "profile", "my.toml", "run", "--max-workers", "2"], "17")
     ['--branch', 'b', 'resume', '--max-workers', '2', '--origin-run-id', '17']
@@ -96,6 +103,9 @@ def resume_arguments(arguments: Sequence[str], run_id: str, step: str = "") -> l
             words.append(word)
     if "run" in words:
         words[words.index("run")] = "resume"
-    if step and step not in words:
-        words.insert(words.index("resume") + 1, step)
+    verb = words.index("resume")
+    if named:
+        words.pop(words.index(named, verb))
+    if step:
+        words.insert(verb + 1, step)
     return [*words, "--origin-run-id", run_id]

@@ -60,6 +60,25 @@ def test_after_a_resume_the_run_that_got_further_is_resumed(command, capsys, fin
     assert stderr_of(SystemExit(1), capsys).endswith(f"resume --origin-run-id {run_id}\n")
 
 
+@pytest.mark.parametrize(
+    ("step", "finished", "resumed"),
+    [
+        ("train", {"start": 1, "train": 2}, "resume --origin-run-id 18"),
+        ("train", {"start": 1, "train": 1}, "resume --origin-run-id 18"),
+        ("train", {"start": 1}, "resume train --origin-run-id 17"),
+        ("select", {"start": 1, "train": 2}, "resume select --origin-run-id 17"),
+        ("select", {}, "resume select --origin-run-id 17"),
+    ],
+)
+def test_a_step_that_a_resumed_run_has_done_again_is_not_done_a_third_time(
+    command, capsys, monkeypatch, step, finished, resumed
+):
+    tasks = {"17": Counter(start=1, search=1, train=2, select=1, evaluate=1, push=1, end=1), "18": Counter(finished)}
+    command(["whisper_flow.py", "resume", step, "--origin-run-id", "17"], {})
+    monkeypatch.setattr(cli.metaflow_internals, "count_finished", lambda flow, run: tasks[run])
+    assert stderr_of(SystemExit(130), capsys).endswith(f"whisper_flow.py {resumed}\n")
+
+
 def test_if_every_trial_failed_the_trials_are_resumed(command, capsys, monkeypatch):
     command(RUN, {})
     monkeypatch.setattr(

@@ -73,7 +73,8 @@ KINDS: dict[str, tuple[str, list[str]]] = {
         "space/test_openai_api", "unsupported_options_are_refused_by_name",
         "invalid_files_and_forms_are_refused",
         "a_too_large_request_is_refused_while_it_streams_in")),
-    "odd sounds": ("other", tests("bad_files/test_audio_consistency", "a_file_has_the_same_samples_at_every_entry_point")),
+    "odd sounds": ("other", tests(
+        "bad_files/test_audio_consistency", "a_file_has_the_same_samples_at_every_entry_point")),
     "archives": ("read outside", tests(
         f"{CORPUS}archives", "an_archive_with_a_forbidden_member_is_refused_by_name",
         "the_same_name_twice_is_refused", "a_compression_bomb_is_refused",

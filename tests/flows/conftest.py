@@ -21,7 +21,7 @@ name = "tiny"
 shard_clips = 40
 exclude = "withdrew.txt"
 [[corpus.sources]]
-limit_clips = 20
+limit_clips = 8
 [[corpus.sources]]
 source = "folder"
 path = "mine"

@@ -41,7 +41,7 @@ REASONS = {
 
 def test_found_clips_are_kept_or_rejected(artifacts):
     corpus = artifacts.corpus
-    assert corpus["found"] == corpus["kept"] + corpus["rejected"] == 72 + 6
+    assert corpus["found"] == corpus["kept"] + corpus["rejected"] == 36 + 6
     assert len(artifacts.rejected) == corpus["rejected"]
     assert list(artifacts.rejected.columns) == ["clip", "reason"]
     assert corpus["hours"] > 0
@@ -61,7 +61,7 @@ def test_every_report_lists_the_sources_by_name(artifacts, tiny_run):
     hours = artifacts.corpus["sources"]
     assert list(hours) == ["sample", "mine"]
     assert sum(hours.values()) == pytest.approx(artifacts.corpus["hours"])
-    assert artifacts.scores["source"].value_counts().to_dict() == {"sample": 20, "mine": 4}
+    assert artifacts.scores["source"].value_counts().to_dict() == {"sample": 8, "mine": 4}
     assert artifacts.report["wer_by_source"].keys() == {"sample", "mine"}
     assert f"mine {hours['mine']:.2f} h" in Run(tiny_run.run.pathspec)["search"].task.stdout
 
@@ -85,7 +85,7 @@ def test_the_winner_has_the_lowest_validation_wer(artifacts):
 
 def test_the_report_agrees_with_the_scores(artifacts):
     report, scores = artifacts.report, artifacts.scores
-    assert report["clips"] == len(scores) == 24
+    assert report["clips"] == len(scores) == 12
     assert report["test_wer"] == pytest.approx(100 * scores["word_errors"].sum() / scores["words"].sum())
     low, high = report["test_wer_ci"]
     assert low <= report["test_wer"] <= high
@@ -99,7 +99,7 @@ def test_the_report_agrees_with_the_scores(artifacts):
     assert {"invented_words_per_minute", "loops", "wrong_language", "full_context_wer"} <= report.keys()
     assert report["noisy_wer"].keys() == report["noisy_wer_ci"].keys() == {"20", "10", "5", "0"}
     assert report["room_wer_ci"][0] <= report["room_wer"] <= report["room_wer_ci"][1]
-    assert (report["noisy_clips"], report["noise_heard"], report["room_heard"]) == (24, "made", "simulated")
+    assert (report["noisy_clips"], report["noise_heard"], report["room_heard"]) == (12, "made", "simulated")
     assert report["noisy_clean_wer"] == report["served_wer"]
 
 
@@ -248,7 +248,7 @@ def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
 def test_the_plan_is_printed_before_training(tiny_run):
     plan = Run(tiny_run.run.pathspec)["search"].task.stdout
     for word in (
-        "train      24 clips",
+        "train      12 clips",
         "rejected   6: 2 unreadable audio",
         "trials     2 of 80 steps",
         "time       about",
