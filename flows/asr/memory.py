@@ -8,7 +8,8 @@ from asr import InputError, error_chain
 
 # Messages of errors that are not a MemoryError: torch's, the dynamic loader's, those of C++ and of threads.
 MESSAGES = re.compile(
-    r"not enough memory|can('t|not) allocate memory|failed to map segment|bad_alloc|can't start new thread",
+    r"not enough memory|can('t|not) allocate memory|failed to allocate|failed to map segment|bad_alloc"
+    r"|can't start new thread",
     re.IGNORECASE,
 )
 

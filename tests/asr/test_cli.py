@@ -114,12 +114,14 @@ def test_an_error_that_the_user_cannot_fix_is_no_user_error():
     assert errors.as_user_error(InputError("[text] a")).message == "[text] a"
 
 
-@pytest.mark.parametrize("kind", ["MemoryError", "failed import", "consequence"])
+@pytest.mark.parametrize("kind", ["MemoryError", "failed import", "consequence", "allocation"])
 def test_running_out_of_memory_is_reported_in_one_line(kind):
     load_error = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    allocation = ValueError("release cannot be loaded: mkl_malloc: failed to allocate memory")
     consequence = ValueError("saving charts requires another package")
     consequence.__cause__ = load_error
-    error = {"MemoryError": MemoryError(), "failed import": load_error, "consequence": consequence}[kind]
+    errors_by_kind = {"MemoryError": MemoryError(), "failed import": load_error, "consequence": consequence}
+    error = (errors_by_kind | {"allocation": allocation})[kind]
     assert "memory ran out" in errors.as_user_error(error).message
 
 

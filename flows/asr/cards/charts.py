@@ -111,6 +111,8 @@ def split_colour() -> alt.Color:
 
 def render_svg(chart: Chart) -> str:
     """The chart as SVG."""
+    import vl_convert  # noqa: F401  where it cannot be loaded, for want of memory, Altair would say it is not installed
+
     quiet = {"labelColor": "var(--quiet)", "titleColor": "var(--quiet)", "labelFontSize": 12, "titleFontSize": 12}
     file = io.StringIO()
     chart.configure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+import sys
 import time
 import traceback
 from base64 import b64encode
@@ -17,6 +18,8 @@ from typing import Any, Concatenate, ParamSpec
 
 from metaflow.cards import MetaflowCard, MetaflowCardComponent
 from metaflow.plugins import CARDS
+
+from asr import memory
 
 P = ParamSpec("P")
 
@@ -97,10 +100,13 @@ def card_part(render: Callable[P, str]) -> Callable[Concatenate[Run, P], CardPar
     def part(run: Run, *args: P.args, **kwargs: P.kwargs) -> CardPart:
         try:
             return CardPart(run_line(run) + render(*args, **kwargs))
-        except Exception:
-            traceback.print_exc()
-            error = escape(traceback.format_exc())
-            return CardPart(f"{run_line(run)}<h1>This card could not be drawn</h1><pre>{error}</pre>")
+        except Exception as error:
+            if reason := memory.explain(error):
+                print(f"a card could not be drawn: {reason}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            details = escape(reason or traceback.format_exc())
+            return CardPart(f"{run_line(run)}<h1>This card could not be drawn</h1><pre>{details}</pre>")
 
     return part
 

@@ -18,6 +18,7 @@ def render_curve(record: Mapping[str, Any]) -> bytes:
     """A PNG of the winner's validation WER (or CER) over its steps, 640 pixels wide at double density."""
     import altair as alt
     import pandas as pd
+    import vl_convert  # noqa: F401  where it cannot be loaded, for want of memory, Altair would say it is not installed
 
     points = pd.DataFrame(record["curve"], columns=["step", "validation_wer", "low", "high"]).astype(float).dropna()
     best = points.sort_values(["validation_wer", "step"]).head(1)

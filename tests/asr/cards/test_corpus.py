@@ -1,5 +1,7 @@
 """The corpus cards: their text, and the numbers behind it."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -149,6 +151,20 @@ def test_a_card_that_cannot_be_drawn_does_not_end_the_step(run_info, capsys):
     part = cards.collect(run_info, pd.DataFrame(), pd.DataFrame(), {}, 0, [])
     assert "could not be drawn" in part.content
     assert "KeyError" in capsys.readouterr().err
+
+
+def test_a_card_without_memory_says_so_in_one_line(run_info, make_corpus, capsys, monkeypatch):
+    class NoMemory:
+        @staticmethod
+        def find_spec(name, *_):
+            if name == "vl_convert":
+                raise ImportError("vl_convert.abi3.so: failed to map segment from shared object")
+
+    monkeypatch.delitem(sys.modules, "vl_convert", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoMemory, *sys.meta_path])
+    assert "memory ran out" in cards.collect(run_info, *make_corpus()).content
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("a card could not be drawn: this machine's memory ran out")
 
 
 def test_bars_of_speech_share_one_scale_and_so_do_histograms(run_info, make_corpus, axes):
