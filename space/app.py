@@ -47,7 +47,6 @@ from uploads import Uploads
 
 M_ARENA_MAX = -8  # glibc's constant
 SWEEP_SECONDS = 5.0  # between two sweeps of uploads and sessions
-MAX_MESSAGE_BYTES = 2_000_000  # of a WebSocket message: fifteen seconds of audio in base64
 MAX_SESSION_STATES = 500  # visitors whose state Gradio keeps, the latest
 
 logger = logging.getLogger(__name__)
@@ -143,7 +142,6 @@ def launch(
         state_session_capacity=MAX_SESSION_STATES,
         app_kwargs={"lifespan": lifespan},
     )
-    blocks.server.config.ws_max_size, blocks.server.config.ws_max_queue = MAX_MESSAGE_BYTES, 4
     return blocks
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import uvicorn
 from errors import locate_error
-from gradio import processing_utils, queueing, route_utils, routes
+from gradio import http_server, processing_utils, queueing, route_utils, routes
 from python_multipart.exceptions import MultipartParseError
 from starlette.formparsers import MultiPartException
 from upload_limits import MAX_FILES
 
+MAX_MESSAGE_BYTES = 2_000_000  # of a WebSocket message: fifteen seconds of audio in base64
+MAX_MESSAGES = 4  # that wait, of a connection
 IDLE_SECONDS = 0.02  # between two checks of the queue
 
 logger = logging.getLogger(__name__)
 
 
 def patch_gradio() -> None:
-    """Patch Gradio's upload parser, error printing and FFmpeg calls."""
+    """Patch Gradio's upload parser, error printing, FFmpeg calls and server."""
     # Its parser leaves a partial file behind when a client disconnects, and keeps other fields in memory.
     vars(route_utils)["GradioMultiPartParser"] = UploadParser
     # It prints a traceback, with paths, for each call that fails.
@@ -28,6 +32,9 @@ def patch_gradio() -> None:
         vars(module)["traceback"] = SimpleNamespace(print_exc=log_current_error)
     # It converts audio that browsers cannot play with the ffmpeg command, which opens what a playlist names.
     processing_utils.ffmpeg_installed = lambda: False
+    # Its server answers before `launch` returns, so these limits must be set from the first connection on.
+    config = partial(uvicorn.Config, ws_max_size=MAX_MESSAGE_BYTES, ws_max_queue=MAX_MESSAGES)
+    vars(http_server)["uvicorn"] = SimpleNamespace(Config=config)
 
 
 def slow_queue_polling(blocks: Any) -> None:
