@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import uvicorn
 from errors import locate_error
 from gradio import http_server, processing_utils, queueing, route_utils, routes
 from python_multipart.exceptions import MultipartParseError
@@ -33,7 +32,7 @@ def patch_gradio() -> None:
     # It converts audio that browsers cannot play with the ffmpeg command, which opens what a playlist names.
     processing_utils.ffmpeg_installed = lambda: False
     # Its server answers before `launch` returns, so these limits must be set from the first connection on.
-    config = partial(uvicorn.Config, ws_max_size=MAX_MESSAGE_BYTES, ws_max_queue=MAX_MESSAGES)
+    config = partial(http_server.uvicorn.Config, ws_max_size=MAX_MESSAGE_BYTES, ws_max_queue=MAX_MESSAGES)
     vars(http_server)["uvicorn"] = SimpleNamespace(Config=config)
 
 

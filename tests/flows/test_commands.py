@@ -78,7 +78,7 @@ def test_with_card_keeps_the_contents_of_our_cards(flow, place, tiny_run):
     assert "Release checks" in newest.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("asked", WITH)
+@pytest.mark.parametrize("decorator", WITH)
 def test_a_with_decorator_works_or_is_refused_in_one_line(flow, tmp_path, decorator):
     code, expected = WITH[decorator]
     process = flow("--with", decorator, "check", cwd=tmp_path)
