@@ -42,7 +42,7 @@ def explain(error: BaseException, *folders: Path) -> str:
             Path(cause.filename) for cause in full if isinstance(cause, OSError) and isinstance(cause.filename, str)
         ]
         candidates = (*folders, scratch.base_folder())
-        place = _containing(files[0], candidates) if files else min(candidates, key=_free_bytes)
+        place = _containing(files[0], candidates) if files else min(_one_per_disk(candidates), key=_free_bytes)
         return f"the disk that holds {place} is full: make room there"
     return ""
 
@@ -63,6 +63,12 @@ def _is_full(error: BaseException) -> bool:
 def _containing(file: Path, folders: tuple[Path, ...]) -> Path:
     """The folder of these that contains the file, which is easier to read; else the file."""
     return next((folder for folder in folders if file.is_relative_to(folder)), file)
+
+
+def _one_per_disk(folders: tuple[Path, ...]) -> list[Path]:
+    """The first folder on each disk: others write to the disk meanwhile, so that a later look finds less free."""
+    first = {os.stat(_nearest_existing(folder)).st_dev: folder for folder in reversed(folders)}
+    return list(first.values())
 
 
 def _free_bytes(folder: Path) -> int:

@@ -52,6 +52,12 @@ def test_the_disk_is_named_by_the_file_that_did_not_fit(tmp_path):
     assert "/elsewhere/file" in disk.explain(OSError(errno.ENOSPC, "No space", "/elsewhere/file"), tmp_path)
 
 
+def test_the_first_folder_of_a_disk_is_named_though_others_write_to_it_meanwhile(tmp_path, monkeypatch):
+    free = iter(range(1000, 0, -1))
+    monkeypatch.setattr(disk, "_free_bytes", lambda folder: next(free))
+    assert str(tmp_path / "a") in disk.explain(OSError(errno.ENOSPC, "No space"), tmp_path / "a", tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     "error", [ValueError("x"), OSError(errno.ENOENT, "gone", "/x"), InputError("full: No space left")]
 )
