@@ -121,7 +121,7 @@ def preprocess():
 
 
 @pytest.fixture(scope="session")
-def heard():
+def read_clips():
     """A function that reads the clips of all shards into one table, by name."""
     import pandas as pd
 

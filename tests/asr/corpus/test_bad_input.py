@@ -147,7 +147,7 @@ def loudest(flac):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(FILES, st.lists(ROWS, min_size=1, max_size=8), FORMS)
-def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(sample_files, preprocess, heard, files, rows, form):
+def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(sample_files, preprocess, read_clips, files, rows, form):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         train = lay_out(root, files, sample_files)
@@ -161,7 +161,7 @@ def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(sample_files, pre
         store = Store.in_folder(root / "store")
         row_count = sum(len(part.rows) for part in sources.list_parts(profile.corpus))
         _, joined = preprocess(profile, store)
-        summary, table = joined.summary, heard(joined, store, root / "shards")
+        summary, table = joined.summary, read_clips(joined, store, root / "shards")
     assert row_count >= len(rows) + 2
     assert summary["found"] == summary["kept"] + summary["rejected"] == row_count
     assert summary["kept"] == sum(len(shard.clips) for shard in joined.shards)

@@ -32,9 +32,11 @@ def read_speech(store, tmp_path):
     return lambda joined: SpeechDataset(joined.shards, tmp_path / "shards", store.fetch)
 
 
-def test_every_clip_is_validated_by_the_rules_of_its_own_language(two_languages, store, preprocess, heard, tmp_path):
+def test_every_clip_is_validated_by_the_rules_of_its_own_language(
+    two_languages, store, preprocess, read_clips, tmp_path
+):
     writing = ["unicode", "numbers"]
-    clips = heard(preprocess(two_languages(text={"writing": writing}), store)[1], store, tmp_path / "shards")
+    clips = read_clips(preprocess(two_languages(text={"writing": writing}), store)[1], store, tmp_path / "shards")
     assert clips.loc["own/train/0.flac", "text"] == "Åsa har sju ägg"
     assert clips.loc["other/train/0.flac", "text"] == "Аня видит семь птиц"
 

@@ -149,11 +149,11 @@ def test_reading_writes_only_to_the_folder_of_the_shards(joined, tiny_store, tmp
     assert list((tmp_path / "shards").rglob("*.arrow"))
 
 
-def test_times_of_a_recording_are_kept_beside_its_clips(corpus, store, preprocess, heard, train, tmp_path, tone):
+def test_times_of_a_recording_are_kept_beside_its_clips(corpus, store, preprocess, read_clips, train, tmp_path, tone):
     soundfile.write(train / "möte.wav", tone(2, 440), 16_000)
     (train / "möte.srt").write_text(SRT, encoding="utf-8")
     (train / "metadata.csv").write_text("file_name,transcript_file\nmöte.wav,möte.srt\n", encoding="utf-8")
-    table = heard(preprocess(corpus, store)[1], store, tmp_path / "shards")
+    table = read_clips(preprocess(corpus, store)[1], store, tmp_path / "shards")
     row = table.loc["train/möte.wav#0.00-0.90"]
     assert (row["text"], row["seconds"]) == ("Hej! Ja.", 0.9)
     assert list(row["segments"]) == [
@@ -161,7 +161,7 @@ def test_times_of_a_recording_are_kept_beside_its_clips(corpus, store, preproces
     ]  # fmt: skip
 
 
-def test_training_texts_are_normalised_as_the_profile_says(corpus, store, preprocess, heard, train, tmp_path):
+def test_training_texts_are_normalised_as_the_profile_says(corpus, store, preprocess, read_clips, train, tmp_path):
     text = "”Kl 8 – t ex” sa hon…"
     (train / "metadata.csv").write_text(f"file_name,text\n0.flac,{text}\n", encoding="utf-8")
     for writing, written in (
@@ -170,7 +170,7 @@ def test_training_texts_are_normalised_as_the_profile_says(corpus, store, prepro
         (["lower", "numbers", "unpunctuated"], "kl åtta t ex sa hon"),
     ):
         joined = preprocess(changed(corpus, "text", writing=writing), store)[1]
-        assert heard(joined, store, tmp_path / "shards").loc["train/0.flac", "text"] == written
+        assert read_clips(joined, store, tmp_path / "shards").loc["train/0.flac", "text"] == written
 
 
 def test_the_same_clips_are_the_same_bytes_and_the_same_fingerprint_anywhere(corpus, store, preprocess, tmp_path):
@@ -275,11 +275,11 @@ def test_shards_lost_from_the_datastore_are_rebuilt(corpus, store, preprocess, t
     assert store.has(before.shards[0].key)
 
 
-def test_an_excluded_speaker_is_in_no_later_shard(corpus, store, preprocess, heard, tmp_path):
+def test_an_excluded_speaker_is_in_no_later_shard(corpus, store, preprocess, read_clips, tmp_path):
     before = preprocess(corpus, store)[1]
-    assert "train 1" in set(heard(before, store, tmp_path / "shards")["speaker"])
+    assert "train 1" in set(read_clips(before, store, tmp_path / "shards")["speaker"])
     after = preprocess(changed(corpus, "corpus", exclude=["train 1"]), store)[1]
-    assert "train 1" not in set(heard(after, store, tmp_path / "shards")["speaker"])
+    assert "train 1" not in set(read_clips(after, store, tmp_path / "shards")["speaker"])
     assert after.summary["reasons"]["excluded"] == 1
     assert before.summary["fingerprint"] != after.summary["fingerprint"]
 

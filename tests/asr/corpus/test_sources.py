@@ -180,11 +180,11 @@ def test_a_clip_or_speaker_of_a_mixture_is_excluded_with_or_without_its_source(
     assert joined.summary["kept"] == 6 - excluded_count
 
 
-def test_every_report_of_a_mixture_names_its_sources(mixed, preprocess, store, heard, tmp_path):
+def test_every_report_of_a_mixture_names_its_sources(mixed, preprocess, store, read_clips, tmp_path):
     settings = mixed()
     _, joined = preprocess(settings, store)
     assert joined.summary["sources"] == pytest.approx({"one": 3 / 3600, "two": 3 / 3600})
-    assert Counter(heard(joined, store, tmp_path / "shards")["source"]) == {"one": 3, "two": 3}
+    assert Counter(read_clips(joined, store, tmp_path / "shards")["source"]) == {"one": 3, "two": 3}
 
 
 def test_a_corpus_of_one_source_is_its_only_source():
