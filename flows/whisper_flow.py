@@ -155,7 +155,7 @@ class WhisperFlow(FlowSpec):
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where there is one."""
         hardware.set_threads(hardware.cores() if hardware.in_pod() else self.threads)
-        self.hardware = hardware.hardware()
+        self.hardware = hardware.describe()
         from asr.corpus import shards
         from asr.store import Store
         from asr.training import distributed, halving, models, search, trial

@@ -1,7 +1,7 @@
 """The library behind `whisper_flow.py`: one subpackage for each part of the graph.
 
 `corpus` preprocesses, `training` trains, `scoring` selects and evaluates, `release` pushes. Each takes the frozen
-`settings`. Only `cards`, `cli`, `metaflow_internals`, `errors`, `environment`, `pods` and `store` import Metaflow.
+`settings`. Only `cards`, `cli`, `environment`, `errors`, `metaflow_internals`, `pods` and `store` import Metaflow.
 """
 
 from collections.abc import Iterator

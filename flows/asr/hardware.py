@@ -41,7 +41,7 @@ def threads_per_trial(trials: int) -> int:
     return max(1, cores() // parallel_trials(trials))
 
 
-def hardware() -> tuple[str, int]:
+def describe() -> tuple[str, int]:
     """The name of the GPU or CPU, and its power in watts by the data sheet; 10 W per CPU core."""
     import torch
 

@@ -97,6 +97,10 @@ class Sandbox:
         code = self.wait(flow)
         return code, flow.output
 
+    def disk(self, place: str) -> Path:
+        """The mount point of a disk: that of the datastore, of temporary files or of releases."""
+        return {"datastore": self.folder, "TMPDIR": self.temporary, "released": self.folder / "released"}[place]
+
     def resume(self, step: str) -> list[str]:
         return ["resume", step, "--origin-run-id", self.origin]
 
@@ -192,9 +196,7 @@ def full(place: str, kilobytes: int, step: str) -> Callable[[Sandbox], None]:
     """A disk with few kilobytes left: that of the datastore, of temporary files or of releases."""
 
     def play(sandbox: Sandbox) -> None:
-        disk = {"datastore": sandbox.folder, "TMPDIR": sandbox.temporary, "released": sandbox.folder / "released"}[
-            place
-        ]
+        disk = sandbox.disk(place)
         now = os.statvfs(disk)
         used = (now.f_blocks - now.f_bfree) * now.f_frsize // 1024
         mount("-o", f"remount,size={used + kilobytes}k", str(disk))
@@ -210,9 +212,7 @@ def full(place: str, kilobytes: int, step: str) -> Callable[[Sandbox], None]:
 
 def read_only(place: str, step: str) -> Callable[[Sandbox], None]:
     def play(sandbox: Sandbox) -> None:
-        disk = {"datastore": sandbox.folder, "TMPDIR": sandbox.temporary, "released": sandbox.folder / "released"}[
-            place
-        ]
+        disk = sandbox.disk(place)
         mount("-o", "remount,ro", str(disk))
         flow = sandbox.start(*sandbox.resume(step))
         code = sandbox.wait(flow)

@@ -245,7 +245,7 @@ def main() -> None:
     best = max(rows, key=lambda batch: rows[batch]["trial"]["clips_per_second"])
     smallest = rows[min(rows)]
     machine.print_result({
-        "gpu": hardware.hardware()[0] if on_gpu else None,
+        "gpu": hardware.describe()[0] if on_gpu else None,
         "batch": min(rows),
         "best_batch": best,
         "trial_clips_per_second": round(smallest["trial"]["clips_per_second"], 1),
