@@ -36,6 +36,7 @@ LENGTH_TOLERANCE = 0.075  # seconds that a header's length may be off: some coun
 MIN_GAP = 0.1  # seconds between two frames that mean lost packets
 MAX_GAP = 3600.0  # seconds; a longer gap means damaged timestamps
 PACKET_WORK = 1_500  # samples that could be decoded in the time that even an empty packet takes
+MAX_WAV_CHUNKS = 100  # before the audio
 MAX_OGG_PAGE = 27 + 255 + 255 * 255  # bytes
 # kbit/s of a layer III frame, by the index in its header: MPEG 1, then MPEG 2 and 2.5.
 MP3_BITRATES = (
@@ -96,14 +97,17 @@ class Recording:
             if not (size := file.seek(0, io.SEEK_END)):
                 raise Unreadable("the file is empty")
             file.seek(0)
-            head = file.read(4096)
+            head = file.read(16)
+            wav_end = _wav_end(file)
             with _open_container(file) as container:
                 track = container.streams.audio[0]
                 self.seconds = _header_length(container, track, size)
                 self.has_video = any(map(_is_video, container.streams.video))
-                yield from _resample(self._frames(container, track, _has_no_length(head)))
+                yield from _resample(self._frames(container, track, has_no_length=wav_end == math.inf))
             # Only reached by callers that read to the end.
-            if _is_last_page_cut(file, head, size) or self._position < (self.seconds or 0.0) - LENGTH_TOLERANCE:
+            # FFmpeg is silent if a WAV ends between two packets.
+            is_cut = _is_last_page_cut(file, head, size) or (wav_end and size < wav_end < math.inf)
+            if is_cut or self._position < (self.seconds or 0.0) - LENGTH_TOLERANCE:
                 self._add_fault("incomplete")
             if _is_joined(file, head):
                 self._add_fault("joined")
@@ -228,14 +232,27 @@ def _is_joined(file: IO[bytes], head: bytes) -> bool:
     return False
 
 
-def _has_no_length(head: bytes) -> bool:
-    """Whether a WAV's header has no length: a program that writes to a pipe puts zero or the maximum there."""
-    size = int.from_bytes(head[(at := head.find(b"data") + 4) : at + 4], "little")
-    return head[:4] == b"RIFF" and (not size or size >= 0x7FFF0000)
+def _wav_end(file: IO[bytes]) -> float | None:
+    """The byte after the audio of a WAV file, by its header: infinity if it states no length. None for other files."""
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    for _ in range(MAX_WAV_CHUNKS):
+        header = file.read(8)
+        name, size, start = header[:4], int.from_bytes(header[4:], "little"), file.tell()
+        if name == b"data":
+            # A program that writes to a pipe states zero or the maximum.
+            return start + size if 0 < size < 0x7FFF0000 else math.inf
+        file.seek(start + size + size % 2)
+    return None
 
 
 def _is_last_page_cut(file: IO[bytes], head: bytes, size: int) -> bool:
-    """Whether an Ogg file ends within a page (RFC 3533, 6); FFmpeg drops such a page silently."""
+    """Whether an Ogg file ends within a page (RFC 3533, 6); FFmpeg drops such a page silently.
+
+    An end between two pages is accepted: recordings of a stream have no page that is marked as the last.
+    """
     if head[:4] != b"OggS":
         return False
     file.seek(max(0, size - 2 * MAX_OGG_PAGE))

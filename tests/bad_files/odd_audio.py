@@ -175,7 +175,7 @@ ODD = [
     Odd("nothing.mp3", b"", 0, UNREADABLE),
     Odd("text.wav", b"This is no sound. " * 99, 0, UNREADABLE),
     Odd("zeros.mp3", bytes(10_000), 0, UNREADABLE),
-    Odd("head alone.wav", wav()[:44], 0, "empty audio"),
+    Odd("head alone.wav", wav()[:44], 0, INCOMPLETE),
     Odd("head alone.flac", flac[:42], 0, UNREADABLE),
     Odd("head alone.ogg", opus[:100], 0, UNREADABLE),
 ]
