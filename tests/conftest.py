@@ -10,11 +10,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Several processes share the cores: threads without work sleep instead of spinning, in what the tests start too.
 os.environ.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
+
+# The same examples every time, so that a test fails for what was changed. `--hypothesis-profile explore` draws others.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 TOGETHER = {
     "test_second_run.py",

@@ -30,7 +30,7 @@ row = st.tuples(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(row, max_size=12))
 def test_every_clip_is_kept_or_rejected_once_at_every_step(rows):
     profile = Settings.model_validate({

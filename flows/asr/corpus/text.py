@@ -275,9 +275,9 @@ def _abbreviations(text: str, language: str) -> str:
         )
         end = r"(?:\.\s?|\s)(?=[^\W_])" if cut in NUMBER_ABBREVIATIONS else r"(?![^\W_])\.?"
         form = cut[1:].replace(" ", ".") + NUMBER_ABBREVIATIONS.get(cut, ".")
-        text = re.sub(
-            rf"(?<![^\W_])(?<![^\W_][-:'’])([{cut[0]}{cut[0].upper()}])(?:{rest}){end}", rf"\g<1>{form}", text
-        )
+        # Not within a word: after a letter, or after a letter or an abbreviation with such a sign.
+        start = r"(?<![^\W_])(?<![^\W_][-:'’])(?<![^\W_]\.[-:'’])"
+        text = re.sub(rf"{start}([{cut[0]}{cut[0].upper()}])(?:{rest}){end}", rf"\g<1>{form}", text)
     return text
 
 

@@ -431,7 +431,7 @@ def unpack_content(content):
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["w:gz", "w:bz2", "w:xz"]), damage, st.just(1) | st.floats(0, 1))
 def test_a_changed_compressed_archive_is_refused_or_complete(mode, changes, kept_share):
     content = bytearray(COMPLETE[mode])
@@ -441,7 +441,7 @@ def test_a_changed_compressed_archive_is_refused_or_complete(mode, changes, kept
     assert unpack_content(bytes(cut)) in (None, SMALL)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(damage, st.integers(0, len(COMPLETE["w"]) // 512))
 def test_a_changed_plain_archive_is_refused_or_unpacked(changes, kept_blocks):
     content = bytearray(COMPLETE["w"])
@@ -468,7 +468,7 @@ forged = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(forged, st.binary(max_size=40).map(lambda block: block.ljust(512, b"\0"))), max_size=6))
 def test_a_forged_archive_is_refused_or_unpacked(blocks):
     unpack_content(raw(*blocks))

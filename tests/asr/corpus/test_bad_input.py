@@ -145,7 +145,7 @@ def loudest(flac):
     return np.fft.rfftfreq(len(sound), 1 / RATE)[np.abs(np.fft.rfft(sound)).argmax()]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
 @given(FILES, st.lists(ROWS, min_size=1, max_size=8), FORMS)
 def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(sample_files, preprocess, read_clips, files, rows, form):
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +171,7 @@ def test_every_row_of_a_hostile_corpus_is_accepted_or_rejected(sample_files, pre
     assert not table["text"].str.contains("hemligt").any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["csv utf-8", "csv utf-16", "tsv utf-8", "jsonl utf-8", "jsonl utf-16", "parquet"]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6),

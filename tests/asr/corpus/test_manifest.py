@@ -215,7 +215,7 @@ NAMES = st.sampled_from("abcdef")
 CLIPS = st.tuples(NAMES, st.sampled_from(SPLITS), st.none() | st.sampled_from("ABC"), st.sampled_from("1234"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(CLIPS), st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_merging_loses_no_clip_and_breaks_no_rule(clips, duplicates, crossing, chance: random.Random):
     parts = [

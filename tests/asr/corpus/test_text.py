@@ -87,7 +87,7 @@ ABBREVIATED = [
     ("s k, fr o m, t. o. m., p g a, pga, f d", "s.k., fr.o.m., t.o.m., p.g.a., p.g.a., f.d."),
     ("kl 14, Kl.14, kl halv åtta", "kl. 14, Kl. 14, kl. halv åtta"),
     ("nr. 5, nr.5, ca. tio, ca 10", "nr 5, nr 5, ca tio, ca 10"),
-    ("etc, etc.", "etc., etc."),
+    ("etc, etc. etc:etc, Etc.-etc", "etc., etc. etc.:etc, Etc.-etc"),
     ("och så vidare osv...", "och så vidare o.s.v..."),
 ]
 

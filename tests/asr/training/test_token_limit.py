@@ -76,7 +76,7 @@ def test_a_corpus_without_usable_training_clips_is_refused_with_the_reasons(refu
     assert line == f"[corpus] no usable clip of train; rejected: 2 {token_limit.REASON}, 1 silent"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(["train", "validation", "test"]), st.integers(1, 60)), max_size=30))
 def test_found_clips_are_kept_or_rejected_whatever_their_texts(drawn):
     splits = {split: [SHORT] for split in ("train", "validation", "test")}
