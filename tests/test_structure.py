@@ -1,6 +1,8 @@
 """The imports between modules, and their size."""
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -82,3 +84,14 @@ def test_no_module_is_too_long_to_read():
     }
     assert not {str(file): count for file, count in lines.items() if count > MAX_LINES}
     assert lines[Path("flows/whisper_flow.py")] < MAX_FLOW_LINES
+
+
+def test_the_flow_starts_without_the_heavy_libraries():
+    """Each task and each card of a run is a process that imports the flow; a step imports what it needs."""
+    code = (
+        "import sys, whisper_flow; print(*sorted({'numpy', 'pandas', 'pyarrow', 'av', 'torch'} & sys.modules.keys()))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "flows", capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "\n"

@@ -59,7 +59,7 @@ def resumable(flow: str) -> Iterator[None]:
         failed = not isinstance(error, SystemExit) or error.code
         if failed and {"run", "resume"} & set(sys.argv) and (origin := _resume_origin(flow)):
             line = terminal.format_command(sys.argv[0], *resume_arguments(sys.argv[1:], *origin))
-            print(f"\nTo go on from the steps that are finished, with the same profile:  {line}", file=sys.stderr)
+            print(f"\nTo resume after the finished steps, with the same profile:  {line}", file=sys.stderr)
         raise
 
 

@@ -15,7 +15,7 @@ from metaflow import FlowMutator
 from metaflow.packaging_sys import ContentType
 
 from asr import extras
-from asr.corpus.sources import SAMPLE
+from asr.corpus import SAMPLE
 from asr.errors import UserError
 from asr.hardware import in_pod
 from asr.release import engine

@@ -183,7 +183,7 @@ def interrupted(pattern: str, latest: float, group: bool) -> Callable[[Sandbox],
         sandbox.resume_and_compare(flow, "train")
         resumed_output = sandbox.flows[-1].output
         for trial, step in steps.items():
-            resumed = re.search(rf"trial {trial}  goes on from step (\d+)", resumed_output)
+            resumed = re.search(rf"trial {trial}  resumed at step (\d+)", resumed_output)
             restarted = re.search(rf"trial {trial}  step +1/", resumed_output)
             if restarted or (resumed and int(resumed[1]) < step):
                 continued_from = resumed[1] if resumed else 0

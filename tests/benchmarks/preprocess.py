@@ -35,7 +35,7 @@ sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
 from asr import hardware  # noqa: E402
-from asr.corpus import audio, clips, folder, manifest, shards, sources  # noqa: E402
+from asr.corpus import SAMPLE, audio, clips, folder, manifest, shards, sources  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
 
@@ -70,7 +70,7 @@ def write_corpus(target: Path, count: int, form: str) -> Path:
     """Write an audiofolder of the sample's first clips, in proportion to its splits."""
     import pandas as pd
 
-    all_rows = folder.list_rows(sources.SAMPLE, 30.0)
+    all_rows = folder.list_rows(SAMPLE, 30.0)
     for split in ("train", "validation", "test"):
         rows = [row for row in all_rows if row.split == split]
         rows = rows[: max(1, count * len(rows) // len(all_rows))]

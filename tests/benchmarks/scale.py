@@ -27,7 +27,7 @@ FLOWS = Path(__file__).parents[2] / "flows"
 sys.path.insert(0, str(FLOWS))
 
 import machine  # noqa: E402
-from asr.corpus import audio, clips, folder, manifest, shards, sources  # noqa: E402
+from asr.corpus import SAMPLE, audio, clips, folder, manifest, shards, sources  # noqa: E402
 from asr.corpus.rows import Row  # noqa: E402
 from asr.settings import Settings  # noqa: E402
 from asr.store import Store  # noqa: E402
@@ -45,7 +45,7 @@ def peak_mb() -> float:
 
 @cache
 def _sample() -> list[tuple[Row, np.ndarray]]:
-    all_rows = folder.list_rows(sources.SAMPLE, 30.0)
+    all_rows = folder.list_rows(SAMPLE, 30.0)
     rows = [all_rows[index * STRIDE % len(all_rows)] for index in range(len(all_rows))]
     recordings = [(row, audio.Recording(row.audio).sound()) for row in rows if isinstance(row.audio, Path)]
     return [(row, clips.to_pcm16(sound.samples)) for row, sound in recordings]

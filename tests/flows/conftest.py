@@ -1,4 +1,4 @@
-"""Whole runs of the flow, each in a folder of its own."""
+"""Whole runs of the flow, each in its own folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ max_served_gap = 1000.0
 
 @pytest.fixture(scope="session", autouse=True)
 def _anyone() -> None:
-    """As in a bare container: no user's name, and the Client sees every run."""
+    """As in a bare container: no user name; and the Client shows every run."""
     for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER"):
         os.environ.pop(name, None)
     os.environ["METAFLOW_USER"] = "tests"
@@ -55,12 +55,12 @@ def _anyone() -> None:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder the session's whole run is made in."""
-    return tmp_path_factory.mktemp("place")
+    """The folder of the session's whole run."""
+    return tmp_path_factory.mktemp("run")
 
 
-def lay_out(corpus: Path) -> None:
-    """Recordings of one's own, four clips a split; six more lines of train are of no use."""
+def write_recordings(corpus: Path) -> None:
+    """A folder of recordings, four clips a split, and six rows of train that are rejected."""
     for split in ("train", "validation", "test"):
         (corpus / split).mkdir(parents=True)
         clips = sorted((SAMPLE / split).glob("*.ogg"))[-4:]
@@ -72,32 +72,32 @@ def lay_out(corpus: Path) -> None:
             lines += ["withdrawn.ogg,Hej,Anna", f"{clips[0].name},Hej igen,x"]
             shutil.copy(clips[0], corpus / split / "withdrawn.ogg")
         (corpus / split / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (corpus / "train" / "noise.ogg").write_text("this is no audio")
+    (corpus / "train" / "noise.ogg").write_text("not audio")
     (corpus / "train" / "nothing.wav").write_bytes(b"")
 
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Some recordings of one's own."""
-    lay_out(tmp_path / "mine")
+    """A folder of recordings."""
+    write_recordings(tmp_path / "mine")
     return tmp_path / "mine"
 
 
 @pytest.fixture(scope="session")
-def tiny_run(place: Path):
-    """A finished run of the whole flow on a tiny cut of the sample and a folder, which many tests look at."""
-    lay_out(place / "mine")
-    (place / "withdrew.txt").write_text("# in May\nAnna\n", encoding="utf-8")
-    profile = place / "tiny.toml"
+def tiny_run(run_folder: Path):
+    """A finished run of the whole flow, on a part of the sample and a folder; many tests read it."""
+    write_recordings(run_folder / "mine")
+    (run_folder / "withdrew.txt").write_text("# in May\nAnna\n", encoding="utf-8")
+    profile = run_folder / "tiny.toml"
     profile.write_text(TINY, encoding="utf-8")
-    with Runner(str(FLOW), cwd=str(place), show_output=False, config=[("profile", str(profile))]).run() as running:
+    with Runner(str(FLOW), cwd=str(run_folder), show_output=False, config=[("profile", str(profile))]).run() as running:
         assert running.status == "successful", running.stdout + running.stderr
         yield running
 
 
 @pytest.fixture(scope="session")
 def tiny_profile() -> str:
-    """That run's profile."""
+    """The profile of `tiny_run`."""
     return TINY
 
 
@@ -108,11 +108,11 @@ def flow_file() -> Path:
 
 @pytest.fixture(scope="session")
 def flow() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The flow from the command line."""
+    """A function that runs the flow's command line to its end."""
 
-    def run(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(FLOW), *arguments]
-        environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", **more}  # by default there is no Hub
+        environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", **env}  # by default there is no Hub
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
         )

@@ -1,4 +1,4 @@
-"""Every verb of `--help`, run once on what a finished run left; and every decorator that `--with` knows."""
+"""Every command of `--help`, run once after a finished run; and every decorator that `--with` accepts."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 import pytest
 from metaflow.plugins import STEP_DECORATORS
 
-# Verb and its words: the exit code, and what is said. {run} is the finished run.
-VERBS = {
+# Command and arguments: the exit code, and a part of the output. {run} is the finished run.
+COMMANDS = {
     "check": (0, "runs the flow locally"),
     "help": (0, "Show all available commands"),
     "version": (0, "2."),
@@ -17,13 +17,13 @@ VERBS = {
     "output-raw": (0, "select"),
     "dump {run}/end": (0, "leaderboard"),
     "logs show {run}/end": (0, "test WER"),
-    "tag add --run-id {run} looked-at": (0, "looked-at"),
+    "tag add --run-id {run} reviewed": (0, "reviewed"),
     "card list {run}/evaluate": (0, "whisper_page"),
     "card get {run}/evaluate {there}/evaluate.html": (0, "Resolving card"),
     "package list": (0, "space/app.py"),
     "spot-metadata --help": (0, "record"),
     "resume end --origin-run-id {run}": (0, "Done!"),
-    "run --help": (0, "--max-workers"),  # the run itself is what all this looks at
+    "run --help": (0, "--max-workers"),  # the tests of the whole run run it
     "spin WhisperFlow/{run}/end": (0, "Task finished successfully"),
     "spin nosuch": (1, "Step 'nosuch' not found"),
     "resume nosuch --origin-run-id {run}": (1, "invalid step name nosuch"),
@@ -33,7 +33,7 @@ VERBS = {
     "step-functions list-runs": (1, "You must specify a region"),
     "airflow create dag.py": (1, "not supported with `airflow create`"),
 }
-# Of those that the command line may add to every step: what `check` says of it.
+# Decorators that the command line may add to every step: the exit code of `check`, and a part of its output.
 WITH = {
     "card": (0, ""),
     "retry": (0, ""),
@@ -49,32 +49,32 @@ WITH = {
     "pypi": (1, "requires --environment="),
     "parallel": (1, "should be followed by a join step"),
 }
-NOT_FOR_US = {"pytorch_parallel"}  # what one step in several processes takes, beside what Metaflow adds by itself
+OTHERS = {"pytorch_parallel"}  # for steps of several processes
 
 
 def test_every_command_is_tested(flow, tmp_path):
     process = flow("--help", cwd=tmp_path)
     assert process.returncode == 0
     listed = re.findall(r"^  ([a-z-]+)  ", process.stdout.split("Commands:")[1], re.M)
-    assert set(listed) == {verb.split()[0] for verb in VERBS}
+    assert set(listed) == {command.split()[0] for command in COMMANDS}
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_command_ends_with_its_exit_code_and_message(flow, place, tiny_run, tmp_path, verb):
-    code, expected = VERBS[verb]
-    words = [word.format(run=tiny_run.run.id, there=tmp_path) for word in verb.split()]
-    process = flow(*words, cwd=place, HOME=str(tmp_path), KUBECONFIG="")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_ends_with_its_exit_code_and_message(flow, run_folder, tiny_run, tmp_path, command):
+    code, expected = COMMANDS[command]
+    words = [word.format(run=tiny_run.run.id, there=tmp_path) for word in command.split()]
+    process = flow(*words, cwd=run_folder, HOME=str(tmp_path), KUBECONFIG="")
     output = process.stdout + process.stderr
     assert process.returncode == code, output
     assert expected in output
     assert "Traceback" not in output
 
 
-def test_with_card_keeps_the_contents_of_our_cards(flow, place, tiny_run):
-    process = flow("--with", "card", "spin", f"{tiny_run.run.pathspec}/push", cwd=place)
+def test_with_card_keeps_the_contents_of_our_cards(flow, run_folder, tiny_run):
+    process = flow("--with", "card", "spin", f"{tiny_run.run.pathspec}/push", cwd=run_folder)
     assert process.returncode == 0, process.stdout + process.stderr
     assert "cannot disambiguate" not in process.stdout
-    newest = max((place / ".metaflow_spin").rglob("whisper_page-*.html"), key=lambda file: file.stat().st_mtime)
+    newest = max((run_folder / ".metaflow_spin").rglob("whisper_page-*.html"), key=lambda file: file.stat().st_mtime)
     assert "Release checks" in newest.read_text(encoding="utf-8")
 
 
@@ -89,7 +89,7 @@ def test_a_with_decorator_works_or_is_refused_in_one_line(flow, tmp_path, decora
 
 def test_every_with_decorator_is_tested():
     known = {decorator.name for decorator in STEP_DECORATORS if not decorator.name.endswith("_internal")}
-    assert known == {option.split(":")[0] for option in WITH} | NOT_FOR_US
+    assert known == {option.split(":")[0] for option in WITH} | OTHERS
 
 
 def test_with_kubernetes_requires_an_image_and_packages_the_sample(flow, tmp_path):

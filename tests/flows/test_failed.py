@@ -1,4 +1,4 @@
-"""What fails for good: a trial among others, all of them, and what the datastore kept of a run."""
+"""Failures that no retry mends: one trial, all trials, and a damaged datastore."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ REFUSED = "the memory is too small for batches of 512"
 
 
 @pytest.fixture
-def spin_with(tiny_run, flow_file, place, tmp_path) -> Callable[..., Iterator[Any]]:
-    """A function that spins a step of the run with other artifacts, by task where it is a join."""
+def spin_with(tiny_run, flow_file, run_folder, tmp_path) -> Callable[..., Iterator[Any]]:
+    """A function that spins a step of the run with other artifacts; for a join, by task."""
 
     @contextmanager
     def spin(step: str, artifacts: dict[str, Any]) -> Iterator[Any]:
         (tmp_path / "other.py").write_text(f"ARTIFACTS = {artifacts!r}", encoding="utf-8")
-        with Runner(str(flow_file), cwd=str(place), show_output=False).spin(
+        with Runner(str(flow_file), cwd=str(run_folder), show_output=False).spin(
             f"{tiny_run.run.pathspec}/{step}", persist=True, artifacts_module=str(tmp_path / "other.py")
         ) as running:
             yield running
@@ -29,7 +29,7 @@ def spin_with(tiny_run, flow_file, place, tmp_path) -> Callable[..., Iterator[An
 
 
 def trials(tiny_run) -> list[str]:
-    """The tasks of the trials, as a spun join knows them."""
+    """The tasks of the trials, as a spun join names them."""
     return ["/".join(task.pathspec.split("/")[1:]) for task in Run(tiny_run.run.pathspec)["train"]]
 
 
@@ -61,10 +61,10 @@ def test_a_run_fails_when_every_trial_failed(spin_with, tiny_run):
 
 
 @pytest.fixture
-def damaged(tiny_run, place) -> Iterator[Path]:
-    """The winner's weights in the datastore, with a thousand bytes flipped for the time of a test."""
+def damaged(tiny_run, run_folder) -> Iterator[Path]:
+    """The winner's weights in the datastore, with a thousand bytes flipped during the test."""
     key = Run(tiny_run.run.pathspec)["select"].task.data.weights_key
-    (file,) = (place / ".metaflow" / "WhisperFlow" / "data").rglob(key)
+    (file,) = (run_folder / ".metaflow" / "WhisperFlow" / "data").rglob(key)
     content = file.read_bytes()
     flipped = bytearray(content)
     for at in range(len(content) // 2, len(content) // 2 + 1000):
@@ -74,11 +74,11 @@ def damaged(tiny_run, place) -> Iterator[Path]:
     file.write_bytes(content)
 
 
-def test_damaged_weights_are_reported_and_never_released(damaged, flow, place, tiny_run):
-    latest = (place / "released" / "latest").resolve()
-    process = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=place)
+def test_damaged_weights_are_reported_and_never_released(damaged, flow, run_folder, tiny_run):
+    latest = (run_folder / "released" / "latest").resolve()
+    process = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=run_folder)
     output = process.stdout + process.stderr
     assert process.returncode == 1
     assert f"{damaged} is damaged, its content is not what was stored: delete it, and `resume train`" in output
     assert "Traceback" not in output
-    assert (place / "released" / "latest").resolve() == latest
+    assert (run_folder / "released" / "latest").resolve() == latest

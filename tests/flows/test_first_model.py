@@ -1,4 +1,4 @@
-"""The profile for a first real model, from data set to release, over HTTP from a small Hub."""
+"""The profile `swedish-tiny`, from dataset to release, over HTTP from a small Hub."""
 
 import json
 import subprocess
@@ -9,12 +9,12 @@ import pytest
 from servers.hub import Hub
 
 PROFILE = Path(__file__).parents[2] / "flows" / "profiles" / "swedish-tiny.toml"
-MAKE = """
+WRITE_HUB = """
 import io, json, sys
 sys.path.insert(0, {flows!r})
 from pathlib import Path
 import pyarrow as pa, pyarrow.parquet as pq
-from asr.corpus import audio, clips, folder, sources
+from asr.corpus import SAMPLE, audio, clips, folder
 from asr.settings import Settings
 from asr.training import models
 root = Path({root!r})
@@ -23,7 +23,7 @@ models.save(root / "models/KBLab/kb-whisper-tiny", *models.prepare(tiny, ["Klock
 script = root / "datasets/google/fleurs/fleurs.py"
 script.parent.mkdir(parents=True)
 script.write_text("raise SystemExit('scripts are not run')")
-rows = folder.list_rows(sources.SAMPLE, 30.0)
+rows = folder.list_rows(SAMPLE, 30.0)
 for split in ("train", "validation", "test"):
     some = [row for row in rows if row.split == split][:8]
     for config, word in (("sv_se", ""), ("da_dk", "Dansk ")):
@@ -39,19 +39,19 @@ for split in ("train", "validation", "test"):
         }}), path)
 """
 
-LOOK = """
+READ_RUN = """
 import json
 from metaflow import Flow
-held = Flow("WhisperFlow").latest_run["end"].task.data
-data = {"corpus": held.corpus, "report": held.report, "release": held.release}
-print(json.dumps({**data, "references": held.scores["reference"].tolist()}))
+artifacts = Flow("WhisperFlow").latest_run["end"].task.data
+data = {"corpus": artifacts.corpus, "report": artifacts.report, "release": artifacts.release}
+print(json.dumps({**data, "references": artifacts.scores["reference"].tolist()}))
 """
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, flow_file):
     folder = tmp_path_factory.mktemp("first")
-    code = MAKE.format(flows=str(flow_file.parent), root=str(folder / "hub"))
+    code = WRITE_HUB.format(flows=str(flow_file.parent), root=str(folder / "hub"))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
     profile = folder / "first.toml"
     shorter = (
@@ -64,9 +64,9 @@ def run(tmp_path_factory, flow_file):
         environment = {**hub.env(folder / "home"), "METAFLOW_USER": "tests"}
         process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
         assert process.returncode == 0, process.stdout + process.stderr
-        # In a process of its own: the Client of this one looks at the other tests' runs.
+        # In another process, since the Client of this one reads the runs of other tests.
         client = subprocess.run(
-            [sys.executable, "-c", LOOK], cwd=folder, env=environment, capture_output=True, text=True
+            [sys.executable, "-c", READ_RUN], cwd=folder, env=environment, capture_output=True, text=True
         )
         yield hub.requests, json.loads(client.stdout)
 

@@ -1,4 +1,4 @@
-"""Killed for real: trials, then the run's own process, then its resumed one; and in the end nobody can tell."""
+"""Runs whose trials and schedulers are killed and resumed have the results of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from metaflow import Run
 from servers.bucket import Bucket
 from servers.metadata import Metadata
 
-LOOK = """
+READ_RUNS = """
 import json, sys
 from metaflow import Run, get_metadata, namespace
 namespace(None)
@@ -33,7 +33,7 @@ run["select"].task.data.leaderboard.drop(columns="seconds").to_pickle("board.pic
 print(json.dumps({
     "metadata": get_metadata(),
     "finished": [killed.finished, stopped.finished, run.finished, run.successful],
-    "goes on from": run.origin_pathspec,
+    "resumed from": run.origin_pathspec,
     "tasks": {step.id: len(list(step)) for step in run},
     "tags": sorted(run.user_tags),
     "tries": [task.current_attempt for task in killed["train"]],
@@ -41,54 +41,55 @@ print(json.dumps({
 """
 
 
-class Started:
-    """A flow that runs in a process group of its own, and what it has said so far."""
+class FlowProcess:
+    """A flow in its own process group, with the lines that it has printed so far."""
 
     def __init__(self, *arguments: str, flow_file: Path, cwd: Path, env: dict[str, str]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(flow_file), *arguments], cwd=cwd, env=env, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first line that matches, of those it has said and those to come."""
-        for line in itertools.chain(list(self.said), self._to_come()):
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"never said {pattern}:\n{''.join(self.said)}")
+        """The first match in the lines, printed or still to come."""
+        for line in itertools.chain(list(self.lines), self._next_lines()):
+            if match := re.search(pattern, line):
+                return match
+        raise AssertionError(f"not printed: {pattern}:\n{''.join(self.lines)}")
 
-    def _to_come(self) -> Iterator[str]:
+    def _next_lines(self) -> Iterator[str]:
         assert self.process.stdout
         for line in self.process.stdout:
-            self.said.append(line)
+            self.lines.append(line)
             yield line
 
     @property
     def tasks(self) -> set[int]:
-        """The processes of its tasks, as it printed them."""
-        return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.said))}
+        """The processes of its tasks, as printed."""
+        return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.lines))}
 
-    def hit(self, number: int, group: bool = False) -> int:
-        """Send its own process alone a signal, or all of them; its exit code. No task outlives it by a minute."""
+    def stop(self, number: signal.Signals, group: bool = False) -> int:
+        """Send a signal to the scheduler alone or to all processes; the exit code. No task outlives it by a minute."""
         (os.killpg if group else os.kill)(self.process.pid, number)
         code = self.process.wait(timeout=90)
         until = time.monotonic() + 60
-        while (remaining := [pid for pid in self.tasks if _is_this_flows(pid)]) and time.monotonic() < until:
+        while (remaining := [pid for pid in self.tasks if _is_flow_process(pid)]) and time.monotonic() < until:
             time.sleep(0.1)
         assert not remaining, f"{remaining} outlived the run"
         assert self.process.stdout
-        self.said += self.process.stdout.readlines()
+        self.lines += self.process.stdout.readlines()
         return code
 
-    def end(self) -> str:
+    def finish(self) -> str:
+        """The whole output of a run that succeeds."""
         assert self.process.stdout
-        self.said += self.process.stdout.readlines()
-        assert self.process.wait(timeout=60) == 0, "".join(self.said)
-        return "".join(self.said)
+        self.lines += self.process.stdout.readlines()
+        assert self.process.wait(timeout=60) == 0, "".join(self.lines)
+        return "".join(self.lines)
 
 
-def _is_this_flows(pid: int) -> bool:
+def _is_flow_process(pid: int) -> bool:
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and "whisper_flow.py" in " ".join(process.cmdline())
@@ -101,28 +102,30 @@ def _kill(pid: int) -> None:
 
 
 @pytest.fixture
-def start(flow_file: Path, place: Path, tiny_run: object, tiny_profile: str, tmp_path: Path) -> Callable[..., Started]:
-    """A function that starts what the session's whole run did, in a folder of its own, with frequent checkpoints."""
-    shutil.copytree(place / "mine", tmp_path / "mine")
-    shutil.copy(place / "withdrew.txt", tmp_path)
+def start(
+    flow_file: Path, run_folder: Path, tiny_run: object, tiny_profile: str, tmp_path: Path
+) -> Callable[..., FlowProcess]:
+    """A function that starts the flow of `tiny_run` in another folder, with frequent checkpoints."""
+    shutil.copytree(run_folder / "mine", tmp_path / "mine")
+    shutil.copy(run_folder / "withdrew.txt", tmp_path)
     often = tiny_profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
     (tmp_path / "often.toml").write_text(often, encoding="utf-8")
 
     (tmp_path / "tmp").mkdir()
 
-    def begin(*arguments: str, env: dict[str, str]) -> Started:
+    def start_flow(*arguments: str, env: dict[str, str]) -> FlowProcess:
         env = {**os.environ, **env, "TMPDIR": str(tmp_path / "tmp")}
-        return Started(*arguments, flow_file=flow_file, cwd=tmp_path, env=env)
+        return FlowProcess(*arguments, flow_file=flow_file, cwd=tmp_path, env=env)
 
-    return begin
+    return start_flow
 
 
 def read_runs(*runs: str, cwd: Path, env: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The resumed run's leaderboard, and what the Client tells of both, in a process of its own.
+    """The resumed run's leaderboard, and what the Client reads of the runs.
 
-    A Client stays with the first datastore and the first metadata service it meets.
+    It does so in another process, since a Client keeps the first datastore and metadata service that it uses.
     """
-    command = [sys.executable, "-c", LOOK, *runs]
+    command = [sys.executable, "-c", READ_RUNS, *runs]
     process = subprocess.run(command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
     return pd.read_pickle(cwd / "board.pickle"), json.loads(process.stdout.splitlines()[-1])
@@ -130,43 +133,43 @@ def read_runs(*runs: str, cwd: Path, env: dict[str, str]) -> tuple[pd.DataFrame,
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory):
-    """The environment that keeps artifacts in a bucket and metadata at a service: what is harder than this disk."""
+    """The environment with artifacts in a bucket and metadata at a service."""
     with Bucket(tmp_path_factory.mktemp("bucket"), "artifacts") as bucket, Metadata() as service:
         root = {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
         yield {**bucket.settings, **root, **service.settings}
 
 
 def test_killed_trials_and_killed_runs_give_the_same_leaderboard(start, backend, tiny_run, tmp_path):
-    """SIGTERM for one trial, as a spot machine gets it; SIGKILL for the other; then for the run's own process alone;
-    and for the resumed one's SIGTERM, as a scheduler or a container's stop sends it."""
+    """SIGTERM for one trial, as on a spot machine, and SIGKILL for the other one; then SIGKILL for the run's scheduler,
+    and SIGTERM for that of the resumed run, as when a container is stopped."""
     run = start("--config", "profile", "often.toml", "run", env=backend)
     terminated = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
     os.kill(int(terminated[1]), signal.SIGTERM)
     running = run.wait_for(r"\(pid (\d+)\)\] trial 0  step +([1-4]\d)/80")
     _kill(int(running[1]))
     saved = run.wait_for(r"asked to end at step (\d+)")
-    next_try = run.wait_for(r"trial 1  goes on from step (\d+) of 80")
+    next_try = run.wait_for(r"trial 1  resumed at step (\d+) of 80")
     assert next_try[1] == saved[1]
-    retried_at = run.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    retried_at = run.wait_for(r"trial 0  resumed at step (\d+) of 80")
     run.wait_for(r"trial 0  step ([56]\d|7[0-4])/80")
-    time.sleep(0.1)  # into the middle of a step, or of a checkpoint
-    assert run.hit(signal.SIGKILL) == -signal.SIGKILL
-    assert "Traceback" not in "".join(run.said)
-    [remaining] = (tmp_path / "tmp").iterdir()  # for the next run to remove
+    time.sleep(0.1)  # in the middle of a step or of a checkpoint
+    assert run.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert "Traceback" not in "".join(run.lines)
+    [leftover] = (tmp_path / "tmp").iterdir()  # removed by the next run
 
     stopped = start("resume", env=backend)
-    resumed_at = stopped.wait_for(r"trial 0  goes on from step (\d+) of 80")
+    resumed_at = stopped.wait_for(r"trial 0  resumed at step (\d+) of 80")
     assert int(resumed_at[1]) > int(retried_at[1]) > 0
-    assert not remaining.exists()
-    assert stopped.hit(signal.SIGTERM) == 128 + signal.SIGTERM
-    assert "Traceback" not in "".join(stopped.said)
+    assert not leftover.exists()
+    assert stopped.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert "Traceback" not in "".join(stopped.lines)
     assert not list((tmp_path / "tmp").iterdir())
-    assert "To go on from the steps that are finished" in stopped.said[-1]
+    assert "To resume after the finished steps" in stopped.lines[-1]
 
-    _, flow_file, *pasted = shlex.split(stopped.said[-1].rpartition(":  ")[2])
+    _, flow_file, *pasted = shlex.split(stopped.lines[-1].rpartition(":  ")[2])
     assert Path(flow_file).name == "whisper_flow.py"
     resumed = start(*pasted, env=backend)
-    outputs = "".join(run.said), "".join(stopped.said), resumed.end()
+    outputs = "".join(run.lines), "".join(stopped.lines), resumed.finish()
     ids = [re.search(r"run-id (\d+)", output)[1] for output in outputs]
     board, client_data = read_runs(*ids, cwd=tmp_path, env=backend)
     undisturbed = Run(tiny_run.run.pathspec)
@@ -175,7 +178,7 @@ def test_killed_trials_and_killed_runs_give_the_same_leaderboard(start, backend,
     assert client_data == {
         "metadata": f"service@{backend['METAFLOW_SERVICE_URL']}",
         "finished": [False, False, True, True],
-        "goes on from": f"WhisperFlow/{ids[0]}",  # Metaflow names the first one
+        "resumed from": f"WhisperFlow/{ids[0]}",  # Metaflow names the first run
         "tasks": {step.id: len(list(step)) for step in undisturbed},
         "tags": ["profile:tiny", f"winner:{whole['trial'][0]}"],
         "tries": [1, 1],
@@ -183,16 +186,16 @@ def test_killed_trials_and_killed_runs_give_the_same_leaderboard(start, backend,
 
 
 def test_ctrl_c_prints_no_traceback_and_keeps_the_progress(start, tmp_path):
-    """In a terminal, which tells every process: in the imports of the trials' tasks, and after a trial's first step."""
+    """A terminal signals every process: during the imports of the trials, and after a trial's first step."""
     run = start("--config", "profile", "often.toml", "run", env={})
     run.wait_for(r"/train/.*Task is starting")
-    time.sleep(1.0)  # past Python's own start, in which nothing can be ignored yet
-    assert run.hit(signal.SIGINT, group=True) == 128 + signal.SIGINT
+    time.sleep(1.0)  # after the start of Python, which cannot ignore signals yet
+    assert run.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
     again = start("resume", env={})
     again.wait_for(r"trial 0  step +1/80")
-    assert again.hit(signal.SIGINT, group=True) == 128 + signal.SIGINT
+    assert again.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
     last = start("resume", env={})
-    assert int(last.wait_for(r"trial 0  goes on from step (\d+) of 80")[1]) > 0
-    assert last.hit(signal.SIGTERM) == 128 + signal.SIGTERM
-    assert "Traceback" not in "".join([*run.said, *again.said, *last.said])
+    assert int(last.wait_for(r"trial 0  resumed at step (\d+) of 80")[1]) > 0
+    assert last.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert "Traceback" not in "".join([*run.lines, *again.lines, *last.lines])
     assert not list((tmp_path / "tmp").iterdir())

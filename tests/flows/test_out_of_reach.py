@@ -73,7 +73,7 @@ def key(tmp_path_factory) -> Iterator[Path]:
 
 @pytest.fixture
 def failing_run(flow_file, tmp_path) -> Callable[..., str]:
-    """A function to all that a run says that fails: at once, or by what is done once its parts are at work."""
+    """A function that gives the output of a run that fails, at once or through what is done once its tasks run."""
 
     def run(env: dict[str, str], moment: str, fail: Callable[[], None]) -> str:
         (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")

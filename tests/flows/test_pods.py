@@ -1,4 +1,4 @@
-"""The flow on Kubernetes: what each step asks of a cluster, and a whole run in pods of which one is killed."""
+"""The flow on Kubernetes: what each step requests, and a whole run in pods, one of which is killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ image = "registry/whisper:1"
 spot = true
 secrets = ["hub"]
 """
-LOOK = """
+READ_RUN = """
 import json, sys
 from metaflow import Flow, Run, namespace
 namespace(None)
@@ -184,10 +184,10 @@ def test_a_run_in_pods_survives_a_killed_pod_and_its_release_can_be_fetched(
         finally:
             run.kill()
         assert run.returncode == 0, output
-        assert re.search(r"goes on from step \d+ of 80", output)
+        assert re.search(r"resumed at step \d+ of 80", output)
         (run_id,) = set(re.findall(r"run-id (\d+)", output))
         client = subprocess.run(
-            [sys.executable, "-c", LOOK, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+            [sys.executable, "-c", READ_RUN, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
         )
         run_data = json.loads(client.stdout.splitlines()[-1])
         fetched = subprocess.run(

@@ -39,7 +39,7 @@ TRAIN = 2  # trials of the tiny run
 
 
 def run_of(process: subprocess.CompletedProcess[str]) -> Run:
-    """The run that the command made."""
+    """The run of this command."""
     match = re.search(r"run-id (\d+)", process.stdout)
     assert match, process.stdout + process.stderr
     return Run(f"WhisperFlow/{match[1]}")
@@ -53,7 +53,7 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def online(hub, tmp_path_factory):
-    """The environment of somebody who is logged in there, and has other secrets in it."""
+    """The environment of a logged-in user, with other secrets in it."""
     home = tmp_path_factory.mktemp("home")
     key_file = {"type": "service_account", "private_key": f"-----BEGIN PRIVATE KEY-----\n{SECRETS['PRIVATE']}\n"}
     (home / "key.json").write_text(json.dumps(key_file), encoding="utf-8")
@@ -64,17 +64,17 @@ def online(hub, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def failed(place, tiny_run, flow, hub, online):
-    """The tiny run once more, to the Hub; its push is killed when its commit has just gone out."""
-    profile = (place / "tiny.toml").read_text(encoding="utf-8")
-    (place / "again.toml").write_text(profile.replace("[release]", RELEASE), encoding="utf-8")
+def failed(run_folder, tiny_run, flow, hub, online):
+    """The tiny run again, pushed to the Hub; its push is killed just after its commit is sent."""
+    profile = (run_folder / "tiny.toml").read_text(encoding="utf-8")
+    (run_folder / "again.toml").write_text(profile.replace("[release]", RELEASE), encoding="utf-8")
 
     def kill(repo):
-        subprocess.run(["pkill", "-9", "-f", f"{place}.* step push"], check=True)
+        subprocess.run(["pkill", "-9", "-f", f"{run_folder}.* step push"], check=True)
 
     hub.create("me/tiny", private=True)
     hub.before_commit.append(kill)
-    process = flow("--config", "profile", "again.toml", "run", cwd=place, **online)
+    process = flow("--config", "profile", "again.toml", "run", cwd=run_folder, **online)
     return process, run_of(process)
 
 
@@ -103,13 +103,13 @@ def test_an_unchanged_part_is_reused_and_logged(failed):
 
 
 @pytest.fixture(scope="module")
-def resumed(failed, place, flow, online):
-    process = flow("resume", cwd=place, **online)
+def resumed(failed, run_folder, flow, online):
+    process = flow("resume", cwd=run_folder, **online)
     assert process.returncode == 0, process.stdout + process.stderr
     return process, run_of(process)
 
 
-def test_resume_finishes_without_redoing_what_is_finished(resumed, place):
+def test_resume_finishes_without_redoing_what_is_finished(resumed, run_folder):
     _, run = resumed
     assert run.successful
     for name in ("preprocess", "train", "evaluate"):
@@ -117,7 +117,7 @@ def test_resume_finishes_without_redoing_what_is_finished(resumed, place):
             assert task.origin_pathspec, f"{task} was run again"
     assert run["push"].task.origin_pathspec is None
     assert len(list(run["train"])) == TRAIN
-    assert Path(run["end"].task.data.release["path"]) == place / "again" / f"tiny-{run.id}"
+    assert Path(run["end"].task.data.release["path"]) == run_folder / "again" / f"tiny-{run.id}"
 
 
 def test_a_killed_push_still_makes_one_commit(resumed, hub):
@@ -161,14 +161,14 @@ def test_the_corpus_is_pushed_to_the_hub_if_configured(resumed, hub):
 
 
 @pytest.fixture(scope="module")
-def refused_push(resumed, place, flow, hub, online):
-    """The run's push once more, to a Hub that refuses it and shows the whole request in its answer."""
+def refused_push(resumed, run_folder, flow, hub, online):
+    """The run's push again, to a Hub that refuses it and repeats the whole request in its response."""
     body = {"error": f"no: POST, {{'Authorization': 'Bearer {TOKEN}'}}, of https://me:{SECRETS['REMOTE']}@127.0.0.1/x"}
     reply = Reply(
         403, json.dumps(body).encode(), {"Content-Type": "application/json", "X-Error-Message": body["error"]}
     )
     hub.reply_with(reply, match="/whoami-v2")
-    return flow("resume", "push", "--origin-run-id", resumed[1].id, cwd=place, **online)
+    return flow("resume", "push", "--origin-run-id", resumed[1].id, cwd=run_folder, **online)
 
 
 def test_a_refusal_is_reported_without_its_token(refused_push):
@@ -180,17 +180,19 @@ def test_a_refusal_is_reported_without_its_token(refused_push):
 
 
 def unpacked(content: bytes) -> bytes:
-    """With what it holds where it is compressed: an artifact, a log, a package of code."""
+    """The content, followed by the uncompressed one of an artifact, a log or a code package."""
     with suppress(OSError, EOFError, zlib.error):
         content += gzip.decompress(content)
     return content
 
 
-def test_no_secret_is_in_the_files_and_output_of_the_runs(refused_push, resumed, failed, place, hub):
-    """Pickles keep a text's bytes as they are. Of `place` are cards, logs, artifacts, metadata, packages, releases."""
+def test_no_secret_is_in_the_files_and_output_of_the_runs(refused_push, resumed, failed, run_folder, hub):
+    """`run_folder` has cards, logs, artifacts, metadata, packages and releases. Pickles store text as plain bytes."""
     processes = (refused_push, resumed[0], failed[0])
     terminal = {"the terminal": "".join(process.stdout + process.stderr for process in processes).encode()}
-    files = {str(file): file.read_bytes() for top in (place, hub.root) for file in top.rglob("*") if file.is_file()}
+    files = {
+        str(file): file.read_bytes() for top in (run_folder, hub.root) for file in top.rglob("*") if file.is_file()
+    }
     assert any("/_meta/" in name for name in files)
     assert any(name.endswith(".html") for name in files)
     leaks = {
@@ -202,7 +204,7 @@ def test_no_secret_is_in_the_files_and_output_of_the_runs(refused_push, resumed,
     assert not leaks
 
 
-READ = """
+LOAD_PUSHED_MODEL = """
 import os, sys
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 name, revision = os.environ["MODEL_ID"], os.environ["MODEL_REVISION"]
@@ -219,7 +221,9 @@ def test_the_pushed_model_loads_in_transformers_and_in_the_space(resumed, failed
     which = {"MODEL_ID": release["repo_id"], "MODEL_REVISION": release["revision"]}
     space = Path(__file__).parents[2] / "space"
     environment = {**os.environ, **online, **which}
-    process = subprocess.run([sys.executable, "-c", READ, str(space)], env=environment, capture_output=True, text=True)
+    process = subprocess.run(
+        [sys.executable, "-c", LOAD_PUSHED_MODEL, str(space)], env=environment, capture_output=True, text=True
+    )
     assert process.stdout.split() == ["32", failed[1].id], process.stderr
 
 
@@ -236,7 +240,7 @@ def test_a_corpus_may_have_hundreds_of_parts_and_ctrl_c_leaves_the_resume_comman
             break
     else:
         pytest.fail(running.communicate()[1])
-    time.sleep(0.5)  # into the step's work
+    time.sleep(0.5)  # the step is working then
     os.killpg(running.pid, signal.SIGINT)
     _, err = running.communicate(timeout=60)
     assert running.returncode != 0

@@ -1,4 +1,4 @@
-"""A step alone, again and again, as one writes it: Metaflow's `spin` on what a finished run left."""
+"""Metaflow's `spin`: a single step, with the artifacts of a finished run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from metaflow import Run, Runner
 
-# Less to train and to hear than the run had. A module that is given takes the place of artifacts.
-LESS = """
+# Fewer training steps and test clips than the run has, in a module that replaces artifacts.
+SMALLER = """
 profile = {profile!r}
 profile["training"] |= {{"steps": 2, "evaluations": 1}}
 shards = [shard for shard in {shards!r} if shard["split"] != "test"] + [{test!r}]
@@ -25,29 +25,31 @@ def fewer_steps(tiny_run, tmp_path_factory) -> Path:
     artifacts = Run(tiny_run.run.pathspec)["end"].task.data
     test = next(shard for shard in artifacts.shards if shard["split"] == "test")
     fewer_clips = {**test, "clips": {name: column[:2] for name, column in test["clips"].items()}}
-    module = tmp_path_factory.mktemp("less") / "less.py"
+    module = tmp_path_factory.mktemp("smaller") / "smaller.py"
     module.write_text(
-        LESS.format(profile=artifacts.profile, shards=artifacts.shards, test=fewer_clips), encoding="utf-8"
+        SMALLER.format(profile=artifacts.profile, shards=artifacts.shards, test=fewer_clips), encoding="utf-8"
     )
     return module
 
 
 @pytest.fixture(scope="module")
-def spin(tiny_run, fewer_steps, flow, place) -> Callable[..., str]:
-    """A function that spins a step of the run; what it says."""
+def spin(tiny_run, fewer_steps, flow, run_folder) -> Callable[..., str]:
+    """A function that spins a step of the run and returns its output."""
 
-    def spin_step(step: str, *more: str) -> str:
+    def spin_step(step: str, *arguments: str) -> str:
         options = [] if step in JOINS else ["--artifacts-module", str(fewer_steps)]
-        process = flow("spin", f"{tiny_run.run.pathspec}/{step}", *options, *more, cwd=place)
+        process = flow("spin", f"{tiny_run.run.pathspec}/{step}", *options, *arguments, cwd=run_folder)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
     return spin_step
 
 
-def file_hashes(place: Path) -> dict[str, str]:
-    """Every file of the run's datastore and of the releases, by a hash of it."""
-    files = [file for folder in (".metaflow", "released") for file in (place / folder).rglob("*") if file.is_file()]
+def file_hashes(run_folder: Path) -> dict[str, str]:
+    """The hash of every file of the datastore and the releases."""
+    files = [
+        file for folder in (".metaflow", "released") for file in (run_folder / folder).rglob("*") if file.is_file()
+    ]
     return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -61,19 +63,19 @@ OUTPUT = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_spinning_a_step_changes_no_run_and_no_release(spin, place, step):
-    before = file_hashes(place)
+def test_spinning_a_step_changes_no_run_and_no_release(spin, run_folder, step):
+    before = file_hashes(run_folder)
     output = spin(step)
     assert "Task finished successfully" in output
     assert OUTPUT.get(step, "") in output
     assert "unchanged since an earlier run" not in output
     assert "could not be tagged" not in output
-    after = file_hashes(place)
+    after = file_hashes(run_folder)
     assert {file for file in before.keys() | after.keys() if before.get(file) != after.get(file)} == set()
 
 
-def test_spinning_push_publishes_nothing(tiny_run, flow_file, place):
-    with Runner(str(flow_file), cwd=str(place), show_output=False).spin(
+def test_spinning_push_publishes_nothing(tiny_run, flow_file, run_folder):
+    with Runner(str(flow_file), cwd=str(run_folder), show_output=False).spin(
         f"{tiny_run.run.pathspec}/push", persist=True
     ) as running:
         assert running.status == "successful", running.stdout + running.stderr

@@ -149,9 +149,9 @@ print(json.dumps({"closed": sorted(closed), "read": read}, default=lambda other:
 TABLES = ["breakdown", "leaderboard", "rejected", "scores"]  # which are pandas', and have a plain twin
 
 
-def test_artifacts_are_readable_without_this_program_pandas_or_numpy(tiny_run, artifacts, place):
+def test_artifacts_are_readable_without_this_program_pandas_or_numpy(tiny_run, artifacts, run_folder):
     command = [sys.executable, "-c", READ_ARTIFACTS, tiny_run.run.pathspec]
-    process = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=60)
+    process = subprocess.run(command, cwd=run_folder, capture_output=True, text=True, timeout=60)
     assert process.returncode == 0, process.stderr
     data = json.loads(process.stdout)
     assert data["closed"] == TABLES
@@ -168,12 +168,12 @@ def test_the_space_is_not_a_parameter(tiny_run, artifacts):
     assert {"app.py", "transcriber.py", "requirements.txt", "README.md"} <= artifacts.space.keys()
 
 
-def test_the_documented_snippet_compares_runs(tiny_run, artifacts, place):
+def test_the_documented_snippet_compares_runs(tiny_run, artifacts, run_folder):
     """In a process of its own, in the folder of the run, as a reader would."""
     readme = (Path(__file__).parents[2] / "flows/docs/runs.md").read_text(encoding="utf-8")
     (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "islice" in block]
     code = snippet + "\nprint(runs.iloc[0].to_json())"
-    process = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=120)
+    process = subprocess.run([sys.executable, "-c", code], cwd=run_folder, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     data = json.loads(process.stdout.splitlines()[-1])
     assert data["profile"] == "tiny"
@@ -186,9 +186,9 @@ def test_a_run_records_its_code_version(artifacts):
     assert artifacts.code_version.startswith("0.1.0+")
 
 
-def test_the_release_is_where_the_run_was_launched_and_latest_points_to_it(artifacts, release, place, tiny_run):
-    assert release == place / "released" / f"tiny-{tiny_run.run.id}"
-    assert (place / "released" / "latest").resolve() == release
+def test_the_release_is_where_the_run_was_launched_and_latest_points_to_it(artifacts, release, run_folder, tiny_run):
+    assert release == run_folder / "released" / f"tiny-{tiny_run.run.id}"
+    assert (run_folder / "released" / "latest").resolve() == release
     assert artifacts.release["pushed"] is False
     assert artifacts.release["why"]
     record = json.loads((release / "release.json").read_text(encoding="utf-8"))

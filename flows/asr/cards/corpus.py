@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from asr.cards.charts import (
     MAX_BARS,
     SPLIT_ORDER,
@@ -28,8 +31,6 @@ from asr.corpus.rows import reason_kind
 from asr.corpus.splits import SPLITS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from asr.corpus.clips import Clip
 
 MAX_REJECTED = 8  # rejected clips that are listed
@@ -166,8 +167,6 @@ def sum_seconds(clips: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def bracket_speakers(data: pd.DataFrame) -> pd.DataFrame:
     """The number of speakers per bracket of duration: name (as "1 min to 2 min"), split, value."""
-    import pandas as pd
-
     names = [f"{format_duration(low)} to {format_duration(high)}" for low, high in pairwise(SPEAKER_EDGES[:-1])] + [
         f"over {format_duration(SPEAKER_EDGES[-2])}"
     ]
@@ -182,9 +181,6 @@ def histogram_table(values: pd.Series[float], groups: pd.Series[str], unit: str 
 
     The last bin includes the largest half percent of the values, which would stretch the axis.
     """
-    import numpy as np
-    import pandas as pd
-
     reach = float(values.quantile(0.995))
     step = next(step for step in BIN_WIDTHS if step * MAX_BINS >= reach)
     edges = step * np.arange(max(1, math.ceil(reach / step)) + 1)

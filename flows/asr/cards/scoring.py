@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from asr.cards.charts import format_duration, interval_chart, render_svg
 from asr.cards.page import audio_player, card_part, escape, html_table, join_facts, panel, panel_columns, stat_tiles
 from asr.cards.training import format_interval
@@ -14,8 +16,6 @@ from asr.scoring.intervals import SIGNIFICANCE
 from asr.terminal import format_p
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from asr.scoring.report import Evaluation
     from asr.settings import Settings
 
@@ -83,8 +83,6 @@ def conclusions(report: Mapping[str, Any]) -> list[str]:
 
 
 def _model_rates(report: Mapping[str, Any]) -> pd.DataFrame:
-    import pandas as pd
-
     models = [
         ("this model", "test", "test_wer"),
         ("as served (8-bit)", "test", "served_wer"),
@@ -145,8 +143,6 @@ def averages_panel(report: Mapping[str, Any]) -> list[str]:
 
 def _robustness_rates(report: Mapping[str, Any]) -> pd.DataFrame:
     """The rates of the same clips with noise and in a room, as served."""
-    import pandas as pd
-
     noisy, bounds = report["noisy_wer"], report["noisy_wer_ci"]
     table = [
         ("as recorded", report["noisy_clean_wer"], *report["noisy_clean_wer_ci"]),

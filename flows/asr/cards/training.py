@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from asr.cards.charts import HEIGHT, SMALL_HEIGHT, line_chart, render_svg, scatter_chart, split_chip
 from asr.cards.page import card_part, escape, html_table, join_facts, panel, panel_columns, stat_tiles
 from asr.corpus.text import RATES, rate_unit
@@ -16,8 +18,6 @@ from asr.training.batches import long_phase_start
 from asr.training.search import CurvePoint, LogEntry, Outcome, Trial, best_evaluation
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from asr.settings import Settings
     from asr.training.callback import TrialStatus
 
@@ -51,8 +51,6 @@ def train(trial: Trial, standing: TrialStatus, settings: Settings) -> str:
 
 def progress_panels(standing: TrialStatus, name: str, padded_from: int | None) -> list[str]:
     """The panels about one trial; `padded_from` is the step from which on some batches are padded to 30 s."""
-    import pandas as pd
-
     steps, history, curve = standing.steps, standing.history, standing.curve
 
     def values(points: Sequence[LogEntry] | Sequence[CurvePoint], column: str, split: str) -> pd.DataFrame:
@@ -171,8 +169,6 @@ def _curve_chart(
     padded_from: int | None = None,
 ) -> list[str]:  # fmt: skip
     """A line per trial, the winner's in its own colour, with a mark at its end."""
-    import pandas as pd
-
     log = column == "loss"
     table = [
         (
@@ -208,8 +204,6 @@ def _winner_legend(trials: int) -> str:
 
 def _hyperparameter_panel(board: pd.DataFrame, winner: int, rate: str) -> list[str]:
     """A panel with a chart for each hyperparameter that differs between trials."""
-    import pandas as pd
-
     scored = board[board["validation_wer"].notna()]
     split = ["validation" if trial == winner else "" for trial in scored["trial"]]
     names = [

@@ -10,15 +10,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from asr import InputError
-from asr.corpus import common_voice, files, folder, hub
+from asr.corpus import SAMPLE, common_voice, files, folder, hub
 from asr.corpus.rows import Row
 from asr.corpus.splits import SPLITS
 from asr.settings import Corpus, Source
-
-SAMPLE = Path(__file__).parents[2] / "sample"
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class TrialCallback(TrainerCallback):
         self.first = step
         if (folder / BEST_FILE).exists():
             shutil.copyfile(folder / BEST_FILE, self.scratch / BEST_FILE)
-        self.print_line(f"goes on from step {step} of {self.training.steps}, where it was stopped")
+        self.print_line(f"resumed at step {step} of {self.training.steps}")
 
     @property
     def seconds(self) -> float:

@@ -205,7 +205,7 @@ def test_a_trial_that_is_killed_repeatedly_ends_like_an_undisturbed_one(run, new
     undisturbed = run(**training)
     disturbed = run_killed_at((3, 8, 13, 22), new_checkpoints, run, **training)
     assert is_identical(undisturbed, disturbed)
-    assert disturbed[2][0] == "goes on from step 22 of 24, where it was stopped"
+    assert disturbed[2][0] == "resumed at step 22 of 24"
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_a_step_that_never_ends_is_interrupted_when_the_trial_is_terminated(run,
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     monkeypatch.setattr(Learner, "forward", forward)
     resumed = run(checkpoints=new_checkpoints())
-    assert resumed[2][0].startswith("goes on from step 2 of 24")
+    assert resumed[2][0].startswith("resumed at step 2 of 24")
     assert is_identical(run(), resumed)
 
 
@@ -353,7 +353,7 @@ def test_a_trial_terminated_during_an_evaluation_keeps_its_steps_and_evaluates_a
         run(checkpoints=new_checkpoints(minutes=99.0))
     monkeypatch.setattr(Validation, "errors", errors)
     resumed = run(checkpoints=new_checkpoints())
-    assert resumed[2][0].startswith(f"goes on from step {step} of 24")
+    assert resumed[2][0].startswith(f"resumed at step {step} of 24")
     assert is_identical(run(), resumed)
 
 
@@ -367,7 +367,7 @@ def test_a_trial_that_another_process_continues_ends_at_its_next_checkpoint(run,
     results = []
     with pytest.raises(TakenOver, match=r"ended at step \d+: process \d+ on .+ continues this trial"):
         run(checkpoints=new_checkpoints(), say=take_over)
-    assert results[0][2][0].startswith("goes on from step 5 of 24")
+    assert results[0][2][0].startswith("resumed at step 5 of 24")
     assert is_identical(results[0], run())
 
 
@@ -385,7 +385,7 @@ def test_ranks_share_the_batches_of_a_step_and_match_a_single_process_after_an_i
     with pytest.raises(Terminated, match="step 6"):
         run(accumulate=2, steps=12, gpus=2, checkpoints=new_checkpoints(minutes=99.0), say=terminate)
     shared, shared_model, lines = run(accumulate=2, steps=12, gpus=2, checkpoints=new_checkpoints())
-    assert lines[0].startswith("goes on from step 6 of 12")
+    assert lines[0].startswith("resumed at step 6 of 12")
     assert (shared.stopped, [point.step for point in shared.curve]) == ("finished", [4, 8, 12])
     for single_point, shared_point in zip(single.curve, shared.curve, strict=True):
         assert shared_point.validation_loss == pytest.approx(single_point.validation_loss, rel=1e-3)
