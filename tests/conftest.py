@@ -24,13 +24,22 @@ hypothesis.settings.load_profile("repeatable")
 
 TOGETHER = {
     "test_second_run.py",
-    "test_bucket.py",
+    "test_ctrl_c.py",
     "test_failed.py",
-    "test_killed.py",
     "test_spin.py",
     "test_commands.py",
     "test_whole_run.py",
-}  # they look at one run, which takes long to make
+}  # they work in the folder of one run
+# These start first, so that no process works alone at the end. Two compare with that run, which is finished by then.
+LONG = (
+    "test_pods.py",
+    "test_first_model.py",
+    "test_killed.py",
+    "test_bucket.py",
+    "test_trial.py",
+    "test_app.py",
+    "test_pages.py",
+)
 
 QUICK = {
     f"test_{name}.py"
@@ -63,9 +72,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "quick" and is_test and collection_path.name not in QUICK else None
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, since whole runs, servers and browsers wait for each other."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long first: nobody waits for it at the end."""
+    """Mark the quick files, and start the long ones first."""
     for item in items:
         if item.path.name in QUICK:
             item.add_marker(pytest.mark.quick)
-    items.sort(key=lambda item: (item.path.name not in TOGETHER, item.path.name != "test_pods.py"))
+    order = {name: position for position, name in enumerate(LONG)}
+    items.sort(key=lambda item: -1 if item.path.name in TOGETHER else order.get(item.path.name, len(LONG)))

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch  # noqa: F401  before a Runner, whose own typing_extensions changes `typing` so that torch cannot be imported
-from metaflow import Runner, namespace
+from filelock import FileLock
+from flow_process import FLOW, FlowProcess
+from metaflow import Run, Runner, metadata, namespace
 
-FLOW = Path(__file__).parents[2] / "flows" / "whisper_flow.py"
 SAMPLE = FLOW.parent / "sample"
 TINY = """
 name = "tiny"
@@ -54,9 +55,10 @@ def _anyone() -> None:
 
 
 @pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the session's whole run."""
-    return tmp_path_factory.mktemp("run")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the session's whole run, which all processes of the tests share."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "run"
 
 
 def write_recordings(corpus: Path) -> None:
@@ -84,15 +86,21 @@ def recordings(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(run_folder: Path):
+def tiny_run(run_folder: Path) -> Run:
     """A finished run of the whole flow, on a part of the sample and a folder; many tests read it."""
-    write_recordings(run_folder / "mine")
-    (run_folder / "withdrew.txt").write_text("# in May\nAnna\n", encoding="utf-8")
-    profile = run_folder / "tiny.toml"
-    profile.write_text(TINY, encoding="utf-8")
-    with Runner(str(FLOW), cwd=str(run_folder), show_output=False, config=[("profile", str(profile))]).run() as running:
-        assert running.status == "successful", running.stdout + running.stderr
-        yield running
+    id_file = run_folder / "id"
+    with FileLock(f"{run_folder}.lock"):  # the first process that needs it makes it
+        if not id_file.exists():
+            write_recordings(run_folder / "mine")
+            (run_folder / "withdrew.txt").write_text("# in May\nAnna\n", encoding="utf-8")
+            (profile := run_folder / "tiny.toml").write_text(TINY, encoding="utf-8")
+            runner = Runner(str(FLOW), cwd=str(run_folder), show_output=False, config=[("profile", str(profile))])
+            with runner.run() as running:
+                assert running.status == "successful", running.stdout + running.stderr
+                id_file.write_text(running.run.id)
+    metadata(f"local@{run_folder}")
+    namespace(None)
+    return Run(f"WhisperFlow/{id_file.read_text()}")
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +126,14 @@ def flow() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def start_flow(tmp_path: Path) -> Callable[..., FlowProcess]:
+    """A function that starts the flow's command line; its temporary files are in `tmp_path / "tmp"`."""
+    (tmp_path / "tmp").mkdir()
+
+    def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> FlowProcess:
+        return FlowProcess(*arguments, cwd=cwd, env={**os.environ, **(env or {}), "TMPDIR": str(tmp_path / "tmp")})
+
+    return start

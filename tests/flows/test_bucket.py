@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from metaflow import Run
 from servers.bucket import Bucket
 from servers.proxy import Proxy
 
@@ -133,7 +132,7 @@ def test_the_leaderboard_is_the_same_when_a_tenth_of_all_requests_fail(run_data,
     assert set(faults) == {"503", "429", "drop", "cut", "lost"}
     assert 0.07 < faults.total() / requests < 0.13
     assert run_data["successful"]
-    undisturbed = Run(tiny_run.run.pathspec)["end"].task.data
+    undisturbed = tiny_run["end"].task.data
     pd.testing.assert_frame_equal(run_data["board"], undisturbed.leaderboard.drop(columns="seconds"), check_exact=True)
     assert run_data["report"] == undisturbed.report["test_wer"]
     assert set(run_data["tries"]) == {0}  # no step was retried: the retries of the clients suffice
@@ -142,7 +141,7 @@ def test_the_leaderboard_is_the_same_when_a_tenth_of_all_requests_fail(run_data,
 def test_its_recordings_are_read_from_the_bucket(run_data, tiny_run):
     read = run_data["proxy"].traffic("mine/")
     assert read["list"].requests and read["read"].down > 10_000
-    assert run_data["corpus"]["kept"] == Run(tiny_run.run.pathspec)["end"].task.data.corpus["kept"]
+    assert run_data["corpus"]["kept"] == tiny_run["end"].task.data.corpus["kept"]
 
 
 def test_its_cards_are_complete(run_data):

@@ -62,7 +62,7 @@ def test_every_command_is_tested(flow, tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_ends_with_its_exit_code_and_message(flow, run_folder, tiny_run, tmp_path, command):
     code, expected = COMMANDS[command]
-    words = [word.format(run=tiny_run.run.id, there=tmp_path) for word in command.split()]
+    words = [word.format(run=tiny_run.id, there=tmp_path) for word in command.split()]
     process = flow(*words, cwd=run_folder, HOME=str(tmp_path), KUBECONFIG="")
     output = process.stdout + process.stderr
     assert process.returncode == code, output
@@ -71,7 +71,7 @@ def test_a_command_ends_with_its_exit_code_and_message(flow, run_folder, tiny_ru
 
 
 def test_with_card_keeps_the_contents_of_our_cards(flow, run_folder, tiny_run):
-    process = flow("--with", "card", "spin", f"{tiny_run.run.pathspec}/push", cwd=run_folder)
+    process = flow("--with", "card", "spin", f"{tiny_run.pathspec}/push", cwd=run_folder)
     assert process.returncode == 0, process.stdout + process.stderr
     assert "cannot disambiguate" not in process.stdout
     newest = max((run_folder / ".metaflow_spin").rglob("whisper_page-*.html"), key=lambda file: file.stat().st_mtime)

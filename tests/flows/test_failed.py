@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metaflow import Run, Runner
+from metaflow import Runner
 
 REFUSED = "the memory is too small for batches of 512"
 
@@ -21,7 +21,7 @@ def spin_with(tiny_run, flow_file, run_folder, tmp_path) -> Callable[..., Iterat
     def spin(step: str, artifacts: dict[str, Any]) -> Iterator[Any]:
         (tmp_path / "other.py").write_text(f"ARTIFACTS = {artifacts!r}", encoding="utf-8")
         with Runner(str(flow_file), cwd=str(run_folder), show_output=False).spin(
-            f"{tiny_run.run.pathspec}/{step}", persist=True, artifacts_module=str(tmp_path / "other.py")
+            f"{tiny_run.pathspec}/{step}", persist=True, artifacts_module=str(tmp_path / "other.py")
         ) as running:
             yield running
 
@@ -30,11 +30,11 @@ def spin_with(tiny_run, flow_file, run_folder, tmp_path) -> Callable[..., Iterat
 
 def trials(tiny_run) -> list[str]:
     """The tasks of the trials, as a spun join names them."""
-    return ["/".join(task.pathspec.split("/")[1:]) for task in Run(tiny_run.run.pathspec)["train"]]
+    return ["/".join(task.pathspec.split("/")[1:]) for task in tiny_run["train"]]
 
 
 def test_a_trial_that_cannot_run_fails_with_its_reason(spin_with, tiny_run):
-    shards = Run(tiny_run.run.pathspec)["end"].task.data.shards
+    shards = tiny_run["end"].task.data.shards
     with spin_with("train", {"shards": [{**shard, "key": "0" * 40} for shard in shards]}) as running:
         assert running.status == "successful", running.stdout + running.stderr
         assert running.task["refused"].data.endswith("is gone: `resume preprocess` makes it again")
@@ -43,7 +43,7 @@ def test_a_trial_that_cannot_run_fails_with_its_reason(spin_with, tiny_run):
 
 def test_the_leaderboard_lists_a_failed_trial_beside_the_others(spin_with, tiny_run):
     failed_task, *_ = trials(tiny_run)
-    number = Run(tiny_run.run.pathspec)["train"][failed_task.rsplit("/", 1)[1]].data.outcome["trial"]["number"]
+    number = tiny_run["train"][failed_task.rsplit("/", 1)[1]].data.outcome["trial"]["number"]
     with spin_with("select", {failed_task: {"refused": REFUSED}}) as running:
         assert running.status == "successful", running.stdout + running.stderr
         board, winner = running.task["leaderboard_rows"].data, running.task["winner"].data
@@ -63,7 +63,7 @@ def test_a_run_fails_when_every_trial_failed(spin_with, tiny_run):
 @pytest.fixture
 def damaged(tiny_run, run_folder) -> Iterator[Path]:
     """The winner's weights in the datastore, with a thousand bytes flipped during the test."""
-    key = Run(tiny_run.run.pathspec)["select"].task.data.weights_key
+    key = tiny_run["select"].task.data.weights_key
     (file,) = (run_folder / ".metaflow" / "WhisperFlow" / "data").rglob(key)
     content = file.read_bytes()
     flipped = bytearray(content)
@@ -76,7 +76,7 @@ def damaged(tiny_run, run_folder) -> Iterator[Path]:
 
 def test_damaged_weights_are_reported_and_never_released(damaged, flow, run_folder, tiny_run):
     latest = (run_folder / "released" / "latest").resolve()
-    process = flow("resume", "evaluate", "--origin-run-id", tiny_run.run.id, cwd=run_folder)
+    process = flow("resume", "evaluate", "--origin-run-id", tiny_run.id, cwd=run_folder)
     output = process.stdout + process.stderr
     assert process.returncode == 1
     assert f"{damaged} is damaged, its content is not what was stored: delete it, and `resume train`" in output

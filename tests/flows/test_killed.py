@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -12,14 +11,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 import pytest
+from flow_process import FlowProcess
 from metaflow import Run
 from servers.bucket import Bucket
 from servers.metadata import Metadata
@@ -41,83 +41,19 @@ print(json.dumps({
 """
 
 
-class FlowProcess:
-    """A flow in its own process group, with the lines that it has printed so far."""
-
-    def __init__(self, *arguments: str, flow_file: Path, cwd: Path, env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(flow_file), *arguments], cwd=cwd, env=env, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        self.lines: list[str] = []
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the lines, printed or still to come."""
-        for line in itertools.chain(list(self.lines), self._next_lines()):
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"not printed: {pattern}:\n{''.join(self.lines)}")
-
-    def _next_lines(self) -> Iterator[str]:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self.lines.append(line)
-            yield line
-
-    @property
-    def tasks(self) -> set[int]:
-        """The processes of its tasks, as printed."""
-        return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.lines))}
-
-    def stop(self, number: signal.Signals, group: bool = False) -> int:
-        """Send a signal to the scheduler alone or to all processes; the exit code. No task outlives it by a minute."""
-        (os.killpg if group else os.kill)(self.process.pid, number)
-        code = self.process.wait(timeout=90)
-        until = time.monotonic() + 60
-        while (remaining := [pid for pid in self.tasks if _is_flow_process(pid)]) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert not remaining, f"{remaining} outlived the run"
-        assert self.process.stdout
-        self.lines += self.process.stdout.readlines()
-        return code
-
-    def finish(self) -> str:
-        """The whole output of a run that succeeds."""
-        assert self.process.stdout
-        self.lines += self.process.stdout.readlines()
-        assert self.process.wait(timeout=60) == 0, "".join(self.lines)
-        return "".join(self.lines)
-
-
-def _is_flow_process(pid: int) -> bool:
-    with suppress(psutil.Error):
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "whisper_flow.py" in " ".join(process.cmdline())
-    return False
-
-
 def _kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
-def start(
-    flow_file: Path, run_folder: Path, tiny_run: object, tiny_profile: str, tmp_path: Path
-) -> Callable[..., FlowProcess]:
+def start(start_flow: Callable[..., FlowProcess], run_folder: Path, tiny_run: Run, tiny_profile: str, tmp_path: Path):
     """A function that starts the flow of `tiny_run` in another folder, with frequent checkpoints."""
     shutil.copytree(run_folder / "mine", tmp_path / "mine")
     shutil.copy(run_folder / "withdrew.txt", tmp_path)
-    often = tiny_profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
-    (tmp_path / "often.toml").write_text(often, encoding="utf-8")
-
-    (tmp_path / "tmp").mkdir()
-
-    def start_flow(*arguments: str, env: dict[str, str]) -> FlowProcess:
-        env = {**os.environ, **env, "TMPDIR": str(tmp_path / "tmp")}
-        return FlowProcess(*arguments, flow_file=flow_file, cwd=tmp_path, env=env)
-
-    return start_flow
+    frequent = tiny_profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
+    (tmp_path / "frequent.toml").write_text(frequent, encoding="utf-8")
+    return partial(start_flow, cwd=tmp_path)
 
 
 def read_runs(*runs: str, cwd: Path, env: dict[str, str]) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -142,7 +78,7 @@ def backend(tmp_path_factory):
 def test_killed_trials_and_killed_runs_give_the_same_leaderboard(start, backend, tiny_run, tmp_path):
     """SIGTERM for one trial, as on a spot machine, and SIGKILL for the other one; then SIGKILL for the run's scheduler,
     and SIGTERM for that of the resumed run, as when a container is stopped."""
-    run = start("--config", "profile", "often.toml", "run", env=backend)
+    run = start("--config", "profile", "frequent.toml", "run", env=backend)
     terminated = run.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
     os.kill(int(terminated[1]), signal.SIGTERM)
     running = run.wait_for(r"\(pid (\d+)\)\] trial 0  step +([1-4]\d)/80")
@@ -172,30 +108,13 @@ def test_killed_trials_and_killed_runs_give_the_same_leaderboard(start, backend,
     outputs = "".join(run.lines), "".join(stopped.lines), resumed.finish()
     ids = [re.search(r"run-id (\d+)", output)[1] for output in outputs]
     board, client_data = read_runs(*ids, cwd=tmp_path, env=backend)
-    undisturbed = Run(tiny_run.run.pathspec)
-    whole = undisturbed["select"].task.data.leaderboard.drop(columns="seconds")
-    pd.testing.assert_frame_equal(board, whole, check_exact=True)
+    undisturbed = tiny_run["select"].task.data.leaderboard.drop(columns="seconds")
+    pd.testing.assert_frame_equal(board, undisturbed, check_exact=True)
     assert client_data == {
         "metadata": f"service@{backend['METAFLOW_SERVICE_URL']}",
         "finished": [False, False, True, True],
         "resumed from": f"WhisperFlow/{ids[0]}",  # Metaflow names the first run
-        "tasks": {step.id: len(list(step)) for step in undisturbed},
-        "tags": ["profile:tiny", f"winner:{whole['trial'][0]}"],
+        "tasks": {step.id: len(list(step)) for step in tiny_run},
+        "tags": ["profile:tiny", f"winner:{undisturbed['trial'][0]}"],
         "tries": [1, 1],
     }
-
-
-def test_ctrl_c_prints_no_traceback_and_keeps_the_progress(start, tmp_path):
-    """A terminal signals every process: during the imports of the trials, and after a trial's first step."""
-    run = start("--config", "profile", "often.toml", "run", env={})
-    run.wait_for(r"/train/.*Task is starting")
-    time.sleep(1.0)  # after the start of Python, which cannot ignore signals yet
-    assert run.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
-    again = start("resume", env={})
-    again.wait_for(r"trial 0  step +1/80")
-    assert again.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
-    last = start("resume", env={})
-    assert int(last.wait_for(r"trial 0  resumed at step (\d+) of 80")[1]) > 0
-    assert last.stop(signal.SIGTERM) == 128 + signal.SIGTERM
-    assert "Traceback" not in "".join([*run.lines, *again.lines, *last.lines])
-    assert not list((tmp_path / "tmp").iterdir())

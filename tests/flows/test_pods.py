@@ -62,6 +62,69 @@ def pods(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return by_step
 
 
+def pod_that_wrote(cluster, text, run):
+    """The name of the trial's pod, as soon as its log has this text; for as long as the run itself goes on."""
+    while run.poll() is None:
+        with suppress(TimeoutError):
+            return cluster.wait("train", text, seconds=5)
+    raise AssertionError(run.communicate()[0])
+
+
+def test_a_run_in_pods_survives_a_killed_pod_and_its_release_can_be_fetched(
+    recordings, tiny_profile, flow_file, bucket, tmp_path
+):
+    bucket.put(recordings, "mine")
+    corpus = f'[corpus]\nsource = "folder"\npath = "{bucket.url}/mine"\n'
+    profile = corpus + tiny_profile[tiny_profile.index("[model]") :].replace(
+        "[training]", "[training]\ncheckpoint_minutes = 0.0"
+    ).replace("trials = 2", "trials = 1")
+    (tmp_path / "cloud.toml").write_text('name = "tiny"\n' + profile + COMPUTE, encoding="utf-8")
+    with Metadata() as metadata, Cluster(tmp_path) as cluster:
+        cluster.pod_env |= bucket.settings | {"HF_HUB_OFFLINE": "1"}
+        cluster.secrets["hub"] = {"HF_TOKEN": SECRETS["HF_TOKEN"]}
+        env = {**os.environ, **bucket.settings, **metadata.settings, **cluster.settings, "HF_HUB_OFFLINE": "1"}
+        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"} | SECRETS
+        command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "run"]
+        run = subprocess.Popen(
+            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            cluster.kill(pod_that_wrote(cluster, "12/80  loss", run))
+            output, _ = run.communicate(timeout=400)
+        finally:
+            run.kill()
+        assert run.returncode == 0, output
+        assert re.search(r"resumed at step \d+ of 80", output)
+        (run_id,) = set(re.findall(r"run-id (\d+)", output))
+        client = subprocess.run(
+            [sys.executable, "-c", READ_RUN, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        )
+        run_data = json.loads(client.stdout.splitlines()[-1])
+        fetched = subprocess.run(
+            [sys.executable, "-m", "asr.release.fetch", run_id], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert fetched.returncode == 0, fetched.stderr
+        jobs = cluster.jobs
+    assert not [secret for secret in SECRETS.values() if secret in json.dumps(jobs) + output]
+    assert (run_data["successful"], run_data["stopped"], run_data["attempts"]) == (True, ["finished"], [1])
+    assert "profile:tiny" in run_data["tags"]
+    release = tmp_path / "released" / f"tiny-{run_id}"
+    assert run_data["release"]["path"] == str(release)
+    assert not run_data["release"]["here"]
+    assert (release / "ct2-int8" / "model.bin").is_file()
+    assert (tmp_path / "released" / "latest").resolve() == release
+    assert "asr.release.fetch" in output
+    specs = [job["spec"]["template"] for job in jobs]
+    steps = [spec["metadata"]["annotations"]["metaflow/step_name"] for spec in specs]
+    assert set(steps) == STEPS
+    assert steps.count("train") == 2
+    for step, spec in zip(steps, specs, strict=True):
+        (container,) = spec["spec"]["containers"]
+        assert container["image"] == "registry/whisper:1"
+        assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (step in ON_GPU)
+        assert ("cloud.google.com/gke-spot" in (spec["spec"].get("nodeSelector") or {})) == (step in ON_GPU)
+
+
 @pytest.fixture(scope="module")
 def templates(bucket: Bucket, flow_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `argo-workflows create` would submit for every profile that runs in a cloud."""
@@ -150,66 +213,3 @@ def test_without_an_image_nothing_is_submitted(flow_file, bucket, tmp_path):
     assert process.returncode != 0
     assert "[compute] image: name the image of flows/Dockerfile" in output
     assert "Traceback" not in output
-
-
-def pod_that_wrote(cluster, text, run):
-    """The name of the trial's pod, as soon as its log has this text; for as long as the run itself goes on."""
-    while run.poll() is None:
-        with suppress(TimeoutError):
-            return cluster.wait("train", text, seconds=5)
-    raise AssertionError(run.communicate()[0])
-
-
-def test_a_run_in_pods_survives_a_killed_pod_and_its_release_can_be_fetched(
-    recordings, tiny_profile, flow_file, bucket, tmp_path
-):
-    bucket.put(recordings, "mine")
-    corpus = f'[corpus]\nsource = "folder"\npath = "{bucket.url}/mine"\n'
-    profile = corpus + tiny_profile[tiny_profile.index("[model]") :].replace(
-        "[training]", "[training]\ncheckpoint_minutes = 0.0"
-    ).replace("trials = 2", "trials = 1")
-    (tmp_path / "cloud.toml").write_text('name = "tiny"\n' + profile + COMPUTE, encoding="utf-8")
-    with Metadata() as metadata, Cluster(tmp_path) as cluster:
-        cluster.pod_env |= bucket.settings | {"HF_HUB_OFFLINE": "1"}
-        cluster.secrets["hub"] = {"HF_TOKEN": SECRETS["HF_TOKEN"]}
-        env = {**os.environ, **bucket.settings, **metadata.settings, **cluster.settings, "HF_HUB_OFFLINE": "1"}
-        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"} | SECRETS
-        command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "run"]
-        run = subprocess.Popen(
-            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            cluster.kill(pod_that_wrote(cluster, "12/80  loss", run))
-            output, _ = run.communicate(timeout=400)
-        finally:
-            run.kill()
-        assert run.returncode == 0, output
-        assert re.search(r"resumed at step \d+ of 80", output)
-        (run_id,) = set(re.findall(r"run-id (\d+)", output))
-        client = subprocess.run(
-            [sys.executable, "-c", READ_RUN, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
-        )
-        run_data = json.loads(client.stdout.splitlines()[-1])
-        fetched = subprocess.run(
-            [sys.executable, "-m", "asr.release.fetch", run_id], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
-        assert fetched.returncode == 0, fetched.stderr
-        jobs = cluster.jobs
-    assert not [secret for secret in SECRETS.values() if secret in json.dumps(jobs) + output]
-    assert (run_data["successful"], run_data["stopped"], run_data["attempts"]) == (True, ["finished"], [1])
-    assert "profile:tiny" in run_data["tags"]
-    release = tmp_path / "released" / f"tiny-{run_id}"
-    assert run_data["release"]["path"] == str(release)
-    assert not run_data["release"]["here"]
-    assert (release / "ct2-int8" / "model.bin").is_file()
-    assert (tmp_path / "released" / "latest").resolve() == release
-    assert "asr.release.fetch" in output
-    specs = [job["spec"]["template"] for job in jobs]
-    steps = [spec["metadata"]["annotations"]["metaflow/step_name"] for spec in specs]
-    assert set(steps) == STEPS
-    assert steps.count("train") == 2
-    for step, spec in zip(steps, specs, strict=True):
-        (container,) = spec["spec"]["containers"]
-        assert container["image"] == "registry/whisper:1"
-        assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (step in ON_GPU)
-        assert ("cloud.google.com/gke-spot" in (spec["spec"].get("nodeSelector") or {})) == (step in ON_GPU)

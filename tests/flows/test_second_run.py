@@ -86,14 +86,14 @@ def test_a_failed_run_names_the_command_that_resumes_it(failed):
 
 
 def test_the_same_seed_gives_the_same_leaderboard(failed, tiny_run):
-    boards = [run["select"].task.data.leaderboard.drop(columns="seconds") for run in (failed[1], tiny_run.run)]
+    boards = [run["select"].task.data.leaderboard.drop(columns="seconds") for run in (failed[1], tiny_run)]
     pd.testing.assert_frame_equal(*boards, check_exact=True)
-    curves = [run["select"].task.data.curves for run in (failed[1], tiny_run.run)]
+    curves = [run["select"].task.data.curves for run in (failed[1], tiny_run)]
     assert curves[0] == curves[1]  # every loss, to the last bit
 
 
 def test_the_same_corpus_has_the_same_fingerprint(failed, tiny_run):
-    assert failed[1]["collect"].task.data.corpus == tiny_run.run["collect"].task.data.corpus
+    assert failed[1]["collect"].task.data.corpus == tiny_run["collect"].task.data.corpus
 
 
 def test_an_unchanged_part_is_reused_and_logged(failed):

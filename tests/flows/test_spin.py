@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from metaflow import Run, Runner
+from metaflow import Runner
 
 # Fewer training steps and test clips than the run has, in a module that replaces artifacts.
 SMALLER = """
@@ -22,7 +22,7 @@ JOINS = ("collect", "select")
 
 @pytest.fixture(scope="module")
 def fewer_steps(tiny_run, tmp_path_factory) -> Path:
-    artifacts = Run(tiny_run.run.pathspec)["end"].task.data
+    artifacts = tiny_run["end"].task.data
     test = next(shard for shard in artifacts.shards if shard["split"] == "test")
     fewer_clips = {**test, "clips": {name: column[:2] for name, column in test["clips"].items()}}
     module = tmp_path_factory.mktemp("smaller") / "smaller.py"
@@ -38,7 +38,7 @@ def spin(tiny_run, fewer_steps, flow, run_folder) -> Callable[..., str]:
 
     def spin_step(step: str, *arguments: str) -> str:
         options = [] if step in JOINS else ["--artifacts-module", str(fewer_steps)]
-        process = flow("spin", f"{tiny_run.run.pathspec}/{step}", *options, *arguments, cwd=run_folder)
+        process = flow("spin", f"{tiny_run.pathspec}/{step}", *options, *arguments, cwd=run_folder)
         assert process.returncode == 0, process.stdout + process.stderr
         return process.stdout
 
@@ -76,7 +76,7 @@ def test_spinning_a_step_changes_no_run_and_no_release(spin, run_folder, step):
 
 def test_spinning_push_publishes_nothing(tiny_run, flow_file, run_folder):
     with Runner(str(flow_file), cwd=str(run_folder), show_output=False).spin(
-        f"{tiny_run.run.pathspec}/push", persist=True
+        f"{tiny_run.pathspec}/push", persist=True
     ) as running:
         assert running.status == "successful", running.stdout + running.stderr
         release, latest = (running.task[name].data for name in ("release", "latest"))

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import soundfile
 from asr.release import engine
-from metaflow import Run
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
 
@@ -22,7 +21,7 @@ SAMPLE = Path(__file__).parents[2] / "flows" / "sample"
 @pytest.fixture(scope="session")
 def artifacts(tiny_run):
     """The artifacts of the end step, read through the Metaflow Client as other tools do."""
-    return Run(tiny_run.run.pathspec)["end"].task.data
+    return tiny_run["end"].task.data
 
 
 @pytest.fixture(scope="session")
@@ -63,11 +62,11 @@ def test_every_report_lists_the_sources_by_name(artifacts, tiny_run):
     assert sum(hours.values()) == pytest.approx(artifacts.corpus["hours"])
     assert artifacts.scores["source"].value_counts().to_dict() == {"sample": 8, "mine": 4}
     assert artifacts.report["wer_by_source"].keys() == {"sample", "mine"}
-    assert f"mine {hours['mine']:.2f} h" in Run(tiny_run.run.pathspec)["search"].task.stdout
+    assert f"mine {hours['mine']:.2f} h" in tiny_run["search"].task.stdout
 
 
 def test_preprocess_logs_accepted_and_rejected_clips(tiny_run):
-    logs = sorted(task.stdout for task in Run(tiny_run.run.pathspec)["preprocess"])
+    logs = sorted(task.stdout for task in tiny_run["preprocess"])
     assert len(logs) == 6
     assert any("4 clips accepted (0.0" in log and "6 rejected" in log for log in logs)
     assert not any("not made again" in log for log in logs)
@@ -104,7 +103,7 @@ def test_the_report_agrees_with_the_scores(artifacts):
 
 
 def test_the_breakdown_covers_every_clip(tiny_run, artifacts):
-    breakdown = Run(tiny_run.run.pathspec)["evaluate"].task.data.breakdown
+    breakdown = tiny_run["evaluate"].task.data.breakdown
     assert {"source", "length", "noise", "speaker"} == set(breakdown["by"])
     clips = breakdown.groupby("by")["clips"].sum()
     assert clips["source"] == clips["length"] == clips["noise"] == artifacts.report["clips"]
@@ -113,13 +112,12 @@ def test_the_breakdown_covers_every_clip(tiny_run, artifacts):
 def test_five_steps_have_a_complete_card(tiny_run):
     from metaflow.cards import get_cards
 
-    run = Run(tiny_run.run.pathspec)
     titles = {
         "collect": "Corpus", "train": "Trial 0", "select": "Leaderboard", "evaluate": "The worst clips",
         "push": "Release",
     }  # fmt: skip
     for step, word in titles.items():
-        pages = [get_cards(task)[0].get() for task in run[step]]
+        pages = [get_cards(task)[0].get() for task in tiny_run[step]]
         assert any(word in page for page in pages), step
         assert not any("could not be drawn" in page for page in pages), step
         assert all("Profile tiny · " in page for page in pages), step
@@ -127,8 +125,7 @@ def test_five_steps_have_a_complete_card(tiny_run):
 
 
 def test_tags_make_a_run_findable(tiny_run, artifacts):
-    run = Run(tiny_run.run.pathspec)
-    assert {"profile:tiny", f"winner:{artifacts.winner['trial']}"} <= set(run.tags)
+    assert {"profile:tiny", f"winner:{artifacts.winner['trial']}"} <= set(tiny_run.tags)
 
 
 READ_ARTIFACTS = """
@@ -150,7 +147,7 @@ TABLES = ["breakdown", "leaderboard", "rejected", "scores"]  # which are pandas'
 
 
 def test_artifacts_are_readable_without_this_program_pandas_or_numpy(tiny_run, artifacts, run_folder):
-    command = [sys.executable, "-c", READ_ARTIFACTS, tiny_run.run.pathspec]
+    command = [sys.executable, "-c", READ_ARTIFACTS, tiny_run.pathspec]
     process = subprocess.run(command, cwd=run_folder, capture_output=True, text=True, timeout=60)
     assert process.returncode == 0, process.stderr
     data = json.loads(process.stdout)
@@ -163,8 +160,8 @@ def test_artifacts_are_readable_without_this_program_pandas_or_numpy(tiny_run, a
 
 
 def test_the_space_is_not_a_parameter(tiny_run, artifacts):
-    assert tiny_run.run["_parameters"].task.data.profile  # the one thing that a run is given
-    assert {artifact.id for artifact in tiny_run.run["_parameters"].task} == {"name", "profile"}
+    assert tiny_run["_parameters"].task.data.profile  # the one thing that a run is given
+    assert {artifact.id for artifact in tiny_run["_parameters"].task} == {"name", "profile"}
     assert {"app.py", "transcriber.py", "requirements.txt", "README.md"} <= artifacts.space.keys()
 
 
@@ -187,7 +184,7 @@ def test_a_run_records_its_code_version(artifacts):
 
 
 def test_the_release_is_where_the_run_was_launched_and_latest_points_to_it(artifacts, release, run_folder, tiny_run):
-    assert release == run_folder / "released" / f"tiny-{tiny_run.run.id}"
+    assert release == run_folder / "released" / f"tiny-{tiny_run.id}"
     assert (run_folder / "released" / "latest").resolve() == release
     assert artifacts.release["pushed"] is False
     assert artifacts.release["why"]
@@ -238,7 +235,7 @@ def test_the_captured_space_reproduces_the_served_hypotheses(artifacts, release)
 
 
 def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
-    log = "".join(task.stdout for task in Run(tiny_run.run.pathspec)["train"])
+    log = "".join(task.stdout for task in tiny_run["train"])
     for number in (0, 1):
         assert f"trial {number}  step" in log
     assert "validation WER" in log
@@ -246,7 +243,7 @@ def test_a_progress_line_names_its_trial_and_the_time_left(tiny_run):
 
 
 def test_the_plan_is_printed_before_training(tiny_run):
-    plan = Run(tiny_run.run.pathspec)["search"].task.stdout
+    plan = tiny_run["search"].task.stdout
     for word in (
         "train      12 clips",
         "rejected   6: 2 unreadable audio",
@@ -258,7 +255,7 @@ def test_the_plan_is_printed_before_training(tiny_run):
 
 
 def test_the_summary_names_the_release_and_how_to_serve_it(tiny_run, release):
-    log = Run(tiny_run.run.pathspec)["end"].task.stdout
+    log = tiny_run["end"].task.stdout
     assert f"released/{release.name}" in log
     assert "space/app.py" in log
     assert "95 % interval" in log

@@ -1,0 +1,45 @@
+"""Ctrl-C in a terminal, which signals every process of a run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flow_process import FlowProcess
+from metaflow import Run
+
+
+@pytest.fixture
+def interrupt(
+    start_flow: Callable[..., FlowProcess], run_folder: Path
+) -> Callable[..., tuple[re.Match[str], list[str]]]:
+    """A function that starts the flow and interrupts it after a line; that match, and the arguments to resume it."""
+
+    def start_and_stop(arguments: list[str], pattern: str, seconds: float = 0.0) -> tuple[re.Match[str], list[str]]:
+        run = start_flow(*arguments, cwd=run_folder)
+        match = run.wait_for(pattern)
+        time.sleep(seconds)
+        assert run.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
+        assert "Traceback" not in "".join(run.lines)
+        assert "To resume after the finished steps" in run.lines[-1]
+        _, flow_file, *resume_arguments = shlex.split(run.lines[-1].rpartition(":  ")[2])
+        assert Path(flow_file).name == "whisper_flow.py"
+        return match, resume_arguments
+
+    return start_and_stop
+
+
+def test_ctrl_c_prints_no_traceback_and_keeps_the_progress(interrupt, tiny_run: Run, tmp_path):
+    """During the imports of the trials, after a trial's first step, and after it was resumed."""
+    train = ["resume", "train", "--origin-run-id", tiny_run.id]
+    # Python cannot ignore signals in the first moment.
+    _, resume = interrupt(train, r"/train/.*Task is starting", seconds=1.0)
+    _, resume = interrupt(resume, r"trial 0  step +1/80")
+    resumed, _ = interrupt(resume, r"trial 0  resumed at step (\d+) of 80")
+    assert int(resumed[1]) > 0
+    assert not list((tmp_path / "tmp").iterdir())
