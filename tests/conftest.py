@@ -1,7 +1,7 @@
 """How the tests are shared between processes, and which are quick.
 
-A file stays in one process, and so do all that look at the whole run. `-m quick` runs the files of QUICK, some of each
-package, and imports no other.
+All tests of a file run in one process, and so do all files that use the whole run. `-m quick` imports and runs only the
+files of QUICK, some of each package.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Several processes share the cores: threads without work sleep instead of spinning, in what the tests start too.
+# Several processes share the cores: idle threads sleep instead of spinning, also in child processes.
 os.environ.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
 
-# The same examples every time, so that a test fails for what was changed. `--hypothesis-profile explore` draws others.
+# The same examples every time, so that only a change can make a test fail. `--hypothesis-profile explore` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -30,7 +30,7 @@ TOGETHER = {
     "test_commands.py",
     "test_whole_run.py",
 }  # they work in the folder of one run
-# These start first, so that no process works alone at the end. Two compare with that run, which is finished by then.
+# These start first, so that no process works alone at the end. Two compare with the whole run, which has ended by then.
 LONG = (
     "test_pods.py",
     "test_first_model.py",
@@ -56,7 +56,7 @@ QUICK = {
 
 
 class ByFile(LoadScopeScheduling):
-    """What is made once for many tests is then made in one process alone."""
+    """Keeps the tests of a file in one process, so that shared fixtures are made once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]

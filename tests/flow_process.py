@@ -29,7 +29,7 @@ class FlowProcess:
         self.lines: list[str] = []
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """The first match in the lines, printed or still to come."""
+        """The first match in the lines printed so far or later."""
         for line in itertools.chain(list(self.lines), self._next_lines()):
             if match := re.search(pattern, line):
                 return match
@@ -47,7 +47,7 @@ class FlowProcess:
         return {int(pid) for pid in re.findall(r"\(pid (\d+)\)", "".join(self.lines))}
 
     def stop(self, number: signal.Signals, group: bool = False) -> int:
-        """Send a signal to the scheduler alone or to all processes; the exit code. No task outlives it by a minute."""
+        """Send a signal to the scheduler alone or to all processes; the exit code. No task may run a minute longer."""
         (os.killpg if group else os.kill)(self.process.pid, number)
         code = self.process.wait(timeout=90)
         until = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""The licences of what the flow and the Space install, from the metadata of the packages.
+"""The licences of the packages that the flow and the Space install, from their metadata.
 
     python tests/licences.py > .github/LICENCES.md
 
@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / ".github" / "LICENCES.md"
-SPDX_IDENTIFIERS = {  # what packages write, and its SPDX identifier where it is unambiguous
+SPDX_IDENTIFIERS = {  # licence names in package metadata, and their SPDX identifiers where unambiguous
     "Apache": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache 2.0 License": "Apache-2.0",
@@ -30,7 +30,7 @@ SPDX_IDENTIFIERS = {  # what packages write, and its SPDX identifier where it is
     "BSD 3-Clause License": "BSD-3-Clause",
     "BSD License": "BSD",
     "BSD": "BSD",
-    "Copyright (c) 2014-2017 EPFL-LCAV": "MIT",  # pyroomacoustics has the licence's text there
+    "Copyright (c) 2014-2017 EPFL-LCAV": "MIT",  # pyroomacoustics has the licence's text in the field
     "GNU Library or Lesser General Public License (LGPL)": "LGPL",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",

@@ -1,4 +1,4 @@
-"""The size of each required package, and of what only it requires, from installed metadata.
+"""The size of each required package and of the dependencies that only it has, from installed metadata.
 
     python tests/sizes.py
 

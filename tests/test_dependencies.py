@@ -54,7 +54,7 @@ def test_no_requirements_file_names_a_url_or_an_option():
 def test_the_space_pins_what_the_constraints_pin():
     lines = [line for line in (ROOT / "space" / "requirements.txt").read_text().splitlines() if line]
     assert pins("space/requirements.txt").items() <= pins("constraints.txt").items()
-    assert len(pins("space/requirements.txt")) == len(lines)  # no line without a version
+    assert len(pins("space/requirements.txt")) == len(lines)  # every line has a version
 
 
 def test_the_build_requirement_is_pinned():

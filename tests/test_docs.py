@@ -30,7 +30,7 @@ PAGES = sorted(
     )
 )
 OWN_COMMAND = re.compile(r"(\S*python[\d.]*|flow|\S*whisper-flow|\S*pip) ")
-# Commands that no test runs, by their first word, and why not.
+# Commands that no test runs, by their first word, with the reason.
 NOT_RUN = {
     "docker": "no container engine where the tests run; tests/test_dependencies.py checks what the images install",
     "gcloud": "tests/flows/test_cloud_guide.py checks verbs and options",

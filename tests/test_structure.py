@@ -1,4 +1,4 @@
-"""The imports between modules, and their size."""
+"""Imports between modules, and the size of modules."""
 
 import ast
 import subprocess

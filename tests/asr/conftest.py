@@ -21,8 +21,8 @@ TEXTS = ["Klockan är halv åtta.", "Åsa köper ägg på lördag.", "I Örebro 
 def tone():
     """A function that returns a sine as (samples,) or (samples, channels) float32."""
 
-    def make(seconds=1.0, hertz=440, rate=RATE, loud=0.3, channels=1):
-        wave = loud * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+    def make(seconds=1.0, hertz=440, rate=RATE, peak=0.3, channels=1):
+        wave = peak * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
         return np.repeat(wave[:, None], channels, axis=1).squeeze().astype(np.float32)
 
     return make
@@ -57,12 +57,12 @@ def encoded():
 
 @pytest.fixture
 def refusal():
-    """A function that makes a call and returns the one line with which it is refused."""
+    """A function that makes a call, which must be refused in one line, and returns the line."""
 
     def refuse(function, *arguments):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError) as error:
             function(*arguments)
-        line = str(caught.value)
+        line = str(error.value)
         assert line.strip()
         assert "\n" not in line
         return line
@@ -78,10 +78,10 @@ def audiofolder(tmp_path, tone):
     """
     pitch = itertools.count(200, 7)
 
-    def make(parts, metadata="metadata.csv", encoding="utf-8", place="corpus", **corpus_keys):
+    def make(parts, metadata="metadata.csv", encoding="utf-8", folder_name="corpus", **corpus_keys):
         import pandas as pd
 
-        root = tmp_path / place
+        root = tmp_path / folder_name
         for part, rows in parts.items():
             folder = root / part
             folder.mkdir(parents=True, exist_ok=True)
@@ -105,13 +105,13 @@ def audiofolder(tmp_path, tone):
 
 @pytest.fixture
 def store(tmp_path):
-    """A datastore of its own."""
+    """An empty datastore."""
     return Store.in_folder(tmp_path / "store")
 
 
 @pytest.fixture(scope="session")
 def preprocess():
-    """A function that does what `start`, `preprocess` and `collect` do: the packed parts, and the manifest."""
+    """A function that preprocesses a corpus like the flow: it returns the packed parts and the manifest."""
 
     def make(settings, store):
         packed = [shards.build_part(part, settings, store)[0] for part in sources.list_parts(settings.corpus)]
@@ -183,7 +183,7 @@ def base(whisper, tmp_path_factory):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """What is missing is reported at once, without a request to the Hub."""
+    """A missing file is reported immediately, without a request to the Hub."""
     from asr import network
     from huggingface_hub import constants
 

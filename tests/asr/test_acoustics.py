@@ -21,7 +21,7 @@ def speech():
 
 
 def delay(output, sound):
-    """Seconds by which the output lags behind the sound, by their cross-correlation."""
+    """The delay of the output in seconds, by cross-correlation with the sound."""
     spectrum = np.fft.rfft(output, 2 * len(sound)) * np.conj(np.fft.rfft(sound, 2 * len(sound)))
     shift = int(np.argmax(np.fft.irfft(spectrum)))
     return (shift if shift < len(sound) else shift - 2 * len(sound)) / RATE

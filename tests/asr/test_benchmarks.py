@@ -1,4 +1,4 @@
-"""Benchmarks are run by hand, so faults in their shared code and GPU code would stay unseen."""
+"""Benchmarks are run manually; these tests find faults in their shared code and GPU code."""
 
 import copy
 import importlib

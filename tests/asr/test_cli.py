@@ -1,4 +1,4 @@
-"""How a command ends: with a command line that resumes the run."""
+"""The end of a command: it prints a command line that resumes the run."""
 
 from __future__ import annotations
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from asr import InputError, disk
 
-FULL, CLOSED = Path("/dev/full"), Path("/sys")  # on Linux; read-only to root too
+FULL_DEVICE, READ_ONLY_FOLDER = Path("/dev/full"), Path("/sys")  # on Linux; read-only to root too
 
 
 def error_of(call):
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(Exception) as error:
         call()
-    return caught.value
+    return error.value
 
 
 def wrapped(cause):
@@ -25,9 +25,9 @@ def wrapped(cause):
     return error
 
 
-@pytest.mark.skipif(not FULL.is_char_device(), reason="no /dev/full here")
+@pytest.mark.skipif(not FULL_DEVICE.is_char_device(), reason="no /dev/full here")
 def test_a_write_to_a_full_disk_names_the_folder_that_was_written_to(tmp_path):
-    line = disk.explain(error_of(lambda: FULL.write_text("x" * 9)), tmp_path)
+    line = disk.explain(error_of(lambda: FULL_DEVICE.write_text("x" * 9)), tmp_path)
     assert line == f"the disk that holds {tmp_path} is full: make room there"
 
 
@@ -67,9 +67,9 @@ def test_other_errors_are_not_blamed_on_the_disk(tmp_path, error):
         raise error
 
 
-@pytest.mark.skipif(not CLOSED.is_dir(), reason="no /sys here")
+@pytest.mark.skipif(not READ_ONLY_FOLDER.is_dir(), reason="no /sys here")
 def test_a_folder_that_cannot_be_written_is_refused_with_its_key(refusal):
-    line = refusal(disk.check, CLOSED / "new" / "released", "[release] folder")
+    line = refusal(disk.check, READ_ONLY_FOLDER / "new" / "released", "[release] folder")
     assert line.startswith("[release] folder: /sys/new/released cannot be written: ")
 
 

@@ -20,7 +20,7 @@ from metaflow.plugins.datastores.local_storage import LocalStorage
 FLOWS = Path(metaflow_internals.__file__).parents[1]
 ADAPTER = Path(metaflow_internals.__file__)
 MAX_LINES = 60
-USED = """
+USED_ATTRIBUTES = """
 metaflow.system_context system_context.flow_datastore
 metaflow.system_context system_context.inputs
 metaflow.datastore FlowDataStore.datastore_root
@@ -34,7 +34,7 @@ metaflow.cli main
 metaflow.cli print_metaflow_exception
 metaflow.cli print_unknown_exception
 """
-PRIVATE = re.compile(r"_(?!_)")
+PRIVATE_NAME = re.compile(r"_(?!_)")
 METHODS = ("path_join", "full_uri", "is_file", "size_file", "save_bytes", "load_bytes")
 
 
@@ -58,7 +58,7 @@ def test_what_the_flow_imports_exists(module, name):
         importlib.import_module(f"{module}.{name}")
 
 
-@pytest.mark.parametrize("used", USED.strip().splitlines())
+@pytest.mark.parametrize("used", USED_ATTRIBUTES.strip().splitlines())
 def test_used_attributes_of_metaflow_exist(used):
     resolve(*used.split())
 
@@ -86,7 +86,7 @@ def test_no_private_name_of_metaflow_is_used():
     private = set()
     for file in sorted(FLOWS.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and PRIVATE.match(node.attr) and not _is_own_attribute(node.value):
+            if isinstance(node, ast.Attribute) and PRIVATE_NAME.match(node.attr) and not _is_own_attribute(node.value):
                 private.add((file.name, ast.unparse(node)))
     assert not [name for names in metaflow_imports() for name in names if re.search(r"(^|\.)_", name)]
     assert sorted(private) == [

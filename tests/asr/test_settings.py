@@ -1,4 +1,4 @@
-"""Which profiles are valid, and how the others are refused."""
+"""Valid profiles, and the errors of invalid ones."""
 
 import os
 import tomllib
@@ -205,7 +205,7 @@ def test_a_hostile_profile_is_refused_in_a_line_that_can_be_shown(profile, expec
 
 
 def test_only_regular_files_are_opened(tmp_path, refusal):
-    """Reading a pipe would block, and a device has no end."""
+    """Reading a pipe would block, and a device is endless."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large.toml").touch()
     os.truncate(tmp_path / "large.toml", 1 << 34)

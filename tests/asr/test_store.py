@@ -64,7 +64,7 @@ def test_a_folder_is_restored_and_its_key_depends_on_its_files_alone(store, tmp_
     assert store.put_folder(tmp_path / "b") != store.put_folder(tmp_path / "a")
 
 
-READ = {
+READERS = {
     "fetch": lambda store, key, folder: store.fetch([key], folder),
     "fetch_folder": lambda store, key, folder: store.fetch_folder(key, folder, "train"),
     "get_object": lambda store, key, folder: store.get_object(key, "start"),
@@ -80,7 +80,7 @@ def weights(store, tmp_path):
     return key, next(path for path in (tmp_path / "store").rglob(key))
 
 
-@pytest.mark.parametrize("read", READ)
+@pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("damage", ["flipped bits", "truncated", "too long"])
 def test_a_damaged_blob_is_named_in_one_line_and_never_used(store, weights, tmp_path, refusal, read, damage):
     key, file = weights
@@ -89,7 +89,7 @@ def test_a_damaged_blob_is_named_in_one_line_and_never_used(store, weights, tmp_
         for at in range(1000, 101_000, 100):
             content[at] ^= 1
     file.write_bytes({"flipped bits": content, "truncated": content[:-1], "too long": content + b"x"}[damage])
-    line = refusal(READ[read], store, key, tmp_path / "here")
+    line = refusal(READERS[read], store, key, tmp_path / "here")
     assert str(file) in line
     assert "is damaged" in line
     assert "`resume" in line
@@ -99,7 +99,7 @@ def test_a_damaged_blob_is_named_in_one_line_and_never_used(store, weights, tmp_
 def test_a_missing_blob_is_named_with_the_step_that_makes_it_again(store, weights, tmp_path, refusal):
     key, file = weights
     file.unlink()
-    line = refusal(READ["fetch_folder"], store, key, tmp_path / "here")
+    line = refusal(READERS["fetch_folder"], store, key, tmp_path / "here")
     assert line == f"{file} is gone: `resume train` makes it again"
 
 

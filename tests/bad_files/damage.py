@@ -14,7 +14,7 @@ def edited(name, **keys):
     return damage
 
 
-def a_pipe(name):
+def as_pipe(name):
     """Replace a file by a named pipe, which blocks its reader."""
 
     def damage(folder):
@@ -24,7 +24,7 @@ def a_pipe(name):
     return damage
 
 
-def of_gigabytes(name):
+def as_large_file(name):
     """Make a file of gigabytes, which takes no space on the disk."""
 
     def damage(folder):

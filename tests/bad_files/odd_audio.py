@@ -27,7 +27,7 @@ class Odd(NamedTuple):
 
 @cache
 def voice(rate: int = 48_000, channels: int = 1) -> np.ndarray:
-    """(samples, channels) float32: a hum that swells and fades like syllables, so that no part is silent."""
+    """(samples, channels) float32: a hum with the rhythm of syllables and no silence."""
     time = np.arange(int(SECONDS * rate)) / rate
     hum = sum(np.sin(2 * np.pi * 150 * part * time) / part for part in range(1, 12))
     sound = 0.1 * hum * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * time))
@@ -79,7 +79,7 @@ def damaged(content: bytes, size: int = 400) -> bytes:
     return content[:middle] + np.random.default_rng(1).bytes(size) + content[middle + size :]
 
 
-def holed(content: bytes, size: int = 400) -> bytes:
+def with_gap(content: bytes, size: int = 400) -> bytes:
     middle = len(content) // 2
     return content[:middle] + content[middle + size :]
 
@@ -168,8 +168,8 @@ ODD = [
     Odd("damaged.aac", damaged(aac), 2.3, INCOMPLETE),
     Odd("damaged, index first.m4a", damaged(fast_m4a), 2.5, INCOMPLETE),
     Odd("damaged live.webm", damaged(live_webm), 2.5, INCOMPLETE),
-    Odd("hole.mp3", holed(mp3), 2.5, INCOMPLETE),
-    Odd("hole.wav", holed(wav()), 2.5, INCOMPLETE),
+    Odd("hole.mp3", with_gap(mp3), 2.5, INCOMPLETE),
+    Odd("hole.wav", with_gap(wav()), 2.5, INCOMPLETE),
     # No audio at all.
     Odd("nothing.wav", b"", 0, UNREADABLE),
     Odd("nothing.mp3", b"", 0, UNREADABLE),

@@ -1,4 +1,4 @@
-"""A file gives the same samples wherever it is read, and an incomplete one is never accepted as complete."""
+"""A file gives the same samples at every entry point, and an incomplete one is never accepted as complete."""
 
 import io
 import subprocess
@@ -115,7 +115,7 @@ def test_an_accepted_file_has_the_duration_that_ffmpeg_decodes(parts, suffix):
 
 
 def packet_starts(content):
-    """Where the packets of a file start, in bytes. Of Ogg, where the pages do."""
+    """The positions in bytes at which the packets of a file start; of Ogg, its pages."""
     with av.open(io.BytesIO(content)) as file:
         return sorted({packet.pos for packet in file.demux(file.streams.audio[0]) if packet.pos})
 
@@ -128,7 +128,7 @@ PACKET_STARTS = {codec: packet_starts(content) for codec, content in CODECS.item
 def test_a_file_without_its_end_is_never_accepted(codec, share, between_packets):
     content, starts = CODECS[codec], PACKET_STARTS[codec]
     end = int(share * len(content))
-    if codec == "ogg":  # a recording of a stream may well end between two pages
+    if codec == "ogg":  # a valid recording of a stream may end between two pages
         assume(not any(0 <= end - start < len("OggS") for start in starts))
     elif between_packets:
         end = max((start for start in starts if start <= end), default=end)

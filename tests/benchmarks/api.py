@@ -1,8 +1,8 @@
-"""The Space's OpenAI API: its cost over the engine's, the delay of a stream's first words, and fifty clients at once.
+"""The Space's OpenAI API: its cost over the engine's, the delay of a stream's first words, fifty parallel clients.
 
     python tests/benchmarks/api.py [--release released/latest] [--rounds 5] [--clients 50] [--seconds 120]
 
-The Space runs in a process of its own as a user starts it, on all cores. In turns, `--rounds` times: the engine in this
+The Space runs in its own process as a user starts it, on all cores. In turns, `--rounds` times: the engine in this
 process and the server over HTTP transcribe the same files, one of 3 s (ten times) and one of 10 minutes, made of the
 sample's test clips; the CPU seconds of both processes, as the kernel counts them, and the ratio of the medians. The
 first event of a stream of the 10 minutes is timed from the request on, including the upload. Then the clients send the
@@ -135,8 +135,8 @@ def first_words(url: str, rounds: int) -> float:
     return statistics.median(waits)
 
 
-def crowd(url: str, clients: int, seconds: float, queue: Any) -> None:
-    """Run the clients at once, in their own process; their results go to the queue."""
+def run_clients(url: str, clients: int, seconds: float, queue: Any) -> None:
+    """Run concurrent clients, in their own process; their results go to the queue."""
 
     async def client(number: int, http: httpx.AsyncClient, clips: list[bytes]) -> None:
         while time.monotonic() < until:
@@ -166,7 +166,7 @@ def crowd(url: str, clients: int, seconds: float, queue: Any) -> None:
 def load(url: str, server: psutil.Process, clients: int, seconds: float) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=crowd, args=(url, clients, seconds, queue))
+    process = context.Process(target=run_clients, args=(url, clients, seconds, queue))
     process.start()
     waits, memory, began = list[float](), list[float](), time.monotonic()
     while (elapsed := time.monotonic() - began) < seconds:

@@ -43,7 +43,7 @@ KNOWN_CAUSES = r"is full|cannot be|may not be written|memory|bad_alloc|unpack ar
 class Day(NamedTuple):
     kind: str
     name: str
-    play: Callable[[Sandbox], None]
+    simulate: Callable[[Sandbox], None]
 
 
 class Sandbox:
@@ -60,11 +60,11 @@ class Sandbox:
 
     def start(self, *arguments: str, prefix: Iterable[str] = ()) -> Flow:
         flow = Flow(self.folder, *arguments, prefix=prefix)
-        threading.Thread(target=self._watch, args=(flow.process.pid,), daemon=True).start()
+        threading.Thread(target=self._watch_memory, args=(flow.process.pid,), daemon=True).start()
         self.flows.append(flow)
         return flow
 
-    def _watch(self, pid: int) -> None:
+    def _watch_memory(self, pid: int) -> None:
         with suppress(psutil.Error):
             root = psutil.Process(pid)
             while root.is_running() and root.status() != psutil.STATUS_ZOMBIE:
@@ -76,7 +76,7 @@ class Sandbox:
                 time.sleep(0.25)
 
     def wait(self, flow: Flow) -> int:
-        """Wait until it ends, and check what it printed and left behind; returns the exit code."""
+        """Wait until it ends, and check its output and the remaining processes; returns the exit code."""
         try:
             code = flow.process.wait(timeout=LIMIT)
         except subprocess.TimeoutExpired:
@@ -131,7 +131,7 @@ class Sandbox:
         json.loads((latest / "release.json").read_text())
 
     def check_temporary_folder(self) -> None:
-        """Check that nothing is left in TMPDIR."""
+        """Check that TMPDIR is empty."""
         if remaining := sorted(path.name for path in self.temporary.iterdir()):
             self.fail("left over", ", ".join(remaining)[:150])
 
@@ -157,7 +157,7 @@ def _wait_for_line(flow: Flow, pattern: str, delay: float) -> None:
 
 
 def power_lost(step: str) -> Callable[[Sandbox], None]:
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         flow = sandbox.start(*sandbox.resume(step))
         _wait_for_line(flow, "Task is starting", sandbox.random.uniform(0.0, 14.0))
         with suppress(ProcessLookupError):
@@ -166,11 +166,11 @@ def power_lost(step: str) -> Callable[[Sandbox], None]:
         time.sleep(0.5)
         sandbox.resume_and_compare(flow, step)
 
-    return play
+    return simulate
 
 
 def interrupted(pattern: str, latest: float, group: bool) -> Callable[[Sandbox], None]:
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         flow = sandbox.start(*sandbox.resume("train"))
         _wait_for_line(flow, pattern, sandbox.random.uniform(0.0, latest))
         if flow.process.poll() is None:
@@ -189,13 +189,13 @@ def interrupted(pattern: str, latest: float, group: bool) -> Callable[[Sandbox],
                 continued_from = resumed[1] if resumed else 0
                 sandbox.fail("lost", f"trial {trial} had come to step {step}, and went on from {continued_from}")
 
-    return play
+    return simulate
 
 
 def full(place: str, kilobytes: int, step: str) -> Callable[[Sandbox], None]:
     """A disk with few kilobytes left: that of the datastore, of temporary files or of releases."""
 
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         disk = sandbox.disk(place)
         now = os.statvfs(disk)
         used = (now.f_blocks - now.f_bfree) * now.f_frsize // 1024
@@ -207,37 +207,37 @@ def full(place: str, kilobytes: int, step: str) -> Callable[[Sandbox], None]:
             sandbox.check_temporary_folder()
         sandbox.resume_and_compare(flow if code else None, step)
 
-    return play
+    return simulate
 
 
 def read_only(place: str, step: str) -> Callable[[Sandbox], None]:
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         disk = sandbox.disk(place)
         mount("-o", "remount,ro", str(disk))
         flow = sandbox.start(*sandbox.resume(step))
         code = sandbox.wait(flow)
         mount("-o", "remount,rw", str(disk))
-        if not sandbox.check_error(code, flow.output) and place != "TMPDIR":  # for which Python finds another folder
+        if not sandbox.check_error(code, flow.output) and place != "TMPDIR":  # Python finds another temporary folder
             sandbox.fail("not told", "it ended as if it had written")
         sandbox.resume_and_compare(flow, step)
 
-    return play
+    return simulate
 
 
 def memory(megabytes: int, step: str) -> Callable[[Sandbox], None]:
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         flow = sandbox.start(*sandbox.resume(step), prefix=["prlimit", f"--as={megabytes << 20}"])
         code = sandbox.wait(flow)
         sandbox.check_error(code, flow.output)
         sandbox.resume_and_compare(flow if code else None, step)
 
-    return play
+    return simulate
 
 
 def flipped(kind: str, step: str) -> Callable[[Sandbox], None]:
-    """Flip bits in files of one kind; the run reports it, or did not need them."""
+    """Flip bits in files of one kind; the run reports it, or does not use the files."""
 
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         data = sandbox.folder / ".metaflow" / "WhisperFlow" / "data"
         blobs = sorted((path for path in data.glob("??/*") if not path.name.endswith("_meta")),
                        key=lambda path: path.stat().st_size)  # fmt: skip
@@ -264,13 +264,13 @@ def flipped(kind: str, step: str) -> Callable[[Sandbox], None]:
                 path.write_bytes(content)
         sandbox.resume_and_compare(flow if code and "run-id" in flow.output else None, step)
 
-    return play
+    return simulate
 
 
 def clock(step: str) -> Callable[[Sandbox], None]:
     """The clock of every process is wrong by up to thirty hours."""
 
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         (sandbox.temporary / "clock").mkdir()
         (sandbox.temporary / "clock" / "sitecustomize.py").write_text(SHIFT_CLOCK)
         os.environ["PYTHONPATH"] = str(sandbox.temporary / "clock")
@@ -280,13 +280,13 @@ def clock(step: str) -> Callable[[Sandbox], None]:
         del os.environ["PYTHONPATH"]
         sandbox.resume_and_compare(flow, step)
 
-    return play
+    return simulate
 
 
 def two_runs(step: str) -> Callable[[Sandbox], None]:
-    """Both resume one run. The one that takes a trial up last continues it; the other ends and says so."""
+    """Both resume one run. The one that starts a trial last continues it; the other ends with a message."""
 
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         flows = [sandbox.start(*sandbox.resume(step)) for _ in range(2)]
         failed = [flow for flow in flows if sandbox.wait(flow)]
         for flow in failed:
@@ -300,13 +300,13 @@ def two_runs(step: str) -> Callable[[Sandbox], None]:
         if len(releases) != 1 + max(1, 2 - len(failed)):
             sandbox.fail("lost", f"of 3 releases there are {', '.join(releases)}")
 
-    return play
+    return simulate
 
 
 def two_processes(program: str, label: str) -> Callable[[Sandbox], None]:
     """Two processes of one program in one folder."""
 
-    def play(sandbox: Sandbox) -> None:
+    def simulate(sandbox: Sandbox) -> None:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(FLOW.parents[1] / name) for name in ("flows", "space"))}
         command = [sys.executable, "-c", program]
         processes = [
@@ -318,10 +318,10 @@ def two_processes(program: str, label: str) -> Callable[[Sandbox], None]:
             if process.returncode:
                 sandbox.fail("lost", f"{label}: {stderr.strip().splitlines()[-1][-150:]}")
 
-    return play
+    return simulate
 
 
-RELEASES = """
+PUBLISH_RELEASES = """
 import shutil, sys, tempfile
 from pathlib import Path
 from asr.release import folder
@@ -336,7 +336,7 @@ for turn in range(10):
     assert not latest.exists() or (latest / "release.json").is_file() and (latest / "model.safetensors").is_file()
 assert (Path("released/latest") / "release.json").is_file()
 """
-CONTRIBUTIONS = """
+STORE_CLIPS = """
 import csv, sys
 from pathlib import Path
 import contributions, numpy
@@ -351,7 +351,7 @@ assert set(names) <= set(listed) and all(Path("taught/train", name).stat().st_si
 """
 
 
-PUSH = """
+PUSH_RELEASE = """
 import sys
 from pathlib import Path
 from asr import InputError
@@ -365,7 +365,7 @@ except InputError:
 
 
 def two_pushes(sandbox: Sandbox) -> None:
-    """Push two releases to one repository of the Hub: it holds one of them whole, in a commit on top of the other."""
+    """Push two releases to one repository of the Hub: it holds one complete release, in a commit after the other."""
     import faults
     from servers.writable_hub import User, WritableHub
 
@@ -373,7 +373,9 @@ def two_pushes(sandbox: Sandbox) -> None:
         ready = [faults.release(sandbox.temporary, number) for number in ("17", "18")]
         env = {**os.environ, **server.env(sandbox.temporary / "home", faults.TOKEN), "PYTHONPATH": str(FLOW.parent)}
         processes = [
-            subprocess.Popen([sys.executable, "-c", PUSH, str(release)], env=env, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", PUSH_RELEASE, str(release)], env=env, stderr=subprocess.PIPE, text=True
+            )
             for release in ready
         ]
         for process in processes:
@@ -409,6 +411,6 @@ DAYS = [
     *(Day("clock", step, clock(step)) for step in ("preprocess", "train", "push")),
     *(Day("two at once", f"runs from {step}", two_runs(step)) for step in ("preprocess", "train", "push")),
     *(Day("two at once", f"pushes to one repository, {turn}", two_pushes) for turn in ("once", "again")),
-    Day("two at once", "releases in one folder", two_processes(RELEASES, "release")),
-    Day("two at once", "Spaces on one folder", two_processes(CONTRIBUTIONS, "clip")),
+    Day("two at once", "releases in one folder", two_processes(PUBLISH_RELEASES, "release")),
+    Day("two at once", "Spaces on one folder", two_processes(STORE_CLIPS, "clip")),
 ]  # fmt: skip

@@ -69,7 +69,7 @@ trials = 2
 max_served_gap = 1000.0
 """,
 }
-WATCH = """
+MEASURE_CALLS = """
 import importlib.machinery, json, os, sys, time
 from collections import Counter
 
@@ -84,26 +84,26 @@ CALLS = {
     },
 }
 LATE = ("torch", "transformers", "datasets", "ctranslate2")  # imports of heavy calls are not their work
-DRAWN = 0.01  # seconds: a call soon after the last drawing returns at once
-spent, doing = Counter(), []
+DRAW_SECONDS = 0.01  # a call soon after the last one returns without drawing
+spent, active = Counter(), []
 
 def timed(call, kind):
     def timed_call(*args, **kwargs):
         if kind == "heavy" and call.__module__ != "asr.corpus.shards":
             [__import__(name) for name in LATE]
-        counts = doing == ([] if kind == "heavy" else ["heavy"])
-        doing.append(kind)
+        counts = active == ([] if kind == "heavy" else ["heavy"])
+        active.append(kind)
         began = time.perf_counter()
         try:
             return call(*args, **kwargs)
         finally:
-            doing.pop()
-            took = time.perf_counter() - began
+            active.pop()
+            seconds = time.perf_counter() - began
             if counts and kind == "cards":
-                spent["looks"] += 1
-                spent["drawings"] += took > DRAWN
+                spent["calls"] += 1
+                spent["draws"] += seconds > DRAW_SECONDS
             if counts:  # the first card imports what draws; that is done once, however long the trial
-                spent["first card" if kind == "cards" and not spent["first card"] else kind] += took
+                spent["first card" if kind == "cards" and not spent["first card"] else kind] += seconds
             if kind == "heavy":
                 with open(os.path.join(os.environ["WATCHED"], str(os.getpid())), "w") as file:
                     json.dump(spent, file)
@@ -159,7 +159,7 @@ class Task:
         return self.spent.get("heavy", 0.0)
 
     @property
-    def grows(self) -> float:
+    def time_dependent(self) -> float:
         return self.spent.get("cards", 0.0) + self.spent.get("checkpoints", 0.0)
 
     @property
@@ -168,11 +168,11 @@ class Task:
 
     @property
     def growth(self) -> float:
-        """`grows` in an hour of training."""
+        """`time_dependent` in an hour of training."""
         ratio = HOUR / self.heavy
-        drawings = max(1.0, self.spent.get("drawings", 0.0) - 1)
-        looks_per_drawing = self.spent.get("looks", 0.0) / drawings
-        return self.spent.get("checkpoints", 0.0) * ratio + self.spent.get("cards", 0.0) * min(ratio, looks_per_drawing)
+        draws = max(1.0, self.spent.get("draws", 0.0) - 1)
+        calls_per_draw = self.spent.get("calls", 0.0) / draws
+        return self.spent.get("checkpoints", 0.0) * ratio + self.spent.get("cards", 0.0) * min(ratio, calls_per_draw)
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Step:
         return max(task.ended for task in self.tasks)
 
     def wall_share(self, seconds: str) -> float:
-        """The part of the step's wall that its tasks spend on `work` or `grows`."""
+        """The part of the step's wall that its tasks spend on `work` or `time_dependent`."""
         busy = sum(task.ended - task.began for task in self.tasks)
         return (self.ended - self.began) * sum(getattr(task, seconds) for task in self.tasks) / busy
 
@@ -215,7 +215,7 @@ class FlowRun:
     @property
     def fixed(self) -> float:
         """Own seconds that do not depend on how long training takes."""
-        return self.own - self.train.wall_share("grows")
+        return self.own - self.train.wall_share("time_dependent")
 
     @property
     def growth(self) -> float:
@@ -232,7 +232,7 @@ def run(profile: str, folder: Path, *options: str, env: dict[str, str]) -> FlowR
     import pandas as pd
 
     (folder / "watch").mkdir(parents=True)
-    (folder / "watch" / "sitecustomize.py").write_text(WATCH)
+    (folder / "watch" / "sitecustomize.py").write_text(MEASURE_CALLS)
     (folder / "profile.toml").write_text(profile)
     path = os.pathsep.join(filter(None, [str(folder / "watch"), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "WATCHED": str(folder / "watch"), **env}
@@ -266,7 +266,7 @@ def _steps(log: str, folder: Path) -> list[Step]:
 
 
 def requests_in(proxy: Proxy, step: Step) -> list[Exchange]:
-    """The requests that passed while a step ran."""
+    """The requests during a step."""
     return [request for request in proxy.exchanges if step.began <= request.began < step.ended]
 
 
@@ -276,7 +276,7 @@ def print_table(flow_run: FlowRun, proxy: Proxy | None) -> None:
     rows: list[tuple[str, list[float]]] = []
     for step in flow_run.steps:
         wall, work = step.ended - step.began, step.wall_share("work")
-        inside = [sum(task.spent.get(kind, 0.0) for task in step.tasks) for kind in KINDS]
+        seconds = [sum(task.spent.get(kind, 0.0) for task in step.tasks) for kind in KINDS]
         requests = requests_in(proxy, step) if proxy else []
         traffic_figures = [
             len(requests),
@@ -284,7 +284,7 @@ def print_table(flow_run: FlowRun, proxy: Proxy | None) -> None:
             sum(request.down for request in requests) / 1e6,
         ]
         rows.append(
-            (step.name, [len(step.tasks), wall, work, wall - work, *inside, *(traffic_figures if proxy else [])])
+            (step.name, [len(step.tasks), wall, work, wall - work, *seconds, *(traffic_figures if proxy else [])])
         )
     sums = [sum(column) for column in zip(*(figures for _, figures in rows), strict=True)]
     between = flow_run.seconds - sums[1]  # before, between and after the steps
@@ -319,7 +319,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.03, help="seconds")
     arguments = parser.parse_args()
     if all(os.environ.get(name) in (None, "", "root") for name in ("METAFLOW_USER", "SUDO_USER", "USERNAME", "USER")):
-        os.environ["METAFLOW_USER"] = "benchmark"  # the Client wants one as the flow does
+        os.environ["METAFLOW_USER"] = "benchmark"  # the Client needs a user name, like the flow
     profile = PROFILES[arguments.settings]
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))

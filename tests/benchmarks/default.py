@@ -2,7 +2,7 @@
 
     python tests/benchmarks/default.py [--seeds N]
 
-Each run is `python flows/whisper_flow.py run` in an empty folder, from the command to its end, with a seed of its own
+Each run is `python flows/whisper_flow.py run` in an empty folder, from the command to its end, with its own seed
 for the weights, the draws and the search. Nothing else should run at the same time. A processor without AVX-512 is
 simulated by ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2.
 """

@@ -1,10 +1,10 @@
-"""Bad days and hostile inputs, tried by one command: what passed and what failed.
+"""Bad days and hostile inputs in one command: the number that passed, and the failures.
 
     python tests/benchmarks/drill.py [--days POWER,DISK...] [--kinds KIND...] [--at-once 2]
     python tests/benchmarks/drill.py --minutes 15 [--release released/latest] [--clients 30]
 
 Each bad day (`bad_days.py`) starts with a finished run, in a mount namespace with its own disks, so it needs no
-privileges and leaves nothing behind; it needs `unshare`. The hostile inputs are those of the tests, in one process per
+privileges and leaves no files; it needs `unshare`. The hostile inputs are those of the tests, in one process per
 kind. With `--minutes`, hostile and honest clients use a Space at the same time instead.
 
 Peak memory is that of all processes of a day, and of the largest process of a kind of inputs.
@@ -157,7 +157,7 @@ def run_day(number: int) -> None:
     sandbox = Sandbox(Path.cwd(), Path("origin").read_text(), number)
     began = time.monotonic()
     try:
-        DAYS[number].play(sandbox)
+        DAYS[number].simulate(sandbox)
     except Exception as error:
         sandbox.fail("other", f"the drill itself: {type(error).__name__}: {error}")
     if os.environ.get("DRILL_SHOW"):

@@ -50,7 +50,7 @@ class Synthesizer:
         self._library = ctypes.CDLL(ctypes.util.find_library("espeak-ng") or "libespeak-ng.so.1")
         self._rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, None, 0)
 
-    def say(self, text: str, voice: str, words_per_minute: int = 160, pitch: int = 50) -> Spoken:
+    def synthesize(self, text: str, voice: str, words_per_minute: int = 160, pitch: int = 50) -> Spoken:
         """The text in a voice such as "sv+f2". Raises ValueError where there is no such voice."""
         pieces, begins = list[np.ndarray](), dict[int, float]()
 

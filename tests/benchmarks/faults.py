@@ -1,4 +1,4 @@
-"""What goes wrong during a push, and what the repo holds afterwards: a table of faults.
+"""Faults during a push, and what the repo holds afterwards, as a table.
 
     python tests/benchmarks/faults.py
 
@@ -33,7 +33,7 @@ from huggingface_hub import HfApi, constants  # noqa: E402
 from servers.writable_hub import User, WritableHub  # noqa: E402
 
 TOKEN, REPO = "hf_" + "geheim" * 5, "me/svenska"
-PUSH = """
+PUSH_RELEASE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -100,7 +100,7 @@ def push(path: Path) -> str:
 def kill_push(server: WritableHub, path: Path, home: Path, match: str) -> None:
     """Push in a process that is killed as soon as a request of this kind arrives."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PUSH, str(ROOT / "flows"), str(path)],
+        [sys.executable, "-c", PUSH_RELEASE, str(ROOT / "flows"), str(path)],
         env={**os.environ, **server.env(home, TOKEN)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     if match == "commit":

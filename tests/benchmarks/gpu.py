@@ -66,7 +66,7 @@ ON_CPU = Size(train=64, evaluation=16, steps=20, recipe_steps=3, bare=8)
 
 
 class LineTimes:
-    """The times of a trial's first and last line."""
+    """The times of the first and the last line that a trial prints."""
 
     def __init__(self) -> None:
         self.began, self.first, self.last = time.perf_counter(), 0.0, 0.0
@@ -124,11 +124,11 @@ class Bench:
             Store.in_folder(self.corpus.folder / "trials"),
         )
         name = f"{batch}-{time.monotonic()}"
-        keeper = Checkpoints(store, name, settings.training.model_copy(update={"checkpoint_minutes": 60.0}))
+        checkpoints = Checkpoints(store, name, settings.training.model_copy(update={"checkpoint_minutes": 60.0}))
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         point = Trial(0, 1e-5, 0.01)
-        outcome, model, processor = trial.fine_tune(point, settings, speech, line_times, keeper)  # type: ignore[arg-type]
+        outcome, model, processor = trial.fine_tune(point, settings, speech, line_times, checkpoints)  # type: ignore[arg-type]
         trained = time.perf_counter()
         models.save(self.corpus.folder / name, model, processor)
         speeds = [entry.clips_per_second for entry in outcome.history[len(outcome.history) // 3 :]]

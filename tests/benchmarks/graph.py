@@ -126,7 +126,7 @@ sys.executable, *sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 # Reads the run with the Client; prints the seconds and the requests of each part.
-READ = """
+READ_RUN = """
 import json, sys, time
 import requests
 from metaflow import Run, namespace
@@ -193,7 +193,7 @@ def measure(tasks: int, service: bool, search: bool) -> dict[str, float]:
         if metadata:
             figures["run_requests"] = len(metadata.requests)
         reader = subprocess.run(
-            [sys.executable, "-c", READ, f"WhisperFlow/{run_id}", *(TRAIN if search else PREPROCESS)],
+            [sys.executable, "-c", READ_RUN, f"WhisperFlow/{run_id}", *(TRAIN if search else PREPROCESS)],
             cwd=folder, env=env, stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
         count, parts = json.loads(reader.stdout.splitlines()[-1])

@@ -27,8 +27,8 @@ import httpx  # noqa: E402
 import machine  # noqa: E402
 import psutil  # noqa: E402
 
-BUSY = ("429", "503")  # with Retry-After
-SETTLED = 3  # minutes, after which everything has been used once
+BUSY_STATUSES = ("429", "503")  # with Retry-After
+SETTLING_MINUTES = 3  # after them every part has been used once
 
 
 def attack(url: str, seed: int, until: float, responses: Counter[str]) -> None:
@@ -54,7 +54,7 @@ def attack(url: str, seed: int, until: float, responses: Counter[str]) -> None:
     def aborted_upload(_: httpx.Client) -> int:
         caller = test_security.Caller(url, "/gradio_api/upload", test_openai_api.FORM)
         caller.send(test_security.FILE, bytes(200_000))
-        caller.leave()
+        caller.close()
         return 0
 
     with httpx.Client(base_url=url, timeout=120) as http:
@@ -78,8 +78,8 @@ def hostile(url: str, clients: int, seconds: float, results: multiprocessing.Que
 
 
 def honest(*arguments: Any) -> None:
-    """`api.crowd`, in a module that a spawned process can import."""
-    api.crowd(*arguments)
+    """`api.run_clients`, in a module that a spawned process can import."""
+    api.run_clients(*arguments)
 
 
 def main(release: Path, minutes: float, clients: int) -> None:
@@ -117,12 +117,13 @@ def main(release: Path, minutes: float, clients: int) -> None:
         tracebacks = log.read_text(errors="replace").count("Traceback")
     for name, count in (responses + hostile_responses).most_common():
         print(f"{name:40s} {count:8,}")
-    failed_count = sum(count for name, count in responses.items() if name not in ("200", *BUSY))
+    failed_count = sum(count for name, count in responses.items() if name not in ("200", *BUSY_STATUSES))
     server_errors = sum(count for name, count in hostile_responses.items() if name.endswith((" 500", " 502")))
-    settled_memory = memory[min(SETTLED, len(memory)) - 1]
+    settled_memory = memory[min(SETTLING_MINUTES, len(memory)) - 1]
     print(f"median answer {sorted(latencies)[len(latencies) // 2] if latencies else 0:.2f} s")
     machine.print_result({
-        "answered": responses["200"], "busy": sum(responses[status] for status in BUSY), "honest_failed": failed_count,
+        "answered": responses["200"], "busy": sum(responses[status] for status in BUSY_STATUSES),
+        "honest_failed": failed_count,
         "hostile": hostile_responses.total(), "failed_inside": server_errors, "tracebacks": tracebacks,
         "files_left": files, "threads": threads,
         "memory_growth_percent": round(100 * (memory[-1] / settled_memory - 1), 1),

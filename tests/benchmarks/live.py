@@ -3,7 +3,7 @@
     python tests/benchmarks/live.py [--release released/latest] [--seconds 300] [--busy 1] [--drop 5]
 
 Chromium opens the page, and its fake microphone speaks the sample's test clips with pauses of 0.3 to 3 s, while
-`--busy` processes use a core each. Half way, the connection is cut for `--drop` seconds. At the end the samples that
+`--busy` processes use a core each. Halfway, the connection is cut for `--drop` seconds. At the end the samples that
 the browser recorded are compared with those that the server received, and the text with that of the same audio as a
 file, as the share of the file's words that differ. A word's delay is measured from its end, by the engine's times for
 its clip alone, until it first appears on the page, in the browser's time of recorded audio; it leaves out words during
@@ -37,7 +37,7 @@ from browser import serve, visit  # noqa: E402
 
 POLL_SECONDS = 0.2  # between two readings of the page
 RECOVERY_SECONDS = 10.0  # after a cut, in which words catch up
-SCREEN = """() => {
+READ_WORDS = """() => {
   const root = document.querySelector('#words .recorder');
   return [+root.dataset.samples || 0, root.querySelector('.words').textContent];
 }"""
@@ -66,18 +66,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
-        with visit(url, speak=spoken) as visitor, busy(arguments.busy):
+        with visit(url, microphone=spoken) as visitor, busy(arguments.busy):
             visitor.allow_cuts()
             visitor.tab("live")
             visitor.speak()
-            screens, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
+            readings, rate, cut, began = list[tuple[float, list[str]]](), 0.0, (0.0, 0.0), time.monotonic()
             now = 0.0
             while now < len(sound) / serving.RATE:
                 visitor.page.wait_for_timeout(1000 * POLL_SECONDS)
-                samples, text = visitor.page.evaluate(SCREEN)
+                samples, text = visitor.page.evaluate(READ_WORDS)
                 rate = rate or visitor.page.evaluate("new AudioContext().sampleRate")
                 now = samples / rate
-                screens.append((now, text.split()))
+                readings.append((now, text.split()))
                 if arguments.drop and not cut[1] and now > len(sound) / serving.RATE / 2:
                     visitor.cut()
                     visitor.page.wait_for_timeout(1000 * arguments.drop)
@@ -85,12 +85,12 @@ def main() -> None:
                     cut = (now, now + arguments.drop + RECOVERY_SECONDS)
             visitor.page.set_default_timeout(60_000)
             received = visitor.stop_speaking()
-            recorded, _ = visitor.page.evaluate(SCREEN)
+            recorded, _ = visitor.page.evaluate(READ_WORDS)
             text = visitor.read("#words .words").split()
-            took = time.monotonic() - began
-    as_file = transcriber.transcribe(sound).text
-    errors = rates.count_errors([as_file], [" ".join(text)], "basic", transcriber.language)[0]
-    delays = serving.delays(words, screens)
+            seconds = time.monotonic() - began
+    file_text = transcriber.transcribe(sound).text
+    errors = rates.count_errors([file_text], [" ".join(text)], "basic", transcriber.language)[0]
+    delays = serving.delays(words, readings)
     usual_delays = [delay for word, delay in delays.items() if not cut[0] - RECOVERY_SECONDS < words[word][2] < cut[1]]
     results = {
         "seconds": round(received / rate, 1),
@@ -99,7 +99,7 @@ def main() -> None:
         "words_differ_percent": round(rates.wer([errors]), 2),
         "delay_s": round(statistics.median(usual_delays), 2),
         "delay_90_s": round(statistics.quantiles(usual_delays, n=10)[-1], 2),
-        "took_s": round(took, 1),
+        "took_s": round(seconds, 1),
     }
     for name, value in results.items():
         print(f"{name:22s} {value}")

@@ -1,11 +1,11 @@
-"""The Space under load: fifty clients at once.
+"""The Space under load: fifty concurrent clients.
 
     python tests/benchmarks/load.py [--clients 50] [--seconds 120] [--release released/latest]
 
 The Space runs in its own process as a user starts it. Each client is a `gradio_client` that sends the sample's test
 clips one after the other, and waits a second after the answer "queue full". `failed` counts every other answer that is
 not a text. The clients share a process, and another requests `/health` five times a second. `memory_growth_mb` is the
-server's memory at the end less that after the first quarter, when everything has been used once.
+server's memory at the end less that after the first quarter, when every part has been used once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import machine
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "flows" / "sample" / "test"
-FULL = re.compile("queue.*full|full.*queue|kö|many", re.I)
+QUEUE_FULL = re.compile("queue.*full|full.*queue|kö|many", re.I)
 
 
 def memory(pid: int) -> float:
@@ -51,7 +51,7 @@ def client(url: str, number: int, until: float, responses: Counter[str], latenci
             responses["answered"] += 1
             latencies.append(time.monotonic() - began)
         except Exception as error:
-            if FULL.search(str(error)):
+            if QUEUE_FULL.search(str(error)):
                 responses["queue full"] += 1
                 time.sleep(1)
             else:
@@ -60,8 +60,8 @@ def client(url: str, number: int, until: float, responses: Counter[str], latenci
         index += 1
 
 
-def crowd(url: str, clients: int, seconds: float, queue: Any) -> None:
-    """Run the clients at once, in their own process; their results go to the queue."""
+def run_clients(url: str, clients: int, seconds: float, queue: Any) -> None:
+    """Run concurrent clients, in their own process; their results go to the queue."""
     responses: Counter[str] = Counter()
     latencies, until = list[float](), time.monotonic() + seconds
     threads = [
@@ -95,7 +95,7 @@ def main() -> None:
     )
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=crowd, args=(url, arguments.clients, arguments.seconds, queue))
+    process = context.Process(target=run_clients, args=(url, arguments.clients, arguments.seconds, queue))
     waits, failed, memory_mb = list[float](), 0, list[float]()
     try:
         while True:

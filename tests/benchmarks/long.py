@@ -9,12 +9,12 @@ between them, and `sounds` with 3 to 20 s of chords and, where `--noise` names a
 to -20 dB of full scale. The systems take turns on all cores; all give the words' times.
 
 For each: WER; percent of clips with a repetition loop (`scoring/diagnostics.py`); words per minute whose middle lies
-half a second or more inside a stretch without speech; the error of the start of correct words in seconds, in the median
+half a second or more from any speech; the error of the start of correct words in seconds, in the median
 and at the 90th percentile; wall seconds, the median of the rounds. The true start of a word comes from espeak-ng's
 library for the sample. Of other speech only the start and the end of clips are known, by their loudness: the start of
 the first word and the end of the last.
 
-Left out: detection of the language (it is given), speech over noise, several speakers at once, and recordings of one
+Left out: detection of the language (it is given), speech over noise, overlapping speakers, and recordings of one
 speaker's connected speech: the speaker changes with each clip, so text as a prompt helps less here than elsewhere.
 """
 
@@ -53,8 +53,8 @@ from sample import make  # noqa: E402
 RATE, SAMPLE = 16_000, ROOT / "flows" / "sample"
 PAUSES, SOUNDS = (0.2, 3.0), (3.0, 20.0)  # seconds between two clips
 LEVELS = (-35.0, -20.0)  # decibels of full scale
-INSIDE = 0.5  # seconds from speech
-LOUD = 0.02  # of a clip's peak, below which it has not begun
+MIN_DISTANCE = 0.5  # seconds from speech
+SPEECH_THRESHOLD = 0.02  # of a clip's peak, above which it has begun
 UNKNOWN = float("nan")
 
 Words = list[tuple[str, float, float]]  # with start and end in seconds, NaN where unknown
@@ -78,8 +78,8 @@ class Recording:
         return [begin + len(clip.sound) / RATE for begin, clip in zip(self.begins, self.clips, strict=True)]
 
     @property
-    def stretches(self) -> list[tuple[float, float]]:
-        """The stretches without speech."""
+    def gaps(self) -> list[tuple[float, float]]:
+        """The intervals without speech, as starts and ends in seconds."""
         return list(zip([0.0, *self.ends], [*self.begins, len(self.sound) / RATE], strict=True))
 
 
@@ -101,7 +101,7 @@ def clips(root: Path) -> list[Clip]:
 
 def outer_words(sound: np.ndarray, text: str) -> Words:
     """The words, with the start of the first and the end of the last."""
-    loud = np.flatnonzero(np.abs(sound) > LOUD * np.abs(sound).max()) / RATE
+    loud = np.flatnonzero(np.abs(sound) > SPEECH_THRESHOLD * np.abs(sound).max()) / RATE
     words = text.split()
     starts, ends = [UNKNOWN] * len(words), [UNKNOWN] * len(words)
     starts[0], ends[-1] = float(loud[0]), float(loud[-1])
@@ -112,7 +112,7 @@ def timed_words(line: make.Line, samples: int) -> Words:
     """The words of a line of the sample, with their starts if espeak-ng is installed."""
     if not espeak.installed():
         return [(word, UNKNOWN, UNKNOWN) for word in line.text.split()]
-    speech = espeak.Synthesizer().say(line.text, f"sv+{line.voice}", line.speed, line.pitch)
+    speech = espeak.Synthesizer().synthesize(line.text, f"sv+{line.voice}", line.speed, line.pitch)
     sound = np.pad(speech.sound, (0, RATE))  # the program's output ends with silence
     loud = np.flatnonzero(np.abs(sound) > 0.01)  # as `make.speak` cuts it
     first, last = max(0, loud[0] - RATE // 10), loud[-1] + RATE // 10
@@ -168,10 +168,12 @@ def score(recording: Recording, hypothesis: Words, rule: str, language: str) -> 
     reference = " ".join(clip.text for clip in recording.clips)
     (errors,) = rates.count_errors([reference], [" ".join(word for word, _, _ in hypothesis)], rule, language)
     middles = np.array([(start + end) / 2 for _, start, end in hypothesis])
-    stretches = recording.stretches
-    astray_words = sum(((middles > start + INSIDE) & (middles < end - INSIDE)).sum() for start, end in stretches)
-    quiet_seconds = sum(max(0.0, end - start - 2 * INSIDE) for start, end in stretches)
-    borders = [0.0, *((start + end) / 2 for start, end in stretches[1:-1]), float("inf")]
+    gaps = recording.gaps
+    misplaced_words = sum(
+        ((middles > start + MIN_DISTANCE) & (middles < end - MIN_DISTANCE)).sum() for start, end in gaps
+    )
+    quiet_seconds = sum(max(0.0, end - start - 2 * MIN_DISTANCE) for start, end in gaps)
+    borders = [0.0, *((start + end) / 2 for start, end in gaps[1:-1]), float("inf")]
     loops, offsets = 0, list[float]()
     for clip, begin, start, end in zip(recording.clips, recording.begins, borders, borders[1:], strict=False):
         words = [word for word, middle in zip(hypothesis, middles, strict=True) if start <= middle < end]
@@ -183,7 +185,7 @@ def score(recording: Recording, hypothesis: Words, rule: str, language: str) -> 
         "inserted": 100 * errors.insertions / errors.words,
         "deleted": 100 * errors.deletions / errors.words,
         "loops": 100 * loops / len(recording.clips),
-        "astray": 60 * float(astray_words) / quiet_seconds,
+        "astray": 60 * float(misplaced_words) / quiet_seconds,
         "off": statistics.median(offsets) if offsets else UNKNOWN,
         "off_90": statistics.quantiles(offsets, n=10)[-1] if len(offsets) > 1 else UNKNOWN,
     }

@@ -44,11 +44,14 @@ def saved_bytes(learner: Learner, frames: int, tokens: int) -> int:
     weights = {weight.untyped_storage().data_ptr() for weight in learner.parameters()}
     storages: dict[int, torch.UntypedStorage] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def record_storage(tensor: torch.Tensor) -> torch.Tensor:
         storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        torch.autograd.graph.saved_tensors_hooks(record_storage, lambda tensor: tensor),
+    ):
         learner(*batch(2, frames, tokens))
         two_clips = sum(storage.nbytes() for at, storage in storages.items() if at not in weights)
         storages.clear()

@@ -76,10 +76,10 @@ def measure(steps: int, rounds: int, trials: int) -> float:
             for number in range(trials):
                 finish(start(number, hardware.threads_per_trial(1), steps, folder))
             times["one after another"].append(time.perf_counter() - began)
-    medians = {way: statistics.median(seconds) for way, seconds in times.items()}
+    medians = {mode: statistics.median(seconds) for mode, seconds in times.items()}
     print(f"{trials} trials of {steps} steps, {hardware.cores()} cores, median of {rounds} rounds")
-    for way, seconds in medians.items():
-        print(f"{way:20s} {seconds:7.1f} s")
+    for mode, seconds in medians.items():
+        print(f"{mode:20s} {seconds:7.1f} s")
     return medians["side by side"] / medians["one after another"]
 
 

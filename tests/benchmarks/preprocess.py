@@ -8,7 +8,7 @@ sample, as 16 kHz FLAC, as its Opus files, and as 48 kHz MP3 (the format of Comm
 shows medians.
 
 The recipe runs twice: as it is published, where each process computes its log-mels with as many torch threads as
-there are cores, and tuned, with one torch thread per process, which nobody writes but is its best setting. The ratios
+there are cores, and tuned, with one torch thread per process, which is uncommon but its best setting. The ratios
 are to the published one; those to the tuned one are shown next to them. In favour of both: only `map` is timed, not the
 listing of the folder; tokenising is left out; audio is decoded by soundfile, since torchcodec is not installed. Ours
 leaves out log-mels, which training computes when it makes a batch (about 1 ms per clip).
@@ -151,20 +151,20 @@ def main(count: int, rounds: int) -> None:
         corpora = {form: write_corpus(Path(scratch), count, form) for form in FORMS}
         for _ in range(rounds):
             for form, corpus in corpora.items():
-                for way in (published, tuned, ours):
+                for method in (published, tuned, ours):
                     with tempfile.TemporaryDirectory(dir=scratch) as folder_name:
-                        seconds, clip_count, size = way(corpus, Path(folder_name))
-                    speeds.setdefault((form, way.__name__), []).append(clip_count / seconds)
-                    sizes[way.__name__] = size / clip_count
+                        seconds, clip_count, size = method(corpus, Path(folder_name))
+                    speeds.setdefault((form, method.__name__), []).append(clip_count / seconds)
+                    sizes[method.__name__] = size / clip_count
                     print(
-                        f"{form:9s} {way.__name__:10s} {clip_count / seconds:7.0f} {size / clip_count / 1000:11.1f}",
+                        f"{form:9s} {method.__name__:10s} {clip_count / seconds:7.0f} {size / clip_count / 1000:11.1f}",
                         flush=True,
                     )
     median = {key: statistics.median(values) for key, values in speeds.items()}
     print(f"\nmedians of {rounds}, {PROCESSES} processes each, clips/s")
     ratios, tuned_ratios = {}, {}
     for form in FORMS:
-        own_speed, published_speed, tuned_speed = (median[form, way] for way in ("ours", "published", "tuned"))
+        own_speed, published_speed, tuned_speed = (median[form, method] for method in ("ours", "published", "tuned"))
         ratios[form], tuned_ratios[form] = round(own_speed / published_speed, 1), round(own_speed / tuned_speed, 1)
         print(
             f"{form:6s} ours {own_speed:6.0f}   published {published_speed:4.0f}: {ratios[form]:5.1f}   "

@@ -225,12 +225,12 @@ class Figures:
     @classmethod
     def measure(
         cls, served: Served, context: str, swedish: Sequence[Clip], english: Sequence[Clip],
-        spoken: Sequence[espeak.Spoken], thorough: bool,
+        spoken: Sequence[espeak.Spoken], all_variants: bool,
     ) -> Figures:  # fmt: skip
-        ways = [(length, beam) for length in ("trimmed", "full") for beam in ((1, 5) if thorough else (1,))]
+        variants = [(length, beam) for length in ("trimmed", "full") for beam in ((1, 5) if all_variants else (1,))]
         return cls(
-            {(length, beam): served.errors(swedish, "sv", length, beam) for length, beam in ways},
-            served.float_errors(swedish, "sv") if thorough else [],
+            {(length, beam): served.errors(swedish, "sv", length, beam) for length, beam in variants},
+            served.float_errors(swedish, "sv") if all_variants else [],
             served.errors(english, "en", context),
             served.hallucinated_words_per_minute(context),
             statistics.median(served.time_errors(spoken, context)),
@@ -268,7 +268,7 @@ def measure(arguments: argparse.Namespace, scratch: Path) -> None:
     swedish = clips(plain.speech.split("test"), arguments.clips)
     foreign = clips(english.speech.retained("test")["en"], 2 * arguments.clips)
     synthesizer, texts = espeak.Synthesizer(), plain.speech.split("test")["text"]
-    spoken = [synthesizer.say(texts[index], VOICES[index % len(VOICES)]) for index in range(SENTENCES)]
+    spoken = [synthesizer.synthesize(texts[index], VOICES[index % len(VOICES)]) for index in range(SENTENCES)]
     figures = {}
     for name, source in models_of.items():
         context = "full" if name == "base" else "trimmed"

@@ -19,7 +19,7 @@ from pathlib import Path
 FLOWS = Path(__file__).parents[2] / "flows"
 sys.path[:0] = [str(FLOWS), str(Path(__file__).parent)]
 
-MAKE = """
+BUILD_RELEASE = """
 import json, re, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -54,7 +54,7 @@ def main() -> None:
         source = models.save(
             Path(scratch, "source"), *random_models.build(random_models.SMALL, ["Klockan är halv åtta."])
         )
-        command = [sys.executable, "-c", MAKE, str(FLOWS), str(source), str(Path(scratch, "ready"))]
+        command = [sys.executable, "-c", BUILD_RELEASE, str(FLOWS), str(source), str(Path(scratch, "ready"))]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:
             sys.exit(process.stderr)

@@ -34,7 +34,7 @@ from asr.store import Store  # noqa: E402
 
 PROCESSES = 2
 SIZES = 5  # from a hundredth of all clips to all, at equal ratios
-SPREAD = 100
+SIZE_RATIO = 100
 STRIDE = 997  # through the sample, so that every section of it has clips of every split
 
 
@@ -100,7 +100,7 @@ def preprocess(corpus: Path, folder: Path, pool: ProcessPoolExecutor) -> tuple[f
 
 
 def main(max_clips: int) -> None:
-    sizes = [round(max_clips / SPREAD ** (1 - index / (SIZES - 1))) for index in range(SIZES)]
+    sizes = [round(max_clips / SIZE_RATIO ** (1 - index / (SIZES - 1))) for index in range(SIZES)]
     table = []
     with (
         tempfile.TemporaryDirectory() as scratch,

@@ -4,7 +4,7 @@
 
 `bootstrap` is one 95 % interval by clip, `scores` the alignment of every clip of the three models (words, characters,
 as written), `report` and `breakdown` the summaries of them with all their intervals and tests; medians of three rounds.
-Texts and errors are made up; only the transcribing is left out.
+Texts and errors are generated; only the transcription is left out.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/search.py [--steps N] [--at-once N]
 
-The grid is three learning rates by three weight decays, from too small to good. Each trial is its own process, four at
-once as in the flow; the whole grid runs first, then the one that stops losers. `cost_share` is the trials' seconds in
-the second divided by those in the first; `winner_wer` and `grid_wer` are the test WERs of their winners, chosen on
+The grid is three learning rates by three weight decays, from too small to good. Each trial is its own process, four in
+parallel as in the flow; the whole grid runs first, then the one that stops losers. `cost_share` is the trials' seconds
+in the second divided by those in the first; `winner_wer` and `grid_wer` are the test WERs of their winners, chosen on
 validation, and `grid_wer_ci` is the 95 % interval of the grid's. 600 steps take some ten minutes on two cores.
 """
 

@@ -48,7 +48,7 @@ from asr.release import folder, ggml  # noqa: E402
 from asr.training import models  # noqa: E402
 
 RATE, TOKENS, TOKENS_A_SECOND, LONG = 16_000, 20, 7, 600.0
-CUT = 50 * 3 + 15  # positions of whisper.cpp's context: 3 s, and as much silence as ours adds
+CUT_CONTEXT = 50 * 3 + 15  # positions of whisper.cpp's context: 3 s, and as much silence as ours adds
 SAMPLE = ROOT / "flows" / "sample" / "test"
 
 
@@ -130,7 +130,7 @@ def clip(shape: Any, rounds: int) -> dict[str, float]:
         "faster-whisper int8, 1 beam": lambda: by_faster_whisper(1),
         "whisper.cpp f16, 1 beam": lambda: whisper_cpp["f16"].transcribe(sound, audio_ctx=0),
         "whisper.cpp q5_0, 1 beam": lambda: whisper_cpp["q5_0"].transcribe(sound, audio_ctx=0),
-        "whisper.cpp q5_0, cut to the clip": lambda: whisper_cpp["q5_0"].transcribe(sound, audio_ctx=CUT),
+        "whisper.cpp q5_0, cut to the clip": lambda: whisper_cpp["q5_0"].transcribe(sound, audio_ctx=CUT_CONTEXT),
         "ours, 1 beam": lambda: list(ours.segments(sound, words=False)),
         "ours, with words and their times": lambda: ours.transcribe(sound),
     }
@@ -219,10 +219,10 @@ def speech(transcriber: engine.Transcriber, seconds: float) -> tuple[np.ndarray,
     return np.concatenate(parts), words
 
 
-def delays(words: Sequence[TimedWord], screens: Sequence[tuple[float, list[str]]]) -> dict[int, float]:
+def delays(words: Sequence[TimedWord], readings: Sequence[tuple[float, list[str]]]) -> dict[int, float]:
     """Seconds from the end of each word until it is first shown in its position, by the word's index."""
     delays_by_word = dict[int, float]()
-    for seconds, shown in screens:
+    for seconds, shown in readings:
         spoken = [text for text, start, _ in words if start < seconds]
         for first, _, count in difflib.SequenceMatcher(None, spoken, shown, autojunk=False).get_matching_blocks():
             for word in range(first, first + count):
@@ -236,16 +236,16 @@ def live(folder: Path, seconds: float = 300.0) -> dict[str, float]:
 
     transcriber = engine.Transcriber(folder, threads=1)
     sound, words = speech(transcriber, seconds)
-    screens = list[tuple[float, list[str]]]()
+    readings = list[tuple[float, list[str]]]()
     session, began = LiveSession(transcriber), time.monotonic()
     for start in range(0, len(sound), RATE // 2):
         piece = sound[start : start + RATE // 2]
         time.sleep(max(0.0, began + (start + len(piece)) / RATE - time.monotonic()))
         session.add(piece)
-        screens.append((time.monotonic() - began, session.final_words + session.tentative_words))
+        readings.append((time.monotonic() - began, session.final_words + session.tentative_words))
     session.finish()
-    screens.append((time.monotonic() - began, session.final_words))
-    delays_by_word = delays(words, screens)
+    readings.append((time.monotonic() - began, session.final_words))
+    delays_by_word = delays(words, readings)
     ends = {word: words[word][2] for word in delays_by_word}
     return {
         "seconds, median": statistics.median(delays_by_word.values()),

@@ -58,7 +58,7 @@ from datasets import Dataset  # noqa: E402
 from transformers import PrinterCallback, Seq2SeqTrainer, Seq2SeqTrainingArguments  # noqa: E402
 
 BATCH = 16
-TOKENS = 20  # that a clip is transcribed to: four seconds of Swedish in Whisper's vocabulary
+TOKENS = 20  # in the transcript of a clip: four seconds of Swedish in Whisper's vocabulary
 SHORTEST, LONGEST = 2.0, 6.0  # seconds of a clip
 STEP_CLIPS, EVALUATION_CLIPS, TRIAL_CLIPS = 128, 200, 64
 POINT = Trial(0, 1e-5, 0.01)
@@ -109,7 +109,7 @@ class Corpus:
 
 
 class MemoryDataset:
-    """A corpus in memory, in place of `SpeechDataset`."""
+    """A corpus in memory, instead of `SpeechDataset`."""
 
     shards, folder = (), Path()  # other ranks would read them
 

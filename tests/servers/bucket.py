@@ -1,4 +1,4 @@
-"""A Google Cloud Storage bucket on loopback: gcp-storage-emulator, in memory, in a process of its own.
+"""A Google Cloud Storage bucket on loopback: gcp-storage-emulator, in memory, in its own process.
 
 The process ends with the block, or when its parent dies in any way: its standard input closes.
 """

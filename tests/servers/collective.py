@@ -1,6 +1,6 @@
 """A small Mozilla Data Collective over real HTTP on loopback, for its own client, `datacollective`.
 
-It answers the client's requests for a download: a data set's details, which are public, a download session, which
+It answers the client's requests for a download: a dataset's details, which are public, a download session, which
 needs the key, and the archive itself from a signed address, whole or from a byte onwards. The statuses are those
 that the client's source distinguishes; the messages are this server's own.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from servers.local import LocalServer
 
-SIGNED = "signature=0123456789abcdef"  # must never be shown: it opens the archive to everyone
+SIGNED = "signature=0123456789abcdef"  # must never be shown: it gives anyone access to the archive
 REFUSALS = {
     "paid": (HTTPStatus.PAYMENT_REQUIRED, "This dataset has to be bought first."),
     "terms": (HTTPStatus.FORBIDDEN, "Agree to the dataset's terms on its page first."),

@@ -192,7 +192,7 @@ class Hub(LocalServer):
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
-        self._server.hang_up()
+        self._server.close_connections()
 
     @property
     def url(self) -> str:
@@ -370,8 +370,8 @@ class _Server(ThreadingHTTPServer):
         self.open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
 
-    def hang_up(self) -> None:
-        """Closes the connections that clients keep open, so that a stopped Hub answers nobody."""
+    def close_connections(self) -> None:
+        """Closes the connections that clients keep open, so that a stopped Hub no longer answers."""
         for connection in list(self.open):
             with contextlib.suppress(OSError):  # the client closed it first
                 connection.shutdown(socket.SHUT_RDWR)

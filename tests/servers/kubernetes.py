@@ -4,11 +4,11 @@ It is true to life in the official client's requests and replies, as far as Meta
 job and its one pod, and in what ends them: exits, signals, deadlines, a job that is paused or deleted, a node that
 shuts down. As in a container, the first process never gets a SIGTERM that it does not handle.
 
-It has no images, nodes, scheduler or resource limits. A pod works in a folder of its own, with this Python and its
+It has no images, nodes, scheduler or resource limits. A pod works in its own folder, with this Python and its
 packages as the image and this machine's loopback as the network; `Cluster.pod_env` holds what else image, network and
 workload identity provide. Mounts do not exist: an environment variable with a mount's path gets the pod's folder
-instead. A job has one container and one pod at a time, and a failed pod is replaced at once. `exec` is forbidden, so
-Metaflow pauses a job that it wants to kill; JobSets and everything else unknown are a 404. The grace periods of a
+instead. A job has one container and one pod at a time, and a failed pod is replaced immediately. `exec` is forbidden,
+so Metaflow pauses a job that it wants to kill; JobSets and everything else unknown are a 404. The grace periods of a
 deadline and of a shutdown are the kubelet's; a removed pod gets none. It needs Linux.
 """
 
@@ -109,7 +109,7 @@ class Cluster(LocalServer):
         return {**os.environ, **self.settings}
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
-        """The status and body for a request. Requests run one at a time, so none sees another half done."""
+        """The status and body for a request. Requests run one at a time, so none sees an incomplete other one."""
         url = urlsplit(target)
         parameters = {**dict(parse_qsl(url.query)), **(json.loads(body) if body else {})}
         with self.changed:
@@ -149,12 +149,12 @@ class Cluster(LocalServer):
             time.sleep(0.05)
         raise TimeoutError(f"no running pod of {which} wrote {output!r}, but:\n{self.logs(which)}")
 
-    def kill(self, which: str, how: str = "SIGKILL") -> str:
+    def kill(self, which: str, signal_name: str = "SIGKILL") -> str:
         """Sends a signal to every process of the oldest running pod, or ends it as "OOMKilled"; returns its name."""
         pod = self._running(which)
-        if how == "OOMKilled":
-            pod.end_reason = how
-        pod.send("all", "SIGKILL" if how == "OOMKilled" else how)
+        if signal_name == "OOMKilled":
+            pod.end_reason = signal_name
+        pod.send("all", "SIGKILL" if signal_name == "OOMKilled" else signal_name)
         pod.wait_for_end(10)
         return pod.name
 
@@ -226,7 +226,7 @@ class Job:
 
 
 class Pod:
-    """A pod, run by a thread of its own; its status stays readable after it is removed."""
+    """A pod, run by its own thread; its status stays readable after it is removed."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.cluster = job, job.cluster
@@ -409,8 +409,8 @@ def field(item: Resource, path: str) -> str:
 def run_container(command: list[str]) -> int:
     """Runs a container's command until none of its processes is left, and returns its exit code.
 
-    It runs in a process of its own. It sends the signals that standard input names, and kills all processes when that
-    closes, whatever killed its owner.
+    It runs in its own process. It sends the signals that standard input names, and kills all processes when that
+    closes, even if its owner was killed.
     """
     ctypes.CDLL(None).prctl(SUBREAPER, 1)  # orphans of its processes become its own children
     try:

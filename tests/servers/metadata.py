@@ -1,4 +1,4 @@
-"""A small Metaflow metadata service over real HTTP on loopback, for flows and Clients in processes of their own.
+"""A small Metaflow metadata service over real HTTP on loopback, for flows and Clients in other processes.
 
 It keeps flows, runs, steps, tasks, their artifacts and metadata in memory. Paths, fields and statuses are those of
 Netflix/metaflow-service 2.5, including its surprises: a list below something unknown is empty, and a heartbeat that
@@ -49,7 +49,7 @@ class Metadata(LocalServer):
         return {"METAFLOW_DEFAULT_METADATA": "service", "METAFLOW_SERVICE_URL": url, **proxies}
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
-        """The status and body for a request. Requests run one at a time, so none sees another half done."""
+        """The status and body for a request. Requests run one at a time, so none sees an incomplete other one."""
         url = urlsplit(target)
         request_line = f"{method} {url.path}"
         payload = json.loads(body) if body else dict(parse_qsl(url.query))

@@ -62,7 +62,7 @@ class Traffic:
 
 @dataclass
 class FaultOrder:
-    """Faults that a test orders."""
+    """A fault that a test requests."""
 
     fault: str
     match: str  # a pattern that is searched for in "METHOD kind name"
@@ -178,7 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in ("503", "429"):
             self._send_answer(Answer(int(fault), [("Content-Type", "text/plain")], b"as the test wants it"))
         elif fault == "drop" or (fault and self.path in lost_answers):
-            self._hang_up()
+            self._drop_connection()
         elif self.path in lost_answers:  # Google repeats the answer to a finished upload, the emulator does not
             self._send_answer(lost_answers.pop(self.path))
         else:
@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "lost":
             if "upload_id" in self.path:
                 proxy.lost_answers[self.path] = rewritten
-            self._hang_up()
+            self._drop_connection()
         else:
             self._send_answer(rewritten)
 
@@ -281,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_headers(answer.status, answer.headers, len(answer.body))
         self.wfile.write(answer.body)
 
-    def _hang_up(self) -> None:
+    def _drop_connection(self) -> None:
         self._record(0, 0)
         self.close_connection = True
 

@@ -1,4 +1,4 @@
-"""The writable Hub through the real client: what it does, refuses, loses and stores."""
+"""The writable Hub through the real client: what it accepts, refuses, loses and stores."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_commit_with_an_outdated_parent_is_refused(hub: WritableHub, api: HfAp
     theirs = api.model_info(model).sha
     assert add(api, {"ours.txt": b"ours"}, parent_commit=theirs) == hub.repo(model).commits()[0].sha
     assert hub.repo(model).files().keys() >= {"ours.txt", "theirs.txt"}
-    # Without a parent it goes on top of their commit, which a real client has sent meanwhile.
+    # Without a parent the commit is added after theirs, which a real client has sent in the meantime.
     hub.before_commit.append(lambda _: add(api, {"ours.txt": b"theirs"}))
     add(api, {"ours.txt": b"mine"})
     assert [commit.title for commit in hub.repo(model).commits()].count("A change") == 4

@@ -31,7 +31,7 @@ CLIPS = 6  # a file, in two row groups
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a Hub with a data set of speech, and a model on two branches."""
+    """The folder of a Hub with a dataset of speech, and a model on two branches."""
     root = tmp_path_factory.mktemp("hub")
     for split, files in SPLITS.items():
         for number in range(files):
@@ -86,7 +86,7 @@ def output(process: subprocess.CompletedProcess[str]) -> object:
     return json.loads(process.stdout.splitlines()[-1])
 
 
-STREAM = """
+STREAM_SPLIT = """
 from datasets import Audio, load_dataset
 def stream(split):
     return load_dataset("acme/speech", split=split, streaming=True).cast_column("audio", Audio(decode=False))
@@ -94,7 +94,7 @@ def stream(split):
 
 
 def test_datasets_streams_every_split_with_its_audio(hub: Hub, tmp_path: Path) -> None:
-    program = STREAM + (
+    program = STREAM_SPLIT + (
         "rows = {split: list(stream(split)) for split in ('train', 'validation', 'test')}\n"
         "print(json.dumps({split: [[row['transcription'], row['audio']['path'], row['audio']['bytes'][:4].decode()]"
         " for row in split_rows] for split, split_rows in rows.items()}))"
@@ -107,7 +107,7 @@ def test_datasets_streams_every_split_with_its_audio(hub: Hub, tmp_path: Path) -
 
 
 def test_a_shard_of_a_stream_reads_only_its_own_file(hub: Hub, tmp_path: Path) -> None:
-    program = STREAM + (
+    program = STREAM_SPLIT + (
         "train = stream('train')\n"
         "print(json.dumps([train.num_shards, [row['transcription'] for row in train.shard(2, 1)]]))"
     )
@@ -120,14 +120,14 @@ def test_a_shard_of_a_stream_reads_only_its_own_file(hub: Hub, tmp_path: Path) -
 
 def test_a_stream_recovers_from_a_connection_dropped_within_a_file(hub: Hub, tmp_path: Path) -> None:
     hub.drop(1, r"train-00001.*\.parquet")
-    process = run(STREAM + "print(json.dumps(len(list(stream('train')))))", hub.env(tmp_path))
+    process = run(STREAM_SPLIT + "print(json.dumps(len(list(stream('train')))))", hub.env(tmp_path))
     assert output(process) == 2 * CLIPS
     assert "peer closed connection without sending complete message body" in process.stderr
 
 
 def test_a_server_error_is_retried(hub: Hub, tmp_path: Path) -> None:
     hub.fail(1, 503, "/tree/")
-    assert output(run(STREAM + "print(json.dumps(len(list(stream('test')))))", hub.env(tmp_path))) == CLIPS
+    assert output(run(STREAM_SPLIT + "print(json.dumps(len(list(stream('test')))))", hub.env(tmp_path))) == CLIPS
 
 
 def test_missing_datasets_revisions_configurations_and_splits_are_errors(hub: Hub, tmp_path: Path) -> None:

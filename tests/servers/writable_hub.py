@@ -88,7 +88,7 @@ class GitRepo(Repo):
         return commits
 
     def commit(self, changes: Mapping[str, bytes | None], title: str = "By hand", branch: str = "main") -> Commit:
-        """Adds a commit by somebody else: a path gets its content, or is removed if that is None."""
+        """Adds a commit by another user: a path gets its content, or is removed if that is None."""
         files = dict(self.history[self.branches[branch]].files) if branch in self.branches else {}
         for path, content in changes.items():
             files.pop(path, None)
@@ -166,7 +166,7 @@ class WritableHub(Hub):
         self.tokens = dict(tokens or {"hf_x": User("me")})
         self.free = free  # whether its users have free accounts, which may not have every Space
         self.repos: dict[str, GitRepo] = {}  # models/OWNER/NAME, datasets/OWNER/NAME, spaces/OWNER/NAME
-        # Each is called once, with the repository, before a commit is handled: a place for somebody else's commit.
+        # Each is called once, with the repository, before a commit is handled: for a concurrent commit.
         self.before_commit: list[Callable[[GitRepo], object]] = []
         self._lock = threading.RLock()
 
@@ -429,7 +429,7 @@ def runtime(hub: WritableHub, request: Request, repo: Space, argument: str) -> R
 
 
 def restart(hub: WritableHub, request: Request, repo: Space, argument: str) -> Reply:
-    """Restarts a Space, also with other hardware. Everybody gets any hardware: the real Hub's limits are not known."""
+    """Restarts a Space, also with other hardware. Any account gets any hardware: the Hub's limits are not known."""
     if argument == "hardware":
         repo.hardware = json.loads(request.body)["flavor"]
     repo.start()

@@ -128,18 +128,18 @@ class Visitor:
 
 @contextmanager
 def visit(
-    url: str, *, speak: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
+    url: str, *, microphone: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
 ) -> Iterator[Visitor]:
-    """Open the page; the microphone plays the 48 kHz WAV `speak` in a loop."""
+    """Open the page; the microphone plays the 48 kHz WAV `microphone` in a loop."""
     from playwright.sync_api import sync_playwright
 
-    flags = FLAGS + ([*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={speak}"] if speak else [])
+    flags = FLAGS + ([*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone}"] if microphone else [])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         page = browser.new_page(
             viewport={"width": width, "height": 844},
             color_scheme="dark" if dark else "light",
-            permissions=["clipboard-read", "clipboard-write", *["microphone"] * bool(speak)],
+            permissions=["clipboard-read", "clipboard-write", *["microphone"] * bool(microphone)],
             locale=locale,
         )
         page.set_default_timeout(TIMEOUT_MS)

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 HERE = Path(__file__).parent
-TOP = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(TOP / "space"), str(TOP / "flows")]
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(ROOT / "space"), str(ROOT / "flows")]
 
 from browser import MAX_MEGABYTES, serve  # noqa: E402
 
@@ -57,7 +57,7 @@ def tiny_release(tmp_path_factory):
         "examples": [{"file": f"examples/{number}.flac", "text": text} for number, text in enumerate(TEXTS)],
     }
     (folder / "examples").mkdir()
-    for number, clip in enumerate(sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[: len(TEXTS)]):
+    for number, clip in enumerate(sorted((ROOT / "flows" / "sample" / "train").glob("*.ogg"))[: len(TEXTS)]):
         soundfile.write(folder / "examples" / f"{number}.flac", soundfile.read(clip)[0], RATE)
     (folder / "release.json").write_text(json.dumps(release), encoding="utf-8")
     return folder
@@ -66,7 +66,7 @@ def tiny_release(tmp_path_factory):
 @pytest.fixture(scope="session")
 def speech():
     """A dozen sentences of the sample, (samples,) float32 at 16 kHz, about 2 to 4 s each."""
-    clips = sorted((TOP / "flows" / "sample" / "train").glob("*.ogg"))[:12]
+    clips = sorted((ROOT / "flows" / "sample" / "train").glob("*.ogg"))[:12]
     return [soundfile.read(clip, dtype="float32")[0] for clip in clips]
 
 
@@ -104,7 +104,7 @@ def log(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(tiny_release, temporary_folder, contributions_folder, log):
-    """A running Space for a test module, with low limits and folders of its own."""
+    """A running Space for a test module, with low limits and its own folders."""
     environment = {"MAX_MEGABYTES": str(MAX_MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(contributions_folder)}
     with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary_folder), **environment) as url:
         yield url

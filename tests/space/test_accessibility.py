@@ -22,7 +22,7 @@ def serious_violations(page):
 
 @pytest.mark.parametrize(("width", "dark", "locale"), [(1100, False, "sv-SE"), (390, True, "en-GB")])
 def test_axe_finds_no_serious_violation_in_any_state(url, clip, silent_clip, width, dark, locale):
-    with visit(url, width=width, dark=dark, locale=locale, speak=clip) as visitor:
+    with visit(url, width=width, dark=dark, locale=locale, microphone=clip) as visitor:
         visitor.page.wait_for_timeout(300)  # the page fades in
         violations = serious_violations(visitor.page)
         visitor.upload(clip, silent_clip)
@@ -73,7 +73,7 @@ def test_the_chosen_language_is_kept_after_a_reload(url, silent_clip):
 def test_a_swedish_page_has_no_english_labels(url, clip):
     read_labels = """[...document.querySelectorAll('[aria-label], [placeholder], [title]')].flatMap((element) =>
       [element.ariaLabel, element.placeholder, element.title]).filter(Boolean)"""
-    with visit(url, locale="sv-SE", speak=clip) as visitor:
+    with visit(url, locale="sv-SE", microphone=clip) as visitor:
         labels = set(visitor.page.evaluate(read_labels))
         visitor.upload(clip)
         labels |= set(visitor.page.evaluate(read_labels))
@@ -105,7 +105,7 @@ def test_a_swedish_page_has_no_english_labels(url, clip):
 
 
 def test_recording_is_indicated_and_shifts_no_layout(url, clip):
-    with visit(url, speak=clip) as visitor:
+    with visit(url, microphone=clip) as visitor:
         hints = visitor.page.locator("#hints")
         y = hints.bounding_box()["y"]
         visitor.record("#sound", 0.5)
@@ -119,7 +119,7 @@ def test_recording_is_indicated_and_shifts_no_layout(url, clip):
 
 def test_recording_by_keyboard_keeps_the_focus(url, clip):
     focused = "document.activeElement.className.includes('%s')"
-    with visit(url, speak=clip) as visitor:
+    with visit(url, microphone=clip) as visitor:
         visitor.page.locator("#sound .record-button").focus()
         for button in ("stop-button", "record-button"):
             visitor.page.keyboard.press("Enter")

@@ -131,7 +131,7 @@ def test_a_correction_survives_another_upload_and_all_texts_download_as_one_arch
         visitor.upload(clip)
         visitor.page.get_by_role("button", name="Correct the text").click()
         visitor.page.locator("#result li p").first.fill("Rättat.")
-        visitor.upload(tmp_path / "sentence.flac")  # beside the first
+        visitor.upload(tmp_path / "sentence.flac")  # next to the first
         visitor.page.locator("#result .all").wait_for()
         assert visitor.lines()[0] == "Rättat."
         assert visitor.read("#status").startswith("Done: 0:0")
@@ -231,7 +231,7 @@ def test_a_file_of_any_name_is_read_and_a_truncated_one_is_reported(url, speech,
 def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, contributions_folder):
     from asr.corpus import folder
 
-    with visit(url, speak=clip, width=390) as visitor:
+    with visit(url, microphone=clip, width=390) as visitor:
         visitor.record("#sound", soundfile.info(clip).duration)
         visitor.stop("#sound")
         visitor.page.locator("#result .foot").wait_for()
@@ -242,11 +242,11 @@ def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, contributio
         visitor.page.locator("#give").click()
         visitor.page.locator("#answer .wrong").wait_for()
         assert "tick the box" in visitor.read("#answer")
-        assert not list(contributions_folder.rglob("*"))  # no consent, no file
+        assert not list(contributions_folder.rglob("*"))  # without consent there is no file
         visitor.page.locator("#consent input").check()
         visitor.page.locator("#give").click()
         visitor.page.locator("#answer .good").wait_for()
-        assert not visitor.page.locator("#consent input").is_checked()  # the next clip needs its own
+        assert not visitor.page.locator("#consent input").is_checked()  # the next clip needs its own consent
         assert (visitor.errors, visitor.foreign, visitor.overflow) == ([], [], 0)
         name = re.search(r"\w+\.wav", visitor.read("#answer"))
     (row,) = folder.list_rows(contributions_folder, max_seconds=30.0)
@@ -270,7 +270,7 @@ def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, contributio
 
 @in_browser
 def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
-    with visit(url, speak=clip, dark=True) as visitor:
+    with visit(url, microphone=clip, dark=True) as visitor:
         visitor.tab("live")
         visitor.speak()
         visitor.page.wait_for_function("document.querySelector('#words .words').innerText.trim()")
@@ -289,7 +289,7 @@ def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
 
 @in_browser
 def test_live_loses_no_audio_during_a_lost_connection(url, clip):
-    with visit(url, speak=clip) as visitor:
+    with visit(url, microphone=clip) as visitor:
         visitor.allow_cuts()
         visitor.tab("live")
         visitor.speak()

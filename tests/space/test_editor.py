@@ -70,7 +70,7 @@ def test_unsure_words_are_described_and_reached_by_a_button(url, clip):
         unsure = visitor.page.locator("#result :is(.u1, .u2, .u3)")
         words = unsure.all_inner_texts()
         assert words  # the model was never trained
-        for word in [*words, words[0]][:4]:  # after the last comes the first again
+        for word in [*words, words[0]][:4]:  # after the last match the search returns to the first
             visitor.page.get_by_role("button", name="Next unsure word").click()
             assert visitor.read("#result .sure").startswith(f"“{word}”: the model is ")
             assert visitor.page.locator("#result .unsure").inner_text() == word

@@ -83,7 +83,7 @@ def test_a_speaker_resumes_after_a_lost_connection(connect, endpoint, speech):
             socket.send_bytes(chunk)
         words, samples = stop(socket)
         assert (samples, len(words) > 0) == (len(sound), True)
-        socket.send_bytes(encode_chunk(20, speech[2]))  # a speaker may go on after a stop
+        socket.send_bytes(encode_chunk(20, speech[2]))  # a speaker may continue after a stop
         assert stop(socket)[1] == len(sound) + len(speech[2])
     assert list(endpoint._speakers) == [speaker]
 

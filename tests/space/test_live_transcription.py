@@ -1,4 +1,4 @@
-"""Live transcription: when words become final, and what it costs."""
+"""Live transcription: when words become final, and how much audio is decoded."""
 
 import time
 from dataclasses import dataclass

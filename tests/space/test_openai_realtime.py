@@ -57,7 +57,7 @@ def test_words_arrive_during_speech_and_all_at_the_end(url, speech):
         assert (audio_input["transcription"], audio_input["turn_detection"]) == ({"language": "sv"}, None)
         pause = np.zeros(16_000, np.float32)
         append(socket, np.concatenate([speech[0], pause, speech[1], pause]))
-        first, _ = receive(socket, DELTA)  # before anything is committed
+        first, _ = receive(socket, DELTA)  # before the first commit
         append(socket, speech[2])
         send(socket, "input_audio_buffer.commit")
         committed, deltas = receive(socket, "input_audio_buffer.committed")

@@ -17,7 +17,7 @@ PICTURES, MODEL = os.environ.get("PICTURES"), os.environ.get("MODEL")
 
 
 @pytest.fixture(scope="module")
-def talk(tmp_path_factory):
+def recording(tmp_path_factory):
     """Seven sentences with pauses of a second, as a WAV for Chromium's fake microphone."""
     import soxr
 
@@ -29,29 +29,29 @@ def talk(tmp_path_factory):
     return file
 
 
-def show_transcript(visitor, talk):
-    visitor.upload(talk)
+def show_transcript(visitor, recording):
+    visitor.upload(recording)
     assert len(visitor.lines()) >= 5
 
 
-def show_correction(visitor, talk):
-    visitor.upload(talk)
+def show_correction(visitor, recording):
+    visitor.upload(recording)
     visitor.page.locator("#result [data-edit]").click()
     visitor.page.locator("#result [data-search]").fill("klockan")
 
 
-def show_live(visitor, talk):
+def show_live(visitor, recording):
     visitor.tab("live")
     visitor.speak()
     visitor.page.wait_for_function("document.querySelectorAll('#words .words span')[0].innerText.length > 60")
 
 
-def show_contribution(visitor, talk):
+def show_contribution(visitor, recording):
     visitor.tab("teach")
     visitor.page.locator("#clip input[type=file], #clip .record-button").first.wait_for(state="attached")
 
 
-def show_about(visitor, talk):
+def show_about(visitor, recording):
     visitor.tab("about")
     visitor.page.locator("#model .rate").wait_for()
 
@@ -68,13 +68,13 @@ def show_about(visitor, talk):
         ("about", show_about, 1100, False, "en-GB"),
     ],
 )
-def test_a_screenshot_is_taken(name, show, width, dark, locale, talk, tmp_path):
+def test_a_screenshot_is_taken(name, show, width, dark, locale, recording, tmp_path):
     folders = {"TEACH_FOLDER": str(tmp_path / "taught"), "GRADIO_TEMP_DIR": str(tmp_path)}
     with (
         serve(Path(str(MODEL)).resolve(), **folders) as url,
-        visit(url, speak=talk, width=width, dark=dark, locale=locale) as visitor,
+        visit(url, microphone=recording, width=width, dark=dark, locale=locale) as visitor,
     ):
-        show(visitor, talk)
+        show(visitor, recording)
         visitor.screenshot(tmp_path / "page.png")
         Image.open(tmp_path / "page.png").convert("RGB").save(Path(str(PICTURES), f"{name}.webp"), quality=90)
         assert not visitor.errors

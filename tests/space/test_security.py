@@ -1,4 +1,4 @@
-"""Attacks on a running Space: nothing is read, fetched, stored or left behind."""
+"""Attacks on a running Space: it reads, fetches and stores nothing that it should not."""
 
 import http.client
 import http.server
@@ -505,7 +505,7 @@ def test_a_decompression_bomb_costs_little_memory(url, make_sound, status):
 
 
 class BlockingEngine:
-    """An engine that decodes until its result is not wanted any more."""
+    """An engine that decodes until the request is cancelled or `free` is set."""
 
     language, joint, release, callers, longest = "sv", " ", {}, 2, 30.0
 
@@ -739,7 +739,7 @@ def test_the_docs_open_under_the_content_security_policy(url):
 
 
 def test_a_file_that_crashes_the_decoder_fails_alone(tiny_release, clip):
-    """The server, too, has the faulty decoder: it would crash if it decoded in its own process."""
+    """The server also has the faulty decoder: it would crash if it decoded in its own process."""
     faulty = str(Path(__file__).parents[1] / "bad_files" / "faulty_decoder")
     with serve(tiny_release, PYTHONPATH=faulty) as url:
         for _ in range(3):

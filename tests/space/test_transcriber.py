@@ -20,7 +20,7 @@ import transcriber as engine
 import word_timing
 from asr.release.engine import capture_space, load_engine
 from audio_files import read_file
-from bad_files.damage import a_pipe, edited, of_gigabytes
+from bad_files.damage import as_large_file, as_pipe, edited
 from batching import Cancelled
 from decoding import DecodingOptions
 from hardware import Hardware
@@ -45,7 +45,7 @@ def release(tiny_release, tmp_path):
 
 
 class Decoder:
-    """A stand-in for the model that writes given tokens for any audio, and records its calls."""
+    """A fake model that writes given tokens for any audio, and records its calls."""
 
     def __init__(self, tokens):
         self.tokens, self.calls, self.scores, self.no_speech = tokens, [], [-0.5], 0.0
@@ -74,7 +74,7 @@ class Decoder:
 @pytest.fixture
 def stub_decoder(transcriber, monkeypatch):
     def install(*texts):
-        """Each call writes the next of the texts, and the last one from then on."""
+        """Each call writes the next text; when none is left, the last one again."""
         decoder = Decoder([transcriber._tokenizer.encode(text, add_special_tokens=False).ids for text in texts])
         monkeypatch.setattr(transcriber, "_model", decoder)
         return decoder
@@ -302,7 +302,7 @@ def test_a_cancelled_request_decodes_no_more(transcriber, recording, stub_decode
 
 
 def test_a_rest_of_a_window_that_the_model_skipped_is_decoded_again(full_context, recording, monkeypatch):
-    class Short(Decoder):
+    class ShortDecoder(Decoder):
         """Writes one word in the first tenth of a second."""
 
         def align(self, features, start, tokens, frames, **_):
@@ -310,7 +310,7 @@ def test_a_rest_of_a_window_that_the_model_skipped_is_decoded_again(full_context
             return [SimpleNamespace(alignments=alignments, text_token_probs=[1.0] * len(text)) for text in tokens]
 
     token = full_context._tokenizer.encode(" ja", add_special_tokens=False).ids[-1]
-    monkeypatch.setattr(full_context, "_model", Short([token]))
+    monkeypatch.setattr(full_context, "_model", ShortDecoder([token]))
     monkeypatch.setattr(full_context._timer, "_is_aligned", True)
     segments = list(full_context.segments(recording))
     assert len(segments) == len(list(speech_detection.find_speech(recording, 30.0)))
@@ -319,7 +319,7 @@ def test_a_rest_of_a_window_that_the_model_skipped_is_decoded_again(full_context
 
 
 def _decoder_with_times(model, recording, text, cut_numbers):
-    """A decoder that writes a text once, each letter in the middle of its cut, and "n" from then on."""
+    """A decoder that writes a text once, each letter in the middle of its cut, and then always "n"."""
     (cuts,) = model._windows(recording)
     tokens = [model._tokenizer.token_to_id(letter) for letter in text.replace(" ", word_timing.SPACE)]
     cut_starts = np.cumsum([0, *(end - start for start, end in cuts)]) / RATE
@@ -388,7 +388,7 @@ def test_a_guess_where_the_model_expects_no_speech_is_dropped(
     assert transcriber.transcribe_batch([speech[0]]) == [text]
 
 
-TALK = Transcript(
+TRANSCRIPT = Transcript(
     "Hej & <hå>. Ja.",
     (
         Segment(0.5, 2.25, "Hej & <hå>.", (Word(0.5, 0.9, "Hej", 0.5), Word(1, 2.0, "&", 1.0))),
@@ -400,13 +400,13 @@ TALK = Transcript(
 
 
 def test_a_transcript_is_written_as_text_subtitles_and_json():
-    assert format_transcript(TALK, "txt") == "Hej & <hå>.\nJa.\n"
+    assert format_transcript(TRANSCRIPT, "txt") == "Hej & <hå>.\nJa.\n"
     srt = "1\n00:00:00,500 --> 00:00:02,250\nHej & <hå>.\n\n2\n01:01:01,007 --> 01:01:02,000\nJa.\n"
-    assert format_transcript(TALK, "srt") == srt
-    assert format_transcript(TALK, "vtt").startswith(
+    assert format_transcript(TRANSCRIPT, "srt") == srt
+    assert format_transcript(TRANSCRIPT, "vtt").startswith(
         "WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nHej &amp; &lt;hå&gt;.\n\n"
     )
-    record = json.loads(format_transcript(TALK, "json"))
+    record = json.loads(format_transcript(TRANSCRIPT, "json"))
     assert set(record) == {"text", "language", "seconds", "segments"}
     assert record["segments"][0]["words"][0] == {"start": 0.5, "end": 0.9, "text": "Hej", "confidence": 0.5}
     empty = Transcript("", (), 1.0, "sv")
@@ -547,9 +547,9 @@ def test_a_stereo_file_is_mixed_without_a_change_of_level(speech, tmp_path):
 def test_a_file_without_audio_is_refused_in_one_line(transcriber, tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as error:
         transcriber.transcribe_file(tmp_path / name)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_an_empty_and_a_silent_recording_are_reported(transcriber, silent_clip, tmp_path):
@@ -566,10 +566,10 @@ def test_an_incomplete_release_is_refused_by_file_name(release, file, content):
     (release / file).unlink()
     if content:
         (release / file).write_text(content)
-    with pytest.raises(ValueError, match=re.escape(str(release))) as caught:
+    with pytest.raises(ValueError, match=re.escape(str(release))) as error:
         Transcriber(release)
-    assert content or file in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert content or file in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_release_record_needs_only_the_language(release):
@@ -704,8 +704,8 @@ DAMAGES = {
     **{
         f"{name} deeply nested": lambda folder, name=name: (folder / name).write_text("[" * 200_000) for name in RECORDS
     },
-    **{f"{name} of gigabytes": of_gigabytes(name) for name in (*RECORDS, "ct2-int8/vocabulary.json")},
-    **{f"{name} is a pipe": a_pipe(name) for name in (*RECORDS, "ct2-int8/config.json", "ct2-int8/model.bin")},
+    **{f"{name} of gigabytes": as_large_file(name) for name in (*RECORDS, "ct2-int8/vocabulary.json")},
+    **{f"{name} is a pipe": as_pipe(name) for name in (*RECORDS, "ct2-int8/config.json", "ct2-int8/model.bin")},
     "language is a list": edited("release.json", language=["sv"]),
     "language with control codes": edited("release.json", language="\x1b[31m\n"),
     "language is a path": edited("release.json", language="../../etc"),
@@ -748,6 +748,6 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_hostile_release_is_refused_in_one_printable_line(release, damage):
     damage(release)
-    with pytest.raises(ValueError, match=re.escape(str(release))) as caught:
+    with pytest.raises(ValueError, match=re.escape(str(release))) as error:
         Transcriber(release, threads=1)
-    assert str(caught.value).isprintable()
+    assert str(error.value).isprintable()

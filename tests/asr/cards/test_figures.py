@@ -122,8 +122,8 @@ def test_retained_languages_are_shown_beside_the_base_model(run_info, make_evalu
 def test_the_averages_that_were_tried_are_shown_in_a_table(run_info, make_evaluation):
     evaluation, profile = make_evaluation()
     assert "Averages with the base model" not in cards.evaluate(run_info, evaluation, profile).content
-    tried = [{"base_share": share, "wer": 5 + share, "retained": {"en": 9 - share}} for share in (0.0, 0.1, 0.2)]
-    evaluation.report.update(base_share=0.1, averages=tried)
+    averages = [{"base_share": share, "wer": 5 + share, "retained": {"en": 9 - share}} for share in (0.0, 0.1, 0.2)]
+    evaluation.report.update(base_share=0.1, averages=averages)
     text = cards.evaluate(run_info, evaluation, profile).content
     (row,) = re.findall(r"<td[^>]*>10\u00a0% of the base, released(.*?)<tr", text)
     assert re.sub(r"<td[^>]*\"([^>]*)\">", r"|\1 ", row) == "|validation WER 5.1\u00a0%|in en 8.9\u00a0%"

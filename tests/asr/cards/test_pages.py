@@ -75,12 +75,12 @@ def test_colours_have_enough_contrast_in_light_and_in_dark(dark):
     pairs = re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", page.STYLE)
     light = {name: luminance(both[dark]) for name, *both in pairs}
 
-    def contrast(name, ground):
-        low, high = sorted((light[name], light[ground]))
+    def contrast(name, background):
+        low, high = sorted((light[name], light[background]))
         return (high + 0.05) / (low + 0.05)
 
-    for ground in ("panel", "paper"):
-        assert min(contrast(name, ground) for name in ("ink", "quiet", "warn")) >= 4.5
+    for background in ("panel", "paper"):
+        assert min(contrast(name, background) for name in ("ink", "quiet", "warn")) >= 4.5
     assert min(contrast(name, "panel") for name in (*charts.SPLITS, "plain")) >= 3
 
 
@@ -124,28 +124,28 @@ def inputs(run_info, make_corpus, make_evaluation, make_search, make_publication
         ("release", "push", make_publication(pushed=True)),
         ("release-hostile", "push", make_publication([HOSTILE, "it is worse than its base"], HOSTILE, True)),
     ]
-    return [(name, make, (run_info, *arguments)) for name, make, arguments in cards_of_steps]
+    return [(name, step, (run_info, *arguments)) for name, step, arguments in cards_of_steps]
 
 
 def _languages(count):
     """The figures of retained languages and of averages in a report."""
     names = ["en", "de", "nl", "da"][:count]
     against = {"difference": 2.4, "low": 1.0, "high": 3.8, "p": 0.002}
-    tried = [{"base_share": share, "wer": 5.0, "retained": dict.fromkeys(names, 12.3)} for share in (0.0, 0.1)]
+    averages = [{"base_share": share, "wer": 5.0, "retained": dict.fromkeys(names, 12.3)} for share in (0.0, 0.1)]
     return {
         "retained_clips": dict.fromkeys(names, 40), "retained_wer": dict.fromkeys(names, 12.3),
         "retained_baseline_wer": dict.fromkeys(names, 9.9), "against_retained_baseline": dict.fromkeys(names, against),
-        "averages": tried, "base_share": 0.1,
+        "averages": averages, "base_share": 0.1,
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def flow_folder(run_info, inputs, make_status, make_outcome, tmp_path_factory):
-    """The folder of a finished flow with all of these cards; `running.html` is its live card on the way."""
+    """The folder of a finished flow with all of these cards; `running.html` is its live card during the run."""
     folder = tmp_path_factory.mktemp("cards")
     decorators = "\n".join(f'    @card(type=cards.PAGE, id="{name.replace("-", "_")}")' for name, *_ in inputs)
     (folder / "flow.py").write_text(FLOW.replace("DECORATORS", decorators), encoding="utf-8")
-    flow_inputs = [(name.replace("-", "_"), make, arguments) for name, make, arguments in inputs]
+    flow_inputs = [(name.replace("-", "_"), step, arguments) for name, step, arguments in inputs]
     (folder / "inputs.pkl").write_bytes(pickle.dumps(flow_inputs))
     (folder / "run_info.pkl").write_bytes(pickle.dumps(run_info))
     trial = make_outcome(2, 8.0).trial

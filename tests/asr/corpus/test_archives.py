@@ -63,7 +63,7 @@ def header(format=tarfile.GNU_FORMAT, **fields):
 
 
 def tree(folder):
-    """Every file below a folder with its content, and every empty folder; locks are no content."""
+    """Every file below a folder with its content, and every empty folder, without lock files."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
@@ -269,7 +269,7 @@ def pax(*records, type=tarfile.XHDTYPE):
     return header(type=type, size=len(content)) + content + bytes(-len(content) % 512)
 
 
-TANGLED = {
+SLOW_HEADERS = {
     "headers of headers": [pax(("comment", "x"))] * 100,
     "thousands of headers of headers": [pax()] * 5000,
     "a map without an end": [pax(("GNU.sparse.major", 1), ("GNU.sparse.minor", 0)), header(), b"99999999\n"],
@@ -281,10 +281,10 @@ TANGLED = {
 }
 
 
-@pytest.mark.parametrize("kind", TANGLED)
+@pytest.mark.parametrize("kind", SLOW_HEADERS)
 def test_headers_that_take_long_to_parse_are_refused_quickly(archive, cache, refusal, kind):
     started = time.monotonic()
-    refusal(archives.unpack_archive, archive(raw(*TANGLED[kind]), "cv.tar"))
+    refusal(archives.unpack_archive, archive(raw(*SLOW_HEADERS[kind]), "cv.tar"))
     assert time.monotonic() - started < 5
     assert tree(cache) == {}
 
@@ -360,9 +360,9 @@ def test_a_disk_that_fills_during_unpacking_leaves_nothing(archive, cache, refus
     assert tree(cache) == {}
 
 
-def start(path):
+def start_unpacking(path):
     """Unpack the archive in another process."""
-    # A shell's background job has SIGINT ignored, and so have its children.
+    # A shell's background jobs and their children ignore SIGINT.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += f"from pathlib import Path; from asr.corpus import archives; archives.unpack_archive(Path({str(path)!r}))"
     return subprocess.Popen(
@@ -371,7 +371,7 @@ def start(path):
 
 
 @pytest.fixture
-def large(archive):
+def large_archive(archive):
     """An archive that takes some seconds to unpack."""
     return archive(
         tar(files={f"{TOP}/clips/{at}.mp3": random_bytes(3000) for at in range(CLIP_COUNT)}, mode="w"), "cv.tar"
@@ -386,23 +386,23 @@ def wait_for_clips(cache):
     raise AssertionError("nothing was unpacked in ten seconds")
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_unpacking_is_not_mistaken_for_a_complete_one(large, cache, how):
-    process = start(large)
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_unpacking_is_not_mistaken_for_a_complete_one(large_archive, cache, signal_number):
+    process = start_unpacking(large_archive)
     wait_for_clips(cache)
-    process.send_signal(how)
+    process.send_signal(signal_number)
     process.communicate()
     assert process.returncode != 0
     assert not [path for path in cache.iterdir() if not path.name.startswith(".")]
-    assert any(cache.glob("*.partial")) == (how == signal.SIGKILL)
-    assert len(tree(archives.unpack_archive(large))) == CLIP_COUNT
+    assert any(cache.glob("*.partial")) == (signal_number == signal.SIGKILL)
+    assert len(tree(archives.unpack_archive(large_archive))) == CLIP_COUNT
     assert not any(cache.glob("*.partial"))
 
 
-def test_two_processes_at_once_unpack_once(large, cache):
-    first = start(large)
+def test_two_processes_at_once_unpack_once(large_archive, cache):
+    first = start_unpacking(large_archive)
     wait_for_clips(cache)
-    second = start(large)
+    second = start_unpacking(large_archive)
     assert "waiting for another run" not in first.communicate()[0]
     assert [line.split()[0] for line in second.communicate()[0].splitlines()] == ["waiting", "already"]
     assert (first.returncode, second.returncode) == (0, 0)
@@ -414,7 +414,7 @@ COMPLETE = {mode: tar(files=SMALL, mode=mode) for mode in ("w", "w:gz", "w:bz2",
 
 
 def unpack_content(content):
-    """The unpacked files, or None if the archive was refused. Nothing else may be left."""
+    """The unpacked files, or None if the archive was refused. No other file may remain."""
     with tempfile.TemporaryDirectory() as folder:
         path, cache = Path(folder, "cv.tar"), Path(folder, "cache")
         path.write_bytes(content)
@@ -656,7 +656,7 @@ def test_a_disk_that_fills_during_the_download_is_reported(collective, refusal, 
 
 
 def test_an_interrupt_is_not_swallowed(collective, monkeypatch):
-    """The client itself turns it into an error."""
+    """The client turns it into an error."""
     fail_download(monkeypatch, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         download_archive("cv-22-sv")

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 RATE = 16_000
-SECRET = 1234  # Hz, of a recording beside the corpus, in which "hemligt" is said
+SECRET = 1234  # Hz, of a recording next to the corpus, with the text "hemligt"
 NAMES = ["a.wav", "b.flac", "c.mp3", "d.m4a", "e.txt", "deep/f.ogg", "åäö.webm", "g", "h.raw", "i #1.m3u8"]
-TRAPS = [
+BAD_NAMES = [
     "", ".", "..", "../../secret.wav", "{root}/secret.wav", "/etc/passwd", "link.wav", "way/secret.wav", "loop.wav",
     "a.wav\0", "\0", "x" * 300, "./a.wav", "deep/../a.wav", "deep", "a.wav/", "~/a.wav", "gs://a/b", "../test/a.wav",
 ]  # fmt: skip
@@ -32,18 +32,18 @@ TRANSCRIPTS = {
     "odd.tsv": "start\tend\ttext\nnan\tinf\tHej\n-1\t2\tJa\n0.2\t0.1\tNej\n0\t1e9\tLänge\n",
     "bad.srt": "1\n00:00:00,000 -->\nHej!\n",
 }
-TRAP_TRANSCRIPTS = ["../../secret.srt", "link.srt", "gone.vtt", "{root}/secret.srt", "\0", "deep"]
+BAD_TRANSCRIPTS = ["../../secret.srt", "link.srt", "gone.vtt", "{root}/secret.srt", "\0", "deep"]
 
 
 @pytest.fixture(scope="module")
 def sample_files(tone, encoded, tmp_path_factory):
-    """A folder of files that may be in a corpus, each named by its kind, and of `secret`."""
+    """A folder with a file of each kind that may be in a corpus, named by its kind, and with `secret`."""
     folder = tmp_path_factory.mktemp("samples")
 
     def write(name, sound, rate=RATE, form="WAV", subtype=None):
         soundfile.write(folder / name, sound, rate, format=form, subtype=subtype)
 
-    def spoiled(value):
+    def with_sample(value):
         sound = tone(0.6)
         sound[5_000] = value
         return sound
@@ -55,8 +55,8 @@ def sample_files(tone, encoded, tmp_path_factory):
     write("flac of 24 bits", tone(0.6, rate=44_100), 44_100, "FLAC", "PCM_24")
     write("ogg", tone(0.6), form="OGG")
     write("eight channels at 96 kHz", tone(0.5, rate=96_000, channels=8), 96_000, subtype="FLOAT")
-    write("nan", spoiled(np.nan), subtype="FLOAT")
-    write("inf", spoiled(np.inf), subtype="FLOAT")
+    write("nan", with_sample(np.nan), subtype="FLOAT")
+    write("inf", with_sample(np.inf), subtype="FLOAT")
     write("no samples", np.zeros(0))
     write("silence", np.zeros(9_000), form="FLAC")
     write("secret", tone(0.6, SECRET))
@@ -77,17 +77,17 @@ SAMPLE_FILES = [
 ]  # fmt: skip
 CONTENT = st.tuples(
     st.sampled_from(SAMPLE_FILES),
-    st.sampled_from([1.0, 1.0, 0.99, 0.6, 0.1]),  # how much of it there is
-    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),  # bytes that changed
+    st.sampled_from([1.0, 1.0, 0.99, 0.6, 0.1]),  # the share of the file that is left
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),  # changed bytes
 )
 FILES = st.fixed_dictionaries(dict.fromkeys(NAMES, CONTENT))
 WORDS = st.sampled_from(["Hej!", "Åsa", "", "♪", "ett " * 30, "h\udc80j", "Ж", 'a"b,c\nd']) | st.text(max_size=12)
 ROWS = st.fixed_dictionaries(
-    {"file_name": st.sampled_from(NAMES) | st.sampled_from(TRAPS) | st.text(max_size=8)},
+    {"file_name": st.sampled_from(NAMES) | st.sampled_from(BAD_NAMES) | st.text(max_size=8)},
     optional={
         "text": WORDS,
         "speaker_id": st.sampled_from(["Åsa", "Bo", "", "A\u030asa"]),
-        "transcript_file": st.sampled_from([*TRANSCRIPTS, *TRAP_TRANSCRIPTS, ""]),
+        "transcript_file": st.sampled_from([*TRANSCRIPTS, *BAD_TRANSCRIPTS, ""]),
     },
 )
 FORMS = st.sampled_from(
@@ -96,7 +96,7 @@ FORMS = st.sampled_from(
 
 
 def lay_out(root, files, sample_files):
-    """Write the corpus, and beside it files that must not be read. Its validation and test clips are good."""
+    """Write the corpus with valid validation and test clips, and next to it files that must not be read."""
     (root / "secret.wav").write_bytes((sample_files / "secret").read_bytes())
     (root / "secret.srt").write_text(TRANSCRIPTS["good.srt"].replace("Hej", "hemligt"))
     train = root / "corpus" / "train"

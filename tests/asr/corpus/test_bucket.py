@@ -10,7 +10,7 @@ from asr.corpus import sources
 from servers.bucket import Bucket
 
 FLOWS = Path(sources.__file__).parents[2]
-PACK = """
+PACK_CORPUS = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {flows!r})
@@ -43,7 +43,7 @@ def pack(bucket, tmp_path):
     """A function that packs a corpus in a separate process, with shards in the bucket, and returns its summary."""
 
     def run(**corpus):
-        code = PACK.format(flows=str(FLOWS), corpus=corpus, folder=str(tmp_path / "shards"))
+        code = PACK_CORPUS.format(flows=str(FLOWS), corpus=corpus, folder=str(tmp_path / "shards"))
         process = subprocess.run(
             [sys.executable, "-c", code], env=bucket.env(), capture_output=True, text=True, timeout=100
         )
@@ -85,7 +85,7 @@ def test_a_missing_bucket_is_refused_in_one_line(pack):
     assert "\n" not in line
 
 
-EXCERPTS = """
+READ_EXCERPTS = """
 import hashlib, multiprocessing, sys
 sys.path.insert(0, {flows!r})
 import numpy as np
@@ -108,7 +108,7 @@ def test_noise_in_a_bucket_equals_local_noise_in_every_process(bucket, tmp_path,
     bucket.put(tmp_path / "noise", "noise")
     outputs = []
     for folder in (str(tmp_path / "noise"), "gs://speech/noise"):
-        code = EXCERPTS.format(flows=str(FLOWS), folder=folder)
+        code = READ_EXCERPTS.format(flows=str(FLOWS), folder=folder)
         process = subprocess.run(
             [sys.executable, "-c", code], env=bucket.env(), capture_output=True, text=True, timeout=100
         )

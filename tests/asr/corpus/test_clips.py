@@ -40,12 +40,12 @@ def wav(sound, rate=RATE, subtype="FLOAT", form="WAV"):
 
 
 def loudest(sound, rate=RATE):
-    """The frequency in Hz that stands out."""
+    """The loudest frequency in Hz."""
     return np.fft.rfftfreq(len(sound), 1 / rate)[np.abs(np.fft.rfft(sound)).argmax()]
 
 
 def peak(sound):
-    """The peak, without the edges."""
+    """The peak, without the start and the end."""
     return np.abs(sound[RATE // 4 : -RATE // 4]).max()
 
 
@@ -130,7 +130,7 @@ def test_eight_channels_at_96_khz_become_one(tmp_path, tone, suffix):
 
 @pytest.mark.parametrize("suffix", ["wav", "m4a"])
 def test_every_channel_is_mixed_and_none_gets_louder(tmp_path, tone, encoded, suffix):
-    """Often the interviewer is in the left channel and the guest in the right one."""
+    """In interviews each speaker often has a channel."""
     both = np.stack([tone(2, 500, 48_000), tone(2, 3_000, 48_000)], axis=1)
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, both, 48_000) if suffix == "wav" else encoded(path, both, 48_000, "aac", "stereo")
@@ -192,7 +192,7 @@ def test_tags_in_an_old_encoding_do_not_make_a_recording_unreadable(tmp_path, to
 
 
 def test_sound_beyond_full_scale_is_clipped_and_not_wrapped(tone):
-    sound = soundfile.read(io.BytesIO(validate(wav(tone(1, loud=1.5)), max_clipped=1.0).flac))[0]
+    sound = soundfile.read(io.BytesIO(validate(wav(tone(1, peak=1.5)), max_clipped=1.0).flac))[0]
     assert np.corrcoef(sound, tone(1))[0, 1] > 0.95
 
 
@@ -206,8 +206,8 @@ THRESHOLDS = {
     # The problem: the audio, the text, a setting that accepts it, and one that rejects it.
     "too short": (lambda tone: tone(0.4), "hej", {}, {"min_seconds": 0.5}),
     "too long": (lambda tone: tone(6), "hej", {}, {"max_seconds": 5}),
-    "silent": (lambda tone: tone(loud=0.002), "hej", {}, {"min_peak": 0.003}),
-    "clipped": (lambda tone: tone(loud=1.1), "hej", {"max_clipped": 0.5}, {}),
+    "silent": (lambda tone: tone(peak=0.002), "hej", {}, {"min_peak": 0.003}),
+    "clipped": (lambda tone: tone(peak=1.1), "hej", {"max_clipped": 0.5}, {}),
     "more words than can be said": (lambda tone: tone(), "ett två tre", {}, {"max_words_per_second": 2.9}),
     "foreign letters": (lambda tone: tone(), "hej Жж", {"max_foreign_letters": 2}, {"max_foreign_letters": 1}),
     "excluded": (lambda tone: tone(), "hej", {"exclude": ["Åse"]}, {"exclude": ["Åsa"]}),
@@ -224,8 +224,8 @@ def test_each_threshold_of_the_profile_accepts_and_rejects_a_clip(tone, problem)
 DEFAULTS = {
     "too short": (lambda tone: tone(0.29), lambda tone: tone(0.3), "hej"),
     "too long": (lambda tone: tone(30.01), lambda tone: tone(30), "hej"),
-    "silent": (lambda tone: tone(loud=0.0009), lambda tone: tone(loud=0.0011), "hej"),
-    "clipped": (lambda tone: tone(loud=1.0), lambda tone: tone(loud=0.98), "hej"),
+    "silent": (lambda tone: tone(peak=0.0009), lambda tone: tone(peak=0.0011), "hej"),
+    "clipped": (lambda tone: tone(peak=1.0), lambda tone: tone(peak=0.98), "hej"),
     "more words than can be said": (lambda tone: tone(1), lambda tone: tone(1.2), "ett " * 9),
     "empty audio": (lambda tone: tone(0), lambda tone: tone(), "hej"),
     "samples that are no numbers": (lambda tone: with_sample(tone, np.nan), lambda tone: tone(), "hej"),
@@ -345,7 +345,7 @@ PLAYLISTS = {
 @pytest.mark.parametrize("name", PLAYLISTS)
 @pytest.mark.parametrize("target", ["../secret.mp3", "link.mp3", "{}/secret.mp3", "file://{}/secret.mp3"])
 def test_a_playlist_opens_no_other_file(tmp_path, tone, monkeypatch, name, target):
-    """FFmpeg treats a playlist as audio and plays whatever it names, on this machine or any other."""
+    """FFmpeg treats a playlist as audio and decodes the files that it names, on this machine or any other."""
     folder = tmp_path / "corpus"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -358,7 +358,7 @@ def test_a_playlist_opens_no_other_file(tmp_path, tone, monkeypatch, name, targe
 
 @pytest.fixture(scope="module")
 def steps(tone):
-    """Twenty seconds, with another tone every two seconds: 300, 400, ... 1200 Hz."""
+    """Twenty seconds, with a new tone every two seconds: 300, 400, ... 1200 Hz."""
     return np.concatenate([tone(2, 300 + 100 * at) for at in range(10)])
 
 
@@ -468,7 +468,7 @@ def test_rejected_clips_release_their_audio_at_once(tone):
     assert max(alive_counts) < 5
 
 
-MEASURE = """
+MEASURE_VALIDATION = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -493,7 +493,7 @@ for path in paths:
 
 def measure(*paths, spans=()):
     """For each file, in a separate process: the clips by outcome, the growth of memory in MB, and the seconds."""
-    command = [sys.executable, "-c", MEASURE, str(FLOWS), json.dumps(spans), *map(str, paths)]
+    command = [sys.executable, "-c", MEASURE_VALIDATION, str(FLOWS), json.dumps(spans), *map(str, paths)]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return [json.loads(line) for line in process.stdout.splitlines()]
 

@@ -14,7 +14,7 @@ LISTS = {"train": "ab", "dev": "cd", "test": "ef", "validated": "abcdefgh", "oth
 
 
 def write_list(file, clips, columns=COLUMNS, end="\n"):
-    """Write a list of the clips, each of another speaker."""
+    """Write a list of the clips, each with its own speaker."""
     lines = [columns]
     for at, clip in enumerate(clips):
         cells = {"client_id": f"{ord(clip):064x}", "path": f"common_voice_sv-SE_{clip}.mp3", "locale": "sv-SE"}

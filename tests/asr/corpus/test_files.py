@@ -1,4 +1,4 @@
-"""The files below a local folder: never one outside of it, whatever its name or its links."""
+"""The files below a local folder: no name and no link leads out of it."""
 
 import pytest
 from asr.corpus import files

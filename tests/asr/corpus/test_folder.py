@@ -30,7 +30,7 @@ def rows(tmp_path):
 
 @pytest.fixture
 def read_cells(tmp_path, tone):
-    """A function that writes these cells as metadata beside a.flac and b.flac, and returns the rows of the folder."""
+    """A function that writes these cells as metadata next to a.flac and b.flac, and returns the rows of the folder."""
 
     def make(*cells, metadata="metadata.jsonl"):
         for name in ("a.flac", "b.flac"):
@@ -100,13 +100,13 @@ def test_an_empty_cell_of_a_speaker_is_no_speaker(audiofolder, rows, metadata, e
     parts = in_each_split(speaker_id=empty)
     parts["train"].append({"file_name": "b.flac", "transcription": "hej", "speaker_id": "Åsa"})
     assert {row.speaker for row in rows(audiofolder(parts, metadata))} == {None, "Åsa"}
-    assert {row.speaker for row in rows(audiofolder({"": in_each_split()["train"]}, place="other"))} == {None}
+    assert {row.speaker for row in rows(audiofolder({"": in_each_split()["train"]}, folder_name="other"))} == {None}
 
 
 @pytest.mark.parametrize("metadata", METADATA[1:])
 @pytest.mark.parametrize("number", [17, 17.0, 2**60 + 1])
 def test_a_speaker_number_is_the_same_beside_an_empty_cell(read_cells, metadata, number):
-    """Tables turn 17 into 17.0 there: the speaker could be in two splits unnoticed, and no `exclude` would match."""
+    """Tables turn 17 into 17.0 there: the speaker could be in two splits, and no `exclude` would match."""
     rows = read_cells(
         {"file_name": "a.flac", "text": "x", "speaker_id": number}, {"file_name": "b.flac"}, metadata=metadata
     )
@@ -157,7 +157,7 @@ BAD_NAMES = {
 
 
 @pytest.fixture
-def traps(audiofolder, tmp_path, tone):
+def corpus_with_bad_names(audiofolder, tmp_path, tone):
     """A corpus with good clips, and every kind of bad name in its metadata."""
     settings = audiofolder(in_each_split())
     train = tmp_path / "corpus" / "train"
@@ -172,15 +172,15 @@ def traps(audiofolder, tmp_path, tone):
 
 
 @pytest.mark.parametrize("index", range(len(BAD_NAMES)), ids=BAD_NAMES)
-def test_a_name_without_a_clip_gets_a_problem(traps, rows, index):
-    listed = [row for row in rows(traps) if row.split == "train"][1:]
+def test_a_name_without_a_clip_gets_a_problem(corpus_with_bad_names, rows, index):
+    listed = [row for row in rows(corpus_with_bad_names) if row.split == "train"][1:]
     assert len(listed) == len(BAD_NAMES)
     assert (listed[index].problem, listed[index].audio) == (list(BAD_NAMES.values())[index], None)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_name_is_found_in_either_unicode_form(tmp_path, tone, form):
-    """File names from macOS have å as two code points, and the table beside them often as one, or the reverse."""
+    """File names from macOS have å as two code points, and the table often has one, or the reverse."""
     soundfile.write(tmp_path / unicodedata.normalize(form, "två.flac"), tone(), 16_000)
     (tmp_path / unicodedata.normalize(form, "två.srt")).write_text(SRT)
     other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "två")
@@ -417,7 +417,7 @@ def test_the_file_name_column_may_be_the_index_of_a_pandas_table(read_cells, tmp
 
 @pytest.fixture
 def recording(tmp_path, tone):
-    """A function that writes text files beside two seconds of sound, and returns the rows of the folder."""
+    """A function that writes text files next to two seconds of sound, and returns the rows of the folder."""
 
     def make(longest=30.0, **files):
         soundfile.write(tmp_path / "möte.flac", tone(2), 16_000)
@@ -500,7 +500,7 @@ def test_a_recording_without_transcript_or_the_reverse_is_not_lost(recording, tm
 
 
 @pytest.mark.parametrize(
-    ("named", "problem"),
+    ("transcript_name", "problem"),
     [
         ("gone.srt", "missing transcript: 'gone.srt'"), ("../t.srt", "missing transcript: '../t.srt'"),
         ("/etc/passwd", "missing transcript: '/etc/passwd'"), ("link.srt", "missing transcript: 'link.srt'"),
@@ -508,10 +508,10 @@ def test_a_recording_without_transcript_or_the_reverse_is_not_lost(recording, tm
         ("t.ass", f"unreadable transcript: a transcript is one of {', '.join(transcripts.SUFFIXES)}, not '.ass'"),
     ],
 )  # fmt: skip
-def test_a_recording_with_an_unusable_transcript_gets_a_problem(recording, tmp_path, named, problem):
+def test_a_recording_with_an_unusable_transcript_gets_a_problem(recording, tmp_path, transcript_name, problem):
     (tmp_path / "link.srt").symlink_to("/etc/hostname")
     rows = recording(
-        metadata__csv=f"file_name,transcript_file\nmöte.flac,{named}\n", bad__srt="1\n0 --> x\n", t__ass=""
+        metadata__csv=f"file_name,transcript_file\nmöte.flac,{transcript_name}\n", bad__srt="1\n0 --> x\n", t__ass=""
     )
     assert problems(rows) == {"möte.flac": problem}
 
@@ -541,7 +541,7 @@ def test_a_name_that_is_not_unicode_is_missing_and_not_lost(recording, tmp_path)
 
 @pytest.fixture
 def refuse_metadata(tmp_path, refusal):
-    """A function that writes a file of metadata and returns the line with which the folder is refused."""
+    """A function that writes a metadata file and returns the error with which the folder is refused."""
 
     def refuse(name, write):
         write(tmp_path / name)

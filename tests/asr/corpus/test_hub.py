@@ -22,7 +22,7 @@ from servers.hub import Hub
 
 FLOWS = Path(sources.__file__).parents[2]
 FEATURES = {"audio": {"sampling_rate": 16_000, "_type": "Audio"}, "raw_transcription": {"dtype": "string"}}
-READ = """
+READ_SOURCES = """
 import json, sys
 sys.path.insert(0, {flows!r})
 from asr import InputError
@@ -64,7 +64,7 @@ def parquet(path: Path, clips: range, features: dict | None = None, **columns: l
 
 @pytest.fixture
 def speech(tmp_path):
-    """A data set of two files for training, one for validation and one for test, with a column of speakers."""
+    """A dataset of two files for training, one for validation and one for test, with a column of speakers."""
     folder = tmp_path / "hub" / "datasets" / "owner" / "speech"
     for at, clips in enumerate((range(4), range(4, 7))):
         speakers = [f"person {clip}" for clip in clips]
@@ -85,7 +85,7 @@ def read(hub, tmp_path):
     """A function that reads sources in a separate process: for each, its rows and number of parts, or its refusal."""
 
     def run(*corpora):
-        code = READ.format(flows=str(FLOWS), corpora=corpora)
+        code = READ_SOURCES.format(flows=str(FLOWS), corpora=corpora)
         process = subprocess.run(
             [sys.executable, "-c", code], env=hub.env(tmp_path / "home"), capture_output=True, text=True, timeout=100
         )
@@ -141,7 +141,7 @@ def test_a_dataset_with_one_split_is_split_by_speaker(tmp_path, read):
 
 
 def test_the_configuration_of_a_parquet_copy_is_its_folder(tmp_path, read):
-    """A data set that is a script is read from the Hub's Parquet copy, and only in the requested language."""
+    """A dataset that is a script is read from the Hub's Parquet copy, and only in the requested language."""
     root = tmp_path / "hub" / "datasets" / "google"
     (root / "fleurs").mkdir(parents=True)
     (root / "fleurs" / "fleurs.py").write_text("raise SystemExit")
@@ -237,8 +237,8 @@ SECRET = "hemlig"
 
 
 @pytest.fixture
-def poisoned(tmp_path, refusal):
-    """A folder of valid Parquet files to damage, with a secret folder beside it, and functions that read the first."""
+def bad_dataset(tmp_path, refusal):
+    """A folder of valid Parquet files to damage, functions that read it, and next to it a secret folder."""
     for split in ("train", "validation", "test"):
         parquet(tmp_path / f"mine/data/{split}-00000-of-00001.parquet", range(2))
     parquet(tmp_path / "secret/train-00000-of-00001.parquet", range(2), text=[SECRET] * 2)
@@ -269,36 +269,36 @@ OUTSIDE_PATHS = [
 
 
 @pytest.mark.parametrize("path", OUTSIDE_PATHS)
-def test_a_card_that_names_a_file_elsewhere_is_refused(poisoned, path):
-    path = path.format(secret=poisoned.folder.parent / "secret/train-00000-of-00001.parquet")
+def test_a_card_that_names_a_file_elsewhere_is_refused(bad_dataset, path):
+    path = path.format(secret=bad_dataset.folder.parent / "secret/train-00000-of-00001.parquet")
     good = {"split": "test", "path": "data/test-00000-of-00001.parquet"}
     for files in (path, [path], [{"split": "train", "path": path}, good], {"train": [path]}):
-        card(poisoned.folder, configs(files))
-        assert poisoned.refusal().endswith("leads out of the folder")
-        assert path in poisoned.refusal()
-    (poisoned.folder / "README.md").unlink()
-    card(poisoned.folder, configs(path), ".huggingface.yaml")
-    assert poisoned.refusal().endswith("leads out of the folder")
+        card(bad_dataset.folder, configs(files))
+        assert bad_dataset.refusal().endswith("leads out of the folder")
+        assert path in bad_dataset.refusal()
+    (bad_dataset.folder / "README.md").unlink()
+    card(bad_dataset.folder, configs(path), ".huggingface.yaml")
+    assert bad_dataset.refusal().endswith("leads out of the folder")
 
 
 @pytest.mark.parametrize("path", ["../secret", "{secret}", "http://127.0.0.1:9/"])
-def test_a_card_that_names_a_folder_elsewhere_is_refused(poisoned, path):
-    card(poisoned.folder, configs(path.format(secret=poisoned.folder.parent / "secret"), "data_dir"))
-    assert poisoned.refusal().endswith("leads out of the folder")
+def test_a_card_that_names_a_folder_elsewhere_is_refused(bad_dataset, path):
+    card(bad_dataset.folder, configs(path.format(secret=bad_dataset.folder.parent / "secret"), "data_dir"))
+    assert bad_dataset.refusal().endswith("leads out of the folder")
 
 
 @pytest.mark.parametrize("name", ["data/train-00000-of-00001.parquet", "README.md", "data"])
-def test_a_link_that_leads_out_of_a_folder_of_parquet_is_not_followed(poisoned, name):
-    secret = poisoned.folder.parent / "secret" / "train-00000-of-00001.parquet"
-    link = poisoned.folder / name
+def test_a_link_that_leads_out_of_a_folder_of_parquet_is_not_followed(bad_dataset, name):
+    secret = bad_dataset.folder.parent / "secret" / "train-00000-of-00001.parquet"
+    link = bad_dataset.folder / name
     if link.is_dir():
-        link.rename(poisoned.folder.parent / "old")
+        link.rename(bad_dataset.folder.parent / "old")
     link.unlink(missing_ok=True)
     link.symlink_to(secret.parent if name == "data" else secret)
-    assert poisoned.refusal().startswith("[corpus]")
+    assert bad_dataset.refusal().startswith("[corpus]")
 
 
-def bomb() -> str:
+def yaml_bomb() -> str:
     rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     rows += [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12)]
     return "\n".join([*rows, "configs: *a11"])
@@ -306,7 +306,7 @@ def bomb() -> str:
 
 CARDS = {
     "no UTF-8": b"---\n\xff\xfe\n---\n",
-    "a bomb": f"---\n{bomb()}\n---\n".encode(),
+    "a bomb": f"---\n{yaml_bomb()}\n---\n".encode(),
     "deep": b"---\nconfigs: " + b"[" * 20_000 + b"\n---\n",
     "a number": b"---\nconfigs: 5\n---\n",
     "odd kinds": b"---\nconfigs:\n- config_name: [1]\n  data_files: {a: {b: 1}}\n---\n",
@@ -316,29 +316,31 @@ CARDS = {
 
 
 @pytest.mark.parametrize("content", CARDS.values(), ids=CARDS)
-def test_a_broken_card_is_refused_and_runs_nothing(poisoned, content):
-    (poisoned.folder / "README.md").write_bytes(content.replace(b"MARK", str(poisoned.mark).encode()))
-    (poisoned.folder / "a.pkl").write_bytes(f"cos\nsystem\n(S'touch {poisoned.mark}'\ntR.".encode())
-    assert poisoned.refusal().startswith("[corpus] id: ")
-    assert not poisoned.mark.exists()
+def test_a_broken_card_is_refused_and_runs_nothing(bad_dataset, content):
+    (bad_dataset.folder / "README.md").write_bytes(content.replace(b"MARK", str(bad_dataset.mark).encode()))
+    (bad_dataset.folder / "a.pkl").write_bytes(f"cos\nsystem\n(S'touch {bad_dataset.mark}'\ntR.".encode())
+    assert bad_dataset.refusal().startswith("[corpus] id: ")
+    assert not bad_dataset.mark.exists()
 
 
-def test_a_card_of_gigabytes_is_not_read(poisoned):
-    (poisoned.folder / "README.md").touch()
-    os.truncate(poisoned.folder / "README.md", 1 << 34)
-    assert "more than 16,777,216 bytes" in poisoned.refusal()
+def test_a_card_of_gigabytes_is_not_read(bad_dataset):
+    (bad_dataset.folder / "README.md").touch()
+    os.truncate(bad_dataset.folder / "README.md", 1 << 34)
+    assert "more than 16,777,216 bytes" in bad_dataset.refusal()
 
 
-def test_a_script_is_not_run_and_other_files_are_not_trusted(poisoned):
-    lie = {"default": {"features": {"x": {"dtype": "int8", "_type": "Value"}}, "splits": {"train": {"name": "train"}}}}
-    card(poisoned.folder, lie, "dataset_infos.json")
-    assert len(poisoned.read()) == 6
-    (poisoned.folder / "mine.py").write_text(f"open({str(poisoned.mark)!r}, 'w')")
-    assert "scripts" in poisoned.refusal()
-    assert not poisoned.mark.exists()
-    (poisoned.folder / "mine.py").unlink()
-    card(poisoned.folder, "[" * 100_000, "dataset_infos.json")
-    assert poisoned.refusal().startswith("[corpus] id: ")
+def test_a_script_is_not_run_and_other_files_are_not_trusted(bad_dataset):
+    false_info = {
+        "default": {"features": {"x": {"dtype": "int8", "_type": "Value"}}, "splits": {"train": {"name": "train"}}}
+    }
+    card(bad_dataset.folder, false_info, "dataset_infos.json")
+    assert len(bad_dataset.read()) == 6
+    (bad_dataset.folder / "mine.py").write_text(f"open({str(bad_dataset.mark)!r}, 'w')")
+    assert "scripts" in bad_dataset.refusal()
+    assert not bad_dataset.mark.exists()
+    (bad_dataset.folder / "mine.py").unlink()
+    card(bad_dataset.folder, "[" * 100_000, "dataset_infos.json")
+    assert bad_dataset.refusal().startswith("[corpus] id: ")
 
 
 GOOD = {"bytes": b"x", "path": "x"}
@@ -358,41 +360,41 @@ ODD = {
 
 
 @pytest.mark.parametrize(("columns", "expected"), ODD.values(), ids=ODD)
-def test_columns_of_another_type_are_refused_or_their_clips_rejected(poisoned, columns, expected):
-    for file in poisoned.folder.rglob("*.parquet"):
+def test_columns_of_another_type_are_refused_or_their_clips_rejected(bad_dataset, columns, expected):
+    for file in bad_dataset.folder.rglob("*.parquet"):
         pq.write_table(pa.table(columns), file)
     if expected is None:
-        assert "columns.audio" in poisoned.refusal()
+        assert "columns.audio" in bad_dataset.refusal()
     else:
-        assert {(row.problem, row.text) for row in poisoned.read()} == {expected}
+        assert {(row.problem, row.text) for row in bad_dataset.read()} == {expected}
 
 
 FALSE_SCHEMAS = {"huggingface": "{", "ARROW:schema": "AAAA"}
 
 
 @pytest.mark.parametrize("key", FALSE_SCHEMAS)
-def test_what_a_file_declares_about_its_columns_is_not_trusted(poisoned, key):
-    for file in poisoned.folder.rglob("*.parquet"):
+def test_what_a_file_declares_about_its_columns_is_not_trusted(bad_dataset, key):
+    for file in bad_dataset.folder.rglob("*.parquet"):
         pq.write_table(
             pa.table({"audio": [GOOD], "text": ["a"]}).replace_schema_metadata({key: FALSE_SCHEMAS[key]}), file
         )
     try:
-        assert [row.text for row in poisoned.read()] == ["a"] * 3
+        assert [row.text for row in bad_dataset.read()] == ["a"] * 3
     except InputError as error:
         assert str(error).startswith("[corpus] id: ")
 
 
-def test_a_file_cut_short_or_of_endless_rows_is_refused(poisoned, monkeypatch):
-    file = poisoned.folder / "data/train-00000-of-00001.parquet"
+def test_a_file_cut_short_or_of_endless_rows_is_refused(bad_dataset, monkeypatch):
+    file = bad_dataset.folder / "data/train-00000-of-00001.parquet"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    assert str(file) in poisoned.refusal()
+    assert str(file) in bad_dataset.refusal()
     rows = pa.table({"audio": pa.nulls(1_000_001, pa.struct({"bytes": pa.binary()})), "text": pa.nulls(1_000_001)})
     pq.write_table(rows, file)
-    assert "1,000,001 rows" in poisoned.refusal()
+    assert "1,000,001 rows" in bad_dataset.refusal()
     file.write_bytes(content)
     monkeypatch.setattr(hub_module, "MAX_GROUP_BYTES", 1_000)
-    assert "a row group has" in poisoned.refusal()
+    assert "a row group has" in bad_dataset.refusal()
 
 
 def test_a_hub_dataset_reads_no_other_dataset_and_no_url(speech, read, hub, tmp_path):

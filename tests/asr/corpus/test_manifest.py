@@ -116,7 +116,7 @@ def test_a_clip_name_is_unique_whatever_its_audio():
 
 
 def test_a_rejected_clip_conflicts_with_no_other():
-    """Speaker A is in validation only with a clip that test has already."""
+    """Speaker A is in validation only with a clip that is also in test."""
     joined = join(
         pack(
             ("a", "train", "A", "1"),

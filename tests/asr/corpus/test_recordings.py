@@ -11,7 +11,7 @@ RATE = 16_000
 
 @pytest.fixture
 def folder(tmp_path, tone):
-    """A function that writes recordings with these names, half a second each and each of another pitch."""
+    """A function that writes recordings with these names, half a second each, with different pitches."""
 
     def make(*names, rate=RATE, seconds=0.5):
         for at, name in enumerate(names):

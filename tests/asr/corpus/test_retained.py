@@ -15,8 +15,8 @@ def two_languages(audiofolder):
     """A function that returns the settings of a Swedish corpus with retained Russian."""
 
     def make(russian_splits=SPLITS, russian_rows=RUSSIAN, text=None, **keys):
-        swedish_path = audiofolder(dict.fromkeys(SPLITS, SWEDISH), place="swedish").corpus.path
-        russian_path = audiofolder(dict.fromkeys(russian_splits, russian_rows), place="russian").corpus.path
+        swedish_path = audiofolder(dict.fromkeys(SPLITS, SWEDISH), folder_name="swedish").corpus.path
+        russian_path = audiofolder(dict.fromkeys(russian_splits, russian_rows), folder_name="russian").corpus.path
         own = {"source": "folder", "path": swedish_path, "name": "own"}
         other = {"source": "folder", "path": russian_path, "name": "other", "language": "ru", **keys}
         return Settings.model_validate(

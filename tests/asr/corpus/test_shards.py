@@ -36,7 +36,7 @@ def corpus(audiofolder, tmp_path):
 
 @pytest.fixture
 def train(tmp_path):
-    """The folder of its training clips."""
+    """The folder of the training clips."""
     return tmp_path / "corpus" / "train"
 
 
@@ -316,7 +316,7 @@ def test_a_stream_of_several_splits_becomes_a_shard_for_each(tone):
 
 
 def test_the_code_hash_is_the_same_in_any_thread(corpus, store, preprocess):
-    """Two tasks may build the same part at once and share its record."""
+    """Two tasks may build the same part in parallel and share its record."""
     results = []
     tasks = [threading.Thread(target=lambda: results.append(preprocess(corpus, store)[1])) for _ in range(2)]
     for task in tasks:

@@ -16,12 +16,12 @@ def in_each_split(names=("a.flac",), **cells):
     return {split: [{"file_name": name, "text": "hej", **cells} for name in names] for split in SPLITS}
 
 
-def people(count):
+def speaker_rows(count):
     return {
         "": [
-            {"file_name": f"{person}-{take}.flac", "text": "hej", "speaker_id": f"p{person}"}
-            for person in range(count)
-            for take in range(2)
+            {"file_name": f"{speaker}-{number}.flac", "text": "hej", "speaker_id": f"p{speaker}"}
+            for speaker in range(count)
+            for number in range(2)
         ]
     }
 
@@ -47,7 +47,7 @@ def test_a_part_holds_some_rows_of_one_split_and_all_rows_are_in_one(audiofolder
 
 
 def test_without_split_folders_no_speaker_is_in_two_splits(audiofolder):
-    speaker_splits = {(row.speaker, row.split) for row in listed(audiofolder(people(60)))}
+    speaker_splits = {(row.speaker, row.split) for row in listed(audiofolder(speaker_rows(60)))}
     assert len(speaker_splits) == 60
     shares = Counter(split for _, split in speaker_splits)
     assert set(shares) == {*SPLITS}
@@ -55,15 +55,15 @@ def test_without_split_folders_no_speaker_is_in_two_splits(audiofolder):
 
 
 def test_an_assigned_split_stays_as_the_corpus_grows(audiofolder):
-    before = {row.clip: row.split for row in listed(audiofolder(people(40)))}
-    after = {row.clip: row.split for row in listed(audiofolder(people(60)))}
+    before = {row.clip: row.split for row in listed(audiofolder(speaker_rows(40)))}
+    after = {row.clip: row.split for row in listed(audiofolder(speaker_rows(60)))}
     assert len(after) > len(before)
     assert {clip: after[clip] for clip in before} == before
 
 
 def test_an_assigned_split_is_the_same_on_every_machine(audiofolder):
     """Python's own hash differs between processes; this one does not."""
-    rows = sorted(listed(audiofolder(people(60))), key=lambda row: (int(row.speaker[1:]), row.clip))
+    rows = sorted(listed(audiofolder(speaker_rows(60))), key=lambda row: (int(row.speaker[1:]), row.clip))
     listing = " ".join(f"{row.clip}:{row.split}" for row in rows).encode()
     assert hashlib.sha256(listing).hexdigest()[:8] == "7040b7bc"
 
@@ -131,8 +131,8 @@ def mixed(audiofolder):
     """A function from keys of [corpus] to the settings of a mixture of two folders."""
 
     def make(first=None, second=None, **keys):
-        first_folder = audiofolder(in_each_split(speaker_id="Åsa"), place="one").corpus.path
-        second_folder = audiofolder(in_each_split(["b.flac"], speaker_id="Åsa"), place="two").corpus.path
+        first_folder = audiofolder(in_each_split(speaker_id="Åsa"), folder_name="one").corpus.path
+        second_folder = audiofolder(in_each_split(["b.flac"], speaker_id="Åsa"), folder_name="two").corpus.path
         source_list = [
             {"source": "folder", "name": "one", "path": first_folder, **(first or {})},
             {"source": "folder", "name": "two", "path": second_folder, **(second or {})},

@@ -1,4 +1,4 @@
-"""From a timed transcript to clips: parsing, joining, and segments that stay alone with a problem."""
+"""From a timed transcript to clips: parsing, joining, and segments with a problem, which are not joined."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ I Örebro är det <i>sju</i> grader.
 """
 EXPECTED = [Segment(1.2, 3.4, "Åsa köper ägg på lördag."), Segment(3.9, 65.0, "I Örebro är det sju grader.")]
 VTT = "WEBVTT\n\n" + SRT.replace(",", ".")
-FULL = """File type = "ooTextFile"
+TEXT_GRID = """File type = "ooTextFile"
 Object class = "TextGrid"
 
 xmin = 0
@@ -57,7 +57,7 @@ på lördag."
 """
 HEADER = 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n65\n<exists>\n'
 TIER = '"IntervalTier"\n"{}"\n0\n65\n2\n1.2\n3.4\n"Åsa köper ägg på lördag."\n3.9\n65\n"I Örebro är det sju grader."\n'
-SHORT = HEADER + "1\n" + TIER.format("Åsa")
+SHORT_TEXT_GRID = HEADER + "1\n" + TIER.format("Åsa")
 CSV = 'start,end,text\n1.2,3.4,Åsa köper ägg på lördag.\n3.9,65,"I Örebro är det sju grader."\n'
 TSV = CSV.replace(",", "\t")
 JSONL = "\n".join(
@@ -66,8 +66,8 @@ JSONL = "\n".join(
 FILES = {
     "möte.srt": SRT,
     "möte.vtt": VTT,
-    "möte.TextGrid": FULL,
-    "kort.TextGrid": SHORT,
+    "möte.TextGrid": TEXT_GRID,
+    "kort.TextGrid": SHORT_TEXT_GRID,
     "möte.csv": CSV,
     "möte.tsv": TSV,
     "möte.jsonl": JSONL,
@@ -79,10 +79,10 @@ def texts(name, content):
 
 
 def refusal_line(name, content):
-    """The line with which a transcript is refused."""
-    with pytest.raises(ValueError) as caught:
+    """The error with which a transcript is refused, which must be one line."""
+    with pytest.raises(ValueError) as error:
         parse_transcript(name, content if isinstance(content, bytes) else content.encode())
-    line = str(caught.value)
+    line = str(error.value)
     assert line.strip()
     assert "\n" not in line
     assert len(line) < 200
@@ -175,7 +175,7 @@ def test_a_voice_tag_is_the_speaker():
 
 
 def speakers_and_texts(*captions):
-    """(speaker, text) of each of these captions in a file."""
+    """(speaker, text) of each caption in a file of these captions."""
     content = "\n\n".join(
         f"00:0{at // 10}:0{at % 10}.000 --> 00:59:00.000\n{caption}" for at, caption in enumerate(captions)
     )
@@ -360,11 +360,11 @@ def test_a_quotation_mark_swallows_no_other_line(line, text):
         ("a.srt", SRT.replace("\n\n2\n", "\n").replace("900 -->", "900 ->"), "line 5"),
         ("a.vtt", VTT.replace("2\n00:00:03.900 --> 00:01:05.000", "00:00:0"), "line 8"),
         ("a.srt", "Undertexter av Bo\n\n" + SRT, "Undertexter av Bo"),
-        ("a.TextGrid", SHORT.replace("3.9", '"3.9"'), "line 16: a number"),
-        ("a.TextGrid", SHORT.replace("ägg på", 'ägg" på'), "line 15: a number"),
-        ("a.TextGrid", SHORT + "1\n", "more than it declares"),
-        ("a.TextGrid", SHORT.replace("IntervalTier", "Tier"), "'Tier'"),
-        ("a.TextGrid", SHORT.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
+        ("a.TextGrid", SHORT_TEXT_GRID.replace("3.9", '"3.9"'), "line 16: a number"),
+        ("a.TextGrid", SHORT_TEXT_GRID.replace("ägg på", 'ägg" på'), "line 15: a number"),
+        ("a.TextGrid", SHORT_TEXT_GRID + "1\n", "more than it declares"),
+        ("a.TextGrid", SHORT_TEXT_GRID.replace("IntervalTier", "Tier"), "'Tier'"),
+        ("a.TextGrid", SHORT_TEXT_GRID.replace('"TextGrid"', '"PitchTier"'), "no TextGrid"),
         ("a.TextGrid", HEADER + "1\n" + TIER.format("Åsa - phones"), "'Åsa - phones' holds phones"),
         ("a.tsv", "start\tend\ttext\n0\t9\t\n9\t69\tHej\n", "line 3: 9 to 69 may be seconds or milliseconds"),
         ("a.csv", CSV + "70,71,Hej, du!\n", "line 4: 4 values for 3 columns"),
@@ -513,7 +513,7 @@ def test_every_segment_that_overlaps_a_long_one_has_a_problem():
 
 
 def test_rolling_captions_are_rejected():
-    """As on YouTube: each begins with the line before, and in between that line alone is shown for 10 ms."""
+    """As on YouTube: each begins with the last line of the one before, which is also shown alone for 10 ms."""
     rolling = [
         (0, 2, "nu är vi framme"),
         (2, 2.01, "nu är vi framme"),

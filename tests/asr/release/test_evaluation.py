@@ -20,14 +20,14 @@ CREATED = "2026-11-25T08:00:00+00:00"
 POINTS = (CurvePoint(12, 3.0, 2.9, 80.0, 70.0, 90.0), CurvePoint(24, 2.0, 2.1, 60.0, 50.0, 70.0))
 ERRORS = ClipErrors((1, 2), (5, 5), (None, None))
 WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ERRORS)
-BOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("nan"), 4, 1.0, "diverged", ())])
+LEADERBOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("nan"), 4, 1.0, "diverged", ())])
 
 
 @pytest.fixture(scope="module")
 def untrained(tiny, base, joined, speech, tmp_path_factory, one_thread):
-    """The evaluation and the record of a release of an untrained model, which is its own base; and the log."""
+    """The evaluation, the record and the log of a release of an untrained model, which is its own base."""
     corpus = {**joined.summary, "speakers_crossing": 3}
-    run_facts = record.run_record(tiny, "17", CREATED, "0.1.0+abc", corpus, BOARD, WINNER, ("2 CPU cores", 20))
+    run_facts = record.run_record(tiny, "17", CREATED, "0.1.0+abc", corpus, LEADERBOARD, WINNER, ("2 CPU cores", 20))
     release_folder, lines = tmp_path_factory.mktemp("ready"), []
     settings = tiny.model_copy(
         update={
@@ -56,7 +56,9 @@ def with_retained(tiny, base, joined, speech, tiny_store, tmp_path_factory, one_
     ]
     halved = replace(speech, shards=shards, folder=tmp_path_factory.mktemp("speech"))
     summary = {**joined.summary, "sources": {"sample": 0.1, "english": 0.1}}
-    run_facts = record.run_record(settings, "17", CREATED, "0.1.0+abc", summary, BOARD, WINNER, ("2 CPU cores", 20))
+    run_facts = record.run_record(
+        settings, "17", CREATED, "0.1.0+abc", summary, LEADERBOARD, WINNER, ("2 CPU cores", 20)
+    )
     release_folder = tmp_path_factory.mktemp("ready")
     evaluated = evaluation.build_and_evaluate(
         release_folder, settings, base, halved, SPACE, run_facts, lambda line: None

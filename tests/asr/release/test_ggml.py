@@ -44,7 +44,7 @@ def full_model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sounds(tone):
-    return [tone(2.0), tone(1.5, hertz=1_700, loud=0.6), np.random.default_rng(1).normal(0, 0.1, 32_000).astype("f4")]
+    return [tone(2.0), tone(1.5, hertz=1_700, peak=0.6), np.random.default_rng(1).normal(0, 0.1, 32_000).astype("f4")]
 
 
 def test_whisper_cpp_transcribes_like_transformers(full_model, sounds):

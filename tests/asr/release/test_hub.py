@@ -1,4 +1,4 @@
-"""A release on the Hub, over HTTP: one complete release after any error, and the token nowhere."""
+"""A release on the Hub, over HTTP: one complete release after any error, and no leaked token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def release(tmp_path):
-    """A function that writes the folder of a release, each with other weights."""
+    """A function that writes the folder of a release; each run has different weights."""
 
     def make(run="17", errors=2, faults=(), **fields):
         path = tmp_path / f"svenska-{run}"

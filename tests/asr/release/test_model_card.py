@@ -1,4 +1,4 @@
-"""The model card: its metadata and its text, which no name breaks."""
+"""The model card: its metadata and its text, with any names."""
 
 import hashlib
 import io
@@ -56,7 +56,7 @@ RECORD = {
     "speakers": 9,
 }  # fmt: skip
 # Fine-tuned from a base of the Hub, for the Hub, tested by many speakers, without limitations.
-BASED = {
+FINE_TUNED = {
     **RECORD, "base": "KBLab/kb-whisper-tiny", "baseline_wer": 13.21, "baseline_wer_ci": [12.0, 14.5],
     "against_baseline": {"difference": -4.97, "low": -5.6, "high": -4.2, "p": 0.0005}, "repo_id": "asa/svenska",
     "vocabulary": 51_865, "speakers": 212, "test_wer_ci_unit": "speaker", "sources": {"KBLab/rixvox-v2": 300.0},
@@ -118,7 +118,7 @@ def section(text, heading):
     raise AssertionError(f"no {heading}")
 
 
-def prose(text, heading):
+def section_text(text, heading):
     """The text below a heading, on one line."""
     lines = " ".join(plain_text(token) for token in section(text, heading) if token.type == "inline")
     return re.sub(r"\s+", " ", lines)
@@ -147,14 +147,16 @@ def test_the_hub_reads_every_score_from_the_card(tmp_path):
 
 
 def test_the_card_of_a_language_without_spaces_reports_a_cer():
-    text = model_card.render_card({**BASED, "language": "ja", "unit": "character", "test_cer": BASED["test_wer"]})
+    text = model_card.render_card(
+        {**FINE_TUNED, "language": "ja", "unit": "character", "test_cer": FINE_TUNED["test_wer"]}
+    )
     data = metadata(text)
     assert [(result.metric_type, result.metric_name, result.metric_value) for result in data.eval_results] == [
         ("cer", "CER", 8.24), ("cer", "CER as served, 8-bit", 8.4),
     ]  # fmt: skip
     assert data.metrics == ["cer"]
-    assert "On 216 test clips its CER is 8.2" in prose(text, "svenska").replace("\u00a0", " ")
-    assert "Japanese has no spaces between words" in prose(text, "Error rates")
+    assert "On 216 test clips its CER is 8.2" in section_text(text, "svenska").replace("\u00a0", " ")
+    assert "Japanese has no spaces between words" in section_text(text, "Error rates")
     assert not re.findall(r"\bWER\b", text.replace("instead of a WER", ""))
 
 
@@ -167,7 +169,7 @@ def test_the_hub_reads_what_the_model_is():
 
 
 def test_a_base_and_a_dataset_of_the_hub_are_metadata_and_links():
-    text = model_card.render_card({**BASED, "sources": {"KBLab/rixvox-v2": 300.0, "our-own": 2.0},
+    text = model_card.render_card({**FINE_TUNED, "sources": {"KBLab/rixvox-v2": 300.0, "our-own": 2.0},
                       "licences": {"KBLab/rixvox-v2": "CC-BY-4.0", "our-own": "not stated"}})  # fmt: skip
     data = metadata(text)
     assert (data.base_model, data.datasets) == ("KBLab/kb-whisper-tiny", ["KBLab/rixvox-v2"])
@@ -176,39 +178,39 @@ def test_a_base_and_a_dataset_of_the_hub_are_metadata_and_links():
 
 
 def test_the_scores_name_the_dataset_if_there_is_only_one():
-    assert {result.dataset_type for result in metadata(model_card.render_card(BASED)).eval_results} == {
+    assert {result.dataset_type for result in metadata(model_card.render_card(FINE_TUNED)).eval_results} == {
         "KBLab/rixvox-v2"
     }
     assert {result.dataset_type for result in metadata(model_card.render_card(RECORD)).eval_results} == {"svenska"}
 
 
 def test_a_local_base_or_dataset_is_not_in_the_metadata():
-    text = model_card.render_card({**BASED, "base": "sample-17", "base_is_local": True, "sources": {"sample": 1.0},
+    text = model_card.render_card({**FINE_TUNED, "base": "sample-17", "base_is_local": True, "sources": {"sample": 1.0},
                       "licences": {"sample": "CC0-1.0"}})  # fmt: skip
     data = metadata(text)
     assert (data.base_model, data.datasets) == (None, None)
-    assert "sample-17" in prose(text, "svenska")
+    assert "sample-17" in section_text(text, "svenska")
     assert "huggingface.co/sample" not in text
 
 
 def test_an_average_with_the_base_is_called_one():
-    assert "are an average" not in model_card.render_card({**BASED, "base_share": 0.0})
-    assert "an average: 20% base model" in model_card.render_card({**BASED, "base_share": 0.2})
+    assert "are an average" not in model_card.render_card({**FINE_TUNED, "base_share": 0.0})
+    assert "an average: 20% base model" in model_card.render_card({**FINE_TUNED, "base_share": 0.2})
 
 
 def test_the_card_has_all_sections_in_order():
     assert headings(model_card.render_card(RECORD)) == HEADINGS
-    assert headings(model_card.render_card(BASED)) == HEADINGS
+    assert headings(model_card.render_card(FINE_TUNED)) == HEADINGS
 
 
 def test_the_card_is_the_same_from_the_record_in_json():
-    assert model_card.render_card(json.loads(json.dumps(BASED))) == model_card.render_card(BASED)
+    assert model_card.render_card(json.loads(json.dumps(FINE_TUNED))) == model_card.render_card(FINE_TUNED)
 
 
 @pytest.mark.parametrize("hostile", HOSTILE_NAMES)
 def test_names_from_outside_break_neither_the_page_nor_the_metadata(hostile):
     record = {
-        **BASED, "name": hostile, "sources": {hostile: 3.0, "other": 1.0},
+        **FINE_TUNED, "name": hostile, "sources": {hostile: 3.0, "other": 1.0},
         "licences": {hostile: hostile, "other": hostile}, "wer_by_source": {hostile: 9.0}, "base": hostile,
         "base_is_local": True, "program": hostile, "hardware": hostile, "forced": [hostile, "another"],
         "run_id": hostile,
@@ -220,7 +222,7 @@ def test_names_from_outside_break_neither_the_page_nor_the_metadata(hostile):
     assert [len(row) for row in rows(text, "Training")] == [7, 7, 7]
     list_items = [item.type for item in section(text, name)].count("list_item_open")
     assert list_items == 2
-    assert all(name in prose(text, heading) for heading in (name, "Environmental impact", "Provenance"))
+    assert all(name in section_text(text, heading) for heading in (name, "Environmental impact", "Provenance"))
     data = metadata(text)
     assert (data.model_name, data.co2_eq_emissions["hardware_used"]) == (name, name)
     assert {item.dataset_name for item in data.eval_results} == {name}
@@ -234,8 +236,8 @@ def test_a_model_trained_from_scratch_has_no_base_in_its_table():
         ["as served: CTranslate2, 8-bit", "8.4 %", "7.0 to 9.9"],
         ["this model, with capitals and punctuation", "11.5 %", "9.7 to 13.2"],
     ]
-    assert "no base model to compare with" in prose(text, "Error rates")
-    assert "trained from scratch on 0.88 h" in prose(text, "svenska")
+    assert "no base model to compare with" in section_text(text, "Error rates")
+    assert "trained from scratch on 0.88 h" in section_text(text, "svenska")
 
 
 @pytest.mark.parametrize(
@@ -244,10 +246,10 @@ def test_a_model_trained_from_scratch_has_no_base_in_its_table():
 )
 def test_a_base_is_compared_with_the_model_and_its_significance_is_reported(difference, p, expected):
     comparison = {"difference": difference, "low": difference - 1, "high": difference + 1, "p": p}
-    text = model_card.render_card({**BASED, "against_baseline": comparison})
+    text = model_card.render_card({**FINE_TUNED, "against_baseline": comparison})
     assert ["its base, KBLab/kb-whisper-tiny", "13.2 %", "12.0 to 14.5"] in rows(text, "Error rates")
-    assert expected in prose(text, "Error rates")
-    assert f"{difference:+.1f} points" in prose(text, "Error rates")
+    assert expected in section_text(text, "Error rates")
+    assert f"{difference:+.1f} points" in section_text(text, "Error rates")
 
 
 @pytest.mark.parametrize(
@@ -267,12 +269,12 @@ def test_a_base_is_compared_with_the_model_and_its_significance_is_reported(diff
 )
 def test_the_card_says_what_counts_as_the_same_word(rule, language, expected):
     text = model_card.render_card({**RECORD, "scoring": rule, "language": language})
-    assert expected in prose(text, "Error rates")
+    assert expected in section_text(text, "Error rates")
 
 
 def test_a_forced_release_begins_with_a_warning():
     faults = ["its WER of 13.5 % is not below its base's 13.2 %", "its times are 0.90 s off"]
-    text = model_card.render_card({**BASED, "forced": faults})
+    text = model_card.render_card({**FINE_TUNED, "forced": faults})
     tokens = section(text, "svenska")
     assert tokens[0].type == "blockquote_open"
     warning = [
@@ -283,7 +285,7 @@ def test_a_forced_release_begins_with_a_warning():
     assert "failed its release checks" in warning[0]
     assert "pushed manually" in warning[0]
     assert warning[1:] == faults
-    assert section(model_card.render_card(BASED), "svenska")[0].type == "paragraph_open"
+    assert section(model_card.render_card(FINE_TUNED), "svenska")[0].type == "paragraph_open"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +300,7 @@ def test_a_forced_release_begins_with_a_warning():
     ],
 )
 def test_the_card_says_which_speakers_the_figures_apply_to(changes, expected):
-    assert expected in prose(model_card.render_card({**BASED, **changes}), "Validity")
+    assert expected in section_text(model_card.render_card({**FINE_TUNED, **changes}), "Validity")
 
 
 def test_a_missing_value_is_reported_as_not_measured():
@@ -327,8 +329,8 @@ def test_a_missing_value_is_reported_as_not_measured():
 )
 def test_a_limitation_is_reported_if_the_record_shows_it(changes, limit):
     always = "Dialects, noises and topics that are not in the test clips were not measured."
-    assert prose(model_card.render_card(BASED), "Limitations") == always
-    tokens = section(model_card.render_card({**BASED, **changes}), "Limitations")
+    assert section_text(model_card.render_card(FINE_TUNED), "Limitations") == always
+    tokens = section(model_card.render_card({**FINE_TUNED, **changes}), "Limitations")
     lines = [plain_text(token).replace("\u00a0", " ") for token in tokens if token.type == "inline"]
     assert len(lines) == 2
     assert limit in lines[0]
@@ -345,7 +347,7 @@ def test_all_trials_are_in_a_table_with_the_winner_first():
         ["2", "0.004", "0.1", "1,024", "0.1", "8.1 %", "6.5 to 9.7", "1,000", "finished"],
         ["0", "0.004", "0.1", "16", "0.05", "9.0 %", "7.2 to 10.8", "600", "plateau"],
     ]  # fmt: skip
-    assert "1,000 steps with learning rate 2.35e-05" in prose(text, "Training")
+    assert "1,000 steps with learning rate 2.35e-05" in section_text(text, "Training")
 
 
 def test_a_trial_that_diverged_has_no_wer_in_the_table():
@@ -363,14 +365,15 @@ def test_emissions_are_computed_from_hours_and_watts():
     """900 s at 20 W are 0.005 kWh; at 458 g a kWh that is 2.29 g."""
     text = model_card.render_card(RECORD)
     assert all(
-        figure in prose(text, "Environmental impact") for figure in ("0.25 h", "20 W", "0.005 kWh", "458 g", "2.29 g")
+        figure in section_text(text, "Environmental impact")
+        for figure in ("0.25 h", "20 W", "0.005 kWh", "458 g", "2.29 g")
     )
-    assert "assumed, not measured" in prose(text, "Environmental impact")
+    assert "assumed, not measured" in section_text(text, "Environmental impact")
     carbon = metadata(text).co2_eq_emissions
     assert carbon["emissions"] == 2.29
     assert (carbon["training_type"], carbon["hardware_used"]) == ("pre-training", "2 CPU cores")
     assert "458 g/kWh" in carbon["source"]
-    large = metadata(model_card.render_card({**BASED, "watts": 4_000, "training_seconds": 3.6e6})).co2_eq_emissions
+    large = metadata(model_card.render_card({**FINE_TUNED, "watts": 4_000, "training_seconds": 3.6e6})).co2_eq_emissions
     assert (large["emissions"], large["training_type"]) == (1_830_000, "fine-tuning")
 
 
@@ -380,7 +383,7 @@ def code_blocks(text):
 
 
 def test_a_model_on_the_hub_is_used_by_its_name_in_three_ways():
-    (kind, transformers), (_, faster), (shell, space) = code_blocks(model_card.render_card(BASED))
+    (kind, transformers), (_, faster), (shell, space) = code_blocks(model_card.render_card(FINE_TUNED))
     assert (kind, shell, space) == ("python", "sh", "MODEL_ID=asa/svenska python space/app.py\n")
     for code in (transformers, faster):
         compile(code, "card", "exec")
@@ -394,7 +397,7 @@ def test_a_model_with_a_small_vocabulary_is_used_with_the_engine():
     text = model_card.render_card(RECORD)
     assert "faster_whisper" not in text
     assert ("sh", "MODEL_ID=FOLDER python space/transcriber.py speech.wav\n") in code_blocks(text)
-    assert "2,008 tokens" in prose(text, "Usage")
+    assert "2,008 tokens" in section_text(text, "Usage")
     assert "faster_whisper" in model_card.render_card({**RECORD, "vocabulary": 51_865})
 
 
@@ -436,19 +439,19 @@ def test_the_code_for_faster_whisper_calls_it_correctly(monkeypatch, capsys):
 
     monkeypatch.setattr(faster_whisper, "WhisperModel", Model)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, allow_patterns: f"/cache/{name}")
-    exec(code_blocks(model_card.render_card(BASED))[1][1], {})
-    exec(code_blocks(model_card.render_card({**BASED, "repo_id": None}))[1][1], {})
+    exec(code_blocks(model_card.render_card(FINE_TUNED))[1][1], {})
+    exec(code_blocks(model_card.render_card({**FINE_TUNED, "repo_id": None}))[1][1], {})
     transcribe_call = ("speech.wav", "sv")
     assert calls == ["/cache/asa/svenska/ct2-int8", transcribe_call, "FOLDER/ct2-int8", transcribe_call]
     assert capsys.readouterr().out == " hej\n" * 2
 
 
 def test_the_card_reports_the_provenance_of_the_model():
-    text = prose(model_card.render_card(RECORD), "Provenance")
+    text = section_text(model_card.render_card(RECORD), "Provenance")
     assert all(
         part in text for part in ("1795587941339144", "whisper-flow 0.1.0+abc", "2026-11-22 18:20 UTC", "format 2")
     )
-    assert "0123456789abcdef" in prose(model_card.render_card(RECORD), "Data")
+    assert "0123456789abcdef" in section_text(model_card.render_card(RECORD), "Data")
 
 
 def pixels(picture):
@@ -461,7 +464,7 @@ def test_the_picture_is_readable_on_any_background():
     assert image.shape == (600, 1280, 3)
     assert (image[[0, 0, -1, -1], [0, -1, 0, -1]] == 255).all()
     assert Image.open(io.BytesIO(training_curve.render_curve(RECORD))).convert("RGBA").getextrema()[3] == (255, 255)
-    assert (image.max(axis=2) < 100).sum() > 50  # the best WER, as text
+    assert (image.max(axis=2) < 100).sum() > 50  # the text of the best WER
     assert ((image[..., 2] - image[..., 0]) > 150).sum() > 1_000  # the line
 
 
@@ -513,6 +516,6 @@ def test_error_rates_in_noise_and_in_a_room_are_reported_if_measured():
     assert behaviour["as recorded"] == ["8.1 %", "6.0 to 10.4"]
     assert behaviour["speech 5 dB over noise"] == ["28.0 %", "24.0 to 32.0"]
     assert behaviour["in a room"] == ["12.8 %", "9.7 to 16.4"]
-    description = prose(text, "Behaviour")
+    description = section_text(text, "Behaviour")
     assert "The noise is recorded, and held out of training; the rooms are simulated." in description
-    assert "over noise" not in prose(model_card.render_card(RECORD), "Behaviour")
+    assert "over noise" not in section_text(model_card.render_card(RECORD), "Behaviour")

@@ -23,7 +23,7 @@ limit_clips = 12
 
 @pytest.fixture(scope="module")
 def score(tmp_path_factory):
-    """A function that runs the command in a folder of its own."""
+    """A function that runs the command in its own folder."""
     folder = tmp_path_factory.mktemp("scoring")
     (folder / "tiny.toml").write_text(PROFILE, encoding="utf-8")
 

@@ -21,7 +21,7 @@ def sounds(tone):
 
 
 class FakeModel:
-    """Recognizes the clean sounds alone; records the sounds of each call."""
+    """Recognizes only the clean sounds; records the sounds of each call."""
 
     def __init__(self, sounds):
         self.sounds, self.calls = sounds, []

@@ -25,7 +25,7 @@ def test_no_quiet_leaves_the_clip_unchanged():
 
 
 def test_a_clip_with_quiet_around_it_still_fits_into_whispers_30_seconds():
-    """A clip that was slowed down is longer than its draw says."""
+    """A clip that was slowed down is longer than the length in its draw."""
     long = np.zeros((80, 2_990), np.float32)
     assert add_quiet(long, (0.4, 3.0), np.random.default_rng(0))[0].shape[1] == 3_000
 

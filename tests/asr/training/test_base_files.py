@@ -1,4 +1,4 @@
-"""Damaged and malicious bases: each is refused soon in one line that names the folder, and none of its code runs."""
+"""Damaged and malicious bases: each is refused in one line that names the folder, and none of its code runs."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import struct
 import pytest
 from asr.settings import Settings
 from asr.training import models
-from bad_files.damage import a_pipe, edited, of_gigabytes
+from bad_files.damage import as_large_file, as_pipe, edited
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -78,15 +78,15 @@ def header(change):
     return damage
 
 
-EMBEDDED = "model.decoder.embed_tokens.weight"
+EMBEDDING = "model.decoder.embed_tokens.weight"
 
 
 def shape(*sizes):
-    return header(lambda tensors: tensors[EMBEDDED].update(shape=list(sizes)))
+    return header(lambda tensors: tensors[EMBEDDING].update(shape=list(sizes)))
 
 
 def offsets(start, end):
-    return header(lambda tensors: tensors[EMBEDDED].update(data_offsets=[start, end]))
+    return header(lambda tensors: tensors[EMBEDDING].update(data_offsets=[start, end]))
 
 
 def without(part):
@@ -148,24 +148,24 @@ def code(name, key="auto_map"):
 def sharded(shard):
     def damage(folder):
         (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
-        index = {"metadata": {}, "weight_map": {EMBEDDED: shard}}
+        index = {"metadata": {}, "weight_map": {EMBEDDING: shard}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
     return damage
 
 
-DEEP = b"[" * 200_000
-JSONS = ("config.json", "generation_config.json", "tokenizer.json", "processor_config.json")
+NESTED_JSON = b"[" * 200_000
+JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "processor_config.json")
 BROKEN = {
-    **{f"{name} empty": with_content(name, b"") for name in JSONS},
-    **{f"{name} truncated": truncated(name, 0.5) for name in JSONS},
-    **{f"{name} deeply nested": with_content(name, DEEP) for name in JSONS},
-    **{f"{name} a list": with_content(name, b"[]") for name in JSONS},
-    **{f"{name} not UTF-8": with_content(name, b'{"a": "\xff"}') for name in JSONS},
-    **{f"{name} a folder": as_folder(name) for name in (*JSONS, "model.safetensors")},
-    **{f"{name} a pipe": a_pipe(name) for name in (*JSONS, "model.safetensors")},
-    **{f"{name} a link": as_link(name) for name in (*JSONS, "model.safetensors")},
-    **{f"{name} of gigabytes": of_gigabytes(name) for name in (*JSONS, "vocab.json", "merges.txt")},
+    **{f"{name} empty": with_content(name, b"") for name in JSON_FILES},
+    **{f"{name} truncated": truncated(name, 0.5) for name in JSON_FILES},
+    **{f"{name} deeply nested": with_content(name, NESTED_JSON) for name in JSON_FILES},
+    **{f"{name} a list": with_content(name, b"[]") for name in JSON_FILES},
+    **{f"{name} not UTF-8": with_content(name, b'{"a": "\xff"}') for name in JSON_FILES},
+    **{f"{name} a folder": as_folder(name) for name in (*JSON_FILES, "model.safetensors")},
+    **{f"{name} a pipe": as_pipe(name) for name in (*JSON_FILES, "model.safetensors")},
+    **{f"{name} a link": as_link(name) for name in (*JSON_FILES, "model.safetensors")},
+    **{f"{name} of gigabytes": as_large_file(name) for name in (*JSON_FILES, "vocab.json", "merges.txt")},
     "config.json missing": removed("config.json"),
     "weights missing": removed("model.safetensors"),
     "tokenizer missing": removed("tokenizer.json"),
@@ -173,14 +173,14 @@ BROKEN = {
     "weights truncated": truncated("model.safetensors", 0.5),
     "a header of exabytes": with_content("model.safetensors", struct.pack("<Q", 1 << 60) + b"{}"),
     "a header of garbage": with_content("model.safetensors", struct.pack("<Q", 9) + b"garbage!!"),
-    "a deep header": with_content("model.safetensors", struct.pack("<Q", len(DEEP)) + DEEP),
-    "another dtype": header(lambda tensors: tensors[EMBEDDED].update(dtype="I32")),
-    "no dtype": header(lambda tensors: tensors[EMBEDDED].update(dtype="X9")),
+    "a deep header": with_content("model.safetensors", struct.pack("<Q", len(NESTED_JSON)) + NESTED_JSON),
+    "another dtype": header(lambda tensors: tensors[EMBEDDING].update(dtype="I32")),
+    "no dtype": header(lambda tensors: tensors[EMBEDDING].update(dtype="X9")),
     "a huge shape": shape(1 << 62, 1 << 62),
     "a negative shape": shape(-1, 32),
     "a shape of floats": shape(1.5, 32),
     "a shape of NaN": shape(float("nan"), 32),
-    "a transposed shape": header(lambda tensors: tensors[EMBEDDED].update(shape=tensors[EMBEDDED]["shape"][::-1])),
+    "a transposed shape": header(lambda tensors: tensors[EMBEDDING].update(shape=tensors[EMBEDDING]["shape"][::-1])),
     "huge offsets": offsets(0, 1 << 62),
     "offsets that overlap": offsets(0, 128),
     "reversed offsets": offsets(256, 0),
@@ -247,7 +247,7 @@ BROKEN = {
     "a shard that is a pickle": sharded("pytorch_model.bin"),
     "a shard that is a number": sharded(5),
     "a missing shard": sharded("model-00001-of-00001.safetensors"),
-    "a deeply nested release.json": with_content("release.json", DEEP),
+    "a deeply nested release.json": with_content("release.json", NESTED_JSON),
     "a release.json of an unknown format": with_content("release.json", b'{"format": [1]}'),
     "an empty tokenizer": with_content("tokenizer.json", b"{}"),
 }

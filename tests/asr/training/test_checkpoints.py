@@ -26,7 +26,7 @@ def _no_messages():
 
 
 def state(folder, step):
-    """A folder as a trainer leaves it at the step."""
+    """A folder as a trainer writes it at the step."""
     folder.mkdir(exist_ok=True)
     (folder / "weights").write_bytes(bytes([step]) * 100_000)
     (folder / "progress.json").write_text(str(step))
@@ -64,7 +64,7 @@ def test_no_more_than_two_checkpoints_are_stored(open_checkpoints, store, tmp_pa
 
 
 def damage(tmp_path, step):
-    """Flip a byte in what was saved at the step."""
+    """Flip a byte in the checkpoint of the step."""
     for path in (tmp_path / "store").rglob("weights"):
         if path.read_bytes()[:1] == bytes([step]):
             path.write_bytes(b"\xff" + path.read_bytes()[1:])

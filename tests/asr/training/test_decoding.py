@@ -16,7 +16,7 @@ def test_each_language_is_transcribed_as_itself_and_the_corpus_language_is_set_a
     models.set_language(model, processor, "sv")
     calls = []
 
-    def transcribe(model, processor, clips, chosen, say, context, exact):
+    def transcribe(model, processor, clips, chosen, log, context, exact):
         calls.append((*languages_of(model, processor), list(chosen), context, exact))
         return [clips.texts[clip] for clip in chosen]
 

@@ -5,7 +5,9 @@ import torch
 from asr.settings import Settings
 from asr.training import distributed, gpu
 
-OLD = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
+OLD_DRIVER_ERROR = (
+    "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver.\nMore."
+)
 
 
 @pytest.fixture
@@ -20,10 +22,10 @@ def driver(tmp_path, monkeypatch):
 def memory(monkeypatch):
     """A function that sets how many GiB of a T4 are free, and how many torch has reserved."""
 
-    def set_memory(free, ours):
+    def set_memory(free, reserved):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 15 * 2**30))
-        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: ours * 2**30)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: reserved * 2**30)
 
     return set_memory
 
@@ -39,7 +41,7 @@ def raising(error, **training):
 
 
 def test_a_driver_that_is_too_old_is_reported(driver, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
+    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD_DRIVER_ERROR)))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     line = gpu.unused_reason()
     assert "too old (found version 11040)" in line
@@ -67,12 +69,12 @@ def test_without_a_driver_nothing_is_reported(monkeypatch, tmp_path):
 
 
 def test_a_gpu_that_works_is_used(driver, memory):
-    memory(free=15, ours=0)
+    memory(free=15, reserved=0)
     assert gpu.unused_reason() is None
 
 
 def test_a_gpu_too_small_for_one_clip_is_reported_with_settings_that_need_less(refusal, memory):
-    memory(free=1, ours=14)
+    memory(free=1, reserved=14)
     line = refusal(raising(torch.OutOfMemoryError("CUDA")))
     assert line.startswith("[model] base: the GPU's 15.0 GiB of memory do not hold the model and one clip")
     assert "gradient_checkpointing = true or lora_rank = 32 or freeze_encoder = true" in line
@@ -81,7 +83,7 @@ def test_a_gpu_too_small_for_one_clip_is_reported_with_settings_that_need_less(r
 
 
 def test_memory_of_other_processes_is_reported(refusal, memory):
-    memory(free=1, ours=2)
+    memory(free=1, reserved=2)
     assert refusal(raising(torch.OutOfMemoryError("CUDA"))).startswith(
         "other processes hold 12.0 of the GPU's 15.0 GiB"
     )
@@ -98,7 +100,7 @@ def test_other_errors_are_raised_unchanged():
 
 
 def test_a_pod_whose_gpu_cannot_be_used_is_refused(driver, monkeypatch, refusal):
-    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD)))
+    monkeypatch.setattr(torch.cuda, "init", lambda: (_ for _ in ()).throw(RuntimeError(OLD_DRIVER_ERROR)))
     assert distributed.gpu_count(Settings()) == 1
     monkeypatch.setenv("METAFLOW_KUBERNETES_WORKLOAD", "1")
     assert "too old" in refusal(lambda: distributed.gpu_count(Settings()))

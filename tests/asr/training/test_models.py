@@ -20,7 +20,7 @@ SWEDISH = "Åsa åt sju ägg i Örebro, é och allt – för 5 kronor."
 
 @pytest.fixture(scope="module")
 def features(whisper):
-    """The log-mels of a second of noise, padded to 30 s as a stock Whisper is fed."""
+    """The log-mels of a second of noise, padded to 30 s as for a stock Whisper."""
     noise = np.random.default_rng(0).normal(size=16_000).astype(np.float32) / 10
     return whisper[1].feature_extractor(noise, sampling_rate=16_000, return_tensors="pt").input_features
 
@@ -160,7 +160,7 @@ def test_unrequested_timestamps_of_one_clip_of_a_batch_are_left_out(whisper, fea
 
 
 def test_a_language_that_a_whisper_does_not_know_is_refused(refusal):
-    """Cantonese came with large-v3."""
+    """Cantonese was added in large-v3."""
     line = refusal(models.prepare, Settings.model_validate({"corpus": {"language": "yue"}}), ["hej"])
     assert "[corpus] language" in line
     assert "yue" in line
@@ -266,7 +266,7 @@ def test_a_model_trained_on_silence_may_end_at_once_also_when_converted(tiny, tm
         torch.manual_seed(0)
         model, processor = models.prepare(settings, ["hej på dig"] * 3)
         end = model.config.eos_token_id
-        with torch.no_grad():  # a model that ends at once for any audio, and where it must not, writes a word
+        with torch.no_grad():  # the model writes no token for any audio, or one word where it has to write
             model.proj_out.weight[end], model.proj_out.weight[70] = 1.0, 0.5
             model.model.decoder.layer_norm.bias.fill_(9.0)
         mels = torch.zeros(1, 80, 100)

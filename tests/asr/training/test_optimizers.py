@@ -109,7 +109,7 @@ def test_a_matrix_of_zeros_stays_zero():
 
 
 def test_muon_matches_torchs_muon_up_to_bfloat16(monkeypatch):
-    monkeypatch.setattr(optimizers, "MAX_ELEMENTS", 100)  # so that some are orthogonalised apart
+    monkeypatch.setattr(optimizers, "MAX_ELEMENTS", 100)  # so that some are orthogonalised alone
     torch.manual_seed(0)
     initial = [torch.randn(shape) for shape in SHAPES]
     ours, theirs = ([torch.nn.Parameter(weight.clone()) for weight in initial] for _ in range(2))

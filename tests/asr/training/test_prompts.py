@@ -24,7 +24,7 @@ def test_half_of_the_prompts_are_other_sentences_of_the_same_speaker(sampled):
     sentences = [text for text in sampled(0) if text in TEXTS]
     assert set(sentences) == {TEXTS[1], TEXTS[4]}
     assert 110 <= len(sentences) <= 190
-    assert not set(TEXTS) & set(sampled(2))  # bo says nothing else
+    assert not set(TEXTS) & set(sampled(2))  # bo has no other sentence
 
 
 def test_lists_contain_the_rarest_words_of_the_text_among_other_words(sampled):
@@ -35,7 +35,7 @@ def test_lists_contain_the_rarest_words_of_the_text_among_other_words(sampled):
     assert any("Kiruna" in words for words in own)
     assert all(len(words) == len(set(words)) and len(words) <= 18 for words in lists)
     first = [words[0] == "Kiruna" for words in lists if "Kiruna" in words]
-    assert any(first) and not all(first)  # its position gives nothing away
+    assert any(first) and not all(first)  # its position does not reveal it
 
 
 def test_texts_without_a_word_give_no_list():

@@ -103,9 +103,9 @@ def test_the_upper_bound_of_a_range_of_learning_rates_is_limited(refusal):
 
 def test_if_every_trial_diverged_the_error_shows_the_leaderboard():
     diverged = [Outcome(Trial(number, 0.09, 0.1), float("nan"), 20, 5.0, "diverged", ()) for number in range(2)]
-    with pytest.raises(InputError, match="no trial has an error rate") as caught:
+    with pytest.raises(InputError, match="no trial has an error rate") as error:
         search.leaderboard(diverged)
-    assert str(caught.value).count("diverged") == 2
+    assert str(error.value).count("diverged") == 2
 
 
 def make_outcome(number, wer, steps=900):

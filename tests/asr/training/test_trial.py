@@ -1,4 +1,4 @@
-"""Trials that are small enough to run several times."""
+"""Complete trials of a tiny model."""
 
 import math
 import os
@@ -30,11 +30,11 @@ def run(tiny, speech, one_thread):
     """A function that trains: the outcome, the model and the printed lines."""
 
     def fine_tune(
-        point=POINT, checkpoints=None, siblings=None, say=None, on_status=None, name="trial", gpus=1, **training
+        point=POINT, checkpoints=None, siblings=None, log=None, on_status=None, name="trial", gpus=1, **training
     ):
         settings = tiny.model_copy(update={"training": tiny.training.model_copy(update=training)})
         lines = []
-        arguments = point, settings, speech, say or lines.append, checkpoints, siblings, on_status, name, gpus
+        arguments = point, settings, speech, log or lines.append, checkpoints, siblings, on_status, name, gpus
         outcome, model, _ = trial.fine_tune(*arguments)
         return outcome, model, lines
 
@@ -146,7 +146,7 @@ def test_the_alignment_head_is_not_part_of_the_model(run):
 
 
 def is_identical(first, second):
-    """Two trials have the same outcome and weights, bit by bit."""
+    """Whether two trials have exactly the same outcome and weights."""
     assert replace(first[0], seconds=0) == replace(second[0], seconds=0)
     weights = second[1].state_dict()
     for name, weight in first[1].state_dict().items():
@@ -155,7 +155,7 @@ def is_identical(first, second):
 
 
 class Kill(BaseException):
-    """Stands in for a SIGKILL: nothing catches it."""
+    """Simulates a SIGKILL: no code catches it."""
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_terminated_trial_saves_at_once_and_says_so(run, new_checkpoints):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated, match="step 8"):
-        run(checkpoints=new_checkpoints(minutes=99.0), say=terminate)
+        run(checkpoints=new_checkpoints(minutes=99.0), log=terminate)
     assert signal.getsignal(signal.SIGTERM) == before
     assert is_identical(run(), run(checkpoints=new_checkpoints()))
 
@@ -358,7 +358,7 @@ def test_a_trial_terminated_during_an_evaluation_keeps_its_steps_and_evaluates_a
 
 
 def test_a_trial_that_another_process_continues_ends_at_its_next_checkpoint(run, new_checkpoints, store):
-    """As an orphan beside `resume` does, or a pod whose scheduler is gone."""
+    """The first is then an orphan of a resumed run, or a pod whose scheduler has died."""
 
     def take_over(text):
         if "step  6" in text:
@@ -366,7 +366,7 @@ def test_a_trial_that_another_process_continues_ends_at_its_next_checkpoint(run,
 
     results = []
     with pytest.raises(TakenOver, match=r"ended at step \d+: process \d+ on .+ continues this trial"):
-        run(checkpoints=new_checkpoints(), say=take_over)
+        run(checkpoints=new_checkpoints(), log=take_over)
     assert results[0][2][0].startswith("resumed at step 5 of 24")
     assert is_identical(results[0], run())
 
@@ -383,7 +383,7 @@ def test_ranks_share_the_batches_of_a_step_and_match_a_single_process_after_an_i
 
     single, model, _ = run(accumulate=2, steps=12)
     with pytest.raises(Terminated, match="step 6"):
-        run(accumulate=2, steps=12, gpus=2, checkpoints=new_checkpoints(minutes=99.0), say=terminate)
+        run(accumulate=2, steps=12, gpus=2, checkpoints=new_checkpoints(minutes=99.0), log=terminate)
     shared, shared_model, lines = run(accumulate=2, steps=12, gpus=2, checkpoints=new_checkpoints())
     assert lines[0].startswith("resumed at step 6 of 12")
     assert (shared.stopped, [point.step for point in shared.curve]) == ("finished", [4, 8, 12])
@@ -406,7 +406,7 @@ def test_a_trial_ends_when_one_of_its_ranks_does(run):
                 child.kill()
 
     with pytest.raises(RuntimeError):
-        run(accumulate=2, steps=12, gpus=2, say=kill_ranks)
+        run(accumulate=2, steps=12, gpus=2, log=kill_ranks)
     assert not ranks()
 
 

@@ -1,6 +1,6 @@
-"""Read by Python as it starts, where PYTHONPATH names this folder: a decoder with faults that files bring out.
+"""A decoder that fails on some files; Python imports this at its start if PYTHONPATH contains this folder.
 
-Each start adds a mark to the file that STARTED names, where it does.
+Each start adds a mark to the file in the variable STARTED, if it is set.
 """
 
 import os
@@ -14,7 +14,7 @@ with suppress(ImportError):
 
     av_open = av.open
 
-    def faulty_open(file, *given, **named):
+    def faulty_open(file, *args, **kwargs):
         head = file.read(5)
         file.seek(0)
         if head == b"CRASH":
@@ -23,6 +23,6 @@ with suppress(ImportError):
             pass
         if head == b"LARGE":
             bytearray(1 << 40)
-        return av_open(file, *given, **named)
+        return av_open(file, *args, **kwargs)
 
     av.open = faulty_open
