@@ -33,8 +33,6 @@ TOGETHER = {
 # These start first, so that no process works alone at the end. Two compare with the whole run, which has ended by then.
 LONG = (
     "test_pods.py",
-    "test_first_model.py",
-    "test_killed.py",
     "test_bucket.py",
     "test_trial.py",
     "test_app.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,6 +58,21 @@ class FlowProcess:
         assert self.process.stdout
         self.lines += self.process.stdout.readlines()
         return code
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        match = re.search(r"run-id (\d+)", "".join(self.lines))
+        assert match, self.lines
+        return match[1]
+
+    @property
+    def resume_arguments(self) -> list[str]:
+        """The arguments of the command that an interrupted flow prints at its end."""
+        assert "To resume after the finished steps" in self.lines[-1], "".join(self.lines)
+        _, flow_file, *arguments = shlex.split(self.lines[-1].rpartition(":  ")[2])
+        assert Path(flow_file).name == FLOW.name
+        return arguments
 
     def finish(self) -> str:
         """The whole output of a run that succeeds."""

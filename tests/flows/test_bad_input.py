@@ -19,7 +19,7 @@ def output_of_refused_run(flow, folder: Path, profile: str, begun: bool = False)
     output = process.stdout + process.stderr
     assert process.returncode != 0
     assert "Traceback" not in output, output
-    assert begun == ("To go on" in output)
+    assert begun == ("To resume" in output)
     return output
 
 
@@ -128,7 +128,7 @@ def test_an_invalid_command_is_explained_without_a_resume_command(flow, tmp_path
     assert process.returncode != 0
     assert COMMANDS[command] in output
     assert "Traceback" not in output
-    assert "To go on" not in output
+    assert "To resume" not in output
 
 
 def test_an_invalid_number_of_workers_is_refused(flow, tmp_path):

@@ -1,4 +1,5 @@
-"""A bucket where one request in ten fails: the run's results are the same, and nothing stored is lost or incomplete."""
+"""A run in a bucket that is killed and resumed, where one request in ten fails: its results are the same, and nothing
+stored is lost or incomplete."""
 
 from __future__ import annotations
 
@@ -7,15 +8,21 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from flow_process import FlowProcess
+from metaflow import Run
 from servers.bucket import Bucket
+from servers.metadata import Metadata
 from servers.proxy import Proxy
 
 # Python imports this as `sitecustomize`. What is retried stays as in Google's client and Metaflow; only the waits
@@ -26,19 +33,24 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 DEFAULT_RETRY._initial, DEFAULT_RETRY._maximum = 0.01, 0.1
 DEFAULT_RETRY._timeout = float(os.environ.get("GIVE_UP", DEFAULT_RETRY._timeout))
 """
-READ_RUN = """
-import json
-from metaflow import Flow, namespace
+READ_RUNS = """
+import json, sys
+from metaflow import Run, get_metadata, namespace
 from metaflow.cards import get_cards
 namespace(None)
-run = Flow("WhisperFlow").latest_run
+killed, terminated, run = (Run("WhisperFlow/" + id) for id in sys.argv[1:4])
 artifacts = run["end"].task.data
 artifacts.leaderboard.drop(columns="seconds").to_pickle("board.pickle")
 print(json.dumps({
-    "successful": run.successful,
+    "metadata": get_metadata(),
+    "finished": [killed.finished, terminated.finished, run.finished, run.successful],
+    "resumed from": run.origin_pathspec,
+    "tasks": {step.id: len(list(step)) for step in run},
+    "tags": sorted(run.user_tags),
     "corpus": artifacts.corpus,
     "report": artifacts.report["test_wer"],
     "cards": {name: [get_cards(task)[0].get().rstrip()[-7:] for task in run[name]] for name in CARDS},
+    "killed tries": [task.current_attempt for task in killed["train"]],
     "tries": [task.current_attempt for step in run for task in step],
     "keys": [shard["key"] for shard in run["collect"].task.data.shards]
         + [task.data.weights_key for task in run["train"]] + [run["evaluate"].task.data.release_key],
@@ -98,44 +110,89 @@ def client(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return env
 
 
-def python(code: str, cwd: Path, env: dict[str, str]) -> str:
-    command = [sys.executable, "-c", code]
+def python(code: str, cwd: Path, env: dict[str, str], arguments: Sequence[str] = ()) -> str:
+    command = [sys.executable, "-c", code, *arguments]
     process = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
 
 
 @pytest.fixture(scope="module")
-def run_data(bucket, client, flow_file, run_folder, tiny_run, tiny_profile, tmp_path_factory) -> dict[str, Any]:
-    """What the Client reads of a run whose recordings and artifacts pass through the failing proxy.
-
-    It repeats `tiny_run`, with the folder of recordings in the bucket.
-    """
-    folder = tmp_path_factory.mktemp("remote")
+def folder(bucket: Bucket, run_folder: Path, tiny_profile: str, tiny_run: Run, tmp_path_factory: Any) -> Path:
+    """A folder with the profile of `tiny_run`, but with its recordings in the bucket and frequent checkpoints."""
     bucket.put(run_folder / "mine", "mine")
+    folder = Path(tmp_path_factory.mktemp("remote"))
     shutil.copy(run_folder / "withdrew.txt", folder)
-    remote = tiny_profile.replace('path = "mine"', f'path = "{bucket.url}/mine"')
-    assert remote != tiny_profile
-    (folder / "remote.toml").write_text(remote, encoding="utf-8")
-    command = [sys.executable, str(flow_file), "--config", "profile", "remote.toml", "--datastore", "gs", "run"]
-    with Proxy(bucket.endpoint, faults=0.1, seed=0) as proxy:
-        process = subprocess.run(
-            command, cwd=folder, env=client(proxy), capture_output=True, text=True, timeout=300, check=False
+    profile = tiny_profile.replace('path = "mine"', f'path = "{bucket.url}/mine"')
+    profile = profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
+    (folder / "remote.toml").write_text(profile, encoding="utf-8")
+    (folder / "tmp").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_data(folder, client, bucket) -> dict[str, Any]:
+    """What the Client reads of a run that is killed and resumed, while one request in ten fails.
+
+    SIGTERM for one trial, as on a spot machine, and SIGKILL for the other one; then SIGKILL for the run's scheduler,
+    and SIGTERM for that of the resumed run, as when a container is stopped.
+    """
+    with Proxy(bucket.endpoint, faults=0.1) as proxy, Metadata() as service:
+        env = client(proxy) | service.settings | {"TMPDIR": str(folder / "tmp")}
+        killed = FlowProcess("--config", "profile", "remote.toml", "run", cwd=folder, env=env)
+        terminated_trial = killed.wait_for(r"\(pid (\d+)\)\] trial 1  step +([4-9]|1\d)/80")
+        os.kill(int(terminated_trial[1]), signal.SIGTERM)
+        running_trial = killed.wait_for(r"\(pid (\d+)\)\] trial 0  step +([1-4]\d)/80")
+        with suppress(ProcessLookupError):
+            os.kill(int(running_trial[1]), signal.SIGKILL)
+        saved = killed.wait_for(r"asked to end at step (\d+)")
+        assert killed.wait_for(r"trial 1  resumed at step (\d+) of 80")[1] == saved[1]
+        retried_at = killed.wait_for(r"trial 0  resumed at step (\d+) of 80")
+        killed.wait_for(r"trial 0  step ([56]\d|7[0-4])/80")
+        time.sleep(0.1)  # in the middle of a step or of a checkpoint
+        assert killed.stop(signal.SIGKILL) == -signal.SIGKILL
+        [leftover] = (folder / "tmp").iterdir()  # removed by the next run
+
+        terminated = FlowProcess("resume", cwd=folder, env=env)
+        resumed_at = terminated.wait_for(r"trial 0  resumed at step (\d+) of 80")
+        assert int(resumed_at[1]) > int(retried_at[1]) > 0
+        assert not leftover.exists()
+        assert terminated.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+        assert not list((folder / "tmp").iterdir())
+
+        resumed = FlowProcess(*terminated.resume_arguments, cwd=folder, env=env)
+        resumed.finish()
+        runs = killed, terminated, resumed
+        output = python(
+            f"CARDS = {CARDS}\n{READ_RUNS}", folder, client(None) | service.settings, [run.id for run in runs]
         )
-        assert process.returncode == 0, process.stdout + process.stderr
-    client_data = json.loads(python(f"CARDS = {CARDS}\n{READ_RUN}", folder, client(None)).splitlines()[-1])
-    return {**client_data, "board": pd.read_pickle(folder / "board.pickle"), "proxy": proxy}
+    client_data = json.loads(output.splitlines()[-1])
+    assert client_data["metadata"] == f"service@{service.settings['METAFLOW_SERVICE_URL']}"
+    board = pd.read_pickle(folder / "board.pickle")
+    lines = [line for run in runs for line in run.lines]
+    return {**client_data, "board": board, "proxy": proxy, "first": killed.id, "lines": lines}
 
 
-def test_the_leaderboard_is_the_same_when_a_tenth_of_all_requests_fail(run_data, tiny_run):
+def test_killed_trials_killed_runs_and_failed_requests_do_not_change_the_results(run_data, tiny_run):
     requests, faults = len(run_data["proxy"].exchanges), run_data["proxy"].faults
     assert set(faults) == {"503", "429", "drop", "cut", "lost"}
     assert 0.07 < faults.total() / requests < 0.13
-    assert run_data["successful"]
     undisturbed = tiny_run["end"].task.data
     pd.testing.assert_frame_equal(run_data["board"], undisturbed.leaderboard.drop(columns="seconds"), check_exact=True)
     assert run_data["report"] == undisturbed.report["test_wer"]
-    assert set(run_data["tries"]) == {0}  # no step was retried: the retries of the clients suffice
+
+
+def test_the_client_shows_which_runs_were_killed_and_what_was_retried(run_data, tiny_run):
+    assert run_data["finished"] == [False, False, True, True]
+    assert run_data["resumed from"] == f"WhisperFlow/{run_data['first']}"
+    assert run_data["tasks"] == {step.id: len(list(step)) for step in tiny_run}
+    assert run_data["tags"] == ["profile:tiny", f"winner:{run_data['board']['trial'][0]}"]
+    assert run_data["killed tries"] == [1, 1]
+    assert set(run_data["tries"]) == {0}  # for failed requests no step was retried: the retries of the clients suffice
+
+
+def test_neither_a_kill_nor_a_failed_request_prints_a_traceback(run_data):
+    assert not [line for line in run_data["lines"] if "Traceback" in line]
 
 
 def test_its_recordings_are_read_from_the_bucket(run_data, tiny_run):

@@ -1,4 +1,4 @@
-"""The flow on Kubernetes: what each step requests, and a whole run in pods, one of which is killed."""
+"""The flow on Kubernetes: what each step requests, and a whole run in pods, with the dataset and the base of a Hub."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from asr.settings import load
 from servers.bucket import Bucket
+from servers.hub import Hub
 from servers.kubernetes import Cluster
 from servers.metadata import Metadata
 
@@ -30,18 +31,50 @@ image = "registry/whisper:1"
 spot = true
 secrets = ["hub"]
 """
+WRITE_HUB = """
+import io, json, sys
+sys.path.insert(0, {flows!r})
+from pathlib import Path
+import pyarrow as pa, pyarrow.parquet as pq
+from asr.corpus import SAMPLE, audio, clips, folder
+from asr.settings import Settings
+from asr.training import models
+root = Path({root!r})
+tiny = Settings.model_validate({{"model": {{"width": 32, "heads": 2, "encoder_layers": 1, "vocabulary": 300}}}})
+models.save(root / "models/KBLab/kb-whisper-tiny", *models.prepare(tiny, ["Klockan är halv åtta."]))
+script = root / "datasets/google/fleurs/fleurs.py"
+script.parent.mkdir(parents=True)
+script.write_text("raise SystemExit('scripts are not run')")
+rows = folder.list_rows(SAMPLE, 30.0)
+for split in ("train", "validation", "test"):
+    some = [row for row in rows if row.split == split][:8]
+    for config, word in (("sv_se", ""), ("da_dk", "Dansk ")):
+        path = root / f"datasets/google/fleurs@refs%2Fconvert%2Fparquet/{{config}}/{{split}}/0000.parquet"
+        path.parent.mkdir(parents=True)
+        sounds = [clips.encode_flac(clips.to_pcm16(audio.Recording(row.audio).sound().samples)) for row in some]
+        pq.write_table(pa.table({{
+            "id": list(range(len(some))),
+            "audio": [{{"bytes": sound, "path": f"{{at}}.wav"}} for at, sound in enumerate(sounds)],
+            "transcription": [row.text.lower() for row in some],
+            "raw_transcription": [word + row.text for row in some],
+            "gender": [0] * len(some),
+        }}), path)
+"""
 READ_RUN = """
 import json, sys
-from metaflow import Flow, Run, namespace
+from metaflow import Run, namespace
 namespace(None)
 run = Run("WhisperFlow/" + sys.argv[1])
-train = list(run["train"])
+train, artifacts = list(run["train"]), run["end"].task.data
 print(json.dumps({
     "successful": run.successful,
     "tags": sorted(run.user_tags),
-    "stopped": sorted(task.data.outcome["stopped"] for task in train),
-    "attempts": sorted(task.current_attempt for task in train),
-    "release": run.data.release if hasattr(run.data, "release") else run["push"].task.data.release,
+    "stopped": [task.data.outcome["stopped"] for task in train],
+    "tries": [task.current_attempt for task in train],
+    "release": artifacts.release,
+    "corpus": artifacts.corpus,
+    "report": artifacts.report,
+    "references": artifacts.scores["reference"].tolist(),
 }))
 """
 
@@ -63,58 +96,84 @@ def pods(template: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def pod_that_wrote(cluster, text, run):
-    """The name of the trial's pod, as soon as its log has this text; for as long as the run itself goes on."""
+    """The name of the trial's pod, as soon as its log has this text; for as long as the run itself continues."""
     while run.poll() is None:
         with suppress(TimeoutError):
             return cluster.wait("train", text, seconds=5)
     raise AssertionError(run.communicate()[0])
 
 
-def test_a_run_in_pods_survives_a_killed_pod_and_its_release_can_be_fetched(
-    recordings, tiny_profile, flow_file, bucket, tmp_path
-):
-    bucket.put(recordings, "mine")
-    corpus = f'[corpus]\nsource = "folder"\npath = "{bucket.url}/mine"\n'
-    profile = corpus + tiny_profile[tiny_profile.index("[model]") :].replace(
-        "[training]", "[training]\ncheckpoint_minutes = 0.0"
-    ).replace("trials = 2", "trials = 1")
-    (tmp_path / "cloud.toml").write_text('name = "tiny"\n' + profile + COMPUTE, encoding="utf-8")
-    with Metadata() as metadata, Cluster(tmp_path) as cluster:
-        cluster.pod_env |= bucket.settings | {"HF_HUB_OFFLINE": "1"}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The folder where a run is launched: `swedish-tiny`, with one short trial, in pods."""
+    folder = tmp_path_factory.mktemp("launched")
+    profile = (PROFILES / "swedish-tiny.toml").read_text(encoding="utf-8")
+    for old, new in {
+        "steps = 300": "steps = 40\nbatch_size = 4\nevaluations = 2\ncheckpoint_minutes = 0.0",
+        "trials = 2": "trials = 1",
+    }.items():
+        assert old in profile
+        profile = profile.replace(old, new)
+    (folder / "cloud.toml").write_text(profile + COMPUTE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder, flow_file, bucket) -> dict[str, Any]:
+    """What the Client reads of a run whose trial's pod is killed; with the dataset and the base of a Hub."""
+    code = WRITE_HUB.format(flows=str(flow_file.parent), root=str(folder / "hub"))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+    with Metadata() as metadata, Cluster(folder) as cluster, Hub(folder / "hub") as hub:
+        hub.drop(times=1, match="sv_se/train")
+        in_pod = {name: value for name, value in hub.env(folder / "home").items() if os.environ.get(name) != value}
+        cluster.pod_env |= bucket.settings | in_pod
         cluster.secrets["hub"] = {"HF_TOKEN": SECRETS["HF_TOKEN"]}
-        env = {**os.environ, **bucket.settings, **metadata.settings, **cluster.settings, "HF_HUB_OFFLINE": "1"}
-        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"} | SECRETS
+        env = {**hub.env(folder / "home"), **bucket.settings, **metadata.settings, **cluster.settings, **SECRETS}
+        env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
         command = [sys.executable, str(flow_file), "--config", "profile", "cloud.toml", "run"]
-        run = subprocess.Popen(
-            command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         try:
-            cluster.kill(pod_that_wrote(cluster, "12/80  loss", run))
-            output, _ = run.communicate(timeout=400)
+            cluster.kill(pod_that_wrote(cluster, "12/40  loss", process))
+            output, _ = process.communicate(timeout=400)
         finally:
-            run.kill()
-        assert run.returncode == 0, output
-        assert re.search(r"resumed at step \d+ of 80", output)
+            process.kill()
+        assert process.returncode == 0, output
         (run_id,) = set(re.findall(r"run-id (\d+)", output))
         client = subprocess.run(
-            [sys.executable, "-c", READ_RUN, run_id], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+            [sys.executable, "-c", READ_RUN, run_id], cwd=folder, env=env, capture_output=True, text=True, check=True
         )
-        run_data = json.loads(client.stdout.splitlines()[-1])
         fetched = subprocess.run(
-            [sys.executable, "-m", "asr.release.fetch", run_id], cwd=tmp_path, env=env, capture_output=True, text=True
+            [sys.executable, "-m", "asr.release.fetch", run_id], cwd=folder, env=env, capture_output=True, text=True
         )
         assert fetched.returncode == 0, fetched.stderr
-        jobs = cluster.jobs
-    assert not [secret for secret in SECRETS.values() if secret in json.dumps(jobs) + output]
-    assert (run_data["successful"], run_data["stopped"], run_data["attempts"]) == (True, ["finished"], [1])
-    assert "profile:tiny" in run_data["tags"]
-    release = tmp_path / "released" / f"tiny-{run_id}"
-    assert run_data["release"]["path"] == str(release)
-    assert not run_data["release"]["here"]
+        client_data = json.loads(client.stdout.splitlines()[-1])
+        return {**client_data, "id": run_id, "output": output, "jobs": cluster.jobs, "hub requests": hub.requests}
+
+
+def test_a_run_survives_a_killed_pod(run):
+    assert re.search(r"resumed at step \d+ of 40", run["output"])
+    assert (run["successful"], run["stopped"], run["tries"]) == (True, ["finished"], [1])
+    assert "profile:swedish-tiny" in run["tags"]
+
+
+def test_the_release_of_a_run_in_pods_can_be_fetched(run, folder):
+    release = folder / "released" / f"swedish-tiny-{run['id']}"
+    assert run["release"]["path"] == str(release)
+    assert not run["release"]["here"]
     assert (release / "ct2-int8" / "model.bin").is_file()
-    assert (tmp_path / "released" / "latest").resolve() == release
-    assert "asr.release.fetch" in output
-    specs = [job["spec"]["template"] for job in jobs]
+    assert "asr.release.fetch" in run["output"]
+
+
+def test_a_release_that_is_not_better_than_its_base_never_becomes_latest(run, folder):
+    assert run["report"]["test_wer"] >= run["report"]["baseline_wer"]  # after 40 steps
+    assert "is not below its base's" in run["output"]
+    assert not (folder / "released" / "latest").exists()
+
+
+def test_a_pod_requests_what_its_step_needs(run):
+    specs = [job["spec"]["template"] for job in run["jobs"]]
     steps = [spec["metadata"]["annotations"]["metaflow/step_name"] for spec in specs]
     assert set(steps) == STEPS
     assert steps.count("train") == 2
@@ -123,6 +182,25 @@ def test_a_run_in_pods_survives_a_killed_pod_and_its_release_can_be_fetched(
         assert container["image"] == "registry/whisper:1"
         assert ("nvidia.com/gpu" in container["resources"]["limits"]) == (step in ON_GPU)
         assert ("cloud.google.com/gke-spot" in (spec["spec"].get("nodeSelector") or {})) == (step in ON_GPU)
+
+
+def test_no_secret_is_in_a_job_or_in_the_output(run):
+    assert not [secret for secret in SECRETS.values() if secret in json.dumps(run["jobs"]) + run["output"]]
+
+
+def test_the_model_is_trained_on_the_dataset_of_its_language_only(run):
+    assert run["corpus"]["clips"] == {"train": 8, "validation": 8, "test": 8}
+    assert run["corpus"]["sources"].keys() == {"google-fleurs"}
+    assert not any(text.startswith("Dansk") for text in run["references"])
+    assert all(text[0].isupper() for text in run["references"])
+    requests = run["hub requests"]
+    assert not any("GET" in request and "da_dk" in request and "resolve" in request for request in requests)
+
+
+def test_the_model_is_fine_tuned_from_the_hub_base(run, folder):
+    assert run["report"]["baseline_wer"] is not None
+    assert Path(run["release"]["path"], "model.safetensors").is_file()
+    assert any("KBLab/kb-whisper-tiny" in request for request in run["hub requests"])
 
 
 @pytest.fixture(scope="module")

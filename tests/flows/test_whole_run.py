@@ -183,6 +183,27 @@ def test_a_run_records_its_code_version(artifacts):
     assert artifacts.code_version.startswith("0.1.0+")
 
 
+def fetch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "asr.release.fetch", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(SAMPLE.parent)}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=60)
+
+
+def test_a_fetched_release_is_unchanged_and_becomes_latest(tiny_run, release, run_folder, tmp_path):
+    process = fetch(tiny_run.id, "--folder", str(tmp_path / "fetched"), cwd=run_folder)
+    assert process.returncode == 0, process.stderr
+    latest = (tmp_path / "fetched" / "latest").resolve()
+    assert latest.name == release.name
+    files = {path.relative_to(release): path.read_bytes() for path in release.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(latest): path.read_bytes() for path in latest.rglob("*") if path.is_file()}
+
+
+def test_an_unknown_run_cannot_be_fetched(tiny_run, run_folder):
+    process = fetch("5", cwd=run_folder)
+    assert process.returncode == 1
+    assert process.stderr.startswith("run 5 is unknown here")
+
+
 def test_the_release_is_where_the_run_was_launched_and_latest_points_to_it(artifacts, release, run_folder, tiny_run):
     assert release == run_folder / "released" / f"tiny-{tiny_run.id}"
     assert (run_folder / "released" / "latest").resolve() == release
