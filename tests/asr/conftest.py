@@ -192,14 +192,3 @@ def offline(monkeypatch):
     network.unreachable_reason.cache_clear()
     yield
     network.unreachable_reason.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def one_thread():
-    """Two busy cores are slower with two threads than with one."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -24,7 +24,7 @@ LEADERBOARD = search.leaderboard([WINNER, Outcome(Trial(1, 0.09, 0.01), float("n
 
 
 @pytest.fixture(scope="module")
-def untrained(tiny, base, joined, speech, tmp_path_factory, one_thread):
+def untrained(tiny, base, joined, speech, tmp_path_factory):
     """The evaluation, the record and the log of a release of an untrained model, which is its own base."""
     corpus = {**joined.summary, "speakers_crossing": 3}
     run_facts = record.run_record(tiny, "17", CREATED, "0.1.0+abc", corpus, LEADERBOARD, WINNER, ("2 CPU cores", 20))
@@ -40,7 +40,7 @@ def untrained(tiny, base, joined, speech, tmp_path_factory, one_thread):
 
 
 @pytest.fixture(scope="module")
-def with_retained(tiny, base, joined, speech, tiny_store, tmp_path_factory, one_thread):
+def with_retained(tiny, base, joined, speech, tiny_store, tmp_path_factory):
     """The evaluation and the record of the same release, with half of the test clips as retained English."""
     corpus = Corpus.model_validate({"sources": [{}, {"name": "english", "language": "en", "weight": 0.5}]})
     settings = tiny.model_copy(
@@ -161,7 +161,7 @@ def test_a_format_that_needs_a_larger_vocabulary_is_reported_and_left_out(untrai
     assert record["formats"] == ["ct2-int8"] and "ggml_wer" not in evaluated.report
 
 
-def test_each_kind_for_whisper_cpp_is_scored(tiny, base, speech, tmp_path, one_thread, monkeypatch):
+def test_each_kind_for_whisper_cpp_is_scored(tiny, base, speech, tmp_path, monkeypatch):
     test = ClipDataset(speech.split("test"))
     monkeypatch.setattr(evaluation.ggml, "unsupported_reason", lambda tokens: "")
     transcripts = {"f16": test.texts, "q5_0": [""] * len(test)}

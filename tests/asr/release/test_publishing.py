@@ -19,7 +19,7 @@ WINNER = Outcome(Trial(0, 0.003, 0.01), 60.0, 24, 5.0, "finished", POINTS, ClipE
 
 
 @pytest.fixture(scope="module")
-def built(tiny, base, joined, speech, tmp_path_factory, one_thread):
+def built(tiny, base, joined, speech, tmp_path_factory):
     """A release of an untrained model without a base, and its evaluation."""
     release_folder = tmp_path_factory.mktemp("made") / "release"
     run_facts = record.run_record(

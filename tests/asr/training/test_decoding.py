@@ -34,7 +34,7 @@ def test_each_language_is_transcribed_as_itself_and_the_corpus_language_is_set_a
     assert languages_of(model, processor) == ("<|sv|>", "sv")
 
 
-def test_one_model_transcribes_another_language(tiny, whisper, speech, one_thread):
+def test_one_model_transcribes_another_language(tiny, whisper, speech):
     clips = FeatureDataset(speech.split("test").select(range(2)), whisper[1])
     errors_by_language = decoding.errors_by_language(*whisper, {"en": clips}, tiny)
     assert [len(errors) for errors in errors_by_language.values()] == [2]
@@ -42,7 +42,7 @@ def test_one_model_transcribes_another_language(tiny, whisper, speech, one_threa
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_the_token_limit_at_30_s_is_that_of_the_clips_own_length(whisper, speech, exact, monkeypatch, one_thread):
+def test_the_token_limit_at_30_s_is_that_of_the_clips_own_length(whisper, speech, exact, monkeypatch):
     clips, frame_counts = FeatureDataset(speech.split("test").select(range(2)), whisper[1]), []
     max_tokens = models.max_tokens
     monkeypatch.setattr(models, "max_tokens", lambda frames: frame_counts.append(frames) or min(8, max_tokens(frames)))

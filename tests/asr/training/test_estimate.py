@@ -16,7 +16,7 @@ def estimate_plan(tiny, joined, searching=None, training=None, **summary_keys):
     return estimate.estimate_cost(settings, trials, joined.shards, summary, at_once=3, threads=1, cores=2)
 
 
-def test_the_plan_shows_clips_trials_steps_time_and_disk(joined, tiny, one_thread):
+def test_the_plan_shows_clips_trials_steps_time_and_disk(joined, tiny):
     plan = estimate_plan(tiny, joined)
     assert plan.seconds > 0
     assert plan.disk > sum(shard.size for shard in joined.shards)
@@ -25,28 +25,28 @@ def test_the_plan_shows_clips_trials_steps_time_and_disk(joined, tiny, one_threa
     assert "sources" not in plan.text
 
 
-def test_the_plan_shows_sources_crossing_speakers_and_reasons_for_rejection(joined, tiny, one_thread):
+def test_the_plan_shows_sources_crossing_speakers_and_reasons_for_rejection(joined, tiny):
     summary = {"sources": {"one": 1.5, "two": 0.25}, "speakers": 9, "speakers_crossing": 4, "reasons": {"silent": 3}}
     text = estimate_plan(tiny, joined, rejected=3, **summary).text
     for part in ("one 1.50 h, two 0.25 h", "9, of whom 4 occur in several splits", "3: 3 silent"):
         assert part in text
 
 
-def test_a_search_that_would_take_too_long_is_refused_with_its_time(joined, tiny, refusal, one_thread):
+def test_a_search_that_would_take_too_long_is_refused_with_its_time(joined, tiny, refusal):
     line = refusal(partial(estimate_plan, tiny, joined, searching={"max_hours": 0.001}))
     assert line.startswith("[search] max_hours: the trials would take about 0:")
     assert "max_hours is 0.001" in line
     assert estimate_plan(tiny, joined, searching={"max_hours": 1.0}).seconds < 3600
 
 
-def test_the_plan_shows_the_cost_at_an_hourly_price(joined, tiny, one_thread):
+def test_the_plan_shows_the_cost_at_an_hourly_price(joined, tiny):
     plan = estimate_plan(tiny, joined, searching={"hourly_cost": 100.0})
     assert plan.cost == pytest.approx(100 * 3 * plan.seconds / 3600)
     assert f"cost       about {plan.cost:.2f}, at 100 an hour" in plan.text
     assert "cost" not in estimate_plan(tiny, joined).text
 
 
-def test_a_search_that_stops_losers_is_estimated_to_be_shorter(joined, tiny, monkeypatch, one_thread):
+def test_a_search_that_stops_losers_is_estimated_to_be_shorter(joined, tiny, monkeypatch):
     monkeypatch.setattr(estimate, "_measure_batch", lambda *_: 1.0)
     full, stopping = (estimate_plan(tiny, joined, searching={"stop_losers": stop}) for stop in (False, True))
     assert "losers stop early" in stopping.text

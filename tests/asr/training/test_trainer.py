@@ -8,7 +8,7 @@ from asr.training.search import Trial
 
 
 @pytest.fixture
-def train(tiny, speech, one_thread):
+def train(tiny, speech):
     """A function that trains for a few steps: every weight, the losses and the printed lines."""
 
     def fine_tune(**training):

@@ -26,7 +26,7 @@ POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 
 
 @pytest.fixture
-def run(tiny, speech, one_thread):
+def run(tiny, speech):
     """A function that trains: the outcome, the model and the printed lines."""
 
     def fine_tune(
@@ -107,7 +107,7 @@ def test_another_seed_gives_another_loss(run):
     assert len(losses) == 2
 
 
-def test_a_base_is_fine_tuned(run, tiny, base, speech, one_thread):
+def test_a_base_is_fine_tuned(run, tiny, base, speech):
     settings = Settings.model_validate(
         {**tiny.model_dump(), "model": {"base": str(base)}, "training": {"steps": 2, "validation_clips": 1}}
     )
@@ -118,7 +118,7 @@ def test_a_base_is_fine_tuned(run, tiny, base, speech, one_thread):
 
 
 def test_clips_are_drawn_by_their_sources_weights_and_scored_by_the_profiles_rule(
-    tiny, preprocess, store, tmp_path, monkeypatch, one_thread
+    tiny, preprocess, store, tmp_path, monkeypatch
 ):
     mixed = {
         "sources": [{"limit_clips": 4, "weight": 0.5}, {"name": "again", "limit_clips": 6, "weight": 3.0}],
