@@ -6,6 +6,7 @@ files of QUICK, some of each package.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.quick)
     order = {name: position for position, name in enumerate(LONG)}
     items.sort(key=lambda item: -1 if item.path.name in TOGETHER else order.get(item.path.name, len(LONG)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Trainer collects garbage in each trial, which would go through a million objects of imported modules."""
+    gc.freeze()
