@@ -98,7 +98,7 @@ class Recording:
                 raise Unreadable("the file is empty")
             file.seek(0)
             head = file.read(16)
-            wav_end = _wav_end(file)
+            wav_end = _wav_end(file, head)
             with _open_container(file) as container:
                 track = container.streams.audio[0]
                 self.seconds = _header_length(container, track, size)
@@ -232,12 +232,11 @@ def _is_joined(file: IO[bytes], head: bytes) -> bool:
     return False
 
 
-def _wav_end(file: IO[bytes]) -> float | None:
+def _wav_end(file: IO[bytes], head: bytes) -> float | None:
     """The byte after the audio of a WAV file, by its header: infinity if it states no length. None for other files."""
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return None
+    file.seek(12)
     for _ in range(MAX_WAV_CHUNKS):
         header = file.read(8)
         name, size, start = header[:4], int.from_bytes(header[4:], "little"), file.tell()

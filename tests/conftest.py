@@ -31,7 +31,7 @@ TOGETHER = {
     "test_commands.py",
     "test_whole_run.py",
 }  # they work in the folder of one run
-# These start first, so that no process works alone at the end. Two compare with the whole run, which has ended by then.
+# These start first, so that no process works alone at the end.
 LONG = (
     "test_pods.py",
     "test_bucket.py",

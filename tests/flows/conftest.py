@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401  before a Runner, whose own typing_extensions changes `typing` so that torch cannot be imported
 from filelock import FileLock
-from flow_process import FLOW, FlowProcess
+from flow_process import FLOW
 from metaflow import Run, Runner, metadata, namespace
 
 SAMPLE = FLOW.parent / "sample"
@@ -126,14 +126,3 @@ def flow() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
-
-
-@pytest.fixture
-def start_flow(tmp_path: Path) -> Callable[..., FlowProcess]:
-    """A function that starts the flow's command line; its temporary files are in `tmp_path / "tmp"`."""
-    (tmp_path / "tmp").mkdir()
-
-    def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> FlowProcess:
-        return FlowProcess(*arguments, cwd=cwd, env={**os.environ, **(env or {}), "TMPDIR": str(tmp_path / "tmp")})
-
-    return start

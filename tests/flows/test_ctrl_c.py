@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -14,13 +15,13 @@ from metaflow import Run
 
 
 @pytest.fixture
-def interrupt(
-    start_flow: Callable[..., FlowProcess], run_folder: Path
-) -> Callable[..., tuple[re.Match[str], list[str]]]:
+def interrupt(run_folder: Path, tmp_path: Path) -> Callable[..., tuple[re.Match[str], list[str]]]:
     """A function that starts the flow and interrupts it after a line; that match, and the arguments to resume it."""
 
+    (tmp_path / "tmp").mkdir()
+
     def start_and_stop(arguments: list[str], pattern: str, seconds: float = 0.0) -> tuple[re.Match[str], list[str]]:
-        run = start_flow(*arguments, cwd=run_folder)
+        run = FlowProcess(*arguments, cwd=run_folder, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
         match = run.wait_for(pattern)
         time.sleep(seconds)
         assert run.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
