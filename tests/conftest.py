@@ -15,8 +15,8 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Several processes share the cores: idle threads sleep instead of spinning, also in child processes.
-os.environ.update(OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
+# Several processes share the cores: each computes in one thread, and idle threads sleep, also in child processes.
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
 
 # The same examples every time, so that only a change can make a test fail. `--hypothesis-profile explore` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
