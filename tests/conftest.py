@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# Importing the tests makes a million objects and no garbage; `pytest_collection_finish` enables it again.
+gc.disable()
+
+# Many containers set it, but hundreds of processes would compile the same modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Several processes share the cores: each computes in one thread, and idle threads sleep, also in child processes.
 os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", KMP_BLOCKTIME="0")
@@ -81,5 +89,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Trainer collects garbage in each trial, which would go through a million objects of imported modules."""
+    """Trainer collects garbage in each trial, which need not go through the objects of imported modules."""
     gc.freeze()
+    gc.enable()
