@@ -30,10 +30,13 @@ UNEVEN = """() => [...document.querySelectorAll(".stack")].map((stack) => {
   return Math.max(...ends) - Math.min(...ends);
 })"""
 FLOW = """
-import pickle, sys
+import pickle, time
 from pathlib import Path
 from asr import cards
 from metaflow import FlowSpec, card, current, step
+
+def times():
+    return {file: file.stat().st_mtime_ns for file in Path().rglob(f"{cards.LIVE}-*")}
 
 class Cards(FlowSpec):
 DECORATORS
@@ -46,12 +49,16 @@ DECORATORS
     @card(type=cards.LIVE, refresh_interval=0)
     @step
     def follow(self):
-        import time
         cards.page.REFRESH_SECONDS = 0
         live = cards.Live(current.card, pickle.loads(Path("run_info.pkl").read_bytes()), cards.train)
         for arguments in pickle.loads(Path("statuses.pkl").read_bytes()):
+            before = times()
             live(*arguments)
-            time.sleep(5)
+            for _ in range(100):  # Metaflow drops an update that comes before the last one is written
+                time.sleep(0.1)
+                if times() != before:
+                    break
+            time.sleep(1)
         self.next(self.end)
 
     @step

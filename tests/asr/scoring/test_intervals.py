@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from asr.scoring.intervals import Interval, compare_models, confidence_interval
 
-REPETITIONS = 2_000
+REPETITIONS = 1_000
 
 
 def clips(count, seed=0):

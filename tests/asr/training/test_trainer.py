@@ -1,5 +1,7 @@
 """A batch is split into as many parts as the memory requires, with the same result."""
 
+import functools
+
 import pytest
 import torch
 from asr.training import trial
@@ -7,7 +9,7 @@ from asr.training.learner import Learner
 from asr.training.search import Trial
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def train(tiny, speech):
     """A function that trains for a few steps: every weight, the losses and the printed lines."""
 
@@ -19,6 +21,12 @@ def train(tiny, speech):
         return model.state_dict(), [entry.loss for entry in outcome.history], lines
 
     return fine_tune
+
+
+@pytest.fixture(scope="module")
+def train_whole(train):
+    """Like `train`, but each training is only run once; with memory for whole batches."""
+    return functools.cache(train)
 
 
 class LimitedMemory:
@@ -53,8 +61,8 @@ def assert_close(weights, others):
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_micro_batches_train_as_whole_batches_do(train, size):
-    weights, losses, _ = train()
+def test_micro_batches_train_as_whole_batches_do(train, train_whole, size):
+    weights, losses, _ = train_whole()
     others, other_losses, _ = train(micro_batch=size)
     assert_close(weights, others)
     assert other_losses == pytest.approx(losses, rel=1e-3)
@@ -62,8 +70,10 @@ def test_micro_batches_train_as_whole_batches_do(train, size):
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("backwards", [False, True])
-def test_when_memory_runs_out_batches_are_split_with_the_same_result(train, monkeypatch, accumulate, backwards):
-    weights, losses, _ = train(accumulate=accumulate, batch_size=8)
+def test_when_memory_runs_out_batches_are_split_with_the_same_result(
+    train, train_whole, monkeypatch, accumulate, backwards
+):
+    weights, losses, _ = train_whole(accumulate=accumulate, batch_size=8)
     memory = LimitedMemory(monkeypatch, 900, backwards)
     others, other_losses, lines = train(accumulate=accumulate, batch_size=8)
     assert_close(weights, others)

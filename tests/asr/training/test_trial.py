@@ -1,5 +1,6 @@
 """Complete trials of a tiny model."""
 
+import functools
 import math
 import os
 import re
@@ -25,7 +26,7 @@ from asr.training.search import Trial
 POINT = Trial(0, learning_rate=4e-3, weight_decay=0.01)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(tiny, speech):
     """A function that trains: the outcome, the model and the printed lines."""
 
@@ -41,8 +42,14 @@ def run(tiny, speech):
     return fine_tune
 
 
-def test_a_repeated_trial_is_bit_identical_and_learns(run):
-    first, model, lines = run()
+@pytest.fixture(scope="module")
+def undisturbed(run):
+    """Like `run`, but the same trial is only run once. Nothing may be replaced in it."""
+    return functools.cache(run)
+
+
+def test_a_repeated_trial_is_bit_identical_and_learns(run, undisturbed):
+    first, model, lines = undisturbed()
     second, repeated, _ = run()
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, repeated.state_dict()[name]), name
@@ -201,10 +208,9 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("training", VARIANTS.values(), ids=VARIANTS)
-def test_a_trial_that_is_killed_repeatedly_ends_like_an_undisturbed_one(run, new_checkpoints, training):
-    undisturbed = run(**training)
+def test_a_trial_that_is_killed_repeatedly_ends_like_an_undisturbed_one(run, undisturbed, new_checkpoints, training):
     disturbed = run_killed_at((3, 8, 13, 22), new_checkpoints, run, **training)
-    assert is_identical(undisturbed, disturbed)
+    assert is_identical(undisturbed(**training), disturbed)
     assert disturbed[2][0] == "resumed at step 22 of 24"
 
 
@@ -227,17 +233,17 @@ def set_wers(monkeypatch):
 def test_the_best_model_from_before_a_kill_is_the_result(run, new_checkpoints, set_wers):
     """The WER rises after the first evaluation, which is before the kill."""
     set_wers(5.0, 7.0, 6.0)
-    undisturbed = run()
+    whole = run()
     set_wers(5.0, 7.0, 6.0)
     disturbed = run_killed_at((10,), new_checkpoints, run)
-    assert is_identical(undisturbed, disturbed)
-    assert undisturbed[0].validation_wer == 5.0
-    assert sum(undisturbed[0].clip_errors.errors) == 4 * 50
+    assert is_identical(whole, disturbed)
+    assert whole[0].validation_wer == 5.0
+    assert sum(whole[0].clip_errors.errors) == 4 * 50
     set_wers(5.0, 4.0, 3.0)
-    assert not torch.equal(undisturbed[1].proj_out.weight, run()[1].proj_out.weight)
+    assert not torch.equal(whole[1].proj_out.weight, run()[1].proj_out.weight)
 
 
-def test_a_terminated_trial_saves_at_once_and_says_so(run, new_checkpoints):
+def test_a_terminated_trial_saves_at_once_and_says_so(run, undisturbed, new_checkpoints):
     def terminate(text):
         if "step  8" in text:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -246,7 +252,7 @@ def test_a_terminated_trial_saves_at_once_and_says_so(run, new_checkpoints):
     with pytest.raises(Terminated, match="step 8"):
         run(checkpoints=new_checkpoints(minutes=99.0), log=terminate)
     assert signal.getsignal(signal.SIGTERM) == before
-    assert is_identical(run(), run(checkpoints=new_checkpoints()))
+    assert is_identical(undisturbed(), run(checkpoints=new_checkpoints()))
 
 
 def test_a_diverging_loss_ends_a_trial_with_the_reason(run, tiny):
@@ -291,9 +297,9 @@ def test_a_trial_whose_siblings_do_better_ends_early_with_a_measured_wer(run, st
     assert "validation WER" in lines[-1]
 
 
-def test_a_trial_without_running_siblings_finishes_as_if_it_had_none(run, store):
+def test_a_trial_without_running_siblings_finishes_as_if_it_had_none(run, undisturbed, store):
     siblings = SuccessiveHalving(store, "7", 0, 9)
-    assert is_identical(run(siblings=siblings), run())
+    assert is_identical(run(siblings=siblings), undisturbed())
     losses = store.recall_all([f"rungs/7/{rung}/0" for rung in (0, 1)])
     assert all(math.isfinite(loss) for loss in losses.values())
     assert len(losses) == 2
@@ -309,7 +315,9 @@ def test_batches_from_worker_processes_are_the_same(tiny, speech, whisper):
         assert torch.equal(batch["labels"], same_batch["labels"])
 
 
-def test_a_step_that_never_ends_is_interrupted_when_the_trial_is_terminated(run, new_checkpoints, monkeypatch):
+def test_a_step_that_never_ends_is_interrupted_when_the_trial_is_terminated(
+    run, undisturbed, new_checkpoints, monkeypatch
+):
     monkeypatch.setattr(trial, "GRACE_SECONDS", 0.3)
     forward, steps = Learner.forward, []
 
@@ -330,12 +338,12 @@ def test_a_step_that_never_ends_is_interrupted_when_the_trial_is_terminated(run,
     monkeypatch.setattr(Learner, "forward", forward)
     resumed = run(checkpoints=new_checkpoints())
     assert resumed[2][0].startswith("resumed at step 2 of 24")
-    assert is_identical(run(), resumed)
+    assert is_identical(undisturbed(), resumed)
 
 
 @pytest.mark.parametrize("step", [8, 24])
 def test_a_trial_terminated_during_an_evaluation_keeps_its_steps_and_evaluates_again(
-    run, new_checkpoints, monkeypatch, step
+    run, undisturbed, new_checkpoints, monkeypatch, step
 ):
     monkeypatch.setattr(trial, "GRACE_SECONDS", 0.3)
     errors, evaluations = Validation.errors, []
@@ -354,10 +362,10 @@ def test_a_trial_terminated_during_an_evaluation_keeps_its_steps_and_evaluates_a
     monkeypatch.setattr(Validation, "errors", errors)
     resumed = run(checkpoints=new_checkpoints())
     assert resumed[2][0].startswith(f"resumed at step {step} of 24")
-    assert is_identical(run(), resumed)
+    assert is_identical(undisturbed(), resumed)
 
 
-def test_a_trial_that_another_process_continues_ends_at_its_next_checkpoint(run, new_checkpoints, store):
+def test_a_trial_that_another_process_continues_ends_at_its_next_checkpoint(run, undisturbed, new_checkpoints):
     """The first is then an orphan of a resumed run, or a pod whose scheduler has died."""
 
     def take_over(text):
@@ -368,7 +376,7 @@ def test_a_trial_that_another_process_continues_ends_at_its_next_checkpoint(run,
     with pytest.raises(TakenOver, match=r"ended at step \d+: process \d+ on .+ continues this trial"):
         run(checkpoints=new_checkpoints(), log=take_over)
     assert results[0][2][0].startswith("resumed at step 5 of 24")
-    assert is_identical(results[0], run())
+    assert is_identical(results[0], undisturbed())
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59.6, "1:00 min"), (0, "0:00 min"), (3_600, "1:00 h")])
