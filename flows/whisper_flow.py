@@ -17,7 +17,7 @@ import secrets
 import tempfile
 from datetime import UTC, datetime
 
-from asr import InputError, cards, cli, disk, errors, hardware, settings, summary
+from asr import InputError, cards, cli, disk, errors, hardware, memory, settings, summary
 from asr.plain_values import from_plain, to_plain
 from asr.pods import on_kubernetes
 from metaflow import Config, FlowSpec, card, catch, current, project, retry, step
@@ -123,9 +123,10 @@ class WhisperFlow(FlowSpec):
     @step
     def search(self):
         """Plan the trials, and estimate their time and cost."""
-        from asr.corpus import shards
-        from asr.corpus.manifest import Manifest
-        from asr.training import estimate, gpu, search, token_limit
+        with memory.no_collections():
+            from asr.corpus import shards
+            from asr.corpus.manifest import Manifest
+            from asr.training import estimate, gpu, search, token_limit
 
         stored = shards.shards_from_plain(self.shards)
         accepted = token_limit.reject_long_texts(Manifest(stored, self.rejected, self.corpus, 0), self.settings)
@@ -154,13 +155,14 @@ class WhisperFlow(FlowSpec):
     @step
     def train(self):
         """Fine-tune with one set of hyperparameters, from the trial's last checkpoint where there is one."""
-        hardware.set_threads(hardware.cores() if hardware.in_pod() else self.threads)
-        self.hardware = hardware.describe()
-        from asr.corpus import shards
-        from asr.store import Store
-        from asr.training import distributed, halving, models, search, trial
-        from asr.training.checkpoints import Checkpoints, checkpoint_path
+        with memory.no_collections():
+            hardware.set_threads(hardware.cores() if hardware.in_pod() else self.threads)
+            from asr.corpus import shards
+            from asr.store import Store
+            from asr.training import distributed, halving, models, search, trial
+            from asr.training.checkpoints import Checkpoints, checkpoint_path
 
+        self.hardware = hardware.describe()
         store, settings = Store.of_task(), self.settings
         planned, stored = from_plain(search.Trial, self.input), shards.shards_from_plain(self.shards)
         live = cards.Live(current.card, self.about(self), lambda status: cards.train(planned, status, settings))
@@ -218,11 +220,12 @@ class WhisperFlow(FlowSpec):
     @step
     def evaluate(self):
         """Build the release folder from the winner, and score it and the float model once on the test set."""
-        hardware.set_threads(hardware.cores())
-        from asr.corpus import shards
-        from asr.release import evaluation, record
-        from asr.store import Store
-        from asr.training import search
+        with memory.no_collections():
+            hardware.set_threads(hardware.cores())
+            from asr.corpus import shards
+            from asr.release import evaluation, record
+            from asr.store import Store
+            from asr.training import search
 
         store = Store.of_task()
         with tempfile.TemporaryDirectory() as scratch:

@@ -14,6 +14,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from asr import hardware
 from xdist.scheduler import LoadScopeScheduling
 
 # Importing the tests makes a million objects and no garbage; `pytest_collection_finish` enables it again.
@@ -42,8 +43,8 @@ TOGETHER = {
 # These start first, so that no process works alone at the end.
 LONG = (
     "test_pods.py",
-    "test_bucket.py",
     "test_trial.py",
+    "test_bucket.py",  # waits for the whole run
     "test_app.py",
     "test_pages.py",
 )
@@ -68,6 +69,11 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
         return "the whole run" if Path(file).name in TOGETHER else file
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a fifth of the time is waiting, for retries, browsers and the flow's own processes."""
+    return hardware.cores() + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:

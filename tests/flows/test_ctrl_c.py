@@ -21,7 +21,8 @@ def interrupt(run_folder: Path, tmp_path: Path) -> Callable[..., tuple[re.Match[
     (tmp_path / "tmp").mkdir()
 
     def start_and_stop(arguments: list[str], pattern: str, seconds: float = 0.0) -> tuple[re.Match[str], list[str]]:
-        run = FlowProcess(*arguments, cwd=run_folder, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+        env = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "METAFLOW_RUN_MAX_WORKERS": "1"}
+        run = FlowProcess(*arguments, cwd=run_folder, env=env)
         match = run.wait_for(pattern)
         time.sleep(seconds)
         assert run.stop(signal.SIGINT, group=True) == 128 + signal.SIGINT
