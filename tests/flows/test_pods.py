@@ -126,7 +126,7 @@ def run(folder, flow_file, bucket) -> dict[str, Any]:
     with Metadata() as metadata, Cluster(folder) as cluster, Hub(folder / "hub") as hub:
         hub.drop(times=1, match="sv_se/train")
         in_pod = {name: value for name, value in hub.env(folder / "home").items() if os.environ.get(name) != value}
-        cluster.pod_env |= bucket.settings | in_pod
+        cluster.pod_env |= bucket.settings | in_pod | {"OMP_WAIT_POLICY": "passive"}  # a trial's threads share cores
         cluster.secrets["hub"] = {"HF_TOKEN": SECRETS["HF_TOKEN"]}
         env = {**hub.env(folder / "home"), **bucket.settings, **metadata.settings, **cluster.settings, **SECRETS}
         env |= {"METAFLOW_DATASTORE_SYSROOT_GS": f"{bucket.url}/metaflow", "METAFLOW_DEFAULT_DATASTORE": "gs"}
