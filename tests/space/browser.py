@@ -64,6 +64,7 @@ class Visitor:
     url: str
     errors: list[str] = field(default_factory=list)  # of the console, and failed responses
     foreign: list[str] = field(default_factory=list)  # URLs of requests to other hosts
+    open_requests: list[str] = field(default_factory=list)  # URLs without a complete response
 
     @property
     def overflow(self) -> int:
@@ -76,7 +77,11 @@ class Visitor:
     def upload(self, *files: Path) -> None:
         """Upload files in the Transcribe tab, and wait until each has its text or its error."""
         self.page.locator("#files input[type=file]").set_input_files(files)
-        self.page.locator("#result .paper:is(.wrong, :has(.foot))").nth(len(files) - 1).wait_for()
+        try:
+            self.page.locator("#result .paper:is(.wrong, :has(.foot))").nth(len(files) - 1).wait_for()
+        except Exception as error:
+            shown = [self.read(selector) for selector in ("#files", "#status", "#result")]
+            raise AssertionError(f"no text: {shown}, {self.errors}, open: {self.open_requests}") from error
 
     def speak(self) -> None:
         """Start the Live tab's recording."""
@@ -159,6 +164,9 @@ def visit(
             "request",
             lambda request: None if request.url.startswith(own_prefixes) else visitor.foreign.append(request.url),
         )
+        page.on("request", lambda request: visitor.open_requests.append(request.url))
+        for end in ("requestfinished", "requestfailed"):
+            page.on(end, lambda request: visitor.open_requests.remove(request.url))
         page.goto(url)
         page.locator("#files input[type=file]").wait_for(state="attached")
         yield visitor
