@@ -23,7 +23,7 @@ def interrupt(run_folder: Path, tmp_path: Path) -> Callable[..., tuple[re.Match[
     def start_and_stop(
         arguments: list[str], pattern: str, number: signal.Signals = signal.SIGINT, seconds: float = 0.0
     ) -> tuple[re.Match[str], list[str]]:
-        env = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "METAFLOW_RUN_MAX_WORKERS": "1"}
+        env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
         run = FlowProcess(*arguments, cwd=run_folder, env=env)
         match = run.wait_for(pattern)
         time.sleep(seconds)
