@@ -17,7 +17,7 @@ import pytest
 from asr import hardware
 from xdist.scheduler import LoadScopeScheduling
 
-# Importing the tests makes a million objects and no garbage; `pytest_collection_finish` enables it again.
+# As in `memory.no_collections`, for the imports of all tests; `pytest_collection_finish` enables it again.
 gc.disable()
 
 # Many containers set it, but hundreds of processes would compile the same modules again.
@@ -72,7 +72,7 @@ class ByFile(LoadScopeScheduling):
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: a fifth of the time is waiting, for retries, browsers and the flow's own processes."""
+    """One more than cores: a sixth of the time is waiting, for retries, browsers and the flow's own processes."""
     return hardware.cores() + 1
 
 
