@@ -61,7 +61,18 @@ def ignore_sigterm() -> None:
 def _exit(number: int, _: FrameType | None) -> None:
     """End the task by an exception, so that its temporary files are removed."""
     signal.signal(number, signal.SIG_IGN)
+    sys.unraisablehook = _exit_after_finalizer
     sys.exit(128 + number)
+
+
+def _exit_after_finalizer(unraisable: sys.UnraisableHookArgs) -> None:
+    """End the task although a finalizer ignored the exception: `regex` runs thousands of them during imports."""
+    sys.unraisablehook = sys.__unraisablehook__
+    if not isinstance(unraisable.exc_value, SystemExit):
+        sys.unraisablehook(unraisable)
+        return
+    signal.signal(signal.SIGTERM, _exit)
+    threading.Timer(POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 @contextmanager

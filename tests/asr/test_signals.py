@@ -1,0 +1,61 @@
+"""What ends a task of a run on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asr
+import pytest
+
+FLOWS = Path(asr.__file__).parents[1]
+
+# A task in which SIGTERM arrives at a given place, while a temporary folder is open.
+TASK = """
+import os, signal, sys, tempfile, time, weakref
+from asr import signals
+
+class Clip:
+    pass
+
+def end():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def in_a_finalizer():
+    Clip.__del__ = lambda self: end()
+    Clip()
+
+def in_a_weak_references_callback():
+    clip = Clip()
+    reference = weakref.ref(clip, lambda _: end())
+    del clip
+
+def in_two_finalizers():
+    in_a_weak_references_callback()
+    in_a_finalizer()
+
+with signals.handled(), tempfile.TemporaryDirectory():
+    PLACE()
+    time.sleep(20)
+print("ran to its end")
+"""
+
+
+@pytest.mark.parametrize("place", ["end", "in_a_finalizer", "in_a_weak_references_callback", "in_two_finalizers"])
+def test_sigterm_ends_a_task_quietly_wherever_it_arrives(place, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(FLOWS), "TMPDIR": str(tmp_path), "WHISPER_FLOW_SCHEDULER": str(os.getpid())}
+    command = [sys.executable, "-c", TASK.replace("PLACE", place), "step"]
+    process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert (process.returncode, process.stdout, process.stderr) == (143, "", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_task_ends_after_its_scheduler(tmp_path):
+    scheduler = subprocess.Popen(["sleep", "1"])
+    env = {**os.environ, "PYTHONPATH": str(FLOWS), "WHISPER_FLOW_SCHEDULER": str(scheduler.pid)}
+    command = [sys.executable, "-c", TASK.replace("PLACE", "Clip"), "step"]
+    with scheduler:
+        process = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    assert (process.returncode, process.stderr) == (143, "")
