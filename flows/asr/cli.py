@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ RUN_OPTIONS = {"--config": 2, "--config-value": 2, "--namespace": 1, "--origin-r
 
 def main(flow: Callable[..., Any]) -> None:
     """Run Metaflow's command line for a flow."""
+    atexit.register(gc.freeze)  # collections at the end took a quarter of a short process's time
     terminal.silence_libraries()
     environment.prepare()
     with flow_context(flow):

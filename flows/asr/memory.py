@@ -1,4 +1,4 @@
-"""Memory: an error of any library explained in one line, and imports without garbage collections."""
+"""Memory: an error of any library explained in one line, and large imports without garbage collections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def explain(error: BaseException) -> str:
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """For large imports: collections took a fifth of their time, and what they leave can be collected at once.
+    """For large imports: collections took a fifth of their time, and as long again at the end of the process.
 
     >>> with no_collections():
     ...     gc.isenabled()
@@ -44,4 +44,5 @@ def no_collections() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # what was imported is never garbage
         gc.enable()
