@@ -33,7 +33,7 @@ import soundfile  # noqa: E402
 import soxr  # noqa: E402
 import transcriber as engine  # noqa: E402
 from asr.scoring import rates  # noqa: E402
-from browser import serve, visit  # noqa: E402
+from browser import Browsers, serve  # noqa: E402
 
 POLL_SECONDS = 0.2  # between two readings of the page
 RECOVERY_SECONDS = 10.0  # after a cut, in which words catch up
@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url:
         spoken = Path(scratch) / "spoken.wav"
         soundfile.write(spoken, soxr.resample(sound, serving.RATE, 48_000), 48_000, subtype="PCM_16")
-        with visit(url, microphone=spoken) as visitor, busy(arguments.busy):
+        with Browsers() as browsers, browsers.visit(url, microphone=spoken) as visitor, busy(arguments.busy):
             visitor.allow_cuts()
             visitor.tab("live")
             visitor.speak()

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 import serving  # noqa: E402
 import soundfile  # noqa: E402
-from browser import Visitor, serve, visit  # noqa: E402
+from browser import Browsers, Visitor, serve  # noqa: E402
 
 HOUR = 3_590  # seconds: a little less than the page accepts
 TIMEOUT = 600_000  # milliseconds
@@ -39,7 +39,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     clips = serving.clips()
-    with tempfile.TemporaryDirectory() as scratch, serve(arguments.release.resolve()) as url, visit(url) as visitor:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        serve(arguments.release.resolve()) as url,
+        Browsers() as browsers,
+        browsers.visit(url) as visitor,
+    ):
         visitor.page.set_default_timeout(TIMEOUT)
         folder = Path(scratch)
         clip, minutes, hour = (

@@ -1,4 +1,4 @@
-"""Start the Space as a user does and visit it with a browser: `serve` and `visit`, for any release folder."""
+"""Start the Space as a user does and visit it with browsers: `serve` and `Browsers`, for any release folder."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 APP = Path(__file__).parents[2] / "space" / "app.py"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -131,22 +131,34 @@ class Visitor:
         self.page.screenshot(path=file, full_page=True)
 
 
-@contextmanager
-def visit(
-    url: str, *, microphone: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
-) -> Iterator[Visitor]:
-    """Open the page; the microphone plays the 48 kHz WAV `microphone` in a loop."""
-    from playwright.sync_api import sync_playwright
+class Browsers:
+    """Browsers that several visits share, one for each microphone; each visit has its own storage and cache."""
 
-    flags = FLAGS + ([*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone}"] if microphone else [])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        page = browser.new_page(
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._browsers: dict[Path | None, Any] = {}
+
+    def __enter__(self) -> Self:
+        from playwright.sync_api import sync_playwright
+
+        self._playwright = self._stack.enter_context(sync_playwright())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def visit(
+        self, url: str, *, microphone: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
+    ) -> Iterator[Visitor]:
+        """Open the page; the microphone plays the 48 kHz WAV `microphone` in a loop."""
+        context = self._browser(microphone).new_context(
             viewport={"width": width, "height": 844},
             color_scheme="dark" if dark else "light",
             permissions=["clipboard-read", "clipboard-write", *["microphone"] * bool(microphone)],
             locale=locale,
         )
+        page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)
         visitor = Visitor(page, url)
         page.on("console", lambda message: visitor.errors.append(message.text) if message.type == "error" else None)
@@ -167,7 +179,16 @@ def visit(
         page.on("request", lambda request: visitor.open_requests.append(request.url))
         for end in ("requestfinished", "requestfailed"):
             page.on(end, lambda request: visitor.open_requests.remove(request.url))
-        page.goto(url)
-        page.locator("#files input[type=file]").wait_for(state="attached")
-        yield visitor
-        browser.close()
+        try:
+            page.goto(url)
+            page.locator("#files input[type=file]").wait_for(state="attached")
+            yield visitor
+        finally:
+            context.close()
+
+    def _browser(self, microphone: Path | None) -> Any:
+        if microphone not in self._browsers:
+            played = [*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
+            browser = self._playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS + played)
+            self._browsers[microphone] = self._stack.enter_context(closing(browser))
+        return self._browsers[microphone]

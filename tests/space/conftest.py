@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "space"), str(ROOT / "flows")]
 
-from browser import MAX_MEGABYTES, serve  # noqa: E402
+from browser import CHROMIUM, MAX_MEGABYTES, Browsers, serve  # noqa: E402
 
 RATE = 16_000
 TEXTS = [
@@ -108,3 +108,12 @@ def url(tiny_release, temporary_folder, contributions_folder, log):
     environment = {"MAX_MEGABYTES": str(MAX_MEGABYTES), "MAX_MINUTES": "2", "TEACH_FOLDER": str(contributions_folder)}
     with serve(tiny_release, log, GRADIO_TEMP_DIR=str(temporary_folder), **environment) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def visit():
+    """A function that opens the page in a browser which the tests of a module share, and gives its `Visitor`."""
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed")
+    with Browsers() as browsers:
+        yield browsers.visit

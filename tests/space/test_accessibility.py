@@ -2,9 +2,8 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import CHROMIUM, TABS, visit
+from browser import TABS
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 SMALL_CONTROLS = """[...document.querySelectorAll('button, a, input, select, summary')].filter((control) => {
   const { width, height } = control.getBoundingClientRect();
   const visible = control.checkVisibility({ visibilityProperty: true });
@@ -21,7 +20,7 @@ def serious_violations(page):
 
 
 @pytest.mark.parametrize(("width", "dark", "locale"), [(1100, False, "sv-SE"), (390, True, "en-GB")])
-def test_axe_finds_no_serious_violation_in_any_state(url, clip, silent_clip, width, dark, locale):
+def test_axe_finds_no_serious_violation_in_any_state(url, visit, clip, silent_clip, width, dark, locale):
     with visit(url, width=width, dark=dark, locale=locale, microphone=clip) as visitor:
         visitor.page.wait_for_timeout(300)  # the page fades in
         violations = serious_violations(visitor.page)
@@ -54,7 +53,7 @@ def test_axe_finds_no_serious_violation_in_any_state(url, clip, silent_clip, wid
         assert (visitor.errors, visitor.foreign, visitor.overflow) == ([], [], 0)
 
 
-def test_the_chosen_language_is_kept_after_a_reload(url, silent_clip):
+def test_the_chosen_language_is_kept_after_a_reload(url, visit, silent_clip):
     with visit(url, locale="en-GB") as visitor:
         assert visitor.page.title() == "Swedish speech to text"
         visitor.page.get_by_role("button", name="Svenska").click()
@@ -70,7 +69,7 @@ def test_the_chosen_language_is_kept_after_a_reload(url, silent_clip):
         assert visitor.errors == []
 
 
-def test_a_swedish_page_has_no_english_labels(url, clip):
+def test_a_swedish_page_has_no_english_labels(url, visit, clip):
     read_labels = """[...document.querySelectorAll('[aria-label], [placeholder], [title]')].flatMap((element) =>
       [element.ariaLabel, element.placeholder, element.title]).filter(Boolean)"""
     with visit(url, locale="sv-SE", microphone=clip) as visitor:
@@ -104,7 +103,7 @@ def test_a_swedish_page_has_no_english_labels(url, clip):
         assert [label for label in labels if english_words & set(label.lower().replace(".", " ").split())] == []
 
 
-def test_recording_is_indicated_and_shifts_no_layout(url, clip):
+def test_recording_is_indicated_and_shifts_no_layout(url, visit, clip):
     with visit(url, microphone=clip) as visitor:
         hints = visitor.page.locator("#hints")
         y = hints.bounding_box()["y"]
@@ -117,7 +116,7 @@ def test_recording_is_indicated_and_shifts_no_layout(url, clip):
         assert visitor.overflow == 0
 
 
-def test_recording_by_keyboard_keeps_the_focus(url, clip):
+def test_recording_by_keyboard_keeps_the_focus(url, visit, clip):
     focused = "document.activeElement.className.includes('%s')"
     with visit(url, microphone=clip) as visitor:
         visitor.page.locator("#sound .record-button").focus()
@@ -129,7 +128,7 @@ def test_recording_by_keyboard_keeps_the_focus(url, clip):
         assert visitor.errors == []
 
 
-def test_a_queued_visitor_sees_the_queue_message_only(url, clip):
+def test_a_queued_visitor_sees_the_queue_message_only(url, visit, clip):
     with visit(url) as visitor:
         message = visitor.page.evaluate("""() => {
           document.querySelector('#status > .wrap').classList.remove('hide');

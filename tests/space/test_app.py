@@ -15,11 +15,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from browser import APP, CHROMIUM, MAX_MEGABYTES, visit
+from browser import APP, MAX_MEGABYTES
 from text import clean_text
 from transcriber import Transcriber
-
-in_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +39,7 @@ def call(client, file):
     return client.predict(handle_file(file), api_name="/transcribe")
 
 
-@in_browser
-def test_an_upload_gives_a_text_that_plays_and_downloads(url, clip, transcript, tmp_path):
+def test_an_upload_gives_a_text_that_plays_and_downloads(url, visit, clip, transcript, tmp_path):
     with visit(url, locale="en-GB") as visitor:
         # The limits are shown before any upload.
         assert "Up to 2 minutes and 3 MB" in visitor.read("#component-0, .main")
@@ -70,8 +67,7 @@ def test_an_upload_gives_a_text_that_plays_and_downloads(url, clip, transcript, 
         assert (visitor.errors, visitor.foreign, visitor.overflow) == ([], [], 0)
 
 
-@in_browser
-def test_a_word_plays_from_its_time_and_keys_control_the_player(url, clip):
+def test_a_word_plays_from_its_time_and_keys_control_the_player(url, visit, clip):
     with visit(url) as visitor:
         visitor.upload(clip)
         words = visitor.page.locator("#result li p [data-at]")
@@ -90,8 +86,7 @@ def test_a_word_plays_from_its_time_and_keys_control_the_player(url, clip):
         assert (visitor.errors, visitor.overflow) == ([], 0)
 
 
-@in_browser
-def test_a_corrected_text_is_in_every_download(url, clip, tmp_path):
+def test_a_corrected_text_is_in_every_download(url, visit, clip, tmp_path):
     import docx
 
     def download(name):
@@ -124,8 +119,7 @@ def test_a_corrected_text_is_in_every_download(url, clip, tmp_path):
         assert (visitor.errors, visitor.foreign, visitor.overflow) == ([], [], 0)
 
 
-@in_browser
-def test_a_correction_survives_another_upload_and_all_texts_download_as_one_archive(url, clip, speech, tmp_path):
+def test_a_correction_survives_another_upload_and_all_texts_download_as_one_archive(url, visit, clip, speech, tmp_path):
     soundfile.write(tmp_path / "sentence.flac", speech[1], 16_000)
     with visit(url) as visitor:
         visitor.upload(clip)
@@ -146,8 +140,7 @@ def test_a_correction_survives_another_upload_and_all_texts_download_as_one_arch
         assert (visitor.errors, visitor.foreign) == ([], [])
 
 
-@in_browser
-def test_a_stopped_transcription_keeps_the_text_so_far(url, speech, tmp_path):
+def test_a_stopped_transcription_keeps_the_text_so_far(url, visit, speech, tmp_path):
     soundfile.write(tmp_path / "long.flac", np.concatenate(speech * 4)[: 115 * 16_000], 16_000)
     with visit(url) as visitor:
         visitor.page.locator("#files input[type=file]").set_input_files(tmp_path / "long.flac")
@@ -190,8 +183,7 @@ def test_a_too_large_export_is_refused(url):
     assert httpx.post(f"{url}/export", content=b" " * 21_000_000).status_code == 413
 
 
-@in_browser
-def test_each_of_several_files_gets_its_text_or_its_error(url, clip, transcript, silent_clip, tmp_path):
+def test_each_of_several_files_gets_its_text_or_its_error(url, visit, clip, transcript, silent_clip, tmp_path):
     hostile_file = tmp_path / "<img src=x onerror=alert(1)>.wav"
     hostile_file.write_bytes(b"This is no sound. " * 99)
     with visit(url, locale="sv-SE", width=390, dark=True) as visitor:
@@ -211,8 +203,7 @@ def test_each_of_several_files_gets_its_text_or_its_error(url, clip, transcript,
         assert (visitor.errors, visitor.foreign) == ([], [])
 
 
-@in_browser
-def test_a_file_of_any_name_is_read_and_a_truncated_one_is_reported(url, speech, tmp_path):
+def test_a_file_of_any_name_is_read_and_a_truncated_one_is_reported(url, visit, speech, tmp_path):
     names = ("voice.caf", "camera.mts", "studio.w64", "no suffix")
     for name, file_format in zip(names, ("CAF", "WAV", "W64", "FLAC"), strict=True):
         soundfile.write(tmp_path / name, speech[0], 16_000, format=file_format)
@@ -227,8 +218,7 @@ def test_a_file_of_any_name_is_read_and_a_truncated_one_is_reported(url, speech,
         assert (visitor.errors, visitor.foreign) == ([], [])
 
 
-@in_browser
-def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, contributions_folder):
+def test_a_recorded_clip_is_contributed_only_with_consent(url, visit, clip, contributions_folder):
     from asr.corpus import folder
 
     with visit(url, microphone=clip, width=390) as visitor:
@@ -268,8 +258,7 @@ def test_a_recorded_clip_is_contributed_only_with_consent(url, clip, contributio
     assert not list(contributions_folder.rglob("*.wav"))
 
 
-@in_browser
-def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
+def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, visit, clip):
     with visit(url, microphone=clip, dark=True) as visitor:
         visitor.tab("live")
         visitor.speak()
@@ -287,8 +276,7 @@ def test_live_shows_words_during_speech_and_all_are_final_at_the_end(url, clip):
         assert (visitor.errors, visitor.foreign, visitor.overflow) == ([], [], 0)
 
 
-@in_browser
-def test_live_loses_no_audio_during_a_lost_connection(url, clip):
+def test_live_loses_no_audio_during_a_lost_connection(url, visit, clip):
     with visit(url, microphone=clip) as visitor:
         visitor.allow_cuts()
         visitor.tab("live")
@@ -303,8 +291,7 @@ def test_live_loses_no_audio_during_a_lost_connection(url, clip):
         assert visitor.stop_speaking() > 3 * 44_100  # samples recorded meanwhile are not lost
 
 
-@in_browser
-def test_live_reports_a_missing_microphone(url):
+def test_live_reports_a_missing_microphone(url, visit):
     with visit(url) as visitor:
         visitor.tab("live")
         visitor.speak()
@@ -315,8 +302,7 @@ def test_live_reports_a_missing_microphone(url):
         assert visitor.page.locator("#words [data-do=start]").is_visible()
 
 
-@in_browser
-def test_tabs_work_by_keyboard_and_every_control_has_a_name(url):
+def test_tabs_work_by_keyboard_and_every_control_has_a_name(url, visit):
     with visit(url) as visitor:
         visitor.page.get_by_role("tab").first.focus()
         visitor.page.keyboard.press("Tab")

@@ -4,9 +4,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from browser import CHROMIUM, visit
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 RATE = 16_000
 
 
@@ -37,7 +35,7 @@ def video_file(speech, tmp_path_factory):
     return file
 
 
-def test_a_text_is_searched_and_read_in_paragraphs_without_times(url, two_sentences):
+def test_a_text_is_searched_and_read_in_paragraphs_without_times(url, visit, two_sentences):
     with visit(url) as visitor:
         visitor.upload(two_sentences)
         text = " ".join(visitor.lines())
@@ -64,7 +62,7 @@ def test_a_text_is_searched_and_read_in_paragraphs_without_times(url, two_senten
         assert (visitor.errors, visitor.overflow) == ([], 0)
 
 
-def test_unsure_words_are_described_and_reached_by_a_button(url, clip):
+def test_unsure_words_are_described_and_reached_by_a_button(url, visit, clip):
     with visit(url) as visitor:
         visitor.upload(clip)
         unsure = visitor.page.locator("#result :is(.u1, .u2, .u3)")
@@ -77,7 +75,7 @@ def test_unsure_words_are_described_and_reached_by_a_button(url, clip):
         assert visitor.page.locator("#result li p").first.get_attribute("title") is None
 
 
-def test_texts_with_corrections_survive_a_reload_until_they_are_deleted(url, clip, two_sentences):
+def test_texts_with_corrections_survive_a_reload_until_they_are_deleted(url, visit, clip, two_sentences):
     with visit(url) as visitor:
         visitor.upload(clip)
         visitor.page.get_by_role("button", name="Correct the text").click()
@@ -105,7 +103,7 @@ def test_texts_with_corrections_survive_a_reload_until_they_are_deleted(url, cli
         assert (visitor.errors, visitor.foreign) == ([], [])
 
 
-def test_full_browser_storage_keeps_the_newest_texts(url, clip):
+def test_full_browser_storage_keeps_the_newest_texts(url, visit, clip):
     with visit(url) as visitor:
         visitor.page.evaluate("""() => {
           const old = (id, size) => ({ id, at: 1, title: id, html: 'x'.repeat(size) });
@@ -127,7 +125,7 @@ def test_full_browser_storage_keeps_the_newest_texts(url, clip):
         assert visitor.errors == []
 
 
-def test_a_video_shows_subtitles_that_follow_corrections(url, video_file):
+def test_a_video_shows_subtitles_that_follow_corrections(url, visit, video_file):
     read_cues = "[...document.querySelector('#result video').textTracks[0].cues].map((cue) => cue.text)"
     with visit(url) as visitor:
         visitor.upload(video_file)
@@ -140,7 +138,7 @@ def test_a_video_shows_subtitles_that_follow_corrections(url, video_file):
         assert (visitor.errors, visitor.overflow) == ([], 0)
 
 
-def test_an_example_clip_is_transcribed_and_cannot_be_contributed(url):
+def test_an_example_clip_is_transcribed_and_cannot_be_contributed(url, visit):
     with visit(url) as visitor:
         visitor.page.locator(".examples button").first.click()
         visitor.page.locator("#result .foot").wait_for()
@@ -150,7 +148,7 @@ def test_an_example_clip_is_transcribed_and_cannot_be_contributed(url):
         assert (visitor.errors, visitor.foreign) == ([], [])
 
 
-def test_files_are_added_to_earlier_ones(url, clip, two_sentences):
+def test_files_are_added_to_earlier_ones(url, visit, clip, two_sentences):
     with visit(url) as visitor:
         visitor.upload(clip)
         with visitor.page.expect_file_chooser() as file_chooser:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from browser import CHROMIUM, serve, visit
+from browser import serve
 from PIL import Image
 
 SAMPLE = Path(__file__).parents[2] / "flows" / "sample" / "test"
@@ -56,7 +56,7 @@ def show_about(visitor, recording):
     visitor.page.locator("#model .rate").wait_for()
 
 
-@pytest.mark.skipif(not (PICTURES and MODEL and CHROMIUM.exists()), reason="needs PICTURES, MODEL and Chromium")
+@pytest.mark.skipif(not (PICTURES and MODEL), reason="needs PICTURES and MODEL")
 @pytest.mark.parametrize(
     ("name", "show", "width", "dark", "locale"),
     [
@@ -68,7 +68,7 @@ def show_about(visitor, recording):
         ("about", show_about, 1100, False, "en-GB"),
     ],
 )
-def test_a_screenshot_is_taken(name, show, width, dark, locale, recording, tmp_path):
+def test_a_screenshot_is_taken(visit, name, show, width, dark, locale, recording, tmp_path):
     folders = {"TEACH_FOLDER": str(tmp_path / "taught"), "GRADIO_TEMP_DIR": str(tmp_path)}
     with (
         serve(Path(str(MODEL)).resolve(), **folders) as url,

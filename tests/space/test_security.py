@@ -26,7 +26,7 @@ import openai_realtime
 import pytest
 import soundfile
 from batching import Cancelled
-from browser import APP, CHROMIUM, serve, visit
+from browser import APP, serve
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
@@ -730,8 +730,7 @@ def test_uploads_leave_free_space_and_are_deleted_in_time(space, clip, monkeypat
     wait_until(lambda: not list(folder.iterdir()))
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
-def test_the_docs_open_under_the_content_security_policy(url):
+def test_the_docs_open_under_the_content_security_policy(url, visit):
     with visit(url) as visitor:
         visitor.page.goto(f"{url}/docs")
         visitor.page.locator(".opblock").first.wait_for()

@@ -107,14 +107,14 @@ def _bootstrap(counts: np.ndarray, words: np.ndarray, seed: int) -> tuple[float,
     A plain percentile interval is too narrow by sqrt((n - 1) / n) and uses normal instead of t quantiles. The expanded
     percentile interval corrects both (Hesterberg 2015, doi:10.1080/00031305.2015.1089789).
     """
-    from scipy import stats
+    from scipy import special
 
     random, units, rates = np.random.default_rng(seed), len(words), list[np.ndarray]()
     for size in _batch_sizes(units):
         drawn = random.integers(0, units, (size, units))
         rates.append(100 * counts[drawn].sum(1) / np.maximum(words[drawn].sum(1), 1))
-    quantile = stats.t.ppf((1 + LEVEL) / 2, units - 1) * math.sqrt(units / (units - 1))
-    low, high = np.quantile(np.concatenate(rates), stats.norm.cdf([-quantile, quantile]))
+    quantile = special.stdtrit(units - 1, (1 + LEVEL) / 2) * math.sqrt(units / (units - 1))
+    low, high = np.quantile(np.concatenate(rates), special.ndtr([-quantile, quantile]))
     return float(low), float(high)
 
 
