@@ -48,6 +48,7 @@ print(json.dumps({
     "tasks": {step.id: len(list(step)) for step in run},
     "tags": sorted(run.user_tags),
     "corpus": artifacts.corpus,
+    "curves": artifacts.curves,
     "report": artifacts.report["test_wer"],
     "cards": {name: [get_cards(task)[0].get().rstrip()[-7:] for task in run[name]] for name in CARDS},
     "killed tries": [task.current_attempt for task in killed["train"]],
@@ -175,6 +176,7 @@ def test_killed_trials_killed_runs_and_failed_requests_do_not_change_the_results
     assert 0.07 < faults.total() / requests < 0.13
     undisturbed = tiny_run["end"].task.data
     pd.testing.assert_frame_equal(run_data["board"], undisturbed.leaderboard.drop(columns="seconds"), check_exact=True)
+    assert run_data["curves"] == json.loads(json.dumps(undisturbed.curves))  # every loss, to the last bit
     assert run_data["report"] == undisturbed.report["test_wer"]
 
 

@@ -15,7 +15,6 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from metaflow import Run
 from servers.hub import Reply
@@ -35,7 +34,6 @@ repo_id = "tiny"
 space_id = "me/hear"
 push_dataset = "me/tal"
 """
-TRAIN = 2  # trials of the tiny run
 
 
 def run_of(process: subprocess.CompletedProcess[str]) -> Run:
@@ -65,9 +63,12 @@ def online(hub, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def failed(run_folder, tiny_run, flow, hub, online):
-    """The tiny run again, pushed to the Hub; its push is killed just after its commit is sent."""
+    """A run of the same corpus, pushed to the Hub; its push is killed just after its commit is sent."""
     profile = (run_folder / "tiny.toml").read_text(encoding="utf-8")
-    (run_folder / "again.toml").write_text(profile.replace("[release]", RELEASE), encoding="utf-8")
+    for old, new in {"[release]": RELEASE, "steps = 80": "steps = 4", "trials = 2": "trials = 1"}.items():
+        assert old in profile
+        profile = profile.replace(old, new)
+    (run_folder / "again.toml").write_text(profile, encoding="utf-8")
 
     def kill(repo):
         subprocess.run(["pkill", "-9", "-f", f"{run_folder}.* step push"], check=True)
@@ -83,13 +84,6 @@ def test_a_failed_run_names_the_command_that_resumes_it(failed):
     assert process.returncode != 0
     assert not run.successful
     assert "whisper_flow.py resume" in process.stderr
-
-
-def test_the_same_seed_gives_the_same_leaderboard(failed, tiny_run):
-    boards = [run["select"].task.data.leaderboard.drop(columns="seconds") for run in (failed[1], tiny_run)]
-    pd.testing.assert_frame_equal(*boards, check_exact=True)
-    curves = [run["select"].task.data.curves for run in (failed[1], tiny_run)]
-    assert curves[0] == curves[1]  # every loss, to the last bit
 
 
 def test_the_same_corpus_has_the_same_fingerprint(failed, tiny_run):
@@ -116,7 +110,7 @@ def test_resume_finishes_without_redoing_what_is_finished(resumed, run_folder):
         for task in run[name]:
             assert task.origin_pathspec, f"{task} was run again"
     assert run["push"].task.origin_pathspec is None
-    assert len(list(run["train"])) == TRAIN
+    assert len(list(run["train"])) == 1
     assert Path(run["end"].task.data.release["path"]) == run_folder / "again" / f"tiny-{run.id}"
 
 

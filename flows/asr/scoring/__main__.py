@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asr import InputError, disk, extras, settings, terminal
+from asr import InputError, disk, extras, memory, settings, terminal
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write scores, report and page")
     options = parser.parse_args(arguments)
     terminal.silence_libraries()
+    memory.skip_last_collections()
     from asr.corpus import recordings
 
     try:
@@ -97,7 +98,8 @@ def load_test_clips(profile: Settings, scratch: Path) -> Dataset:
 
 def evaluate_model(model: str, profile: Settings, clips: Dataset) -> Evaluation:
     """Build a release from the model, and evaluate it on the clips."""
-    from asr.release import engine, evaluation
+    with memory.no_collections():
+        from asr.release import engine, evaluation
 
     print(model, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
