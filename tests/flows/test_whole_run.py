@@ -169,7 +169,7 @@ def test_the_documented_snippet_compares_runs(tiny_run, artifacts, run_folder):
     """In a process of its own, in the folder of the run, as a reader would."""
     readme = (Path(__file__).parents[2] / "flows/docs/runs.md").read_text(encoding="utf-8")
     (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "islice" in block]
-    code = snippet + "\nprint(runs.iloc[0].to_json())"
+    code = f"{snippet}\nprint(runs.loc[{tiny_run.id!r}].to_json())"
     process = subprocess.run([sys.executable, "-c", code], cwd=run_folder, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     data = json.loads(process.stdout.splitlines()[-1])
