@@ -31,7 +31,7 @@ def build_contribution_tab(
     )  # fmt: skip
     text = gr.Textbox(
         label=i18n("correction"), placeholder=i18n("correction_hint"), lines=3, max_length=MAX_CHARACTERS,
-        elem_id="said", elem_classes="field", interactive=True,
+        elem_id="correction", elem_classes="field", interactive=True,
     )  # fmt: skip
     consent = gr.Checkbox(label=i18n("consent"), elem_id="consent", elem_classes="tick", container=False)
     html(f'<p class="small">{bilingual(location_key, where=location)}</p>')

@@ -42,8 +42,8 @@ function highlightCurrent() {
     line.classList.toggle('now', isCurrent);
     const words = [...line.querySelectorAll('p [data-at]')];
     const spoken = words.filter((word) => isCurrent && now >= word.dataset.at - 0.01);
-    line.querySelector('.said')?.classList.remove('said');
-    spoken.at(-1)?.classList.add('said');
+    line.querySelector('.spoken')?.classList.remove('spoken');
+    spoken.at(-1)?.classList.add('spoken');
   }
   if (!playing.paused) scheduleHighlight();
 }
@@ -161,7 +161,7 @@ function contribute(paper) {
   const text = linesOf(paper).map(textOf).join(' ');
   [...document.querySelectorAll('[data-tab-id=teach]')].at(-1).click();
   const fill = (tries) => {  // Gradio builds the tab when it is first opened
-    const field = document.querySelector('#said textarea');
+    const field = document.querySelector('#correction textarea');
     if (!field) return tries && setTimeout(fill, 50, tries - 1);
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(field, text);
     field.dispatchEvent(new Event('input', { bubbles: true }));
@@ -186,7 +186,9 @@ function save(paper) {
   copied.classList.remove('editing');
   copied.querySelector('[data-edit]').ariaPressed = 'false';
   copied.querySelector('[data-teach]')?.remove();  // its recording is deleted by then
-  for (const node of copied.querySelectorAll('.now, .said, .unsure')) node.classList.remove('now', 'said', 'unsure');
+  for (const node of copied.querySelectorAll('.now, .spoken, .unsure')) {
+    node.classList.remove('now', 'spoken', 'unsure');
+  }
   for (const node of copied.querySelectorAll('[contenteditable]')) node.removeAttribute('contenteditable');
   const records = loadRecords(), known = records.find((other) => other.id === id);
   const record = { id, at: known?.at || Date.now(), title: titleOf(paper), html: copied.outerHTML };

@@ -32,7 +32,7 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.register_profile("explore", deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
-TOGETHER = {
+SAME_RUN = {
     "test_second_run.py",
     "test_ctrl_c.py",
     "test_failed.py",
@@ -68,7 +68,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
-        return "the whole run" if Path(file).name in TOGETHER else file
+        return "the whole run" if Path(file).name in SAME_RUN else file
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.name in QUICK:
             item.add_marker(pytest.mark.quick)
     order = {name: position for position, name in enumerate(LONG)}
-    items.sort(key=lambda item: -1 if item.path.name in TOGETHER else order.get(item.path.name, len(LONG)))
+    items.sort(key=lambda item: -1 if item.path.name in SAME_RUN else order.get(item.path.name, len(LONG)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -107,7 +107,7 @@ class Sandbox:
     def check_error(self, code: int, output: str) -> bool:
         """Whether it failed, which is allowed if its message names a known cause."""
         if code and not re.search(KNOWN_CAUSES, output, re.IGNORECASE):
-            self.fail("not told", output.strip().splitlines()[-1][-150:] if output.strip() else f"exit code {code}")
+            self.fail("unreported", output.strip().splitlines()[-1][-150:] if output.strip() else f"exit code {code}")
         return bool(code)
 
     def resume_and_compare(self, flow: Flow | None, step: str) -> None:
@@ -177,7 +177,7 @@ def interrupted(pattern: str, latest: float, group: bool) -> Callable[[Sandbox],
             (os.killpg if group else os.kill)(flow.process.pid, signal.SIGINT)
         code = sandbox.wait(flow)
         if code not in (0, 130):
-            sandbox.fail("not told", f"exit code {code}")
+            sandbox.fail("unreported", f"exit code {code}")
         sandbox.check_temporary_folder()
         steps = {match[0]: int(match[1]) for match in re.findall(r"trial (\d+)  step +(\d+)/", flow.output)}
         sandbox.resume_and_compare(flow, "train")
@@ -218,7 +218,7 @@ def read_only(place: str, step: str) -> Callable[[Sandbox], None]:
         code = sandbox.wait(flow)
         mount("-o", "remount,rw", str(disk))
         if not sandbox.check_error(code, flow.output) and place != "TMPDIR":  # Python finds another temporary folder
-            sandbox.fail("not told", "it ended as if it had written")
+            sandbox.fail("unreported", "it ended as if it had written")
         sandbox.resume_and_compare(flow, step)
 
     return simulate
@@ -276,7 +276,7 @@ def clock(step: str) -> Callable[[Sandbox], None]:
         os.environ["PYTHONPATH"] = str(sandbox.temporary / "clock")
         flow = sandbox.start(*sandbox.resume(step))
         if code := sandbox.wait(flow):
-            sandbox.fail("not told", f"exit code {code}: {flow.output.strip().splitlines()[-1][-150:]}")
+            sandbox.fail("unreported", f"exit code {code}: {flow.output.strip().splitlines()[-1][-150:]}")
         del os.environ["PYTHONPATH"]
         sandbox.resume_and_compare(flow, step)
 
@@ -291,7 +291,7 @@ def two_runs(step: str) -> Callable[[Sandbox], None]:
         failed = [flow for flow in flows if sandbox.wait(flow)]
         for flow in failed:
             if step != "train" or "continues this trial" not in flow.output:
-                sandbox.fail("not told", f"one of them ended: {flow.output.strip().splitlines()[-1][-150:]}")
+                sandbox.fail("unreported", f"one of them ended: {flow.output.strip().splitlines()[-1][-150:]}")
         if len(failed) == 2:
             sandbox.resume_and_compare(failed[0], step)
         sandbox.check_result()

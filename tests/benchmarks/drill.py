@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT / "flows"), str(ROOT / "tests")]
 import machine  # noqa: E402
 import psutil  # noqa: E402
 
-CATEGORIES = ("read outside", "fetched", "code run", "tracebacks", "lost", "left over", "hangs", "not told", "other")
+CATEGORIES = ("read outside", "fetched", "code run", "tracebacks", "lost", "left over", "hangs", "unreported", "other")
 NAMESPACE = (
     'mount -t tmpfs -o size=2g tmpfs "$0/work" && cp -a "$0/base/." "$0/work" && '
     'mount -t tmpfs -o size=2g tmpfs "$0/tmp" && mount -t tmpfs -o size=2g tmpfs "$0/work/released" && '

@@ -146,7 +146,7 @@ def run_fault(name: str, fault: Fault, scratch: Path) -> dict[str, str]:
             "commits": str(len(repo.commits()) - 2),
             "lost": "LOST" if tagged != files(old) else "no",
             "leak": "LEAK" if has_leak else "no",
-            "said": message if len(message) < 70 else message[:67] + "...",
+            "message": message if len(message) < 70 else message[:67] + "...",
         }
 
 

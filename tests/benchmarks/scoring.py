@@ -40,7 +40,7 @@ def make_data(clips: int) -> tuple[pd.DataFrame, dict[str, list[str]]]:
         "speaker": [f"voice {at % SPEAKERS}" for at in range(clips)],
         "seconds": [1 + at % 12 for at in range(clips)], "decibels": [at % 60 for at in range(clips)],
     })  # fmt: skip
-    return table, {model: [hypothesis(text) for text in references] for model in ("heard", "served", "baseline")}
+    return table, {model: [hypothesis(text) for text in references] for model in ("hypothesis", "served", "baseline")}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -58,7 +58,7 @@ def main() -> None:
     settings = Settings()
     table = report.score_clips(data, hypotheses, settings)
     errors, words = table["word_errors"].tolist(), table["words"].tolist()
-    texts = table["reference"].tolist(), table["heard"].tolist()
+    texts = table["reference"].tolist(), table["hypothesis"].tolist()
     times = {
         "bootstrap": seconds(lambda: intervals.confidence_interval(errors, words, [None] * clips)),
         "scores": seconds(lambda: report.score_clips(data, hypotheses, settings)),

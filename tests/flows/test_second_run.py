@@ -136,7 +136,7 @@ def test_the_same_run_deploys_the_space_that_serves_it(resumed, hub):
     for name in ("app.py", "transcriber.py", "requirements.txt"):
         assert files[name].decode() == artifacts.space[name]
     assert "me/tiny" in files["README.md"].decode()
-    assert "it runs" in artifacts.release["space_told"]
+    assert "it runs" in artifacts.release["space_status"]
 
 
 def test_the_corpus_is_pushed_to_the_hub_if_configured(resumed, hub):

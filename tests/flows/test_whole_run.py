@@ -229,8 +229,8 @@ with torch.inference_mode():
 assert tokens.shape[0] == 1
 swedish = "Åsa köper sju ägg på lördag."
 assert processor.tokenizer.decode(processor.tokenizer(swedish).input_ids, skip_special_tokens=True) == swedish
-heard = pipeline("automatic-speech-recognition", model=release)(sound, generate_kwargs={"max_new_tokens": 8})
-assert isinstance(heard["text"], str)
+result = pipeline("automatic-speech-recognition", model=release)(sound, generate_kwargs={"max_new_tokens": 8})
+assert isinstance(result["text"], str)
 """
 
 

@@ -38,7 +38,7 @@ class Exchange:
     """A request and its outcome."""
 
     method: str
-    kind: str  # read: an object's content; write: an upload; list; look: anything else, mostly metadata
+    kind: str  # read: an object's content; write: an upload; list; metadata: anything else
     name: str  # of the object; of a list, its prefix
     up: int  # bytes of its body
     down: int = 0  # bytes of the answer's body
@@ -241,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Exchange(self.command, "read", name, 0)
         if url.path.endswith("/o") and self.command == "GET":
             return Exchange(self.command, "list", query.get("prefix", [""])[0], 0)
-        return Exchange(self.command, "look", name, 0)
+        return Exchange(self.command, "metadata", name, 0)
 
     def _object_name(self, query: dict[str, list[str]]) -> str:
         """The name of a new object: in the query, or in the JSON at the beginning of the body."""

@@ -49,8 +49,8 @@ def test_all_requests_of_a_client_pass_the_proxy_and_are_counted(bucket):
             for prefix in ("a/", "b/")
         }
         assert request_counts == {
-            "a/": {"write": 2, "list": 1, "read": 1, "look": 1},
-            "b/": {"write": 2, "look": 1, "read": 1},
+            "a/": {"write": 2, "list": 1, "read": 1, "metadata": 1},
+            "b/": {"write": 2, "metadata": 1, "read": 1},
         }
         assert traffic["read"].down == len(LARGE) + len(SMALL)
         assert len(LARGE) + len(SMALL) < traffic["write"].up < len(LARGE) + len(SMALL) + 2_000

@@ -73,7 +73,7 @@ def test_a_word_plays_from_its_time_and_keys_control_the_player(url, visit, clip
         words = visitor.page.locator("#result li p [data-at]")
         last = words.last
         last.click()
-        visitor.page.locator("#result .said").wait_for()
+        visitor.page.locator("#result .spoken").wait_for()
         start = float(last.get_attribute("data-at"))
         current_time = "document.querySelector('#result audio').currentTime"
         assert visitor.page.evaluate(current_time) >= start - 0.05
@@ -113,7 +113,7 @@ def test_a_corrected_text_is_in_every_download(url, visit, clip, tmp_path):
         assert paragraphs[0] == "sentence.wav" and " ".join(paragraphs[1:]) == " ".join(lines)
         visitor.page.get_by_role("button", name="Give the correction to training").click()
         visitor.page.wait_for_function(
-            "text => document.querySelector('#said textarea')?.value === text", arg=" ".join(lines)
+            "text => document.querySelector('#correction textarea')?.value === text", arg=" ".join(lines)
         )
         assert visitor.page.get_by_role("tab", selected=True).inner_text() == "Teach it"
         assert (visitor.errors, visitor.foreign, visitor.overflow) == ([], [], 0)
@@ -227,8 +227,8 @@ def test_a_recorded_clip_is_contributed_only_with_consent(url, visit, clip, cont
         visitor.page.locator("#result .foot").wait_for()
         assert visitor.lines()
         visitor.tab("teach")
-        visitor.page.wait_for_function("document.querySelector('#said textarea').value")
-        visitor.page.locator("#said textarea").fill('Hon sade "hej",\när det rätt?')
+        visitor.page.wait_for_function("document.querySelector('#correction textarea').value")
+        visitor.page.locator("#correction textarea").fill('Hon sade "hej",\när det rätt?')
         visitor.page.locator("#give").click()
         visitor.page.locator("#answer .wrong").wait_for()
         assert "tick the box" in visitor.read("#answer")

@@ -49,7 +49,7 @@ def push(publication: Publication, report: Mapping[str, Any]) -> str:
         "Release checks", html_table(("check", "result", "what was measured"), rows, "words"), *conclusions(report)
     )
     model = "" if publication.latest else f"MODEL_ID=released/{name} "
-    space = f"<p>{escape(release['space'])}: {escape(release['space_told'])}.</p>" if "space" in release else ""
+    space = f"<p>{escape(release['space'])}: {escape(release['space_status'])}.</p>" if "space" in release else ""
     commands = "\n".join(filter(None, [fetch, f"{model}python space/app.py"]))
     note = "<p>Run it in the folder where you started the run.</p>"
     return (

@@ -180,7 +180,7 @@ def _truncation_note(part: pd.DataFrame) -> str:
 
 def _confusions_panel(table: pd.DataFrame, settings: Settings) -> str:
     rule, language = settings.text.scoring, settings.corpus.language
-    confusions = rates.count_confusions(table["reference"].tolist(), table["heard"].tolist(), rule, language).head(
+    confusions = rates.count_confusions(table["reference"].tolist(), table["hypothesis"].tolist(), rule, language).head(
         MAX_CONFUSIONS
     )
     if confusions.empty:
@@ -203,7 +203,7 @@ def worst_clips(table: pd.DataFrame, sounds: Mapping[str, bytes], settings: Sett
         row: Any = with_errors.loc[clip]
         notes = [row["speaker"] or "", f"{row['seconds']:.1f} s", clip]
         title = f"{row['word_errors']:,} of {row['words']:,} {counted}s wrong"
-        quote = word_diff(rates.align_words(row["reference"], row["heard"], rule, language), joint)
+        quote = word_diff(rates.align_words(row["reference"], row["hypothesis"], rule, language), joint)
         panels.append(
             panel(title, f"<blockquote>{quote}</blockquote>", audio_player(sounds[clip]), f"<p>{join_facts(notes)}</p>")
         )

@@ -118,11 +118,11 @@ def evaluate_model(
     transcriber_module = engine.load_engine(space)
     context = _choose_context(transcriber_module.Transcriber(target), ClipDataset(validation or test), settings)
     log("the model transcribes the test clips")
-    hypotheses = {"heard": _transcribe(source, settings, test, context["context"], log)}
+    hypotheses = {"hypothesis": _transcribe(source, settings, test, context["context"], log)}
     sounds = ClipDataset(test)
     load_clips = evenly_spaced(len(sounds), LOAD_TEST_CLIPS)
     load_problems = folder.check_formats(
-        target, [sounds.sound(clip) for clip in load_clips], [hypotheses["heard"][clip] for clip in load_clips],
+        target, [sounds.sound(clip) for clip in load_clips], [hypotheses["hypothesis"][clip] for clip in load_clips],
         language, _min_frames(context["context"]),
     )  # fmt: skip
     log("and as served")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Publication:
     """The result of publishing a release."""
 
-    release: dict[str, Any]  # path, here, repo_id, revision, pushed, why, space, space_told, dataset
+    release: dict[str, Any]  # path, here, repo_id, revision, pushed, why, space, space_status, dataset
     latest: bool  # released/latest points to it
     checks: list[Check]
     sizes: dict[str, int]  # of its files, in bytes
@@ -74,7 +74,7 @@ def publish_release(
         fields |= {"repo_id": result.repo_id, "revision": result.revision, "pushed": result.revision is not None}
         if result.revision and release.space_id:
             deployed = deployment.deploy_space(dict(space), release, result.revision, log)
-            fields |= {"space": deployed.url, "space_told": deployed.status}
+            fields |= {"space": deployed.url, "space_status": deployed.status}
             log(f"Space {deployed.space_id}: {deployed.status}")
         if result.revision and release.push_dataset:
             fields["dataset"] = dataset.push_corpus(corpus, release, record, log)

@@ -103,7 +103,7 @@ def align_words(reference: str, hypothesis: str, rule: str = "basic", language: 
 def count_confusions(
     references: Sequence[str], hypotheses: Sequence[str], rule: str = "basic", language: str = "sv"
 ) -> pd.DataFrame:
-    """Which word was recognised as which, the most frequent first: said, heard (either may be empty), times."""
+    """Words that were recognised as others, the most frequent first: reference, hypothesis (or nothing), times."""
     import pandas as pd
 
     def mismatches() -> Iterator[WordPair]:
@@ -112,7 +112,7 @@ def count_confusions(
             yield from (pair for pair in aligned if pair[0] != pair[1])
 
     ranked = sorted(Counter(mismatches()).items(), key=lambda item: (-item[1], item[0]))
-    return pd.DataFrame([(*pair, times) for pair, times in ranked], columns=["said", "heard", "times"])
+    return pd.DataFrame([(*pair, times) for pair, times in ranked], columns=["reference", "hypothesis", "times"])
 
 
 def build_metric() -> evaluate.Metric:

@@ -35,22 +35,22 @@ def score_clips(clips: pd.DataFrame, hypotheses: Mapping[str, Sequence[str]], se
 
     Args:
         clips: with the columns clip, source, speaker, seconds, decibels (signal-to-noise ratio) and reference.
-        hypotheses: by model: `heard` is the winner in floats, `served` the winner as served, and `baseline` the base
-            model if there is one. Each becomes a column; the error counts of `heard` have no prefix.
+        hypotheses: by model: `hypothesis` is of the winner in floats, `served` of the winner as served, and `baseline`
+            of the base if there is one. Each becomes a column; the error counts of `hypothesis` have no prefix.
     """
     rule, language, references = settings.text.scoring, settings.corpus.language, clips["reference"].tolist()
     table = clips.copy()
     for model, texts in hypotheses.items():
-        prefix = "" if model == "heard" else f"{model}_"
+        prefix = "" if model == "hypothesis" else f"{model}_"
         table[model] = list(texts)
         counts = rates.count_errors(references, texts, rule, language)
-        for name in ("words", "characters") if model == "heard" else ():
+        for name in ("words", "characters") if model == "hypothesis" else ():
             table[name] = [getattr(clip, name) for clip in counts]
         for name in ("word_errors", "substitutions", "deletions", "insertions", "character_errors"):
             table[prefix + name] = [getattr(clip, name) for clip in counts]
         pairs = zip(references, texts, strict=True)
         table[f"{prefix}loops"] = [diagnostics.has_repetition_loop(*pair, language) for pair in pairs]
-    verbatim = rates.count_errors(references, hypotheses["heard"], "verbatim", language)
+    verbatim = rates.count_errors(references, hypotheses["hypothesis"], "verbatim", language)
     table["written_words"] = [clip.words for clip in verbatim]
     table["written_word_errors"] = [clip.word_errors for clip in verbatim]
     return table

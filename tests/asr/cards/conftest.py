@@ -120,7 +120,7 @@ def _evaluation(clips=360, speakers=30, label=None, base=True, error_share=0.2, 
         "speaker": speaker_names, "seconds": random.uniform(1, 12, clips), "decibels": random.uniform(5, 60, clips),
         "reference": texts,
     })  # fmt: skip
-    models = {"heard": transcribe(error_share), "served": transcribe(error_share)}
+    models = {"hypothesis": transcribe(error_share), "served": transcribe(error_share)}
     models |= {"baseline": transcribe(3 * error_share)} if base else {}
     settings = Settings.model_validate({"corpus": {"language": language}})
     scores = report.score_clips(table, models, settings)
@@ -148,7 +148,7 @@ def _publication(faults=(), label=None, pushed=False):
         "revision": "3f2a9c81d04be756" if pushed else None, "pushed": pushed, "why": "",
     }  # fmt: skip
     if pushed:
-        details |= {"space": "https://huggingface.co/spaces/me/hear", "space_told": label or "it runs"}
+        details |= {"space": "https://huggingface.co/spaces/me/hear", "space_status": label or "it runs"}
     sizes = {"model.safetensors": 4_900_000, "ct2-int8/model.bin": 1_300_000, label or "release.json": 912}
     checks = [Check("Loads and runs", True, "each format loads and transcribes a few clips")]
     checks += [Check("Better than its base", False, fault) for fault in faults]

@@ -105,7 +105,7 @@ def test_every_test_clip_is_scored_once_under_its_own_name(untrained, joined):
 
 def test_a_model_that_is_its_own_base_is_no_better(untrained):
     scores, report = untrained[0].scores, untrained[0].report
-    assert scores["heard"].tolist() == scores["baseline"].tolist()
+    assert scores["hypothesis"].tolist() == scores["baseline"].tolist()
     assert report["test_wer"] == report["baseline_wer"]
     assert report["against_baseline"]["p"] == 1
 

@@ -89,7 +89,7 @@ def test_the_table_of_a_language_without_spaces_has_one_rate_and_calls_it_cer():
     clips = pd.DataFrame(
         {"reference": ["今天天气很好"], "speaker": None, "source": "one", "seconds": 2.0, "decibels": 30.0}
     )
-    scores = report.score_clips(clips, {"heard": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
+    scores = report.score_clips(clips, {"hypothesis": ["今天天气很号"], "served": ["今天天气很号"]}, profile)
     figures = report.build_report(scores, profile) | {"invented_words_per_minute": 0.0}
     table = command.format_table([("model", Evaluation(scores, figures, report.build_breakdown(scores), {}))])
     assert table.split()[:2] == ["model", "CER"]

@@ -17,7 +17,7 @@ def table(hypotheses, served, baseline=None, references=REFERENCES, speakers=("�
         "speaker": list(speakers), "seconds": [1.0 + 3 * at for at in range(clips)], "decibels": 30.0,
         "reference": references,
     }  # fmt: skip
-    models = {"heard": hypotheses, "served": served} | ({"baseline": baseline} if baseline else {})
+    models = {"hypothesis": hypotheses, "served": served} | ({"baseline": baseline} if baseline else {})
     return report.score_clips(pd.DataFrame(columns), models, Settings.model_validate({"text": text}))
 
 
@@ -77,7 +77,7 @@ def test_without_a_base_there_is_no_baseline():
 def test_the_table_shows_each_clip_with_its_hypothesis():
     scores = table(HYPOTHESES, HYPOTHESES)
     assert scores["clip"].tolist() == ["test/0", "test/1"]
-    assert scores["heard"].tolist() == HYPOTHESES
+    assert scores["hypothesis"].tolist() == HYPOTHESES
     assert scores["word_errors"].tolist() == [1, 0]
 
 
@@ -107,7 +107,7 @@ def test_a_report_names_the_unit_of_its_rates():
     clips = pd.DataFrame({"reference": ["今天天气很好，我们出门。"], "speaker": None, "source": "one"})
     hypotheses = ["今天天气很号我们出门"]
     figures = report.build_report(
-        report.score_clips(clips, {"heard": hypotheses, "served": hypotheses}, profile), profile
+        report.score_clips(clips, {"hypothesis": hypotheses, "served": hypotheses}, profile), profile
     )
     assert figures["unit"] == "character"
     assert (figures["test_wer"], figures["test_cer"], figures["served_wer"]) == (10, 10, 10)
