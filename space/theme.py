@@ -111,8 +111,8 @@ CSS = """
 .paper li button:hover { text-decoration: underline; text-underline-offset: .2em; }
 .paper li p { margin: 0; font-size: 1.2rem; line-height: 1.6; overflow-wrap: anywhere; }
 .paper li [data-at] { cursor: pointer; }
-.paper li p :is([data-at]:hover, .unsure) { background: var(--chip); border-radius: .25rem; }
-.paper li p .spoken { background: var(--mark); border-radius: .25rem; }
+.paper li p [data-at]:hover, .paper li p .unsure { background: var(--chip); border-radius: .25rem; }
+.paper li p [data-at].spoken { background: var(--mark); border-radius: .25rem; }
 .paper .u1, .paper .u2, .paper .u3 { text-decoration: underline wavy; text-decoration-color: var(--warn);
   text-underline-offset: .24em; text-decoration-thickness: 1px; }
 .paper .u2 { text-decoration-thickness: 1.7px; } .paper .u3 { text-decoration-thickness: 2.6px; }
