@@ -35,6 +35,8 @@ def handled() -> Iterator[None]:
             yield
         return
     if is_task():
+        import psutil  # noqa: F401  not in the thread: Python crashes where it ends during this import
+
         signal.signal(signal.SIGTERM, _exit)
         threading.Thread(target=_end_with, args=(int(os.environ[SCHEDULER]),), daemon=True).start()
     yield
@@ -67,12 +69,13 @@ def _exit(number: int, _: FrameType | None) -> None:
 
 def _exit_after_finalizer(unraisable: sys.UnraisableHookArgs) -> None:
     """End the task although a finalizer ignored the exception: `regex` runs thousands of them during imports."""
-    sys.unraisablehook = sys.__unraisablehook__
     if not isinstance(unraisable.exc_value, SystemExit):
-        sys.unraisablehook(unraisable)
+        sys.__unraisablehook__(unraisable)
         return
+    sys.unraisablehook = sys.__unraisablehook__
     signal.signal(signal.SIGTERM, _exit)
-    threading.Timer(POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with suppress(RuntimeError):  # Python 3.12, where the task is at its end
+        threading.Timer(POLL_SECONDS, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
 
 @contextmanager

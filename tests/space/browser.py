@@ -132,7 +132,7 @@ class Visitor:
 
 
 class Browsers:
-    """Browsers that several visits share, one for each microphone; each visit has its own storage and cache."""
+    """Browsers that several visits share, one for each microphone. A visit has its own storage, but no own clipboard."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -187,8 +187,9 @@ class Browsers:
             context.close()
 
     def _browser(self, microphone: Path | None) -> Any:
-        if microphone not in self._browsers:
+        browser = self._browsers.get(microphone)
+        if not browser or not browser.is_connected():
             played = [*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
             browser = self._playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS + played)
             self._browsers[microphone] = self._stack.enter_context(closing(browser))
-        return self._browsers[microphone]
+        return browser

@@ -2,7 +2,9 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import TABS
+from browser import CHROMIUM, TABS
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 
 SMALL_CONTROLS = """[...document.querySelectorAll('button, a, input, select, summary')].filter((control) => {
   const { width, height } = control.getBoundingClientRect();

@@ -4,6 +4,9 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from browser import CHROMIUM
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs {CHROMIUM}")
 
 RATE = 16_000
 

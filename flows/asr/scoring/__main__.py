@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recordings.check_recordings(profile.training)
         for model in options.models:
             check_model(model)
+        with memory.no_collections():
+            import asr.release.evaluation  # noqa: F401  takes seconds
         with tempfile.TemporaryDirectory() as scratch:
             clips = load_test_clips(profile, Path(scratch))
             evaluations = [(model, evaluate_model(model, profile, clips)) for model in options.models]
@@ -98,8 +100,7 @@ def load_test_clips(profile: Settings, scratch: Path) -> Dataset:
 
 def evaluate_model(model: str, profile: Settings, clips: Dataset) -> Evaluation:
     """Build a release from the model, and evaluate it on the clips."""
-    with memory.no_collections():
-        from asr.release import engine, evaluation
+    from asr.release import engine, evaluation
 
     print(model, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
