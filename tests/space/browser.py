@@ -132,7 +132,7 @@ class Visitor:
 
 
 class Browsers:
-    """Browsers that several visits share, one for each microphone. A visit has its own storage, but no own clipboard."""
+    """Browsers that visits share, one for each microphone. A visit has its own storage; the clipboard is shared."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
