@@ -10,13 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 FLOW = Path(__file__).parents[1] / "flows" / "whisper_flow.py"
+
+
+def edit_profile(text: str, changes: Mapping[str, str]) -> str:
+    """The profile with these parts replaced, each of which it must have."""
+    for old, new in changes.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
 
 
 class FlowProcess:

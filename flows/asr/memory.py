@@ -33,7 +33,7 @@ def explain(error: BaseException) -> str:
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """For large imports: collections took a fifth of their time, and as long again at the end of the process.
+    """For large imports: collections took a fifth of their time, and each later one would go through it all.
 
     >>> with no_collections():
     ...     gc.isenabled()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from flow_process import FlowProcess
+from flow_process import FlowProcess, edit_profile
 from metaflow import Run
 from servers.bucket import Bucket
 from servers.metadata import Metadata
@@ -124,9 +124,11 @@ def folder(bucket: Bucket, run_folder: Path, tiny_profile: str, tiny_run: Run, t
     bucket.put(run_folder / "mine", "mine")
     folder = Path(tmp_path_factory.mktemp("remote"))
     shutil.copy(run_folder / "withdrew.txt", folder)
-    profile = tiny_profile.replace('path = "mine"', f'path = "{bucket.url}/mine"')
-    profile = profile.replace("[training]", "[training]\ncheckpoint_minutes = 0.0")
-    (folder / "remote.toml").write_text(profile, encoding="utf-8")
+    changes = {
+        'path = "mine"': f'path = "{bucket.url}/mine"',
+        "[training]": "[training]\ncheckpoint_minutes = 0.0",
+    }
+    (folder / "remote.toml").write_text(edit_profile(tiny_profile, changes), encoding="utf-8")
     (folder / "tmp").mkdir()
     return folder
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from asr.settings import load
+from flow_process import edit_profile
 from servers.bucket import Bucket
 from servers.hub import Hub
 from servers.kubernetes import Cluster
@@ -107,13 +108,9 @@ def pod_that_wrote(cluster, text, run):
 def folder(tmp_path_factory) -> Path:
     """The folder where a run is launched: `swedish-tiny`, with one short trial, in pods."""
     folder = tmp_path_factory.mktemp("launched")
-    profile = (PROFILES / "swedish-tiny.toml").read_text(encoding="utf-8")
-    for old, new in {
-        "steps = 300": "steps = 40\nbatch_size = 4\nevaluations = 2\ncheckpoint_minutes = 0.0",
-        "trials = 2": "trials = 1",
-    }.items():
-        assert old in profile
-        profile = profile.replace(old, new)
+    training = "steps = 40\nbatch_size = 4\nevaluations = 2\ncheckpoint_minutes = 0.0"
+    changes = {"steps = 300": training, "trials = 2": "trials = 1"}
+    profile = edit_profile((PROFILES / "swedish-tiny.toml").read_text(encoding="utf-8"), changes)
     (folder / "cloud.toml").write_text(profile + COMPUTE, encoding="utf-8")
     return folder
 

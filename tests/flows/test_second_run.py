@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from flow_process import edit_profile
 from metaflow import Run
 from servers.hub import Reply
 from servers.writable_hub import User, WritableHub
@@ -65,10 +66,8 @@ def online(hub, tmp_path_factory):
 def failed(run_folder, tiny_run, flow, hub, online):
     """A run of the same corpus, pushed to the Hub; its push is killed just after its commit is sent."""
     profile = (run_folder / "tiny.toml").read_text(encoding="utf-8")
-    for old, new in {"[release]": RELEASE, "steps = 80": "steps = 4", "trials = 2": "trials = 1"}.items():
-        assert old in profile
-        profile = profile.replace(old, new)
-    (run_folder / "again.toml").write_text(profile, encoding="utf-8")
+    changes = {"[release]": RELEASE, "steps = 80": "steps = 4", "trials = 2": "trials = 1"}
+    (run_folder / "again.toml").write_text(edit_profile(profile, changes), encoding="utf-8")
 
     def kill(repo):
         subprocess.run(["pkill", "-9", "-f", f"{run_folder}.* step push"], check=True)

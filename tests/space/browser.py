@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -152,44 +152,41 @@ class Browsers:
         self, url: str, *, microphone: Path | None = None, width: int = 1100, dark: bool = False, locale: str = "en-GB"
     ) -> Iterator[Visitor]:
         """Open the page; the microphone plays the 48 kHz WAV `microphone` in a loop."""
-        context = self._browser(microphone).new_context(
+        with self._browser(microphone).new_context(
             viewport={"width": width, "height": 844},
             color_scheme="dark" if dark else "light",
             permissions=["clipboard-read", "clipboard-write", *["microphone"] * bool(microphone)],
             locale=locale,
-        )
-        page = context.new_page()
-        page.set_default_timeout(TIMEOUT_MS)
-        visitor = Visitor(page, url)
-        page.on("console", lambda message: visitor.errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: visitor.errors.append(str(error)))
-        page.on(
-            "response",
-            lambda response: (
-                None
-                if response.ok or response.status == 304
-                else visitor.errors.append(f"{response.status} {response.url}")
-            ),
-        )
-        own_prefixes = (f"{url}/", "data:", "blob:")
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith(own_prefixes) else visitor.foreign.append(request.url),
-        )
-        page.on("request", lambda request: visitor.open_requests.append(request.url))
-        for end in ("requestfinished", "requestfailed"):
-            page.on(end, lambda request: visitor.open_requests.remove(request.url))
-        try:
+        ) as context:
+            page = context.new_page()
+            page.set_default_timeout(TIMEOUT_MS)
+            visitor = Visitor(page, url)
+            page.on("console", lambda message: visitor.errors.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: visitor.errors.append(str(error)))
+            page.on(
+                "response",
+                lambda response: (
+                    None
+                    if response.ok or response.status == 304
+                    else visitor.errors.append(f"{response.status} {response.url}")
+                ),
+            )
+            own_prefixes = (f"{url}/", "data:", "blob:")
+            page.on(
+                "request",
+                lambda request: None if request.url.startswith(own_prefixes) else visitor.foreign.append(request.url),
+            )
+            page.on("request", lambda request: visitor.open_requests.append(request.url))
+            for end in ("requestfinished", "requestfailed"):
+                page.on(end, lambda request: visitor.open_requests.remove(request.url))
             page.goto(url)
             page.locator("#files input[type=file]").wait_for(state="attached")
             yield visitor
-        finally:
-            context.close()
 
     def _browser(self, microphone: Path | None) -> Any:
         browser = self._browsers.get(microphone)
         if not browser or not browser.is_connected():
             played = [*MICROPHONE_FLAGS, f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
             browser = self._playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS + played)
-            self._browsers[microphone] = self._stack.enter_context(closing(browser))
+            self._browsers[microphone] = self._stack.enter_context(browser)
         return browser

@@ -114,6 +114,6 @@ def url(tiny_release, temporary_folder, contributions_folder, log):
 def visit():
     """A function that opens the page in a browser which the tests of a module share, and gives its `Visitor`."""
     if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
+        pytest.skip(f"needs {CHROMIUM}")
     with Browsers() as browsers:
         yield browsers.visit

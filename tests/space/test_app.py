@@ -71,16 +71,9 @@ def test_a_word_plays_from_its_time_and_keys_control_the_player(url, visit, clip
     with visit(url) as visitor:
         visitor.upload(clip)
         words = visitor.page.locator("#result li p [data-at]")
-        words.first.click()
-        visitor.page.locator("#result .spoken").wait_for()
-        visitor.page.keyboard.press("Alt+KeyK")
-        visitor.page.locator("#result .spoken").hover()
-        assert visitor.page.evaluate("""() => {
-          const colour = (selector) => getComputedStyle(document.querySelector(selector)).backgroundColor;
-          return colour('#result .spoken') !== colour('#result .now');
-        }""")
         last = words.last
         last.click()
+        visitor.page.locator("#result .spoken").wait_for()
         start = float(last.get_attribute("data-at"))
         current_time = "document.querySelector('#result audio').currentTime"
         assert visitor.page.evaluate(current_time) >= start - 0.05
@@ -90,6 +83,14 @@ def test_a_word_plays_from_its_time_and_keys_control_the_player(url, visit, clip
         assert visitor.page.evaluate(current_time) <= max(0, start - 2)
         visitor.page.keyboard.press("Alt+Period")
         assert visitor.page.evaluate("document.querySelector('#result audio').playbackRate") == pytest.approx(1.1)
+        words.first.click()
+        visitor.page.wait_for_function("!document.querySelector('#result audio').paused")
+        visitor.page.keyboard.press("Alt+KeyK")
+        visitor.page.locator("#result .spoken").hover()
+        assert visitor.page.evaluate("""() => {
+          const colour = (selector) => getComputedStyle(document.querySelector(selector)).backgroundColor;
+          return colour('#result .spoken') !== colour('#result .now');
+        }""")
         assert (visitor.errors, visitor.overflow) == ([], 0)
 
 
